@@ -1,0 +1,31 @@
+# `make demo` and `make test` need nothing but python3 (3.11 or later); each makes .venv when it is missing.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint bench clean
+
+demo: $(READY)
+	$(VENV)/bin/python jobs/cv_heatmap.py
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest
+
+lint: $(READY)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(READY)
+	$(VENV)/bin/python benchmarks/render.py
+	$(VENV)/bin/python benchmarks/ingest.py
+	$(VENV)/bin/python benchmarks/cross_validation.py
+
+# The constraints pin every package to the version that was tested; without them the lower bounds of pyproject.toml hold.
+$(READY): pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A job's config: YAML plus `section.key=value` words, checked as a whole before any work starts.
+
+Every mistake is reported at once, each with its path and, where there is a closed list, the allowed values.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class ConfigError(ValueError):
+    """The config (or the declaration of a data set) is wrong. `errors` holds one line per mistake."""
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        self.errors = list(errors)
+        super().__init__("\n".join(self.errors))
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are errors, values are immutable, numbers must be finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+class DataConfig(Section):
+    """Which recordings, which label, how the examples are kept."""
+
+    dataset: str = Field("simulated", description="a data set YAML, or 'simulated' for the embedded study")
+    root: str | None = Field(None, description="folder or URI of the recordings; default: the folder of the YAML")
+    label: str | None = Field(None, description="label column to predict; default: the data set's only label")
+    cache_gb: float = Field(4.0, ge=0, description="share the examples in memory up to this size, stream them above")
+    window_examples: int = Field(4096, ge=1, description="examples within which a training epoch is shuffled")
+
+
+class FoldsConfig(Section):
+    """Who is tested when."""
+
+    outer: int = Field(8, ge=2, description="number of folds; every participant is tested in exactly one")
+    validation: float = Field(0.2, gt=0, le=0.5, description="share of the training people that decide when to stop")
+
+
+class TrainConfig(Section):
+    """One fit."""
+
+    epochs: int = Field(30, ge=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    momentum: float = Field(0.0, ge=0, lt=1, description="of sgd")
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    patience: int = Field(8, ge=1, description="epochs without a better validation loss before stopping")
+    class_weights: bool = Field(True, description="weigh classes the same, counted in the training people")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU")
+
+
+class PerUnit(Section):
+    """What one unit (one fit) takes."""
+
+    cpu: int = Field(1, ge=1)
+    gpu: float | None = Field(None, ge=0, description="share of a GPU; default: 0.25 where there are GPUs, else 0")
+
+
+class ResourcesConfig(Section):
+    """How much of the cluster the job takes. Changes no result."""
+
+    per_unit: PerUnit = PerUnit()
+    workers: int | None = Field(None, ge=1, description="units at the same time; default: as many as fit")
+
+
+class RunSettings(Section):
+    """Where results go, and the seed of everything."""
+
+    dir: str = Field("runs", description="folder or URI that holds the runs")
+    seed: int = Field(0, ge=0, lt=2**31)
+
+
+class JobConfig(Section):
+    """The sections that every job has. A study adds its own."""
+
+    data: DataConfig = DataConfig()
+    folds: FoldsConfig = FoldsConfig()
+    train: TrainConfig = TrainConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+    run: RunSettings = RunSettings()
+
+
+C = TypeVar("C", bound=BaseModel)
+
+
+def load_config(model: type[C], path: str | Path | None, overrides: Sequence[str] = ()) -> C:
+    """Read the YAML at `path` (None: the defaults), apply `section.key=value` words, validate.
+
+    Raises ConfigError with every mistake: unreadable file, not a mapping, malformed word, unknown key, wrong value.
+    """
+    values, errors = (read_yaml(path) if path is not None else {}), []
+    for word in overrides:
+        error = _apply_override(values, word)
+        if error:
+            errors.append(error)
+    try:
+        config = validate(model, values)
+    except ConfigError as error:
+        raise ConfigError(errors + error.errors) from None
+    if errors:
+        raise ConfigError(errors)
+    return config
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file ({} when it is empty). Raises ConfigError naming the file."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: cannot be read: {error}"]) from error
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, source: str) -> dict[str, Any]:
+    """The mapping in YAML text. Raises ConfigError naming `source`."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{source}: not valid YAML: {' '.join(str(error).split())}"]) from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError([f"{source}: must be a mapping of sections, not {type(values).__name__}"])
+    return values
+
+
+def _apply_override(values: dict[str, Any], word: str) -> str | None:
+    """Set one dotted key in the nested dict; returns what is wrong with the word, or None."""
+    key, equals, text = word.partition("=")
+    parts = key.split(".")
+    if not equals or not all(parts):
+        return f"{word}: must look like section.key=value"
+    try:
+        value = yaml.safe_load(text) if text else None
+    except yaml.YAMLError:
+        return f"{word}: the value is not valid YAML"
+    node = values
+    for part in parts[:-1]:
+        child = node.get(part)
+        if child is None:
+            child = node[part] = {}
+        if not isinstance(child, dict):
+            return f"{key}: {part} is a value, not a section"
+        node = child
+    node[parts[-1]] = value
+    return None
+
+
+def validate(model: type[C], values: dict[str, Any], source: str = "") -> C:
+    """`values` as the pydantic `model`. Raises ConfigError, one line per mistake, each with its dotted path."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        prefix = f"{source}: " if source else ""
+        raise ConfigError([prefix + _line(model, detail) for detail in error.errors()]) from None
+
+
+def _line(model: type[BaseModel], detail: Any) -> str:
+    """One validation error in words: where, what, and what is allowed."""
+    location = [str(part) for part in detail["loc"]]
+    path = ".".join(location) or "config"
+    if detail["type"] == "extra_forbidden":
+        known = sorted(_fields_at(model, location[:-1]))
+        close = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        return f"{path}: unknown key{hint} (allowed: {', '.join(known)})"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{path}: {message[0].lower()}{message[1:]} (got {detail['input']!r})"
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    """The keys allowed at a place in the nested model."""
+    current: Any = model
+    for part in location:
+        field = getattr(current, "model_fields", {}).get(part)
+        if field is None:
+            return []
+        current = _model_in(field.annotation)
+    return list(getattr(current, "model_fields", {}))
+
+
+def _model_in(annotation: Any) -> Any:
+    """The pydantic model inside an annotation such as `X | None` or `dict[str, X]`."""
+    if get_origin(annotation) is None:
+        return annotation
+    models = [_model_in(argument) for argument in get_args(annotation)]
+    return next((item for item in models if isinstance(item, type) and issubclass(item, BaseModel)), None)
+
+
+RESULT_FREE = {"resources": True, "run": {"dir"}, "data": {"cache_gb"}}
+"""What may change without changing any result: left out of the hash."""
+
+
+def config_hash(config: BaseModel) -> str:
+    """Ten hex digits that name the results this config stands for (resources and run.dir do not count)."""
+    return digest(config.model_dump(mode="json", exclude=RESULT_FREE))[:10]  # type: ignore[arg-type]
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of a JSON-serialisable value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line that all jobs share: read the config, run, print the table, set the exit code.
+
+0 done; 1 some units failed, they are named; 2 bad config or input, every mistake listed, nothing started.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gazeray.config import ConfigError, load_config
+from gazeray.engine.cross_validation import Outcome, cross_validate, plan_lines
+from gazeray.engine.progress import ProgressView
+from gazeray.storage import Folder
+from gazeray.study import Study
+from gazeray.tables import DataError
+
+DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
+
+
+def main(
+    study: Study, job: str, config: Path, report: Callable[[Folder], None], argv: Sequence[str] | None = None
+) -> int:
+    """Run a cross-validation job from the command line; returns its exit code.
+
+    config: the YAML that is read when --config is not given. report: draws report.html from the run folder.
+    """
+    arguments = _parser(job, config).parse_intermixed_args(argv)
+    view = ProgressView()
+    try:
+        cfg = load_config(study.config, arguments.config, arguments.overrides)
+        if arguments.dry_run:
+            for line in plan_lines(cfg, study.plan(cfg)):
+                print(line)
+            return DONE
+        outcome = cross_validate(study, cfg, job, view)
+    except (ConfigError, DataError) as error:
+        for line in error.errors:
+            print(f"error: {line}", file=sys.stderr)
+        return BAD_INPUT
+    if outcome.metrics is not None:
+        with view.stage("report"):
+            report(outcome.run)
+    return _close(outcome)
+
+
+def _parser(job: str, config: Path) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python jobs/{job}.py",
+        description="Without arguments it runs on the embedded simulated study.",
+        epilog="Exit codes: 0 done; 1 some units failed (named); 2 bad config or input, nothing started.",
+    )
+    parser.add_argument("--config", type=Path, default=config, help=f"YAML with the settings (default: {config.name})")
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that replace the YAML's")
+    return parser
+
+
+def _close(outcome: Outcome) -> int:
+    """Print the table, where the results are, and what failed."""
+    if outcome.metrics is not None:
+        print("\n" + table(outcome.metrics) + "\n")
+        print(f"report: {outcome.run.uri}/report.html")
+    for name, reason in outcome.failed.items():
+        print(f"failed: {name}: {reason}", file=sys.stderr)
+    if outcome.failed:
+        print("run the same command again to retry only what failed", file=sys.stderr)
+        return SOME_FAILED
+    return DONE
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """The headline numbers as text: value, interval, chance and baselines, one line per metric."""
+    baselines = sorted({name for entry in metrics["metrics"].values() for name in entry["baselines"]})
+    header = ["metric", "value", "95 % interval", "chance", *(name.replace("_", " ") for name in baselines)]
+    rows = [
+        [
+            name.replace("_", " "),
+            _number(entry["value"]),
+            _interval(entry["ci95"]),
+            _number(entry["chance"]),
+            *(_number(entry["baselines"].get(baseline)) for baseline in baselines),
+        ]
+        for name, entry in metrics["metrics"].items()
+    ]
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [header, *rows]
+    ]
+    test = metrics["permutation"]
+    name = test["metric"].replace("_", " ")
+    lines.append(f"permutation of labels within participants, {name}: p = {_number(test['p'])}")
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _interval(interval: Sequence[float] | None) -> str:
+    return "undefined" if interval is None else f"[{interval[0]:.3f}, {interval[1]:.3f}]"

@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Many small fits, called units, on one Ray TorchTrainer whose workers drain a queue.
+
+A unit is done when its `result.json` exists with the unit's hash; that file is written last. So a run that was killed
+does again only what is missing, and a unit that was cut off resumes from the checkpoint of its last epoch. A unit that
+raises is recorded in `failure.json` and the others go on. When a worker dies, Ray restarts the group, and the units
+that were under way go back to the queue.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from gazeray.config import ResourcesConfig
+from gazeray.engine.cluster import has_gpus
+from gazeray.engine.fit import be_deterministic
+from gazeray.engine.progress import ProgressView
+from gazeray.storage import Folder
+
+MAX_DEATHS = 3
+"""How many workers a unit may take down with it before it is given up."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One fit: a name (also its folder), what it is about (plain values), the hash of what its result depends on."""
+
+    name: str
+    spec: dict[str, Any]
+    hash: str
+
+
+class UnitFolder:
+    """Where one unit keeps its files: checkpoint, metrics.jsonl, whatever it writes, and result.json at the end."""
+
+    def __init__(self, run: Folder, unit: Unit, queue: Any = None) -> None:
+        self.unit = unit
+        self.folder = run.sub(f"units/{unit.name}")
+        self.queue = queue
+        self._checkpoint = f"checkpoint/{unit.hash[:10]}.safetensors"
+
+    def load(self) -> bytes | None:
+        """The state after the last epoch, if there is one for this hash."""
+        return self.folder.read_bytes(self._checkpoint) if self.folder.exists(self._checkpoint) else None
+
+    def save(self, state: bytes, history: list[dict[str, Any]]) -> None:
+        """Keep the state after an epoch and tell the driver."""
+        self.folder.write_bytes(self._checkpoint, state)
+        self.write_history(history)
+        if self.queue is not None:
+            self.queue.event.remote(self.unit.name, "epoch", history[-1])
+
+    def write_history(self, history: list[dict[str, Any]]) -> None:
+        """metrics.jsonl: one line per epoch."""
+        self.folder.write_text("metrics.jsonl", "".join(_json_line(record) for record in history))
+
+    def result(self) -> dict[str, Any] | None:
+        """The result, when the unit is done and its hash is still the same."""
+        if not self.folder.exists("result.json"):
+            return None
+        result: dict[str, Any] = self.folder.read_json("result.json")
+        return result if result.get("hash") == self.unit.hash else None
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write result.json, the mark of a finished unit; what was only there to resume from goes."""
+        self.folder.write_json("result.json", {**self._record("done"), **result})
+        self.folder.delete("failure.json")
+        self.folder.delete(self._checkpoint)
+
+    def fail(self, error: str, trace: str) -> None:
+        """Write failure.json: why the unit did not finish."""
+        self.folder.write_json("failure.json", {**self._record("failed"), "error": error, "traceback": trace})
+
+    def _record(self, status: str) -> dict[str, Any]:
+        return {"unit": self.unit.name, "hash": self.unit.hash, "status": status}
+
+
+class Work(Protocol):
+    """What the workers do with a unit. Travels to the workers by pickle (from our own driver)."""
+
+    def open(self) -> Any:
+        """Once per worker: whatever all units share."""
+
+    def run(self, shared: Any, unit: Unit, folder: UnitFolder, device: torch.device) -> dict[str, Any]:
+        """Do the unit; returns what goes into its result.json."""
+
+
+@dataclass
+class _Entry:
+    unit: Unit
+    rank: int | None = None
+    deaths: int = 0
+    over: bool = False
+
+
+@dataclass
+class UnitQueue:
+    """Which unit is whose. Runs as an actor; holds no result, so losing it loses nothing.
+
+    A unit that was under way when a worker died is a suspect: it is handed out only while no other suspect is under
+    way, so that a unit that kills its worker does not drag its neighbours along, and is given up after MAX_DEATHS.
+    """
+
+    units: Sequence[Unit]
+    entries: dict[str, _Entry] = field(init=False)
+    events: list[tuple[str, str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.entries = {unit.name: _Entry(unit) for unit in self.units}
+
+    def join(self, rank: int) -> None:
+        """A fresh worker reports: what its rank had in hand was cut off."""
+        for name, entry in self.entries.items():
+            if entry.rank == rank and not entry.over:
+                entry.rank = None
+                entry.deaths += 1
+                self.event(name, "interrupted", {"deaths": entry.deaths})
+                if entry.deaths >= MAX_DEATHS:
+                    entry.over = True
+                    self.event(name, "died", {"error": f"the worker process died {entry.deaths} times in this unit"})
+
+    def next(self, rank: int) -> Unit | str | None:
+        """The next unit for this rank, "wait" when all that is left must wait, None when nothing is left."""
+        waiting = [entry for entry in self.entries.values() if entry.rank is None and not entry.over]
+        if not waiting:
+            return None
+        suspect_out = any(entry.deaths for entry in self.entries.values() if entry.rank is not None and not entry.over)
+        clean = [entry for entry in waiting if not entry.deaths]
+        suspects = [] if suspect_out else sorted(waiting, key=lambda entry: -entry.deaths)[:1]
+        chosen = next((entry for entry in [*suspects, *clean] if entry), None)
+        if chosen is None:
+            return "wait"
+        chosen.rank = rank
+        self.event(chosen.unit.name, "started", {"rank": rank})
+        return chosen.unit
+
+    def over(self, name: str, kind: str, payload: Any) -> None:
+        """A unit is done or has failed."""
+        self.entries[name].over = True
+        self.event(name, kind, payload)
+
+    def event(self, name: str, kind: str, payload: Any) -> None:
+        """Note something for the driver to show."""
+        self.events.append((name, kind, payload))
+
+    def drain(self) -> list[tuple[str, str, Any]]:
+        """The events since the last call."""
+        events, self.events = self.events, []
+        return events
+
+
+def run_units(
+    units: Sequence[Unit], work: Work, run: Folder, resources: ResourcesConfig, view: ProgressView
+) -> dict[str, str]:
+    """Do all units that are not done yet; returns {name: "done" or the error}."""
+    done = {unit.name for unit in units if UnitFolder(run, unit).result() is not None}
+    missing = [unit for unit in units if unit.name not in done]
+    view.units(total=len(units), done=len(done))
+    if missing:
+        queue = ray.remote(UnitQueue).options(num_cpus=0).remote(missing)
+        stop = threading.Event()
+        watcher = threading.Thread(target=_watch, args=(queue, run, missing, view, stop), daemon=True)
+        watcher.start()
+        try:
+            _train(queue, work, run, resources, len(missing))
+        finally:
+            stop.set()
+            watcher.join()
+            ray.kill(queue)
+    return {unit.name: _status(UnitFolder(run, unit)) for unit in units}
+
+
+def _status(folder: UnitFolder) -> str:
+    if folder.result() is not None:
+        return "done"
+    if folder.folder.exists("failure.json"):
+        return str(folder.folder.read_json("failure.json")["error"])
+    return "not finished: the workers stopped before it"
+
+
+def _train(queue: Any, work: Work, run: Folder, resources: ResourcesConfig, units: int) -> None:
+    """One TorchTrainer over the queue. What Ray itself writes is scratch and is removed again."""
+    gpu = resources.per_unit.gpu if resources.per_unit.gpu is not None else (0.25 if has_gpus() else 0)
+    per_worker = {"CPU": resources.per_unit.cpu, **({"GPU": gpu} if gpu else {})}
+    workers = min(units, resources.workers or _fitting(per_worker))
+    filesystem, path = run.sub("ray").arrow()
+    trainer = TorchTrainer(
+        _drain_queue,
+        train_loop_config={"queue": queue, "work": work, "run": run, "cpu": resources.per_unit.cpu, "gpu": gpu},
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpu), resources_per_worker=per_worker),
+        torch_config=TorchConfig(backend="gloo"),
+        run_config=RunConfig(
+            name=uuid.uuid4().hex,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=FailureConfig(max_failures=max(8, 2 * units)),
+        ),
+    )
+    try:
+        trainer.fit()
+    finally:
+        run.delete_folder("ray")
+
+
+def _fitting(per_worker: dict[str, float]) -> int:
+    """How many workers the cluster holds at the same time, at least one."""
+    have = ray.cluster_resources()
+    return max(1, min(int(have.get(name, 0) / amount) for name, amount in per_worker.items()))
+
+
+def _drain_queue(config: dict[str, Any]) -> None:
+    """A worker's life: take a unit, do it, until nothing is left."""
+    queue, work, run = config["queue"], config["work"], config["run"]
+    rank = ray.train.get_context().get_world_rank()
+    device = ray.train.torch.get_device()
+    be_deterministic(config["cpu"])
+    if device.type == "cuda" and config["gpu"] < 1:
+        torch.cuda.set_per_process_memory_fraction(config["gpu"], device)
+    ray.get(queue.join.remote(rank))
+    shared = work.open()
+    while (unit := ray.get(queue.next.remote(rank))) is not None:
+        if unit == "wait":
+            time.sleep(0.2)
+            continue
+        folder = UnitFolder(run, unit, queue)
+        try:
+            result = work.run(shared, unit, folder, device)
+            folder.finish(result)
+        except Exception as error:  # whatever a unit raises is recorded, and must not stop the others
+            folder.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
+            ray.get(queue.over.remote(unit.name, "failed", {"error": f"{type(error).__name__}: {error}"}))
+        else:
+            ray.get(queue.over.remote(unit.name, "done", result))
+
+
+def _watch(queue: Any, run: Folder, units: Sequence[Unit], view: ProgressView, stop: threading.Event) -> None:
+    """Show the queue's events as they come; write down the units that were given up."""
+    by_name = {unit.name: unit for unit in units}
+    while True:
+        last = stop.is_set()
+        for name, kind, payload in ray.get(queue.drain.remote()):
+            if kind == "died":
+                UnitFolder(run, by_name[name]).fail(payload["error"], "")
+            view.unit_event(name, kind, payload)
+        if last:
+            return
+        stop.wait(0.3)
+
+
+def _json_line(record: dict[str, Any]) -> str:
+    return json.dumps(record, sort_keys=True) + "\n"

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Classification metrics for many replicates at once.
+
+A replicate is the same set of N predictions under other weights (a bootstrap resample: weight = how often the example
+was drawn) or under other labels (a permutation). Shapes, in every function:
+
+    labels     (N,) or (R, N) integers in 0..K-1
+    scores     (N, K) finite class probabilities (only their order counts: between classes, and between examples)
+    predicted  (N,) integers in 0..K-1; `score_all` takes the argmax of the scores, the lowest class on a tie
+    weights    (R, N) finite and >= 0, or None for a single replicate of ones
+    result     (R,) float64, NaN where the metric is not defined for that replicate
+
+R is the number of rows of the weights or labels, whichever has more; a single row stands for all. A replicate whose
+weights are all zero leaves every metric undefined. Counts under integer weights are exact, so results do not depend on
+the order of the examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+BLOCK_VALUES = 2**20
+"""Values (replicates x examples) worked on at once: 8 MB per temporary array."""
+
+
+def score_all(
+    labels: ArrayLike, scores: ArrayLike, classes: Sequence[str], weights: ArrayLike | None = None
+) -> dict[str, Floats]:
+    """Every metric of this module, each (R,), by name.
+
+    The names: accuracy, balanced_accuracy, weighted_f1, macro_f1, mcc, auroc, average_precision, and recall_<class> for
+    each class.
+    Raises ValueError for arrays whose shapes or values do not fit the module's description.
+    """
+    checked = _checked_scores(scores, classes)
+    matrices = confusion(labels, checked.argmax(axis=1), classes, weights)
+    ranking = _ranking(labels, checked, classes, weights)
+    metrics = {
+        "accuracy": accuracy(matrices),
+        "balanced_accuracy": balanced_accuracy(matrices),
+        "weighted_f1": weighted_f1(matrices),
+        "macro_f1": macro_f1(matrices),
+        "mcc": mcc(matrices),
+        "auroc": ranking[:, 0],
+        "average_precision": ranking[:, 1],
+    }
+    return metrics | {f"recall_{name}": recall for name, recall in zip(classes, recalls(matrices).T, strict=True)}
+
+
+# -- the confusion matrix and what follows from it
+
+
+def confusion(
+    labels: ArrayLike, predicted: ArrayLike, classes: Sequence[str], weights: ArrayLike | None = None
+) -> Floats:
+    """Weighted confusion matrices (R, K, K): rows = true class, columns = predicted class.
+
+    Raises ValueError for arrays whose shapes or values do not fit the module's description.
+    """
+    n_classes = _count_classes(classes)
+    chosen = checked_labels(predicted, n_classes, "predicted")
+    if chosen.ndim != 1:
+        raise ValueError(f"predicted must have shape (N,), not {chosen.shape}")
+    columns = np.eye(n_classes)[chosen]
+
+    def measure(truth: Integers, mass: Floats) -> Floats:
+        return np.stack([(mass * (truth == label)) @ columns for label in range(n_classes)], axis=1)
+
+    return _in_blocks(measure, *_checked_replicates(labels, weights, n_classes, len(chosen)))
+
+
+def accuracy(confusion: Floats) -> Floats:
+    """Share of the weight that is predicted right, (R,), from confusion matrices (R, K, K)."""
+    return _ratio(_diagonal(confusion).sum(axis=1), confusion.sum(axis=(1, 2)))
+
+
+def recalls(confusion: Floats) -> Floats:
+    """Recall per class, (R, K), from confusion matrices (R, K, K); NaN where a class has no examples."""
+    return _ratio(_diagonal(confusion), confusion.sum(axis=2))
+
+
+def balanced_accuracy(confusion: Floats) -> Floats:
+    """Mean recall over the classes that are present, (R,) (Brodersen et al., ICPR 2010), from (R, K, K)."""
+    return _mean_of_defined(recalls(confusion))
+
+
+def macro_f1(confusion: Floats) -> Floats:
+    """Unweighted mean of F1 over all K classes, (R,), from (R, K, K).
+
+    A class that is neither present nor predicted counts as F1 = 0.
+    """
+    return np.where(confusion.sum(axis=(1, 2)) > 0, _f1(confusion).mean(axis=1), np.nan)
+
+
+def weighted_f1(confusion: Floats) -> Floats:
+    """Mean of F1 over the classes, weighted by how much of each class there is, (R,), from (R, K, K)."""
+    present = confusion.sum(axis=2)
+    return _ratio((present * _f1(confusion)).sum(axis=1), present.sum(axis=1))
+
+
+def mcc(confusion: Floats) -> Floats:
+    """Matthews correlation for K classes, (R,) (Gorodkin, Comput. Biol. Chem. 28, 2004), from (R, K, K).
+
+    0 when all examples are of one class or all predictions are.
+    """
+    truth, chosen = confusion.sum(axis=2), confusion.sum(axis=1)
+    total = truth.sum(axis=1)
+    covariance = _diagonal(confusion).sum(axis=1) * total - (truth * chosen).sum(axis=1)
+    spread = np.sqrt(_variance(truth)) * np.sqrt(_variance(chosen))
+    return np.where(total > 0, _ratio(covariance, spread, undefined=0.0), np.nan)
+
+
+def _variance(margin: Floats) -> Floats:
+    """(sum m)^2 - sum m^2 of a margin (R, K), written as sum over i != j of m_i m_j: exactly 0 for a single class."""
+    return np.einsum("ri,ij,rj->r", margin, 1.0 - np.eye(margin.shape[1]), margin)
+
+
+def _f1(confusion: Floats) -> Floats:
+    """F1 per class (R, K); 0 for a class that is neither present nor predicted."""
+    return _ratio(2.0 * _diagonal(confusion), confusion.sum(axis=1) + confusion.sum(axis=2), undefined=0.0)
+
+
+def _diagonal(confusion: Floats) -> Floats:
+    return np.diagonal(confusion, axis1=1, axis2=2)
+
+
+# -- ranking metrics
+
+
+def auroc(labels: ArrayLike, scores: ArrayLike, classes: Sequence[str], weights: ArrayLike | None = None) -> Floats:
+    """Area under the ROC curve, (R,): the weighted chance that a positive outscores a negative, a tie counting half
+    (Hanley & McNeil, Radiology 143, 1982).
+
+    Two classes: the last class is the positive one. More: the unweighted mean of one class against the rest over the
+    classes that are present. NaN where only one class is present.
+    Raises ValueError for arrays whose shapes or values do not fit the module's description.
+    """
+    return _ranking(labels, _checked_scores(scores, classes), classes, weights)[:, 0]
+
+
+def average_precision(
+    labels: ArrayLike, scores: ArrayLike, classes: Sequence[str], weights: ArrayLike | None = None
+) -> Floats:
+    """Average precision, (R,): the sum over thresholds of precision x gain in recall, tied scores being one threshold.
+
+    No interpolation: the definition of scikit-learn. Positive class, more than two classes and NaN as in `auroc`; so a
+    replicate of positives alone is undefined here, where there is nothing to rank.
+    Raises ValueError for arrays whose shapes or values do not fit the module's description.
+    """
+    return _ranking(labels, _checked_scores(scores, classes), classes, weights)[:, 1]
+
+
+def _ranking(labels: ArrayLike, scores: Floats, classes: Sequence[str], weights: ArrayLike | None) -> Floats:
+    """AUROC and average precision, (R, 2), of checked scores."""
+    n_classes = len(classes)
+    replicates = _checked_replicates(labels, weights, n_classes, len(scores))
+    positives = [1] if n_classes == 2 else range(n_classes)
+    per_class = [_one_against_rest(label, scores[:, label], *replicates) for label in positives]
+    return _mean_of_defined(np.stack(per_class, axis=-1))
+
+
+def _one_against_rest(positive: int, scores: Floats, labels: Integers, weights: Floats) -> Floats:
+    """AUROC and average precision, (R, 2), of one score (N,) for one class; NaN where it or the rest is absent."""
+    order = np.argsort(-scores, kind="stable")
+    falling = scores[order]
+    starts = np.flatnonzero(np.append(True, falling[1:] != falling[:-1]))
+
+    def measure(truth: Integers, mass: Floats) -> Floats:
+        mass = mass[:, order]
+        hits = mass * (truth == positive)[:, order]
+        hits, misses = np.add.reduceat(hits, starts, axis=1), np.add.reduceat(mass - hits, starts, axis=1)
+        hits_so_far, misses_so_far = hits.cumsum(axis=1), misses.cumsum(axis=1)
+        n_hits, n_misses = hits_so_far[:, -1], misses_so_far[:, -1]
+        pairs_won = (misses * (hits_so_far - 0.5 * hits)).sum(axis=1)
+        precision = _ratio(hits_so_far, hits_so_far + misses_so_far, undefined=0.0)
+        gained = np.where(n_misses > 0, (hits * precision).sum(axis=1), np.nan)
+        return np.stack([_ratio(pairs_won, n_hits * n_misses), _ratio(gained, n_hits)], axis=1)
+
+    return _in_blocks(measure, labels, weights)
+
+
+# -- replicates
+
+
+def blocks(n_replicates: int, n_examples: int) -> Iterator[slice]:
+    """Slices over the replicates, each of at most BLOCK_VALUES values (and at least one replicate)."""
+    step = max(1, BLOCK_VALUES // n_examples)
+    return (slice(start, min(start + step, n_replicates)) for start in range(0, n_replicates, step))
+
+
+def _in_blocks(measure: Callable[[Integers, Floats], Floats], labels: Integers, weights: Floats) -> Floats:
+    """`measure` on labels and weights, each (1, N) or (R, N), block by block over the replicates."""
+    labels, weights = np.broadcast_arrays(labels, weights)
+    return np.concatenate([measure(labels[rows], weights[rows]) for rows in blocks(*labels.shape)])
+
+
+def _ratio(numerator: Floats, denominator: Floats, undefined: float = np.nan) -> Floats:
+    """numerator / denominator, and `undefined` where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.full(denominator.shape, undefined), where=denominator > 0)
+
+
+def _mean_of_defined(values: Floats) -> Floats:
+    """Mean over the last axis of what is not NaN; NaN where all are."""
+    defined = ~np.isnan(values)
+    return _ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1, dtype=np.float64))
+
+
+# -- checks
+
+
+def _count_classes(classes: Sequence[str]) -> int:
+    if len(classes) < 2 or len(set(classes)) != len(classes):
+        raise ValueError(f"classes must be two or more different names, not {list(classes)}")
+    return len(classes)
+
+
+def checked_labels(labels: ArrayLike, n_classes: int, name: str = "labels") -> Integers:
+    """`labels` as int64. Raises ValueError when they are empty, not integers, not (N,) or (R, N), or not in 0..K-1."""
+    array = np.asarray(labels)
+    if array.dtype.kind not in "iu" or array.ndim not in (1, 2) or array.size == 0:
+        raise ValueError(f"{name} must be a non-empty array of integers, not {array.dtype} of shape {array.shape}")
+    if array.min() < 0 or array.max() >= n_classes:
+        raise ValueError(f"{name} must lie in 0..{n_classes - 1}, not in {array.min()}..{array.max()}")
+    return array.astype(np.int64, copy=False)
+
+
+def _checked_scores(scores: ArrayLike, classes: Sequence[str]) -> Floats:
+    n_classes = _count_classes(classes)
+    array = np.asarray(scores, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != n_classes or len(array) == 0:
+        raise ValueError(f"scores must have shape (N, {n_classes}) with N > 0, not {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError("scores must be finite")
+    return array
+
+
+def _checked_replicates(
+    labels: ArrayLike, weights: ArrayLike | None, n_classes: int, n_examples: int
+) -> tuple[Integers, Floats]:
+    """Labels and weights as 2-d arrays, each of one row or of R rows."""
+    truth = np.atleast_2d(checked_labels(labels, n_classes))
+    mass = np.ones((1, n_examples)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if truth.shape[1] != n_examples:
+        raise ValueError(f"labels must name {n_examples} examples, not {truth.shape[1]}")
+    if mass.ndim != 2 or mass.shape[1] != n_examples or len(mass) == 0:
+        raise ValueError(f"weights must have shape (R, {n_examples}) with R > 0, not {mass.shape}")
+    if not (np.isfinite(mass).all() and (mass >= 0).all()):
+        raise ValueError("weights must be finite and >= 0")
+    if 1 not in (len(truth), len(mass)) and len(truth) != len(mass):
+        raise ValueError(f"labels have {len(truth)} replicates and weights have {len(mass)}")
+    return truth, mass

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How sure a score is: intervals over participants, chance levels, baselines, permutation tests.
+
+The trials of one participant resemble each other, so participants are what is resampled, never single trials. An
+interval says what another sample of people would give the models as they were fitted; it does not hold the variation
+from fitting them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from gazeray.metrics.classification import Floats, Integers, blocks, checked_labels, score_all
+
+TIE = 1e-12
+"""Differences below this are rounding: two values of a metric that are this close count as equal."""
+
+
+# -- the bootstrap over participants
+
+
+def participant_weights(participants: ArrayLike, n_resamples: int, seed: int) -> Floats:
+    """Weights (R, N) of a bootstrap over participants (cluster bootstrap, Field & Welsh, J. R. Stat. Soc. B 69, 2007).
+
+    Each of the R = `n_resamples` rows draws as many participants as there are, with replacement; the weight of an
+    example is how often its participant was drawn. `participants` is (N,), a name per example. Raises ValueError for an
+    empty or not one-dimensional `participants` and for n_resamples < 1.
+    """
+    people, owner = _people(participants, np.size(participants))
+    return _draws(len(people), n_resamples, seed)[:, owner].astype(np.float64)
+
+
+def _draws(n_people: int, n_resamples: int, seed: int) -> Integers:
+    """How often each participant is drawn in each resample, (R, P); every row sums to P."""
+    if n_resamples < 1:
+        raise ValueError(f"n_resamples must be at least 1, not {n_resamples}")
+    return np.random.default_rng(seed).multinomial(n_people, np.full(n_people, 1.0 / n_people), size=n_resamples)
+
+
+def bootstrap_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
+    """Percentile interval (low, high) of the replicates `values` (R,) (Efron & Tibshirani, 1993, chapter 13).
+
+    NaN replicates are dropped; None when fewer than half of the replicates are defined. Raises ValueError for a level
+    outside ]0, 1[.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, not {level}")
+    replicates = np.asarray(values, dtype=np.float64)
+    defined = replicates[~np.isnan(replicates)]
+    if len(defined) == 0 or 2 * len(defined) < len(replicates):
+        return None
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def summarise(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    participants: ArrayLike,
+    classes: Sequence[str],
+    baselines: Mapping[str, ArrayLike],
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, dict[str, Any]]:
+    """Every metric of `classification.score_all` with what it must be read against, ready for JSON (None for NaN).
+
+    labels (N,), scores (N, K), participants (N,), baselines: name -> scores (N, K). Per metric:
+
+        value             on all examples
+        ci95              [low, high], percentile bootstrap over participants
+        chance            see `chance_levels`; None where the value is
+        baselines         name -> value
+        baselines_ci95    name -> [low, high]
+        gain_ci95         name -> [low, high] of value minus baseline, both on the same resample (paired)
+        ceiling           None: a study that knows one fills it in
+
+    Intervals are None for a single participant, who cannot be resampled, and where fewer than half of the resamples
+    define the metric. Raises ValueError for arrays that do not fit each other and for n_resamples < 1.
+    """
+    people, owner = _people(participants, np.size(labels))
+    draws = _draws(len(people), n_resamples, seed)
+    values, replicates = _scored(labels, scores, classes, draws, owner)
+    others = {}
+    for name, baseline in baselines.items():
+        try:
+            others[name] = _scored(labels, baseline, classes, draws, owner)
+        except ValueError as error:
+            raise ValueError(f"baseline {name!r}: {error}") from error
+
+    def interval(sample: Floats) -> list[float] | None:
+        limits = bootstrap_interval(sample) if len(people) > 1 else None
+        return list(limits) if limits else None
+
+    chance = chance_levels(labels, classes)
+    return {
+        metric: {
+            "value": _number(value),
+            "ci95": interval(replicates[metric]),
+            "chance": None if np.isnan(value) else chance[metric],
+            "baselines": {name: _number(theirs[metric]) for name, (theirs, _) in others.items()},
+            "baselines_ci95": {name: interval(sample[metric]) for name, (_, sample) in others.items()},
+            "gain_ci95": {name: interval(replicates[metric] - sample[metric]) for name, (_, sample) in others.items()},
+            "ceiling": None,
+        }
+        for metric, value in values.items()
+    }
+
+
+def _scored(
+    labels: ArrayLike, scores: ArrayLike, classes: Sequence[str], draws: Integers, owner: Integers
+) -> tuple[dict[str, float], dict[str, Floats]]:
+    """Every metric on all examples, and on the resamples `draws` (R, P), each (R,).
+
+    `owner` (N,) says which participant an example belongs to; the weights (R, N) exist one block at a time.
+    """
+    whole = score_all(labels, scores, classes)
+    parts = [score_all(labels, scores, classes, draws[rows][:, owner]) for rows in blocks(len(draws), len(owner))]
+    return (
+        {metric: float(value[0]) for metric, value in whole.items()},
+        {metric: np.concatenate([part[metric] for part in parts]) for metric in whole},
+    )
+
+
+# -- chance and the trivial guess
+
+
+def chance_levels(labels: ArrayLike, classes: Sequence[str]) -> dict[str, float]:
+    """What each metric of `score_all` is expected to be for a guesser who does not look at the gaze.
+
+    With K classes of prior p_c (their shares in `labels`, (N,)), a guesser who draws class c with probability p_c,
+    whatever the truth, is right with probability sum_c p_c * p_c: accuracy. Of the examples it calls c a share p_c is c
+    (precision), and of the examples of c it calls a share p_c so (recall); hence F1_c = p_c, with macro F1 =
+    sum_c p_c / K = 1 / K and weighted F1 = sum_c p_c * p_c (ratios of expectations: exact as N grows).
+    Balanced accuracy and the recalls: 1 / K, the uniform guesser. MCC: 0. AUROC: 1/2. Average precision: precision is
+    the prior of the positive class at every threshold; with more than two classes the mean over those present.
+    """
+    n_classes = len(classes)
+    priors = _shares(labels, n_classes)
+    agreement = float((priors**2).sum())
+    precision = priors[1] if n_classes == 2 else priors[priors > 0].mean()
+    levels = {
+        "accuracy": agreement,
+        "balanced_accuracy": 1.0 / n_classes,
+        "weighted_f1": agreement,
+        "macro_f1": 1.0 / n_classes,
+        "mcc": 0.0,
+        "auroc": 0.5,
+        "average_precision": float(precision),
+    }
+    return levels | {f"recall_{name}": 1.0 / n_classes for name in classes}
+
+
+def majority_scores(train_labels: ArrayLike, n: int, classes: Sequence[str]) -> Floats:
+    """Scores (n, K) of the guesser that always says the training people's majority class: 1 for it, 0 for the others.
+
+    On a tie it is the lowest class. Not the class frequencies, although they have the same argmax: a test fold that is
+    rich in a class leaves fewer of it to train on, so that frequencies, ranked across folds, fall below chance.
+    Raises ValueError without training labels or for labels outside 0..K-1.
+    """
+    return np.tile(np.eye(len(classes))[_shares(train_labels, len(classes)).argmax()], (n, 1))
+
+
+def _shares(labels: ArrayLike, n_classes: int) -> Floats:
+    """The share of each class among the labels, (K,)."""
+    truth = checked_labels(labels, n_classes).ravel()
+    return np.bincount(truth, minlength=n_classes) / truth.size
+
+
+# -- permutations within participants
+
+
+def permutation_test(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    participants: ArrayLike,
+    classes: Sequence[str],
+    metric: str = "balanced_accuracy",
+    n: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Do the predictions know more about a trial than whose it is: labels (N,) shuffled within participants.
+
+    The predictions (scores, (N, K)) stay as they are, so a predictor that recognises people but not trials gains
+    nothing. p = (1 + number of permutations >= observed) / (1 + n), never 0 (Phipson & Smyth, Stat. Appl. Genet. Mol.
+    Biol. 9, 2010). Returns metric, value, p, n, null_mean, null_p95 (mean and 95th percentile of the permutations); p
+    and the null are None, with a "reason", when no participant has two classes or the metric is not defined.
+    Raises ValueError for arrays that do not fit each other, an unknown metric, or n < 1.
+    """
+    observed = score_all(labels, scores, classes)
+    if metric not in observed:
+        raise ValueError(f"metric {metric!r} is not one of {', '.join(observed)}")
+    if n < 1:
+        raise ValueError(f"n must be at least 1, not {n}")
+    value = observed[metric][0]
+    people, owner = _people(participants, np.size(labels))
+    truth = np.asarray(labels)
+    members = [np.flatnonzero(owner == person) for person in range(len(people))]
+    mixed = [rows for rows in members if len(np.unique(truth[rows])) > 1]
+    result = {"metric": metric, "value": _number(value), "p": None, "n": n, "null_mean": None, "null_p95": None}
+    if not mixed:
+        return result | {"reason": "no participant has trials of two classes, so there is nothing to shuffle"}
+    if np.isnan(value):
+        return result | {"reason": f"{metric} is not defined on these labels"}
+    rng = np.random.default_rng(seed)
+    shuffles = (_shuffled(truth, mixed, rows.stop - rows.start, rng) for rows in blocks(n, len(truth)))
+    null = np.concatenate([score_all(shuffle, scores, classes)[metric] for shuffle in shuffles])
+    p = (1 + np.count_nonzero(null >= value - TIE)) / (1 + n)
+    return result | {"p": float(p), "null_mean": float(null.mean()), "null_p95": float(np.quantile(null, 0.95))}
+
+
+def _shuffled(labels: NDArray[Any], groups: Sequence[NDArray[np.intp]], n: int, rng: np.random.Generator) -> Integers:
+    """`n` copies (n, N) of the labels (N,), each with the labels of every group of rows in a new order."""
+    shuffled = np.tile(labels, (n, 1))
+    for rows in groups:
+        shuffled[:, rows] = rng.permuted(shuffled[:, rows], axis=1)
+    return shuffled
+
+
+# -- per participant
+
+
+def participant_confusions(
+    labels: ArrayLike, predicted: ArrayLike, participants: ArrayLike, classes: Sequence[str]
+) -> dict[str, dict[str, list[list[int]]]]:
+    """{participant: {"confusion": K x K counts}}, rows = true class, columns = predicted, sorted by participant.
+
+    labels, predicted, participants: (N,). Raises ValueError for arrays that do not fit each other.
+    """
+    n_classes = len(classes)
+    truth, chosen = checked_labels(labels, n_classes), checked_labels(predicted, n_classes, "predicted")
+    if truth.shape != chosen.shape:
+        raise ValueError(f"labels {truth.shape} and predicted {chosen.shape} must have the same shape")
+    people, owner = _people(participants, truth.size)
+    counts = np.zeros((len(people), n_classes, n_classes), dtype=np.int64)
+    np.add.at(counts, (owner, truth, chosen), 1)
+    return {str(person): {"confusion": count.tolist()} for person, count in zip(people, counts, strict=True)}
+
+
+def _people(participants: ArrayLike, n_examples: int) -> tuple[NDArray[np.str_], Integers]:
+    """The different participants, sorted, (P,), and which of them each example belongs to, (N,)."""
+    names = np.asarray(participants, dtype=np.str_)
+    if names.shape != (n_examples,) or n_examples == 0:
+        raise ValueError(f"participants must be one name for each of {n_examples} examples, not {names.shape}")
+    people, owner = np.unique(names, return_inverse=True)
+    return people, owner.astype(np.int64)
+
+
+def _number(value: float) -> float | None:
+    """A plain float; None for NaN."""
+    return None if np.isnan(value) else float(value)

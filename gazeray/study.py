@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a study must say about itself so that the engine can run it.
+
+The engine knows clusters and nothing of gaze; a study knows gaze and nothing of clusters. They meet here: a study plans
+(what is there to read), reads one recording into a shard of examples, builds a model, and tests a fitted one. A new
+study is one file in `gazeray/studies`, one YAML and one job script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from gazeray.config import JobConfig, digest
+from gazeray.examples import Examples
+from gazeray.storage import Folder
+from gazeray.tables import Reject
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study found before any gaze was read. Travels to the workers.
+
+    trials: one row per trial that may be used, with at least participant, trial, stimulus, label_index (int).
+    recordings: one mapping per recording, with at least `key` (unique, safe as a file name) and whatever the study's
+        reader needs; plain values only.
+    fingerprint: changes when anything that the examples depend on changes.
+    """
+
+    dataset: str
+    licence: str | None
+    label: str
+    classes: list[str]
+    notes: list[str]
+    trials: pa.Table
+    recordings: list[dict[str, Any]]
+    rejects: list[Reject]
+    fingerprint: str
+    root: Folder
+
+    def fingerprint_of_trials(self) -> str:
+        """SHA-256 of the trials table: who saw what, and the labels."""
+        return digest([self.classes, self.trials.to_pydict()])
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The examples of one recording.
+
+    table: ids (participant, trial), columns that travel along, and one fixed-shape tensor column per input.
+    quality: rows of the quality table. content: SHA-256 of the raw bytes that were read.
+    """
+
+    table: pa.Table
+    rejects: list[Reject]
+    quality: pa.Table
+    content: str
+    rows_read: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the pipeline: a picklable function from one recording of the plan to its shard."""
+
+    fn: Callable[[Mapping[str, Any]], Shard]
+    cpu: float = 1.0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers (int64) of the examples of one fold; nobody is in two of the three."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a unit learned about its test examples: predictions (one row each), headline scores, maps by file name."""
+
+    predictions: pa.Table
+    scores: dict[str, float | None]
+    maps: dict[str, bytes] = field(default_factory=dict)
+
+
+class Study(Protocol):
+    """One kind of experiment."""
+
+    @property
+    def name(self) -> str:
+        """Its name in manifests and metrics."""
+
+    @property
+    def config(self) -> type[JobConfig]:
+        """The pydantic model of its config."""
+
+    @property
+    def tensors(self) -> Sequence[str]:
+        """The tensor columns of an example that the model is fed with."""
+
+    def plan(self, cfg: Any) -> Plan:
+        """Look at what there is, read no gaze. Raises DataError, ConfigError."""
+
+    def reader(self, cfg: Any, plan: Plan) -> Stage:
+        """The stage that turns one recording into a shard of examples."""
+
+    def model(self, cfg: Any, plan: Plan) -> torch.nn.Module:
+        """A fresh model; its random state is the caller's."""
+
+    def inputs(self, cfg: Any, batch: Mapping[str, np.ndarray], device: torch.device) -> torch.Tensor:
+        """A batch of examples as the model's input, on the device."""
+
+    def loss(self, cfg: Any, plan: Plan, labels: np.ndarray) -> torch.nn.Module:
+        """The loss module (logits, labels) -> scalar, weighted by the training labels alone where asked."""
+
+    def test(
+        self, cfg: Any, plan: Plan, model: torch.nn.Module, examples: Examples, split: Split, device: torch.device
+    ) -> Tested:
+        """Predictions and maps of the fitted model, and of the baselines, for the test rows."""
+
+    def score(self, cfg: Any, plan: Plan, predictions: pa.Table) -> dict[str, Any]:
+        """The metrics (metrics.json) from everybody's out-of-fold predictions."""

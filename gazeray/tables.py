@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables that flow through gazeray: their columns, types and units.
+
+samples      one row per gaze sample; NaN in x_px or y_px means lost
+fixations    one row per fixation
+trials       one row per trial: who saw what, the labels, the geometry of the screen
+stimuli      one row per picture or video
+rejects      one row per thing that could not be used: where it came from and why
+quality      one row per trial that was read: how good its gaze is
+
+Coordinates are px with the origin at the top left of the screen, x to the right, y down. Times are ms. Further columns
+pass through untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+
+SAMPLES = pa.schema(
+    [
+        ("participant", pa.string()),
+        ("trial", pa.string()),
+        ("timestamp_ms", pa.float64()),
+        ("x_px", pa.float32()),
+        ("y_px", pa.float32()),
+    ]
+)
+
+FIXATIONS = pa.schema(
+    [
+        ("participant", pa.string()),
+        ("trial", pa.string()),
+        ("onset_ms", pa.float64()),
+        ("duration_ms", pa.float32()),
+        ("x_px", pa.float32()),
+        ("y_px", pa.float32()),
+    ]
+)
+
+TRIALS = pa.schema(
+    [
+        ("participant", pa.string()),
+        ("trial", pa.string()),
+        ("stimulus", pa.string()),
+        ("screen_width_px", pa.float64()),
+        ("screen_height_px", pa.float64()),
+    ]
+)
+
+STIMULI = pa.schema(
+    [("stimulus", pa.string()), ("path", pa.string()), ("width_px", pa.int32()), ("height_px", pa.int32())]
+)
+
+REJECTS = pa.schema(
+    [
+        ("source", pa.string()),
+        ("row", pa.int64()),
+        ("participant", pa.string()),
+        ("trial", pa.string()),
+        ("stage", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+QUALITY = pa.schema(
+    [
+        ("participant", pa.string()),
+        ("trial", pa.string()),
+        ("n_samples", pa.int64()),
+        ("n_fixations", pa.int64()),
+        ("duration_ms", pa.float64()),
+        ("sampling_hz", pa.float64()),
+        ("lost_share", pa.float64()),
+        ("outside_share", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Something that was read but cannot be used.
+
+    `row` is the row in the file `source`, counted from 1 after the header (the first data row is 1); -1 means the whole
+    file. `stage` names the step that refused it (read, trials, labels, gaze). `participant` and `trial` are empty where
+    they are not known.
+    """
+
+    source: str
+    row: int
+    stage: str
+    reason: str
+    participant: str = ""
+    trial: str = ""
+
+
+class DataError(ValueError):
+    """The recordings make the study impossible. `errors` holds one line per reason."""
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        self.errors = list(errors)
+        super().__init__("\n".join(self.errors))
+
+
+def rejects_table(rejects: Iterable[Reject]) -> pa.Table:
+    """The rejects as an Arrow table with the schema REJECTS."""
+    return pa.Table.from_pylist([asdict(reject) for reject in rejects], schema=REJECTS)

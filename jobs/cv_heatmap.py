@@ -1,0 +1,15 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Cross-validated heatmap CNN: raw gaze to scores, gradient maps and a report."""
+
+import sys
+from pathlib import Path
+
+from gazeray.engine.cli import main
+from gazeray.report.page import write_report
+from gazeray.studies.heatmap import HeatmapStudy
+
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "cv_heatmap.yaml"
+
+if __name__ == "__main__":
+    sys.exit(main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report))

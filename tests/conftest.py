@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One Ray cluster for the whole test session, and the real recordings where there are some."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ENVIRONMENT = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def environment() -> Iterator[None]:
+    """What Ray and the object store clients need to stay on this machine."""
+    before = {name: os.environ.get(name) for name in [*ENVIRONMENT, "RAY_ADDRESS"]}
+    os.environ.update(ENVIRONMENT)
+    os.environ.pop("RAY_ADDRESS", None)
+    yield
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(environment: None) -> Iterator[None]:
+    """A cluster of two CPUs on this machine, shared by all tests that need one."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=200_000_000,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of the real recordings; the test is skipped where there is none."""
+    folder = os.environ.get("GAZERAY_REAL_DATA")
+    if not folder:
+        pytest.skip("GAZERAY_REAL_DATA is not set: no real recordings on this machine")
+    return Path(folder)

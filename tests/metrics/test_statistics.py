@@ -1,0 +1,359 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Intervals over participants, chance levels and permutation tests: by simulation, by hand, by plain loops."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from sklearn import metrics as oracle
+
+from gazeray.metrics import classification
+from gazeray.metrics.classification import score_all
+from gazeray.metrics.statistics import (
+    bootstrap_interval,
+    chance_levels,
+    majority_scores,
+    participant_confusions,
+    participant_weights,
+    permutation_test,
+    summarise,
+)
+
+CLASSES = ["control", "pseudoword"]
+
+
+def columns(positive: np.ndarray) -> np.ndarray:
+    """Scores (N, 2) whose second column is `positive`."""
+    return np.stack([1 - positive, positive], axis=1)
+
+
+def reading_study(n_people: int, n_trials: int, rng: np.random.Generator, spread: float, effect: float) -> tuple:
+    """Labels, scores, participants: every participant has an own level (sd `spread`) beside the effect of the label."""
+    people = np.repeat([f"P{number:02d}" for number in range(n_people)], n_trials)
+    labels = np.tile(np.arange(n_trials) % 2, n_people)
+    level = np.repeat(rng.normal(0, spread, n_people), n_trials)
+    evidence = level + effect * (labels - 0.5) + rng.normal(0, 1, len(labels))
+    return labels, columns(1 / (1 + np.exp(-evidence))), people
+
+
+# -- the bootstrap over participants
+
+
+def test_weights_count_draws_of_whole_participants() -> None:
+    people = np.array(["b", "a", "b", "c", "a", "b"])
+    weights = participant_weights(people, 500, seed=1)
+    assert weights.shape == (500, 6)
+    assert weights.dtype == np.float64
+    for person in "abc":
+        assert (weights[:, people == person] == weights[:, people == person][:, :1]).all()
+    one_each = weights[:, [1, 0, 3]]
+    assert (one_each.sum(axis=1) == 3).all()
+    assert set(np.unique(one_each)) == {0.0, 1.0, 2.0, 3.0}
+
+
+def test_weights_have_the_moments_of_drawing_with_replacement() -> None:
+    weights = participant_weights([f"P{number}" for number in range(10)], 20_000, seed=2)
+    np.testing.assert_allclose(weights.mean(axis=0), 1.0, atol=0.03)
+    np.testing.assert_allclose(weights.var(axis=0), 1 - 1 / 10, atol=0.05)
+
+
+def test_weights_repeat_for_a_seed_and_differ_between_seeds() -> None:
+    people = [f"P{number}" for number in range(20)]
+    np.testing.assert_array_equal(participant_weights(people, 10, seed=3), participant_weights(people, 10, seed=3))
+    assert (participant_weights(people, 10, seed=3) != participant_weights(people, 10, seed=4)).any()
+
+
+def test_interval_is_the_percentiles_of_what_is_defined() -> None:
+    values = np.arange(101.0)
+    assert bootstrap_interval(values) == pytest.approx((2.5, 97.5))
+    assert bootstrap_interval(values, level=0.5) == pytest.approx((25.0, 75.0))
+    assert bootstrap_interval(np.append(values, [np.nan] * 101)) == pytest.approx((2.5, 97.5))
+    assert bootstrap_interval(np.append(values, [np.nan] * 102)) is None
+    assert bootstrap_interval([]) is None
+
+
+def test_interval_over_participants_covers_the_truth_where_the_one_over_trials_does_not() -> None:
+    rng = np.random.default_rng(5)
+    n_people, n_trials, true_accuracy, repeats = 24, 20, 0.7, 150
+    people = np.repeat([f"P{number:02d}" for number in range(n_people)], n_trials)
+    trials = np.array([f"T{number:04d}" for number in range(len(people))])
+    covered, widths = np.zeros(2), np.zeros(2)
+    for repeat in range(repeats):
+        skill = np.repeat(rng.beta(true_accuracy * 3, (1 - true_accuracy) * 3, n_people), n_trials)
+        labels = rng.integers(0, 2, len(people))
+        predicted = np.where(rng.random(len(people)) < skill, labels, 1 - labels)
+        for kind, units in enumerate((people, trials)):
+            weights = participant_weights(units, 300, seed=repeat)
+            replicates = classification.accuracy(classification.confusion(labels, predicted, CLASSES, weights))
+            low, high = bootstrap_interval(replicates) or (1.0, 0.0)
+            covered[kind] += low <= true_accuracy <= high
+            widths[kind] += high - low
+    assert widths[0] > 1.8 * widths[1]
+    assert 0.87 <= covered[0] / repeats <= 0.99
+    assert covered[1] / repeats < 0.75
+
+
+# -- the summary
+
+
+def test_summary_equals_a_plain_loop_that_repeats_the_drawn_trials() -> None:
+    rng = np.random.default_rng(6)
+    labels, scores, people = reading_study(8, 6, rng, spread=1.0, effect=1.5)
+    baseline = columns(np.round(rng.random(len(labels)), 1))
+    found = summarise(labels, scores, people, CLASSES, {"random": baseline}, n_resamples=60, seed=7)
+    weights = participant_weights(people, 60, seed=7).astype(int)
+
+    def loop(predictor: np.ndarray, metric: str) -> np.ndarray:
+        values = []
+        for row in weights:
+            truth, drawn = labels.repeat(row), predictor.repeat(row, axis=0)
+            if metric == "auroc":
+                values.append(oracle.roc_auc_score(truth, drawn[:, 1]))
+            else:
+                values.append(oracle.balanced_accuracy_score(truth, drawn.argmax(axis=1)))
+        return np.array(values)
+
+    for metric in ("auroc", "balanced_accuracy"):
+        own, other = loop(scores, metric), loop(baseline, metric)
+        entry = found[metric]
+        assert entry["ci95"] == pytest.approx(np.quantile(own, [0.025, 0.975]), abs=1e-12)
+        assert entry["baselines_ci95"]["random"] == pytest.approx(np.quantile(other, [0.025, 0.975]), abs=1e-12)
+        assert entry["gain_ci95"]["random"] == pytest.approx(np.quantile(own - other, [0.025, 0.975]), abs=1e-12)
+        assert entry["value"] == score_all(labels, scores, CLASSES)[metric][0]
+        assert entry["baselines"]["random"] == score_all(labels, baseline, CLASSES)[metric][0]
+
+
+def test_gain_is_paired_so_that_the_model_gains_exactly_nothing_over_itself() -> None:
+    labels, scores, people = reading_study(6, 8, np.random.default_rng(8), spread=1.0, effect=1.0)
+    for entry in summarise(labels, scores, people, CLASSES, {"self": scores}, n_resamples=50).values():
+        assert entry["gain_ci95"] == {"self": [0.0, 0.0]}
+        assert entry["ci95"][0] < entry["ci95"][1]
+
+
+def test_summary_is_plain_json_and_repeats_for_a_seed() -> None:
+    labels, scores, people = reading_study(6, 8, np.random.default_rng(9), spread=1.0, effect=1.0)
+    baselines = {"majority": majority_scores(labels, len(labels), CLASSES)}
+    first = summarise(labels, scores, people, CLASSES, baselines, n_resamples=50, seed=1)
+    assert json.loads(json.dumps(first, allow_nan=False)) == first
+    assert first == summarise(labels, scores, people, CLASSES, baselines, n_resamples=50, seed=1)
+    assert first != summarise(labels, scores, people, CLASSES, baselines, n_resamples=50, seed=2)
+    keys = {"value", "ci95", "chance", "baselines", "baselines_ci95", "gain_ci95", "ceiling"}
+    assert all(set(entry) == keys for entry in first.values())
+    assert set(first) == set(score_all(labels, scores, CLASSES))
+    assert first["balanced_accuracy"]["baselines"] == {"majority": 0.5}
+
+
+def test_summary_does_not_depend_on_the_order_of_the_trials_or_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(10)
+    labels, scores, people = reading_study(6, 8, rng, spread=1.0, effect=1.0)
+    first = summarise(labels, scores, people, CLASSES, {}, n_resamples=50)
+    order = rng.permutation(len(labels))
+    monkeypatch.setattr(classification, "BLOCK_VALUES", 500)
+    assert summarise(labels[order], scores[order], people[order], CLASSES, {}, n_resamples=50) == first
+
+
+def test_one_class_gives_none_where_undefined_and_numbers_elsewhere() -> None:
+    labels, scores, people = reading_study(4, 6, np.random.default_rng(11), spread=1.0, effect=1.0)
+    found = summarise(np.zeros_like(labels), scores, people, CLASSES, {"same": scores}, n_resamples=50)
+    for metric in ("auroc", "average_precision", "recall_pseudoword"):
+        assert found[metric] == {
+            "value": None,
+            "ci95": None,
+            "chance": None,
+            "baselines": {"same": None},
+            "baselines_ci95": {"same": None},
+            "gain_ci95": {"same": None},
+            "ceiling": None,
+        }
+    assert found["accuracy"]["value"] == found["recall_control"]["value"]
+    assert found["accuracy"]["ci95"] is not None
+
+
+def test_single_participant_has_values_but_no_intervals() -> None:
+    labels, scores, people = reading_study(1, 10, np.random.default_rng(12), spread=1.0, effect=1.0)
+    for entry in summarise(labels, scores, people, CLASSES, {"same": scores}, n_resamples=50).values():
+        assert entry["value"] is not None
+        assert entry["ci95"] is entry["baselines_ci95"]["same"] is entry["gain_ci95"]["same"] is None
+
+
+def test_class_of_a_single_participant_has_an_interval_over_the_resamples_that_drew_it() -> None:
+    """The one participant with the class is drawn in 1 - (1 - 1/P)^P of the resamples, about 65 % for P = 10."""
+    labels, scores, people = reading_study(10, 4, np.random.default_rng(13), spread=1.0, effect=1.0)
+    rare = np.where(people == "P00", labels, 0)
+    assert summarise(rare, scores, people, CLASSES, {}, n_resamples=400)["auroc"]["ci95"] is not None
+
+
+# -- chance and the trivial guess
+
+
+@pytest.mark.parametrize("priors", [(0.75, 0.25), (0.5, 0.3, 0.2)], ids=["two_classes", "three_classes"])
+def test_chance_levels_are_what_blind_guessers_score(priors: tuple[float, ...]) -> None:
+    rng = np.random.default_rng(14)
+    n_examples, n_classes = 200_000, len(priors)
+    names = ["a", "b", "c"][:n_classes]
+    labels = rng.choice(n_classes, n_examples, p=priors)
+    draws_from_priors = score_all(labels, np.eye(n_classes)[rng.choice(n_classes, n_examples, p=priors)], names)
+    draws_uniformly = score_all(labels, rng.random((n_examples, n_classes)), names)
+    chance = chance_levels(labels, names)
+    assert set(chance) == set(draws_uniformly)
+    for metric, level in chance.items():
+        guesser = draws_uniformly if metric.startswith("recall_") else draws_from_priors
+        assert guesser[metric][0] == pytest.approx(level, abs=0.01), metric
+    for metric in ("balanced_accuracy", "mcc", "auroc", "average_precision"):
+        assert draws_uniformly[metric][0] == pytest.approx(chance[metric], abs=0.01), metric
+
+
+def test_majority_scores_name_the_majority_class_of_training_in_every_row() -> None:
+    scores = majority_scores([2, 0, 2, 1], 3, ["a", "b", "c"])
+    assert scores.tolist() == [[0.0, 0.0, 1.0]] * 3
+    assert majority_scores([1, 0], 1, CLASSES).argmax() == 0
+    assert majority_scores([1, 1], 2, CLASSES).tolist() == [[0.0, 1.0]] * 2
+
+
+# -- permutations within participants
+
+
+def test_permutation_p_is_uniform_without_an_effect_even_when_people_are_recognised() -> None:
+    """Scores and labels both depend on the participant, so pooled AUROC is far above 0.5 with nothing learned."""
+    rng = np.random.default_rng(15)
+    n_people, n_trials, repeats = 10, 12, 200
+    people = np.repeat([f"P{number}" for number in range(n_people)], n_trials)
+    p_values, observed = [], []
+    for repeat in range(repeats):
+        level = np.repeat(rng.normal(0, 1.5, n_people), n_trials)
+        labels = (rng.random(len(people)) < 1 / (1 + np.exp(-level))).astype(int)
+        scores = columns(1 / (1 + np.exp(-level - rng.normal(0, 1, len(people)))))
+        result = permutation_test(labels, scores, people, CLASSES, metric="auroc", n=99, seed=repeat)
+        p_values.append(result["p"])
+        observed.append(result["value"])
+    shares = [np.mean(np.array(p_values) <= level) for level in (0.05, 0.25, 0.5, 0.75)]
+    assert shares == pytest.approx([0.05, 0.25, 0.5, 0.75], abs=0.1)
+    assert shares[0] <= 0.1
+    assert np.mean(observed) > 0.65
+
+
+def test_permutation_p_is_the_smallest_possible_under_a_strong_effect() -> None:
+    labels, scores, people = reading_study(12, 12, np.random.default_rng(16), spread=1.0, effect=3.0)
+    result = permutation_test(labels, scores, people, CLASSES, n=199)
+    assert result["p"] == 1 / 200
+    assert result["value"] == score_all(labels, scores, CLASSES)["balanced_accuracy"][0]
+    assert result["null_mean"] == pytest.approx(0.5, abs=0.02)
+    assert result["null_mean"] < result["null_p95"] < result["value"]
+    assert (result["metric"], result["n"]) == ("balanced_accuracy", 199)
+    assert "reason" not in result
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+@pytest.mark.parametrize("metric", ["balanced_accuracy", "auroc", "average_precision", "mcc"])
+def test_permutation_p_equals_the_enumeration_of_all_arrangements(metric: str) -> None:
+    labels = np.array([0, 1, 0, 1, 0, 0, 1, 0])
+    people = np.array(["a"] * 4 + ["b"] * 4)
+    scores = columns(np.array([0.2, 0.6, 0.4, 0.7, 0.1, 0.6, 0.8, 0.3]))
+    observed = score_all(labels, scores, CLASSES)[metric][0]
+    arrangements = [
+        [*first, *second]
+        for first in itertools.permutations(labels[:4].tolist())
+        for second in itertools.permutations(labels[4:].tolist())
+    ]
+    values = score_all(arrangements, scores, CLASSES)[metric]
+    result = permutation_test(labels, scores, people, CLASSES, metric=metric, n=20_000, seed=17)
+    assert result["p"] == pytest.approx(np.mean(values >= observed - 1e-12), abs=0.01)
+    assert result["null_mean"] == pytest.approx(values.mean(), abs=0.01)
+
+
+def test_constant_predictor_has_p_one() -> None:
+    labels, _, people = reading_study(6, 8, np.random.default_rng(18), spread=1.0, effect=1.0)
+    result = permutation_test(labels, np.tile([0.9, 0.1], (len(labels), 1)), people, CLASSES, n=50)
+    assert result["p"] == 1.0
+    assert result["value"] == result["null_mean"] == 0.5
+
+
+def test_predictor_of_the_person_alone_has_p_one() -> None:
+    people = np.repeat(["a", "b", "c"], 4)
+    labels = np.array([0, 0, 0, 1, 0, 0, 1, 1, 0, 1, 1, 1])
+    scores = columns(np.repeat([0.2, 0.5, 0.8], 4))
+    result = permutation_test(labels, scores, people, CLASSES, metric="auroc", n=50)
+    assert result["value"] > 0.7
+    assert result["p"] == 1.0
+
+
+def test_permutation_repeats_for_a_seed() -> None:
+    labels, scores, people = reading_study(6, 8, np.random.default_rng(19), spread=1.0, effect=0.5)
+    first = permutation_test(labels, scores, people, CLASSES, n=50, seed=1)
+    assert first == permutation_test(labels, scores, people, CLASSES, n=50, seed=1)
+    assert first != permutation_test(labels, scores, people, CLASSES, n=50, seed=2)
+
+
+def test_participants_of_one_class_each_give_no_p_but_a_reason() -> None:
+    people = np.repeat(["a", "b"], 3)
+    scores = columns(np.linspace(0, 1, 6))
+    result = permutation_test([0, 0, 0, 1, 1, 1], scores, people, CLASSES, n=50)
+    assert (result["p"], result["null_mean"], result["null_p95"]) == (None, None, None)
+    assert "nothing to shuffle" in result["reason"]
+    assert result["value"] == 1.0
+
+
+def test_metric_that_is_undefined_gives_no_p_but_a_reason() -> None:
+    people = np.repeat(["a", "b"], 3)
+    result = permutation_test([0, 1, 0, 1, 1, 0], np.eye(3)[[0, 1, 2, 0, 1, 2]], people, ["x", "y", "z"], "recall_z")
+    assert (result["value"], result["p"]) == (None, None)
+    assert result["reason"] == "recall_z is not defined on these labels"
+
+
+# -- per participant
+
+
+def test_participant_confusions_are_square_sorted_and_equal_scikit_learn() -> None:
+    rng = np.random.default_rng(20)
+    people = np.array([f"P{number}" for number in rng.integers(0, 12, 60)])
+    labels, predicted = rng.integers(0, 3, 60), rng.integers(0, 3, 60)
+    labels[people == "P10"] = 1
+    predicted[people == "P10"] = 1
+    found = participant_confusions(labels, predicted, people, ["a", "b", "c"])
+    assert list(found) == sorted(set(people.tolist()))
+    for person, entry in found.items():
+        own = people == person
+        expected = oracle.confusion_matrix(labels[own], predicted[own], labels=range(3))
+        assert entry == {"confusion": expected.tolist()}
+    json.dumps(found, allow_nan=False)
+
+
+# -- bad input
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        pytest.param(lambda: participant_weights([], 5, 0), "participants must be", id="no_participants"),
+        pytest.param(lambda: participant_weights([["a"]], 5, 0), "participants must be", id="nested_participants"),
+        pytest.param(lambda: participant_weights(["a"], 0, 0), "n_resamples must be at least 1", id="no_resamples"),
+        pytest.param(lambda: bootstrap_interval([1.0], level=95), "level must lie between 0 and 1", id="level_percent"),
+        pytest.param(lambda: majority_scores([], 5, CLASSES), "non-empty", id="majority_of_nothing"),
+        pytest.param(lambda: majority_scores([2], 5, CLASSES), "must lie in 0..1", id="majority_label_unknown"),
+        pytest.param(
+            lambda: summarise([0, 1], np.eye(2), ["a"], CLASSES, {}), "each of 2 examples", id="too_few_participants"
+        ),
+        pytest.param(
+            lambda: summarise([0, 1], np.eye(2), ["a", "b"], CLASSES, {"prior": np.ones((3, 2))}),
+            "baseline 'prior': labels must name 3 examples, not 2",
+            id="baseline_of_other_length",
+        ),
+        pytest.param(
+            lambda: permutation_test([0, 1], np.eye(2), ["a", "a"], CLASSES, metric="f2"),
+            "metric 'f2' is not one of accuracy, balanced_accuracy",
+            id="unknown_metric",
+        ),
+        pytest.param(
+            lambda: permutation_test([0, 1], np.eye(2), ["a", "a"], CLASSES, n=0), "n must be at least 1", id="n_zero"
+        ),
+        pytest.param(
+            lambda: participant_confusions([0, 1], [0], ["a", "a"], CLASSES), "same shape", id="too_few_predicted"
+        ),
+    ],
+)
+def test_input_that_does_not_fit_raises_value_error(call: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()  # type: ignore[operator]

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gazeray.config import ConfigError, JobConfig, config_hash, load_config
+from gazeray.studies.heatmap import HeatmapConfig
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def errors_of(overrides: list[str], path: Path | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(HeatmapConfig, path, overrides)
+    return caught.value.errors
+
+
+def test_unknown_key_names_itself_and_the_allowed_ones() -> None:
+    (error,) = errors_of(["train.epoch=3"])
+    assert error.startswith("train.epoch: unknown key; did you mean epochs?")
+    assert "batch_size" in error
+
+
+def test_unknown_section_names_itself_and_the_allowed_ones() -> None:
+    (error,) = errors_of(["trian.epochs=3"])
+    assert "trian: unknown key; did you mean train?" in error
+    assert "folds" in error
+
+
+def test_wrong_value_names_the_allowed_ones() -> None:
+    (error,) = errors_of(["train.optimizer=adam"])
+    assert error.startswith("train.optimizer:")
+    assert "'adamw' or 'sgd'" in error
+    assert "'adam'" in error
+
+
+def test_wrong_type_names_the_key_and_the_value() -> None:
+    (error,) = errors_of(["train.epochs=many"])
+    assert error.startswith("train.epochs:")
+    assert "integer" in error
+    assert "many" in error
+
+
+def test_all_mistakes_are_listed_at_once() -> None:
+    errors = errors_of(["train.epochs=0", "folds.outer=1", "nonsense", "run.sede=3", "render.dtype=float64"])
+    assert len(errors) == 5
+
+
+@pytest.mark.parametrize("word", ["train.epochs", "=3", ".epochs=3", "train..epochs=3"])
+def test_malformed_word_is_an_error(word: str) -> None:
+    assert "must look like section.key=value" in errors_of([word])[0]
+
+
+def test_value_where_a_section_belongs_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("train: 3\n")
+    assert any(error.startswith("train") for error in errors_of(["train.epochs=3"], path))
+
+
+def test_broken_yaml_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text("train: [1, 2\n")
+    (error,) = errors_of([], path)
+    assert "broken.yaml: not valid YAML" in error
+
+
+def test_yaml_that_is_a_list_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "list.yaml"
+    path.write_text("- 1\n")
+    assert "must be a mapping" in errors_of([], path)[0]
+
+
+def test_missing_config_file_is_an_error(tmp_path: Path) -> None:
+    assert "cannot be read" in errors_of([], tmp_path / "no.yaml")[0]
+
+
+def test_python_objects_in_yaml_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "evil.yaml"
+    path.write_text("run: !!python/object/apply:os.system ['true']\n")
+    assert "not valid YAML" in errors_of([], path)[0]
+
+
+def test_both_sigmas_are_an_error() -> None:
+    (error,) = errors_of(["render.sigma_px=20", "render.sigma_deg=1"])
+    assert "one of sigma_px and sigma_deg" in error
+
+
+def test_picture_too_small_for_the_model_is_an_error() -> None:
+    (error,) = errors_of(["render.height_px=4", "render.sigma_px=20"])
+    assert "smallest" in error or "too small" in error
+
+
+@pytest.mark.parametrize("name", ["cv_heatmap.yaml"])
+def test_shipped_configs_are_valid(name: str) -> None:
+    assert load_config(HeatmapConfig, CONFIGS / name).folds.outer == 8
+
+
+def test_shipped_config_repeats_the_defaults() -> None:
+    """So that the YAML documents the defaults; what differs is stated there on purpose."""
+    assert config_hash(load_config(HeatmapConfig, CONFIGS / "cv_heatmap.yaml")) == config_hash(HeatmapConfig())
+
+
+def test_hash_ignores_resources_and_place_but_not_results() -> None:
+    base = config_hash(JobConfig())
+    same = ["resources.workers=2", "resources.per_unit.cpu=2", "run.dir=elsewhere", "data.cache_gb=0"]
+    assert config_hash(load_config(JobConfig, None, same)) == base
+    for word in ["run.seed=1", "train.epochs=3", "folds.outer=5", "data.label=x"]:
+        assert config_hash(load_config(JobConfig, None, [word])) != base
