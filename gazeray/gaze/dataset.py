@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening a data set: its trials, its recordings, and everything that is wrong with it, before any gaze is read.
+
+    spec = load_dataset("configs/datasets/webqamgaze.yaml")
+    dataset = open_dataset(spec, Folder("s3://bucket/webqamgaze"), label="answer_correct")
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pandas as pd
+
+from gazeray.gaze.declaration import DatasetSpec, GazeSpec, TableSpec, load_dataset
+from gazeray.gaze.files import ids_in_path, matching_files, placeholders, visible_files
+from gazeray.gaze.readers.base import Kind, ReadError
+from gazeray.gaze.trials import TextTable, TrialsReader, class_names, read_text_table
+from gazeray.storage import FileStat, Folder
+from gazeray.tables import Reject
+
+__all__ = ["DataError", "Dataset", "DatasetSpec", "Recording", "load_dataset", "open_dataset"]
+
+PLAIN_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+HASHED_KEY = re.compile(r".*-[0-9a-f]{8}")
+
+
+class DataError(ValueError):
+    """The study is impossible with this data. `errors` holds one line per reason."""
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        self.errors = list(errors)
+        super().__init__("\n".join(self.errors))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """The files that are read together: those of one participant, or all of them when one file holds everybody.
+
+    Plain values, so that it travels as a row. `key` is unique and safe as a file name. Paths are relative to the data
+    set's root. `refused` lists "participant/trial" of trials that were rejected before any gaze was read: their gaze is
+    left out without a further reject.
+    """
+
+    key: str
+    participants: list[str]
+    samples: list[str]
+    fixations: list[str]
+    size: int
+    mtime_ns: int
+    refused: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set that was opened for one label.
+
+    `classes` are in the declared order, the last is the positive class. `trials` has one row per usable trial:
+    participant, trial, stimulus, label (class name), label_index, screen_width_px, screen_height_px, screen_width_mm,
+    screen_height_mm, distance_mm (NaN where unknown), window_left_px, window_top_px, window_width_px, window_height_px
+    (the region of the screen that the stimulus covers), row (in the trials file).
+    """
+
+    spec: DatasetSpec
+    label: str
+    classes: list[str]
+    trials: pd.DataFrame
+    recordings: list[Recording]
+    rejects: list[Reject]
+
+
+def open_dataset(spec: DatasetSpec, root: Folder, label: str | None = None) -> Dataset:
+    """Read the tables and find the gaze files of a data set; `label` may be left out when one is declared.
+
+    Raises DataError with every reason found: folder missing or empty, no trials file or gaze file, a column that is
+    not there, an unknown label or none named, no trial left, a single class.
+    """
+    files = _listed(root)
+    errors: list[str] = []
+    rejects: list[Reject] = []
+    chosen = _chosen_label(spec, label, errors)
+    trials = _table(root, files, spec.trials, errors, rejects)
+    participants = _table(root, files, spec.participants, errors, rejects) if spec.participants else None
+    gaze_files = [stat for stat in files if not any(ids_in_path(table.path, stat.path) for table in spec.tables())]
+    for kind, gaze in spec.gaze().items():
+        if not matching_files(gaze.path, gaze_files):
+            errors.append(f"{root.uri}: no {kind} file matches {gaze.path} (there are: {_some(files)})")
+    if trials and chosen and (participants or not spec.participants):
+        reader = TrialsReader(spec, chosen, trials, participants)
+        errors += reader.errors()
+    if errors or not trials:
+        raise DataError(errors)
+    frame, named = reader.read()
+    rejects += reader.rejects
+    frame, recordings = _recordings(spec, gaze_files, frame, named, trials.source, rejects)
+    _check_classes(frame, chosen, rejects)
+    return Dataset(spec, chosen, class_names(spec, chosen), frame, recordings, rejects)
+
+
+def _listed(root: Folder) -> list[FileStat]:
+    """The files of the data set. Raises DataError when there are none."""
+    try:
+        if not root.exists():
+            raise DataError([f"{root.uri}: there is no such folder"])
+        files = visible_files(root)
+    except OSError as error:
+        raise DataError([f"{root.uri}: cannot be listed: {error}"]) from error
+    if not files:
+        raise DataError([f"{root.uri}: the folder is empty"])
+    return files
+
+
+def _some(files: Sequence[FileStat], limit: int = 5) -> str:
+    """A few of the paths, for a message."""
+    return ", ".join(stat.path for stat in files[:limit]) + (" ..." if len(files) > limit else "")
+
+
+def _chosen_label(spec: DatasetSpec, label: str | None, errors: list[str]) -> str:
+    """The label to use, "" after noting an error."""
+    known = ", ".join(spec.labels) or "none"
+    if label is None and len(spec.labels) == 1:
+        return next(iter(spec.labels))
+    if label is None:
+        errors.append(f"{spec.name}: name the label to use (declared: {known})")
+    elif label not in spec.labels:
+        errors.append(f"{spec.name}: unknown label {label!r} (declared: {known})")
+    else:
+        return label
+    return ""
+
+
+def _table(
+    root: Folder, files: Sequence[FileStat], spec: TableSpec, errors: list[str], rejects: list[Reject]
+) -> TextTable | None:
+    """A declared table, or None after noting why it cannot be read."""
+    found = _preferred(spec.path, matching_files(spec.path, files), rejects)
+    if not found:
+        errors.append(f"{root.uri}: no file {spec.path} (there are: {_some(files)})")
+        return None
+    path = found[0].path
+    try:
+        table, bad_rows = read_text_table(root.read_bytes(path), path, spec)
+    except (ReadError, OSError) as error:
+        errors.append(str(error) if isinstance(error, ReadError) else f"{path}: cannot be read: {error}")
+        return None
+    rejects += bad_rows
+    return table
+
+
+def _preferred(template: str, files: Sequence[FileStat], rejects: list[Reject]) -> list[FileStat]:
+    """The files without second copies: of x.csv and x.csv.gz the one spelt as declared stays, the other is rejected."""
+    spelt = sorted(files, key=lambda stat: (stat.path.endswith(".gz") != template.endswith(".gz"), stat.path))
+    kept: dict[str, FileStat] = {}
+    for stat in spelt:
+        first = kept.setdefault(stat.path.removesuffix(".gz"), stat)
+        if first is not stat:
+            rejects.append(Reject(stat.path, -1, "read", f"a second copy: {first.path} is read instead"))
+    return sorted(kept.values(), key=lambda stat: stat.path)
+
+
+def _recordings(
+    spec: DatasetSpec,
+    files: Sequence[FileStat],
+    frame: pd.DataFrame,
+    named: set[tuple[str, str]],
+    source: str,
+    rejects: list[Reject],
+) -> tuple[pd.DataFrame, list[Recording]]:
+    """The trials that have a gaze file, and the recordings that hold them.
+
+    `named` is every (participant, trial) of the trials file; `source` is that file. What does not fit together goes to
+    `rejects`.
+    """
+    found = {kind: _files_by_ids(gaze, files, named, rejects) for kind, gaze in spec.gaze().items()}
+    deciding, gaze = next(iter(spec.gaze().items()))
+    has_file = [ids in found[deciding] for ids in _ids_of(frame, placeholders(gaze.path))]
+    without = frame[[not has for has in has_file]]
+    for participant, trial, row in zip(without["participant"], without["trial"], without["row"], strict=True):
+        reason = f"trial without gaze: no file matches {gaze.path}"
+        rejects.append(Reject(source, int(row), "gaze", reason, participant, trial))
+    frame = frame[has_file].reset_index(drop=True)
+    refused = defaultdict(list)
+    for participant, trial in sorted(named - set(_pairs(frame))):
+        refused[participant].append(f"{participant}/{trial}")
+    by_person = {str(name): rows for name, rows in frame.groupby("participant", sort=False)}
+    recordings = []
+    for key, people in _groups(spec, sorted(by_person)).items():
+        recording = _recording(key, people, pd.concat([by_person[name] for name in people]), spec, found)
+        recordings.append(replace(recording, refused=[pair for name in people for pair in refused[name]]))
+    return frame, recordings
+
+
+def _groups(spec: DatasetSpec, people: list[str]) -> dict[str, list[str]]:
+    """Key -> the participants of one recording: each alone, or everybody when a file holds more than one of them."""
+    if any("participant" not in placeholders(gaze.path) for gaze in spec.gaze().values()):
+        return {"all": people} if people else {}
+    return {key: [name] for key, name in zip(_keys(people), people, strict=True)}
+
+
+def _recording(
+    key: str,
+    participants: list[str],
+    trials: pd.DataFrame,
+    spec: DatasetSpec,
+    found: dict[Kind, dict[tuple[str, ...], FileStat]],
+) -> Recording:
+    """The recording of these participants: every file that one of their trials is in."""
+    stats: dict[str, list[FileStat]] = {"samples": [], "fixations": []}
+    for kind, gaze in spec.gaze().items():
+        wanted = dict.fromkeys(_ids_of(trials, placeholders(gaze.path)))
+        stats[kind] = [found[kind][ids] for ids in wanted if ids in found[kind]]
+    every = {stat.path: stat for stat in stats["samples"] + stats["fixations"]}.values()
+    paths = {kind: sorted(stat.path for stat in found_here) for kind, found_here in stats.items()}
+    size, mtime_ns = sum(stat.size for stat in every), max(stat.mtime_ns for stat in every)
+    return Recording(key, participants, paths["samples"], paths["fixations"], size, mtime_ns)
+
+
+def _pairs(trials: pd.DataFrame) -> list[tuple[str, str]]:
+    """(participant, trial) of every trial."""
+    return list(zip(trials["participant"], trials["trial"], strict=True))
+
+
+def _ids_of(trials: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """The named ids of every trial; () for each when there are no names."""
+    return list(zip(*(trials[name] for name in names), strict=True)) if names else [()] * len(trials)
+
+
+def _files_by_ids(
+    gaze: GazeSpec, files: Sequence[FileStat], named: set[tuple[str, str]], rejects: list[Reject]
+) -> dict[tuple[str, ...], FileStat]:
+    """Ids from the path, in the order of the template's placeholders -> the file.
+
+    A file whose ids the trials file (`named`) does not have goes to `rejects`.
+    """
+    names = placeholders(gaze.path)
+    known = {tuple(dict(zip(("participant", "trial"), pair, strict=True))[name] for name in names) for pair in named}
+    found: dict[tuple[str, ...], FileStat] = {}
+    for stat in _preferred(gaze.path, matching_files(gaze.path, files), rejects):
+        readings = [tuple(ids[name] for name in names) for ids in ids_in_path(gaze.path, stat.path)]
+        fitting = [ids for ids in readings if ids in known]
+        if len(fitting) == 1:
+            found[fitting[0]] = stat
+            continue
+        ids = dict(zip(names, readings[0], strict=True))
+        what = " ".join(f"{name} {value!r}" for name, value in ids.items())
+        reason = f"{what} is not in the trials table" if not fitting else f"{fitting} both fit the name of the file"
+        rejects.append(Reject(stat.path, -1, "read", reason, ids.get("participant", ""), ids.get("trial", "")))
+    return found
+
+
+def _keys(participants: Sequence[str]) -> list[str]:
+    """Unique names that are safe as file names: the participant, with a hash behind it where that is not plain.
+
+    Two that differ in case only both get a hash, for file systems that do not tell them apart.
+    """
+    lower = Counter(name.lower() for name in participants)
+    keys = []
+    for name in participants:
+        plain = PLAIN_KEY.fullmatch(name) and not HASHED_KEY.fullmatch(name) and lower[name.lower()] == 1
+        slug = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:60]
+        keys.append(name if plain else f"{slug}-{hashlib.sha256(name.encode()).hexdigest()[:8]}")
+    return keys
+
+
+def _check_classes(frame: pd.DataFrame, label: str, rejects: Sequence[Reject]) -> None:
+    """Raises DataError when no trial or a single class is left, with the reasons for which rows were rejected."""
+    classes = frame["label"].unique().tolist()
+    if len(classes) > 1:
+        return
+    counts = Counter(reject.reason for reject in rejects).most_common(5)
+    why = "".join(f"\n  {count} x {reason}" for reason, count in counts)
+    if not classes:
+        raise DataError([f"no trial is left; rejected were:{why}"])
+    one = f"label {label}: all {len(frame)} trials are of one class, {classes[0]!r}"
+    raise DataError([one + (f"; rejected were:{why}" if why else "")])

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Finding the files of a data set: by listing the folder and matching a path template against the listing.
+
+No path is ever built from a cell of a table, so a malicious name in a table cannot reach a file.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+
+from gazeray.storage import FileStat, Folder
+
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+
+def identifier(text: str) -> str:
+    """A name as it is compared everywhere: blanks around it removed, Unicode composed (macOS decomposes file names)."""
+    return unicodedata.normalize("NFC", text.strip())
+
+
+def is_unsafe(name: str) -> bool:
+    """Could the name leave a folder or garble a listing when used in a path?"""
+    return ".." in name or "/" in name or "\\" in name or any(unicodedata.category(sign) == "Cc" for sign in name)
+
+
+def visible_files(root: Folder) -> list[FileStat]:
+    """Every file below the root, sorted by path, without those whose name (or folder) begins with a dot."""
+    return [stat for stat in root.list() if not any(part.startswith(".") for part in PurePosixPath(stat.path).parts)]
+
+
+def placeholders(template: str) -> tuple[str, ...]:
+    """The names in braces in a path template, each once, in order."""
+    return tuple(dict.fromkeys(PLACEHOLDER.findall(template)))
+
+
+def delimiter_of(path: str) -> str:
+    """Tab for .tsv, .tab and .txt (also with .gz behind), else a comma."""
+    return "\t" if path.lower().removesuffix(".gz").endswith((".tsv", ".tab", ".txt")) else ","
+
+
+def ids_in_path(template: str, path: str) -> list[dict[str, str]]:
+    """What the placeholders of a template stand for in a path; empty when the path does not match.
+
+    There may be two readings, as of a_b_c under {participant}_{trial}: the caller takes the one it knows. A .gz at the
+    end of either makes no difference.
+    """
+    found = (_pattern(template, repeat).fullmatch(path.removesuffix(".gz")) for repeat in ("+?", "+"))
+    readings = [{name: identifier(value) for name, value in match.groupdict().items()} for match in found if match]
+    return readings[:1] if readings[1:] == readings[:1] else readings
+
+
+def matching_files(template: str, files: Iterable[FileStat]) -> list[FileStat]:
+    """The files that a template (or a plain path) may mean."""
+    return [stat for stat in files if ids_in_path(template, stat.path)]
+
+
+def _pattern(template: str, repeat: str) -> re.Pattern[str]:
+    """The template as a regular expression; a placeholder that comes again must repeat its first value."""
+    parts, seen = [], set()
+    for index, part in enumerate(PLACEHOLDER.split(template.removesuffix(".gz"))):
+        if index % 2 == 0:
+            parts.append(re.escape(part))
+        else:
+            parts.append(f"(?P={part})" if part in seen else f"(?P<{part}>[^/]{repeat})")
+            seen.add(part)
+    return re.compile("".join(parts))

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a reader is: a function that turns the bytes of one gaze file into a `GazeTable`, registered under a name.
+
+A data set's declaration names its reader. A new format is one new module here with one `@register_reader` function.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from gazeray.tables import Reject
+
+if TYPE_CHECKING:
+    from gazeray.gaze.declaration import GazeSpec
+
+Kind = Literal["samples", "fixations"]
+
+IDS = ("participant", "trial")
+COORDINATES = ("x_px", "y_px")
+TIMES: dict[str, tuple[str, ...]] = {"samples": ("timestamp_ms",), "fixations": ("onset_ms", "duration_ms")}
+TIME_UNITS_MS = {"ms": 1.0, "s": 1e3, "us": 1e-3, "ns": 1e-6}
+COORDINATE_UNITS = ("px", "normalised")
+CHUNK_BYTES = 1 << 20
+
+
+class ReadError(ValueError):
+    """A whole file cannot be used. `source` is its path, `reason` says why."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        self.source, self.reason = source, reason
+        super().__init__(f"{source}: {reason}")
+
+
+@dataclass(frozen=True)
+class GazeTable:
+    """The usable rows of one gaze file, in the order of the file; N of its `n_rows` data rows.
+
+    ids       the (participant, trial) pairs that the file names; some may have no usable row
+    codes     (N,) int, which of `ids` a row belongs to
+    columns   the times (N,) float64 in ms; x_px and y_px (N,) float64, NaN where lost, still in the unit and origin of
+              the file
+    rows      (N,) int64, the row of the file, the first data row is 1; blank lines do not count
+    rejects   what was left out and why
+    """
+
+    ids: list[tuple[str, str]]
+    codes: np.ndarray
+    columns: dict[str, np.ndarray]
+    rows: np.ndarray
+    n_rows: int
+    rejects: list[Reject] = field(default_factory=list)
+
+    def where(self, keep: np.ndarray) -> GazeTable:
+        """The rows of the mask `keep` (N,), without the rejects."""
+        if keep.all():
+            return replace(self, rejects=[])
+        columns = {name: values[keep] for name, values in self.columns.items()}
+        return GazeTable(self.ids, self.codes[keep], columns, self.rows[keep], self.n_rows)
+
+
+class Reader(Protocol):
+    """Reads one file.
+
+    `data` are its raw bytes and `source` its path relative to the data set's folder; `spec` says what its columns are
+    called, what they mean, and whether it holds samples or fixations (`spec.kind`); `fixed` holds the participant and
+    trial taken from the path. Raises ReadError when nothing of the file can be used.
+    """
+
+    def __call__(self, data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str]) -> GazeTable: ...
+
+
+READERS: dict[str, Reader] = {}
+
+
+def register_reader(name: str) -> Callable[[Reader], Reader]:
+    """Make a reader known under `name`. Raises ValueError when the name is taken."""
+
+    def register(reader: Reader) -> Reader:
+        if name in READERS:
+            raise ValueError(f"a reader named {name!r} is registered already")
+        READERS[name] = reader
+        return reader
+
+    return register
+
+
+def unpacked(data: bytes, source: str) -> bytes:
+    """The bytes, gunzipped when they start as gzip does, whatever the file is called.
+
+    Raises ReadError for an empty file and for gzip that is truncated or damaged.
+    """
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, OSError, zlib.error) as error:
+            raise ReadError(source, f"truncated or damaged gzip: {error}") from error
+    if not data[:CHUNK_BYTES].strip() and not data.strip():
+        raise ReadError(source, "the file is empty")
+    return data

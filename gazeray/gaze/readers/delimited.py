@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Delimited text (csv, tsv), plain or gzipped, UTF-8 with or without a byte-order mark, one row per line.
+
+A clean file is parsed straight to numbers. Where that fails it is parsed once more as text, so that just the rows at
+fault are rejected, each with its row number, column and value.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from gazeray.gaze.files import delimiter_of
+from gazeray.gaze.readers.base import CHUNK_BYTES, IDS, GazeTable, ReadError, register_reader, unpacked
+from gazeray.gaze.readers.cells import MISSING_CELLS, check_columns, gaze_table, row_rejects, wanted_columns
+
+if TYPE_CHECKING:
+    from gazeray.gaze.declaration import GazeSpec
+
+DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+
+
+@register_reader("delimited")
+def read_delimited(data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str]) -> GazeTable:
+    """Read one csv or tsv file; see `Reader`.
+
+    Raises ReadError: empty, damaged gzip, not UTF-8, header without rows, missing column, not parsable at all.
+    """
+    data = unpacked(data, source)
+    check_utf8(data, source)
+    delimiter = spec.delimiter or delimiter_of(source)
+    header, skip = _header(data, source, delimiter)
+    wanted = wanted_columns(spec, fixed)
+    check_columns(wanted, header, source)
+    names = {theirs: DICTIONARY if ours in IDS else pa.float64() for ours, theirs in wanted.items()}
+    table, wrong = _parse(data, source, delimiter, header, skip, names)
+    n_rows = table.num_rows + len(wrong)
+    if n_rows == 0:
+        raise ReadError(source, "a header without rows")
+    wrong_rows = np.array([number for number, _ in wrong], dtype=np.int64)
+    rejects = row_rejects(
+        source,
+        wrong_rows,
+        "read",
+        lambda index: f"{wrong[index][1]} fields instead of {len(header)}",
+        lambda index: (fixed.get("participant", ""), fixed.get("trial", "")),
+    )
+    rows = np.setdiff1d(np.arange(1, n_rows + 1, dtype=np.int64), wrong_rows, assume_unique=True)
+    return gaze_table(table, rows, n_rows, source, spec, fixed, rejects)
+
+
+def check_utf8(data: bytes, source: str) -> None:
+    """Raises ReadError naming the first byte that is not UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(data), CHUNK_BYTES):
+        try:
+            decoder.decode(data[start : start + CHUNK_BYTES], final=start + CHUNK_BYTES >= len(data))
+        except UnicodeDecodeError as error:
+            raise ReadError(source, f"not UTF-8 text: {error.reason} near byte {start + error.start}") from error
+
+
+def _header(data: bytes, source: str, delimiter: str) -> tuple[list[str], int]:
+    """The column names, and how many lines the header ends after."""
+    lines = csv.reader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline=""), delimiter=delimiter)
+    try:
+        for cells in lines:
+            if cells:
+                return [cell.strip() for cell in cells], lines.line_num
+    except csv.Error as error:
+        raise ReadError(source, f"the header cannot be parsed: {error}") from error
+    raise ReadError(source, "the file is empty")
+
+
+def _parse(
+    data: bytes, source: str, delimiter: str, header: Sequence[str], skip: int, types: Mapping[str, Any]
+) -> tuple[pa.Table, list[tuple[int, int]]]:
+    """The columns of `types`, and for each row with the wrong number of fields: its row number, its fields.
+
+    Tried in turn: straight to the types; as text; as text in which a quote is an ordinary character. The last is for
+    a stray quote, which would otherwise swallow the lines up to the next one (seen from the number of lines).
+    """
+    text = {name: DICTIONARY if kind == DICTIONARY else pa.string() for name, kind in types.items()}
+    body_lines = _count_lines(data, skip) if b'"' in data else None
+    reason = ""
+    for kinds, quote in ((types, '"'), (text, '"'), (text, False)):
+        try:
+            table, wrong = _parse_once(data, delimiter, header, skip, kinds, quote)
+        except pa.ArrowInvalid as error:
+            reason = str(error)
+            continue
+        if quote and body_lines is not None and table.num_rows + len(wrong) != body_lines:
+            continue
+        return (table if quote else _without_quotes(table)), wrong
+    raise ReadError(source, f"cannot be parsed: {reason}")
+
+
+def _parse_once(
+    data: bytes, delimiter: str, header: Sequence[str], skip: int, types: Mapping[str, Any], quote: str | bool
+) -> tuple[pa.Table, list[tuple[int, int]]]:
+    """One pass of the Arrow parser. Raises pyarrow.ArrowInvalid for a cell that is not of its type."""
+    wrong: list[tuple[int, int]] = []
+
+    def leave_out(row: Any) -> str:
+        wrong.append((row.number - skip, row.actual_columns))
+        return "skip"
+
+    table = pa.csv.read_csv(
+        io.BytesIO(data),
+        # one thread: row numbers of wrong rows are known only then, and parallelism is over files
+        read_options=pa.csv.ReadOptions(use_threads=False, skip_rows=skip, column_names=list(header)),
+        parse_options=pa.csv.ParseOptions(delimiter=delimiter, quote_char=quote, invalid_row_handler=leave_out),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=dict(types), include_columns=list(types), null_values=list(MISSING_CELLS)
+        ),
+    )
+    return table, wrong
+
+
+def _count_lines(data: bytes, skip: int) -> int:
+    """Lines that are not blank after the first `skip` ones."""
+    return sum(1 for line in islice(io.BytesIO(data), skip, None) if line.strip(b"\r\n"))
+
+
+def _without_quotes(table: pa.Table) -> pa.Table:
+    """Text columns with blanks and quotes around each cell removed."""
+    text = {name: table[name].cast(pa.string()) for name in table.column_names}
+    return pa.table({name: pc.utf8_trim(cells, characters=' \t"') for name, cells in text.items()})

@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pictures of the report: each function takes plain arrays and returns a PNG as bytes.
+
+Colours are those of Okabe and Ito (2008), told apart by all common forms of colour blindness; curves also differ by
+line style, so that they survive a black-and-white printer. No pyplot: nothing global is touched but a scoped style.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
+
+DPI = 110
+PAGE_IN, HALF_IN = 8.6, 4.15
+"""Widths of pictures, inches: at DPI one fills the text column of the page, two halves stand side by side."""
+
+BLUE, VERMILION, GREEN, GREY, DARK = "#0072B2", "#D55E00", "#009E73", "#8A8A8A", "#2B2B2B"
+PALE = "#A6CFE5"
+
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": DARK,
+    "axes.linewidth": 0.7,
+    "text.parse_math": False,
+}
+"""parse_math off: a participant called "$x" is a name, not a formula."""
+
+SCORE_STYLES = {
+    "model": (BLUE, "-", "model"),
+    "logistic_regression": (VERMILION, "--", "logistic regression"),
+}
+
+BARS_PER_ROW = 35
+HEATMAP_COLOURS = "YlGnBu"
+GRADIENT_COLOURS = "RdBu_r"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one fit logged. Arrays have one value per epoch (E,), NaN where it was undefined; best_epoch counts from 1."""
+
+    name: str
+    epoch: NDArray[np.float64]
+    train_loss: NDArray[np.float64]
+    validation_loss: NDArray[np.float64]
+    validation_balanced_accuracy: NDArray[np.float64]
+    best_epoch: int | None
+
+
+def shorten(text: str, limit: int = 18) -> str:
+    """`text` on one line, unprintable characters marked, cut to `limit` characters with an ellipsis."""
+    line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in " ".join(text.split()))
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _figure(width_in: float, height_in: float, layout: str = "constrained") -> Any:
+    figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: Any, tight: bool = False) -> bytes:
+    """The figure as PNG. A letter that the plotting font lacks becomes a box; the page's tables spell the name."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(buffer, format="png", bbox_inches="tight" if tight else None, pad_inches=0.05)
+    return buffer.getvalue()
+
+
+def _grid(count: int, columns: int) -> tuple[int, int]:
+    """Rows and columns of a grid of `count` panels, at most `columns` wide."""
+    columns = min(columns, count)
+    return math.ceil(count / columns), columns
+
+
+def roc(labels: NDArray[np.int64], scores: Mapping[str, NDArray[np.float64]], classes: Sequence[str]) -> bytes:
+    """ROC curves (Fawcett 2006): two classes, the last one is positive; more, one panel per class against the rest.
+
+    labels: (N,) class indices. scores: name ("model", "logistic_regression") -> (N, K); rows with NaN are left out.
+    """
+    positives = [len(classes) - 1] if len(classes) == 2 else list(range(len(classes)))
+    rows, columns = _grid(len(positives), 3)
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(HALF_IN if columns == 1 else PAGE_IN, HALF_IN if columns == 1 else 9.0 / columns * rows)
+        axes = figure.subplots(rows, columns, squeeze=False).ravel()
+        for axis, positive in zip(axes, positives, strict=False):
+            _roc_panel(axis, labels, scores, positive)
+            rest = shorten(classes[0]) if len(classes) == 2 else "the rest"
+            axis.set_title(f"{shorten(classes[positive])} against {rest}", loc="left")
+        for axis in axes[len(positives) :]:
+            axis.remove()
+        return _png(figure)
+
+
+def _roc_panel(axis: Any, labels: NDArray[np.int64], scores: Mapping[str, NDArray[np.float64]], positive: int) -> None:
+    axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1, label="chance, area 0.500")
+    for name, values in scores.items():
+        colour, line, title = SCORE_STYLES[name]
+        usable = np.isfinite(values).all(axis=1)
+        truth = labels[usable] == positive
+        if truth.all() or not truth.any():
+            axis.plot([], [], color=colour, linestyle=line, label=f"{title}: undefined, one class only")
+            continue
+        false_rate, true_rate, _ = roc_curve(truth, values[usable, positive])
+        area = float(np.trapezoid(true_rate, false_rate))
+        axis.plot(false_rate, true_rate, color=colour, linestyle=line, linewidth=1.5, label=f"{title}, area {area:.3f}")
+    axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axis.set(xlabel="false positive rate", ylabel="true positive rate")
+    axis.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none")
+
+
+def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> bytes:
+    """The confusion matrix (K, K), rows true and columns predicted: counts, with the share of the row below."""
+    total = matrix.sum(axis=1, keepdims=True)
+    share = np.divide(matrix, total, out=np.zeros(matrix.shape), where=total > 0)
+    count, names = len(classes), [shorten(name, 14) for name in classes]
+    side = min(PAGE_IN, max(HALF_IN, 1.2 + 0.75 * count))
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(side, side)
+        axis = figure.subplots()
+        axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for row in range(count):
+            for column in range(count):
+                ink = "white" if share[row, column] > 0.55 else DARK
+                big = 15 if count <= 3 else 9
+                axis.annotate(str(matrix[row, column]), (column, row), (0, 1), textcoords="offset points", color=ink,
+                              ha="center", va="bottom", fontsize=big)  # fmt: skip
+                percent = f"{100 * share[row, column]:.0f} %" if total[row, 0] else "no trial"
+                axis.annotate(percent, (column, row), (0, -2), textcoords="offset points", color=ink,
+                              ha="center", va="top", fontsize=0.6 * big + 1)  # fmt: skip
+        sideways = {"rotation": 90, "va": "center"} if max(map(len, names)) > 6 else {}
+        axis.set_xticks(range(count), names, rotation=0 if count <= 4 else 45, ha="center" if count <= 4 else "right")
+        axis.set_yticks(range(count), names, **(sideways if count <= 4 else {}))
+        axis.set(xlabel="predicted", ylabel="true")
+        axis.tick_params(length=0)
+        axis.spines[:].set_visible(False)
+        return _png(figure)
+
+
+def participants(
+    names: Sequence[str],
+    values: NDArray[np.float64],
+    trials: NDArray[np.int64],
+    one_class: NDArray[np.bool_],
+    chance: float,
+    ylabel: str,
+) -> bytes:
+    """One bar per participant, best first, in rows of at most 35, the number of trials in brackets.
+
+    values: (P,) scores in 0..1. one_class: (P,) True draws the bar pale: the participant has trials of one class only.
+    """
+    order = sorted(range(len(names)), key=lambda index: (-values[index], names[index]))
+    rows = math.ceil(len(order) / BARS_PER_ROW)
+    per_row = math.ceil(len(order) / rows)
+    labels = [f"{shorten(name, 14)} ({count})" for name, count in zip(names, trials, strict=True)]
+    name_in = 0.065 * max(map(len, labels))
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(PAGE_IN, 0.45 + rows * (1.6 + name_in))
+        axes = figure.subplots(rows, 1, squeeze=False).ravel()
+        for row, axis in enumerate(axes):
+            part = order[row * per_row : (row + 1) * per_row]
+            colours = [PALE if one_class[index] else BLUE for index in part]
+            axis.bar(range(len(part)), values[part], width=0.72, color=colours)
+            axis.plot(range(len(part)), values[part], "o", color=DARK, markersize=2.5, clip_on=False, zorder=3)
+            axis.axhline(chance, color=VERMILION, linestyle="--", linewidth=1)
+            axis.set_xticks(range(len(part)), [labels[index] for index in part], rotation=90)
+            axis.set(xlim=(-0.7, per_row - 0.3), ylim=(0, 1), ylabel=ylabel)
+            axis.tick_params(axis="x", length=0)
+        keys: list[Any] = [Patch(color=BLUE, label="participant (trials)")]
+        if one_class.any():
+            keys.append(Patch(color=PALE, label="trials of one class only"))
+        keys.append(Line2D([], [], color=VERMILION, linestyle="--", linewidth=1, label=f"chance {chance:.2f}"))
+        figure.legend(handles=keys, loc="outside upper left", ncols=len(keys))
+        return _png(figure)
+
+
+def learning_curves(curves: Sequence[Curve]) -> bytes:
+    """Small multiples, two panels per fit: loss above, balanced accuracy of the validation participants below."""
+    rows, columns = _grid(len(curves), 5 if len(curves) > 8 else 4)
+    losses = np.concatenate([np.r_[curve.train_loss, curve.validation_loss] for curve in curves])
+    losses = losses[np.isfinite(losses) & (losses > 0)]
+    logarithmic = bool(losses.size) and losses.max() > 30 * losses.min()
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(PAGE_IN if columns > 2 else 2.6 * columns + 1.4, 0.4 + 2.5 * rows)
+        axes = figure.subplots(2 * rows, columns, squeeze=False, sharex="all", sharey="row")
+        for row in range(2, 2 * rows):
+            axes[row, 0].sharey(axes[row % 2, 0])
+        for index in range(rows * columns):
+            row, column = divmod(index, columns)
+            upper, lower = axes[2 * row, column], axes[2 * row + 1, column]
+            if index >= len(curves):
+                upper.remove()
+                lower.remove()
+                continue
+            _curve_panels(upper, lower, curves[index])
+            last = index + columns >= len(curves)
+            lower.tick_params(labelbottom=last)
+            lower.set_xlabel("epoch" if last else "")
+            if column == 0:
+                upper.set_ylabel("loss (log)" if logarithmic else "loss")
+                lower.set_ylabel("balanced\naccuracy")
+        if logarithmic:
+            axes[0, 0].set_yscale("log")
+        axes[1, 0].set_ylim(0, 1)
+        figure.legend(handles=_curve_keys(), loc="outside upper left", ncols=3)
+        return _png(figure)
+
+
+def _curve_panels(upper: Any, lower: Any, curve: Curve) -> None:
+    upper.plot(curve.epoch, curve.train_loss, color=GREY, linestyle="--", linewidth=1.1)
+    upper.plot(curve.epoch, curve.validation_loss, color=BLUE, linewidth=1.3)
+    lower.plot(curve.epoch, curve.validation_balanced_accuracy, color=BLUE, linewidth=1.3)
+    if curve.epoch.size == 1:
+        for line in (*upper.lines, *lower.lines):
+            line.set_marker(".")
+    for axis in (upper, lower):
+        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
+        if curve.best_epoch is not None:
+            axis.axvline(curve.best_epoch, color=VERMILION, linestyle=":", linewidth=1.2)
+    best = "" if curve.best_epoch is None else f", best {curve.best_epoch}"
+    upper.set_title(shorten(f"{curve.name}{best}", 24), loc="left")
+
+
+def _curve_keys() -> list[Line2D]:
+    return [
+        Line2D([], [], color=GREY, linestyle="--", label="training participants"),
+        Line2D([], [], color=BLUE, label="validation participants"),
+        Line2D([], [], color=VERMILION, linestyle=":", label="epoch whose weights were tested"),
+    ]
+
+
+def example(
+    heatmap: NDArray[np.floating[Any]],
+    gradients: Mapping[str, tuple[str, NDArray[np.floating[Any]]]],
+    window_px: tuple[float, float],
+) -> bytes:
+    """A heatmap (H, W), ms, beside signed gradients on the stimulus' own axes: px, origin top left, y down.
+
+    gradients: "predicted", "true" -> (class, (H, W)). They share one scale, symmetric about 0, whose end is the 99.5th
+    percentile of their size; the lines are the heatmap at a quarter, half and three quarters of its highest value.
+    window_px: (width, height). Panels stand side by side, or above each other when the window is a wide strip. Places
+    are set by hand: every example of a window has the same size, and a layout engine takes ten times as long.
+    """
+    width, height = window_px
+    stacked, count = width > 2.2 * height, 1 + len(gradients)
+    page = PAGE_IN if stacked or count > 2 else HALF_IN
+    panel = page - 1.55 if stacked else min((page - 0.44 - 0.2 * count) / count, 2.5 * width / height)
+    tall = panel * height / width
+    size = (page, count * (tall + 0.26) + 0.42) if stacked else (panel * count + 0.44 + 0.2 * count, tall + 1.32)
+    dwell = np.asarray(heatmap, dtype=np.float64)
+    signed = [np.asarray(values, dtype=np.float64) for _, values in gradients.values()]
+    limit, peak = _largest(signed, 99.5) or 1.0, _largest([dwell], 100.0) or 1.0
+    with matplotlib.rc_context({**STYLE, "axes.titlesize": 7.5, "axes.labelsize": 7.5, "xtick.labelsize": 7}):
+        figure = _figure(*size, layout="none")
+        for index, (values, edge) in enumerate(zip([dwell, *signed], [peak] + [limit] * len(signed), strict=True)):
+            across, up = (0, count - 1 - index) if stacked else (index, 0)
+            left, bottom = 0.52 + across * (panel + 0.2), (0.42 + up * (tall + 0.26) if stacked else 0.9)
+            axis = figure.add_axes((left / size[0], bottom / size[1], panel / size[0], tall / size[1]))
+            colours = GRADIENT_COLOURS if index else HEATMAP_COLOURS
+            extent = (0, width, height, 0)
+            image = axis.imshow(values, cmap=colours, vmin=-edge if index else 0, vmax=edge, extent=extent, aspect="auto")
+            if index:
+                _outline(axis, dwell, width, height)
+            _example_axes(axis, panel, tall, left_most=stacked or index == 0, lowest=not stacked or index == count - 1)
+            title = "gaze heatmap"
+            if index:
+                kind, (name, _) = list(gradients.items())[index - 1]
+                title = f"gradient, {kind}:{' ' if stacked else chr(10)}{shorten(name, int(panel / 0.065))}"
+            axis.set_title(title, loc="left", pad=3)
+            if index < 2:
+                bars = 1 if index == 0 else len(signed)
+                if stacked:
+                    low = 0.42 if index else bottom
+                    box = (left + panel + 0.1, low, 0.08, bars * tall + (bars - 1) * 0.26)
+                else:
+                    box = (left, 0.42, bars * panel + (bars - 1) * 0.2, 0.08)
+                _colour_bar(figure, image, box, size, edge, "logit per unit of input" if index else "ms")
+        return _png(figure)
+
+
+def _example_axes(axis: Any, panel_in: float, tall_in: float, left_most: bool, lowest: bool) -> None:
+    axis.spines[:].set_visible(True)
+    axis.xaxis.set_major_locator(MaxNLocator(max(2, int(panel_in / 0.45))))
+    axis.yaxis.set_major_locator(MaxNLocator(max(2, int(tall_in / 0.28))))
+    axis.tick_params(labelleft=left_most, labelbottom=lowest, length=2.5)
+    axis.set_xlabel("x (px)" if lowest else "", labelpad=2)
+    axis.set_ylabel("y (px)" if left_most else "", labelpad=2)
+
+
+def _colour_bar(
+    figure: Any, image: Any, box_in: tuple[float, float, float, float], size_in: tuple[float, float], edge: float, unit: str
+) -> None:
+    """A colour bar at box_in (left, bottom, width, height), inches; a power of ten that all ticks share goes to its label."""
+    upright = box_in[3] > box_in[2]
+    place = [value / size_in[index % 2] for index, value in enumerate(box_in)]
+    bar = figure.colorbar(image, cax=figure.add_axes(place), orientation="vertical" if upright else "horizontal",
+                          extend="neither" if image.norm.vmin == 0 else "both", extendfrac=0.04)  # fmt: skip
+    power = math.floor(math.log10(edge))
+    power = power if not -2 <= power <= 3 else 0
+    space = max(3, int(box_in[3 if upright else 2] / (0.25 if upright else 0.4)))
+    ticks = MaxNLocator(space, symmetric=image.norm.vmin < 0).tick_values(image.norm.vmin, image.norm.vmax)
+    bar.set_ticks(ticks[np.abs(ticks) <= edge])
+    bar.formatter = FuncFormatter(lambda value, _: f"{value / 10.0**power:.3g}".replace("-", "\N{MINUS SIGN}"))
+    bar.set_label(f"{unit}, 1e{power}" if power else unit, labelpad=2)
+    bar.outline.set_linewidth(0.5)
+    bar.ax.tick_params(length=2.5)
+
+
+def _largest(maps: Sequence[NDArray[np.float64]], percentile: float) -> float:
+    """The given percentile of the absolute finite values of `maps`; their maximum where that is 0; 0.0 if there are none."""
+    values = np.abs(np.concatenate([item.ravel() for item in maps]))
+    values = values[np.isfinite(values)]
+    return float(np.percentile(values, percentile) or values.max()) if values.size else 0.0
+
+
+def _outline(axis: Any, dwell: NDArray[np.float64], width_px: float, height_px: float) -> None:
+    """Contours of the heatmap, drawn at the centres of its pixels."""
+    rows, columns = dwell.shape
+    top = _largest([dwell], 100.0)
+    levels = [top * share for share in (0.25, 0.5, 0.75)]
+    finite = np.nan_to_num(dwell, posinf=0.0, neginf=0.0)
+    if min(rows, columns) < 2 or not finite.min() < levels[-1] < finite.max():
+        return
+    x = (np.arange(columns) + 0.5) * width_px / columns
+    y = (np.arange(rows) + 0.5) * height_px / rows
+    axis.contour(x, y, finite, levels=levels, colors=DARK, linewidths=0.6)
+
+
+def histograms(columns: Mapping[str, NDArray[np.float64]]) -> bytes:
+    """One histogram of trials per column: axis label (with its unit) -> (N,) values, NaN left out; dashed: the median."""
+    rows, across = _grid(len(columns), 4)
+    with matplotlib.rc_context(STYLE):
+        figure = _figure(PAGE_IN if across > 2 else 2.4 * across + 0.5, 2.1 * rows)
+        axes = figure.subplots(rows, across, squeeze=False).ravel()
+        for index, (axis, (label, values)) in enumerate(zip(axes, columns.items(), strict=False)):
+            finite = values[np.isfinite(values)]
+            if finite.size:
+                axis.hist(finite, bins=_bins(finite), color=BLUE)
+                axis.axvline(np.median(finite), color=VERMILION, linestyle="--", linewidth=1.2)
+            else:
+                axis.text(0.5, 0.5, "not measured", ha="center", transform=axis.transAxes)
+            axis.set(xlabel=label, ylabel="trials" if index % across == 0 else "")
+            axis.xaxis.set_major_locator(MaxNLocator(4))
+            axis.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
+        for axis in axes[len(columns) :]:
+            axis.remove()
+        return _png(figure)
+
+
+def _bins(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Edges of at most about 24 bins; those of whole numbers hold equally many of them, so that no false gaps appear."""
+    low, high = float(values.min()), float(values.max())
+    if np.array_equal(values, np.round(values)):
+        step = math.ceil((high - low + 1) / 24)
+        return np.arange(low - 0.5, high + step, step)
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
+        return np.array([low - 0.5, low + 0.5])
+    return np.linspace(low, high, min(24, max(8, int(math.sqrt(values.size)))) + 1)

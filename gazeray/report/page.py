@@ -1,0 +1,473 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The HTML report of a classification run, drawn from its run folder alone.
+
+`write_report` reads the run folder (manifest, metrics, predictions, unit logs, maps, rejects, quality), draws
+figures/*.png and writes report.html: one file that needs nothing else, and the same bytes for the same run folder.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import math
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+
+from gazeray.report import figures
+from gazeray.storage import Folder
+
+HEADLINE = "balanced_accuracy"
+SIGNIFICANT = 0.05
+EXAMPLES = 6
+"""Correct and wrong examples in the gallery, each."""
+CURVES = 20
+REJECT_ROWS, REJECT_REASONS = 200, 30
+
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "weighted_f1": "weighted F1",
+    "macro_f1": "macro F1",
+    "mcc": "Matthews correlation",
+    "auroc": "area under ROC",
+    "average_precision": "average precision",
+}
+QUALITY_NAMES = {
+    "lost_share": "lost samples (%)",
+    "outside_share": "gaze outside the window (%)",
+    "sampling_hz": "sampling rate (Hz)",
+    "n_samples": "samples per trial",
+    "n_fixations": "fixations per trial",
+    "duration_ms": "duration of a trial (ms)",
+}
+DRAWN_QUALITY = ("lost_share", "sampling_hz", "n_fixations", "duration_ms")
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run folder in memory. What the run did not write (yet) is empty."""
+
+    manifest: dict[str, Any]
+    metrics: dict[str, Any]
+    predictions: pa.Table
+    rejects: pa.Table
+    quality: pa.Table
+    maps: list[dict[str, Any]]
+    units: dict[str, dict[str, Any]]
+    epochs: dict[str, list[dict[str, Any]]]
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names, in the order of the scores."""
+        return list(self.manifest["classes"])
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn picture with its words."""
+
+    name: str
+    png: bytes
+    alt: str
+    caption: str
+
+    @property
+    def uri(self) -> str:
+        """The picture as a data URI."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height) from the PNG header."""
+        width, height = struct.unpack(">II", self.png[16:24])
+        return width, height
+
+
+def write_report(run: Folder) -> None:
+    """Draw figures/*.png and report.html in the run folder, from what lies there.
+
+    Raises FileNotFoundError when there is no manifest.json; everything else may be missing or empty and is then said
+    to be so in the report. Raises ValueError when predictions name a class that the manifest does not.
+    """
+    results = read_results(run)
+    correct, wrong = gallery(run, results)
+    single = {
+        picture.name: picture
+        for picture in (roc_picture(results), confusion_picture(results), participants_picture(results),
+                        curves_picture(results), quality_picture(results))
+        if picture is not None
+    }  # fmt: skip
+    drawn = {f"figures/{picture.name}.png": picture.png for picture in [*single.values(), *correct, *wrong]}
+    for path, png in drawn.items():
+        run.write_bytes(path, png)
+    for old in run.list("figures"):
+        if old.path.startswith("figures/example_") and old.path not in drawn:
+            run.delete(old.path)
+    run.write_text("report.html", render(results, single, correct, wrong))
+
+
+def read_results(run: Folder) -> Results:
+    """Read a run folder. Raises FileNotFoundError when there is no manifest.json."""
+    manifest = run.read_json("manifest.json")
+    present = {stat.path for name in ("units", "maps") for stat in run.list(name)}
+    units = {name: {"unit": name, "status": status} for name, status in manifest.get("units", {}).items()}
+    epochs: dict[str, list[dict[str, Any]]] = {}
+    for name in units:
+        if f"units/{name}/result.json" in present:
+            units[name] |= run.read_json(f"units/{name}/result.json")
+        if f"units/{name}/metrics.jsonl" in present:
+            lines = [json.loads(line) for line in run.read_text(f"units/{name}/metrics.jsonl").splitlines() if line]
+            by_epoch = {line["epoch"]: line for line in lines}  # a resumed fit may log an epoch twice: the last counts
+            epochs[name] = [by_epoch[epoch] for epoch in sorted(by_epoch)]
+    maps = _table(run, "maps/index.parquet").to_pylist()
+    return Results(
+        manifest=manifest,
+        metrics=run.read_json("metrics.json") if run.exists("metrics.json") else {},
+        predictions=_table(run, "predictions.parquet"),
+        rejects=_table(run, "rejects.parquet"),
+        quality=_table(run, "quality.parquet"),
+        maps=[row for row in maps if row["path"] in present],
+        units=units,
+        epochs=epochs,
+    )
+
+
+def _table(run: Folder, path: str) -> pa.Table:
+    return run.read_table(path) if run.exists(path) else pa.table({})
+
+
+# -- words
+
+
+def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
+    """A score in words: "undefined" when there is none; a true minus sign."""
+    if value is None or not math.isfinite(value):
+        return "undefined"
+    return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def interval(bounds: Sequence[float] | None, digits: int = 3, signed: bool = False) -> str:
+    """An interval as "[low, high]"; empty when there is none."""
+    return "" if bounds is None else "[" + ", ".join(number(bound, digits, signed) for bound in bounds) + "]"
+
+
+def p_value(value: float) -> str:
+    """A p-value with its relation: "= 0.012" or "< 0.001"."""
+    return "< 0.001" if value < 0.0005 else f"= {value:.3f}"
+
+
+def metric_name(key: str) -> str:
+    """The metric's name in words; recall_x becomes "recall of x"."""
+    return METRIC_NAMES.get(key, f"recall of {key.removeprefix('recall_')}" if key.startswith("recall_") else key)
+
+
+def verdict(results: Results) -> str:
+    """One plain sentence: does the model tell the classes apart in new people, and better than the simple baseline."""
+    done = sum(unit["status"] == "done" for unit in results.units.values())
+    start = f"Incomplete run ({done} of {len(results.units)} folds): " if done < len(results.units) else ""
+    entry = results.metrics.get("metrics", {}).get(HEADLINE) or {}
+    value, bounds, chance = entry.get("value"), entry.get("ci95"), entry.get("chance")
+    if value is None:
+        reason = entry.get("reason") or ("no fold was tested" if not results.metrics else "too few classes were tested")
+        return f"{start}no verdict, because balanced accuracy is undefined: {reason}."
+    p = (results.metrics.get("permutation") or {}).get("p")
+    gain = (entry.get("gain_ci95") or {}).get("logistic_regression")
+    digits = 2 if chance is None or all(abs(bound - chance) >= 0.01 for bound in [value, *(bounds or [])]) else 3
+    label = results.manifest["data"]["label"]
+    above = bounds is not None and chance is not None and bounds[0] > chance
+    if bounds is not None and chance is not None and bounds[1] < chance:
+        claim = f"in participants it never saw, the model predicts “{label}” worse than chance, which points at a fault"
+    elif above and (p is None or p < SIGNIFICANT):
+        claim = f"the model predicts “{label}” above chance in participants it never saw"
+    elif above:
+        claim = f"the evidence is mixed that the model predicts “{label}” in participants it never saw"
+    else:
+        claim = f"there is no clear evidence that the model predicts “{label}” in participants it never saw"
+    scores = [f"balanced accuracy {number(value, digits)} {interval(bounds, digits) or '(no interval)'}"]
+    if chance is not None:
+        within = bounds is not None and bounds[0] <= chance <= bounds[1]
+        scores.append(f"chance {number(chance, digits)}" + (" lies inside the interval" if within else ""))
+    if p is not None:
+        scores.append(f"permutation p {p_value(p)}")
+    sentence = f"{start}{claim}: {', '.join(scores)}{_against_baseline(entry, gain, digits)}."
+    return sentence[0].upper() + sentence[1:]
+
+
+def _against_baseline(entry: Mapping[str, Any], gain: Sequence[float] | None, digits: int) -> str:
+    value = (entry.get("baselines") or {}).get("logistic_regression")
+    if value is None:
+        return ""
+    if gain is None:
+        return f"; logistic regression on simple gaze features scores {number(value, digits)}"
+    if gain[0] > 0:
+        words = "it is better than"
+    elif gain[1] < 0:
+        words = "it is worse than"
+    else:
+        words = "it cannot be told apart from"
+    return f"; {words} logistic regression on simple gaze features ({number(value, digits)})"
+
+
+# -- tables
+
+
+def fold_rows(results: Results) -> list[dict[str, Any]]:
+    """One row per planned fold: who was where, what its unit says, its scores (empty when it failed)."""
+    scores = {fold["fold"]: fold.get("metrics") or {} for fold in results.metrics.get("folds", [])}
+    rows = []
+    for fold in results.manifest.get("folds", []):
+        unit = results.units.get(f"fold-{fold['fold']}", {"status": "not run"})
+        rows.append({**fold, "unit": unit, "n": unit.get("n") or {}, "metrics": scores.get(fold["fold"], {})})
+    return rows
+
+
+def reject_counts(rejects: pa.Table) -> list[dict[str, Any]]:
+    """How many rows were rejected per stage and reason, most first."""
+    if not rejects.num_rows:
+        return []
+    counts = rejects.select(["stage", "reason"]).group_by(["stage", "reason"]).aggregate([([], "count_all")]).to_pylist()
+    return sorted(counts, key=lambda row: (-row["count_all"], row["stage"] or "", row["reason"] or ""))
+
+
+def quality_columns(quality: pa.Table) -> dict[str, NDArray[np.float64]]:
+    """The numbers of the quality table, (N,) float64 with NaN for unknown; shares in %."""
+    columns = {}
+    for name in QUALITY_NAMES:
+        if quality.num_rows and name in quality.column_names:
+            values = pc.cast(quality[name], pa.float64()).to_numpy()
+            columns[name] = values * 100 if name.endswith("_share") else values
+    return columns
+
+
+def quality_rows(quality: pa.Table) -> list[list[str]]:
+    """Per column of the quality table: name, trials measured, minimum, 5th percentile, median, 95th, maximum."""
+    rows = []
+    for name, values in quality_columns(quality).items():
+        finite = values[np.isfinite(values)]
+        spread = np.percentile(finite, [0, 5, 50, 95, 100]) if finite.size else [None] * 5
+        digits = 0 if name in ("n_samples", "n_fixations", "duration_ms") else 1
+        rows.append([QUALITY_NAMES[name], str(finite.size), *(number(value, digits) for value in spread)])
+    return rows
+
+
+# -- pictures
+
+
+def class_indices(values: Iterable[Any], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Class names, or their indices, as indices (N,). Raises ValueError naming what is neither."""
+    lookup: dict[Any, int] = {index: index for index in range(len(classes))} | {name: i for i, name in enumerate(classes)}
+    values = list(values)
+    unknown = sorted({str(value) for value in values if value not in lookup})
+    if unknown:
+        raise ValueError(f"predictions.parquet: label {', '.join(unknown)} is none of the classes {', '.join(classes)}")
+    return np.array([lookup[value] for value in values], dtype=np.int64)
+
+
+def _scores(column: pa.ChunkedArray, classes: int) -> NDArray[np.float64]:
+    """A list column as (N, K); a missing or wrongly long list becomes NaN."""
+    absent = [math.nan] * classes
+    rows = [row if row is not None and len(row) == classes else absent for row in column.to_pylist()]
+    return np.array(rows, dtype=np.float64).reshape(len(rows), classes)
+
+
+def roc_picture(results: Results) -> Picture | None:
+    """ROC of the model and of logistic regression; None without predictions."""
+    table, classes = results.predictions, results.classes
+    if not table.num_rows:
+        return None
+    labels = class_indices(table["label"].to_pylist(), classes)
+    columns = {"model": "scores", "logistic_regression": "logistic_regression"}
+    scores = {name: _scores(table[column], len(classes)) for name, column in columns.items() if column in table.column_names}
+    png = figures.roc(labels, scores, classes)
+    areas = results.metrics.get("metrics", {}).get("auroc") or {}
+    simple = (areas.get("baselines") or {}).get("logistic_regression")
+    alt = f"ROC curves. Area: model {number(areas.get('value'))}, logistic regression {number(simple)}, chance 0.5."
+    positive = f"“{classes[-1]}” counts as positive" if len(classes) == 2 else "each class against the rest"
+    caption = f"ROC over the {table.num_rows} test trials of all folds together; {positive}. Axes: rates from 0 to 1."
+    return Picture("roc", png, alt, caption)
+
+
+def _confusions(results: Results) -> dict[str, NDArray[np.int64]]:
+    people = results.metrics.get("participants") or {}
+    matrices = {name: np.array(people[name]["confusion"], dtype=np.int64) for name in sorted(people)}
+    return {name: matrix for name, matrix in matrices.items() if matrix.sum()}
+
+
+def confusion_picture(results: Results) -> Picture | None:
+    """The confusion matrix over all participants; None when nobody was tested."""
+    matrices, classes = _confusions(results), results.classes
+    if not matrices:
+        return None
+    pooled = np.sum(list(matrices.values()), axis=0)
+    hits = "; ".join(f"{name}: {pooled[i, i]} of {pooled[i].sum()} correct" for i, name in enumerate(classes))
+    caption = f"Confusion over {pooled.sum()} test trials: number of trials, and share of the true class (%)."
+    return Picture("confusion", figures.confusion(pooled, classes), f"Confusion matrix. {hits}.", caption)
+
+
+def participants_picture(results: Results) -> Picture | None:
+    """Balanced accuracy per participant; None when nobody was tested."""
+    matrices, classes = _confusions(results), results.classes
+    if not matrices:
+        return None
+    trials = np.array([matrix.sum() for matrix in matrices.values()])
+    present = np.array([matrix.sum(axis=1) > 0 for matrix in matrices.values()])
+    recalls = np.array([np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1) for matrix in matrices.values()])
+    values = (recalls * present).sum(axis=1) / present.sum(axis=1)
+    one_class = present.sum(axis=1) == 1
+    png = figures.participants(list(matrices), values, trials, one_class, 1 / len(classes), "balanced accuracy")
+    alt = (
+        f"Balanced accuracy of {len(values)} participants: lowest {values.min():.2f}, median {np.median(values):.2f}, "
+        f"highest {values.max():.2f}, chance {1 / len(classes):.2f}."
+    )
+    caption = "Balanced accuracy (0 to 1) of each participant, best first; number of test trials in brackets."
+    if one_class.any():
+        caption += f" Pale: {one_class.sum()} with trials of one class only, where it is the recall of that class."
+    return Picture("participants", png, alt, caption)
+
+
+def curves_picture(results: Results) -> Picture | None:
+    """Learning curves of the folds; None when no fit logged an epoch."""
+
+    def column(rows: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
+        return np.array([math.nan if row.get(name) is None else row[name] for row in rows], dtype=np.float64)
+
+    logged = [name for name, rows in results.epochs.items() if rows]
+    curves = [
+        figures.Curve(
+            name.replace("-", " "),
+            *(column(results.epochs[name], key)
+              for key in ("epoch", "train_loss", "validation_loss", "validation_balanced_accuracy")),
+            results.units[name].get("best_epoch"),
+        )
+        for name in logged[:CURVES]
+    ]  # fmt: skip
+    if not curves:
+        return None
+    best = [f"{curve.name}: epoch {curve.best_epoch} of {len(curve.epoch)}" for curve in curves]
+    caption = "Loss (cross-entropy, nats) and balanced accuracy (0 to 1) per epoch, one pair of panels per fold."
+    if len(logged) > CURVES:
+        caption += f" The first {CURVES} of {len(logged)} folds; the others are in units/."
+    return Picture("learning_curves", figures.learning_curves(curves), f"Learning curves. {'; '.join(best)}.", caption)
+
+
+def quality_picture(results: Results) -> Picture | None:
+    """Histograms of the quality table; None when it is empty."""
+    columns = quality_columns(results.quality)
+    drawn = {QUALITY_NAMES[name]: columns[name] for name in DRAWN_QUALITY if name in columns}
+    if not drawn:
+        return None
+    alt = "Histograms over trials: " + ", ".join(drawn) + ". The table below gives the figures."
+    caption = f"Quality of the {results.quality.num_rows} trials that were read. Dashed: median."
+    return Picture("quality", figures.histograms(drawn), alt, caption)
+
+
+# -- gallery
+
+
+def choose_examples(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
+    """At most `count` of `rows`, spread over labels and then participants; ties go by a hash of the ids.
+
+    The choice depends on participant, trial and label only: not on the order of the rows, nor on any score.
+    """
+    left = sorted(rows, key=lambda row: hashlib.sha256(f"{row['participant']}\0{row['trial']}".encode()).hexdigest())
+    labels: Counter[Any] = Counter()
+    people: Counter[Any] = Counter()
+    chosen: list[Mapping[str, Any]] = []
+    while left and len(chosen) < count:
+        row = min(left, key=lambda item: (labels[item["label"]], people[item["participant"]]))
+        left.remove(row)
+        labels[row["label"]] += 1
+        people[row["participant"]] += 1
+        chosen.append(row)
+    return chosen
+
+
+def gallery(run: Folder, results: Results) -> tuple[list[Picture], list[Picture]]:
+    """Pictures of correct and of wrong examples."""
+    score = {}
+    if results.predictions.num_rows:
+        keys = zip(*(results.predictions[name].to_pylist() for name in ("participant", "trial", "scores")), strict=True)
+        score = {(participant, trial): scores for participant, trial, scores in keys}
+    pictures: list[list[Picture]] = []
+    for kind in ("correct", "wrong"):
+        rows = [row for row in results.maps if (row["label"] == row["predicted"]) == (kind == "correct")]
+        chosen = choose_examples(rows, EXAMPLES)
+        pictures.append([
+            example_picture(run, results.classes, row, f"example_{kind}_{index}", score.get((row["participant"], row["trial"])))
+            for index, row in enumerate(chosen, start=1)
+        ])  # fmt: skip
+    return pictures[0], pictures[1]
+
+
+def example_picture(
+    run: Folder, classes: Sequence[str], row: Mapping[str, Any], name: str, scores: Sequence[float] | None
+) -> Picture:
+    """One example: its heatmap beside the gradient of the predicted class, and of the true class where they differ."""
+    label, predicted = class_indices([row["label"], row["predicted"]], classes)
+    with np.load(io.BytesIO(run.read_bytes(row["path"])), allow_pickle=False) as stored:
+        gradients = {"predicted": (classes[predicted], stored["gradient_predicted"])}
+        if label != predicted:
+            gradients["true"] = (classes[label], stored["gradient_true"])
+        png = figures.example(stored["heatmap"], gradients, (row["window_width_px"], row["window_height_px"]))
+    sure = f" with score {number(scores[predicted], 2)}" if scores is not None else ""
+    who = f"Participant {row['participant']}, trial {row['trial']}, stimulus {row['stimulus']}"
+    caption = f"{who}: {classes[label]}, predicted {classes[predicted]}{sure} (fold {row['fold']})."
+    return Picture(name, png, f"Heatmap and gradient. {caption}", caption)
+
+
+# -- the page
+
+
+def render(
+    results: Results, pictures: Mapping[str, Picture], correct: Sequence[Picture], wrong: Sequence[Picture]
+) -> str:
+    """The page as HTML. Whatever comes from the data is escaped."""
+    environment = Environment(
+        loader=PackageLoader("gazeray.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, interval=interval, metric_name=metric_name, p_value=p_value)
+    folds = fold_rows(results)
+    tested = set(results.metrics.get("participants") or {})
+    scored = results.metrics.get("metrics", {})
+    counts = reject_counts(results.rejects)
+    return environment.get_template("report.html.j2").render(
+        manifest=results.manifest,
+        classes=results.classes,
+        verdict=verdict(results),
+        failed=[unit for unit in results.units.values() if unit["status"] != "done"],
+        untested=[name for fold in folds for name in fold["test"] if name not in tested],
+        headline={key: scored[key] or {} for key in sorted(scored, key=_metric_order)},
+        permutation=results.metrics.get("permutation") or {},
+        folds=folds,
+        fold_metrics=sorted({key for fold in folds for key in fold["metrics"]}, key=_metric_order),
+        pictures=pictures,
+        correct=correct,
+        wrong=wrong,
+        quality=quality_rows(results.quality),
+        reject_counts=counts[:REJECT_REASONS],
+        more_reasons=max(0, len(counts) - REJECT_REASONS),
+        rejects=results.rejects.slice(0, REJECT_ROWS).to_pylist(),
+        more_rejects=max(0, results.rejects.num_rows - REJECT_ROWS),
+        config_yaml=yaml.safe_dump(results.manifest.get("config", {}), sort_keys=False, allow_unicode=True),
+    )
+
+
+def _metric_order(key: str) -> tuple[int, str]:
+    names = list(METRIC_NAMES)
+    return (names.index(key) if key in names else len(names), key)

@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A believable run folder by simulation, for the tests of the report: no model is fitted.
+
+Scores are drawn so that each participant has an own strength of effect; the metrics are computed from them. Intervals
+are normal approximations from the spread between participants: good enough to be drawn.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sklearn import metrics as scores
+
+from gazeray.storage import Folder
+from gazeray.tables import QUALITY, Reject, rejects_table
+
+CHANCE = {"auroc": 0.5, "mcc": 0.0}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What to simulate. effect: distance of the classes in the model's latent score, in standard deviations."""
+
+    participants: int = 24
+    trials: int = 12
+    folds: int = 8
+    classes: tuple[str, ...] = ("control", "pseudoword")
+    effect: float = 2.2
+    epochs: int = 18
+    maps_per_participant: int = 2
+    window_px: tuple[int, int] = (1280, 720)
+    rejects: int = 3
+    seed: int = 0
+    notes: tuple[str, ...] = ()
+    failed: tuple[int, ...] = ()
+
+
+def fabricate(run: Folder, scene: Scene) -> None:
+    """Write the run folder of `scene`."""
+    rng = np.random.default_rng(scene.seed)
+    names = [f"P{index + 1:02d}" for index in range(scene.participants)]
+    folds = _folds(names, scene)
+    rows = _predictions(rng, names, scene, folds)
+    run.write_table("predictions.parquet", _table(rows))
+    run.write_json("metrics.json", _metrics(rng, rows, scene, folds))
+    run.write_json("manifest.json", _manifest(scene, folds, len(rows)))
+    for fold in folds:
+        _unit(rng, run, fold, scene)
+    _maps(rng, run, rows, scene)
+    run.write_table("rejects.parquet", rejects_table(_reject(index, names) for index in range(scene.rejects)))
+    run.write_table("quality.parquet", _quality(rng, rows))
+
+
+def _table(rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows)
+
+
+def _folds(names: list[str], scene: Scene) -> list[dict[str, Any]]:
+    folds = []
+    for fold in range(scene.folds):
+        test = names[fold :: scene.folds]
+        rest = [name for name in names if name not in test]
+        validation = rest[:: max(2, len(rest) // max(1, len(rest) // 5))]
+        train = [name for name in rest if name not in validation]
+        folds.append({"fold": fold, "train": train, "validation": validation, "test": test})
+    return folds
+
+
+def _predictions(
+    rng: np.random.Generator, names: list[str], scene: Scene, folds: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    count = len(scene.classes)
+    prior = np.r_[0.75, np.full(count - 1, 0.25 / (count - 1))] if count == 2 else np.full(count, 1 / count)
+    fold_of = {name: fold["fold"] for fold in folds for name in fold["test"]}
+    rows = []
+    for name in names:
+        strength = max(0.0, scene.effect * rng.normal(1.0, 0.35))
+        labels = rng.permutation(np.resize(np.repeat(np.arange(count), np.round(prior * 12).astype(int)), scene.trials))
+        for trial, label in enumerate(labels):
+            if fold_of[name] in scene.failed:
+                continue
+            model = _softmax(strength * (np.arange(count) == label) + rng.normal(0, 0.8, count))
+            simple = _softmax(0.7 * strength * (np.arange(count) == label) + rng.normal(0, 0.8, count))
+            rows.append({
+                "participant": name, "trial": f"{trial + 1}", "stimulus": f"sentence_{trial + 1:02d}",
+                "fold": fold_of[name], "label": scene.classes[label], "predicted": scene.classes[int(model.argmax())],
+                "scores": model.tolist(), "logistic_regression": simple.tolist(), "majority": prior.tolist(),
+            })  # fmt: skip
+    return rows
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    powers = np.exp(logits - logits.max())
+    return np.asarray(powers / powers.sum())
+
+
+def _score(labels: NDArray[np.int64], values: NDArray[np.float64], classes: tuple[str, ...]) -> dict[str, float]:
+    guess, every = values.argmax(axis=1), list(range(len(classes)))
+    truth = np.eye(len(classes), dtype=int)[labels]
+    if len(classes) == 2:
+        truth, values = truth[:, 1], values[:, 1]
+    recall = scores.recall_score(labels, guess, labels=every, average=None, zero_division=0.0)
+    return {
+        "accuracy": float(np.mean(labels == guess)),
+        "balanced_accuracy": float(np.mean(recall)),
+        "weighted_f1": float(scores.f1_score(labels, guess, labels=every, average="weighted", zero_division=0.0)),
+        "macro_f1": float(scores.f1_score(labels, guess, labels=every, average="macro", zero_division=0.0)),
+        "mcc": float(scores.matthews_corrcoef(labels, guess)),
+        "auroc": float(scores.roc_auc_score(truth, values)),
+        "average_precision": float(scores.average_precision_score(truth, values)),
+    } | {f"recall_{name}": float(value) for name, value in zip(classes, recall, strict=True)}
+
+
+def _metrics(
+    rng: np.random.Generator, rows: list[dict[str, Any]], scene: Scene, folds: list[dict[str, Any]]
+) -> dict[str, Any]:
+    index = {name: number for number, name in enumerate(scene.classes)}
+    labels = np.array([index[row["label"]] for row in rows])
+    guess = np.array([index[row["predicted"]] for row in rows])
+    people = np.array([row["participant"] for row in rows])
+    columns = {key: np.array([row[key] for row in rows]) for key in ("scores", "logistic_regression", "majority")}
+    score = {key: _score(labels, values, scene.classes) for key, values in columns.items()}
+    hits = {key: _people_accuracy(labels, values, people) for key, values in columns.items()}
+    half = {key: 1.96 * float(np.std(values)) / np.sqrt(len(values)) for key, values in hits.items()}
+    paired = 1.96 * float(np.std(hits["scores"] - hits["logistic_regression"])) / np.sqrt(len(hits["scores"]))
+    entries = {}
+    for name, value in score["scores"].items():
+        simple = score["logistic_regression"][name]
+        entries[name] = {
+            "value": value,
+            "ci95": [value - half["scores"], min(1.0, value + half["scores"])],
+            "chance": CHANCE.get(name, 1 / len(scene.classes)),
+            "baselines": {"majority": score["majority"][name], "logistic_regression": simple},
+            "baselines_ci95": {
+                "majority": None,
+                "logistic_regression": [simple - half["logistic_regression"], simple + half["logistic_regression"]],
+            },
+            "gain_ci95": {"logistic_regression": [value - simple - paired, value - simple + paired]},
+            "ceiling": None,
+        }
+    matrices = {
+        name: {"confusion": scores.confusion_matrix(labels[people == name], guess[people == name],
+                                                    labels=range(len(scene.classes))).tolist()}
+        for name in sorted(set(people))
+    }  # fmt: skip
+    kept = [fold for fold in folds if fold["fold"] not in scene.failed]
+    return {
+        "study": "heatmap",
+        "n": {"participants": len(matrices), "trials": len(rows), "rejected": scene.rejects},
+        "metrics": entries,
+        "permutation": _permutation(rng, labels, guess, people),
+        "folds": [_fold_metrics(fold, labels, columns["scores"], people, scene) for fold in kept],
+        "participants": matrices,
+    }
+
+
+def _people_accuracy(
+    labels: NDArray[np.int64], values: NDArray[np.float64], people: NDArray[Any]
+) -> NDArray[np.float64]:
+    right = labels == values.argmax(axis=1)
+    return np.array([right[people == name].mean() for name in sorted(set(people))])
+
+
+def _permutation(
+    rng: np.random.Generator, labels: NDArray[np.int64], guess: NDArray[np.int64], people: NDArray[Any]
+) -> dict[str, Any]:
+    def balanced(truth: NDArray[np.int64]) -> float:
+        return float(np.mean([(guess[truth == label] == label).mean() for label in np.unique(labels)]))
+
+    null, value = [], balanced(labels)
+    for _ in range(199):
+        shuffled = labels.copy()
+        for name in set(people):
+            shuffled[people == name] = rng.permutation(labels[people == name])
+        null.append(balanced(shuffled))
+    above = sum(item >= value for item in null)
+    return {"metric": "balanced_accuracy", "value": value, "p": (1 + above) / 200, "n": 199,
+            "null_mean": float(np.mean(null)), "null_p95": float(np.percentile(null, 95))}  # fmt: skip
+
+
+def _fold_metrics(
+    fold: dict[str, Any], labels: NDArray[np.int64], values: NDArray[np.float64], people: NDArray[Any], scene: Scene
+) -> dict[str, Any]:
+    mask = np.isin(people, fold["test"])
+    return {"fold": fold["fold"], "test": fold["test"], "metrics": _score(labels[mask], values[mask], scene.classes)}
+
+
+def _manifest(scene: Scene, folds: list[dict[str, Any]], examples: int) -> dict[str, Any]:
+    return {
+        "job": "cv_heatmap", "study": "heatmap", "status": "failed" if scene.failed else "done",
+        "config": {"data": {"dataset": "simulated", "label": None}, "folds": {"outer": scene.folds, "validation": 0.2},
+                   "train": {"epochs": scene.epochs, "patience": 8, "class_weights": True, "learning_rate": 0.001},
+                   "run": {"dir": "runs", "seed": scene.seed}},
+        "config_hash": "0123456789", "seed": scene.seed,
+        "started": "2025-01-01T10:00:00+00:00", "finished": "2025-01-01T10:02:05+00:00",
+        "data": {"dataset": "simulated reading", "licence": "Apache-2.0", "fingerprint": "ab" * 32,
+                 "label": "sentence_type", "notes": list(scene.notes)},
+        "versions": {"gazeray": "0.1.0", "ray": "2.60.0", "torch": "2.8.0", "numpy": "2.1.0"},
+        "classes": list(scene.classes), "folds": folds,
+        "counts": {"recordings": scene.participants, "participants": scene.participants,
+                   "trials": scene.participants * scene.trials, "examples": examples, "rejected": scene.rejects},
+        "units": {f"fold-{fold['fold']}": "failed" if fold["fold"] in scene.failed else "done" for fold in folds},
+    }  # fmt: skip
+
+
+def _unit(rng: np.random.Generator, run: Folder, fold: dict[str, Any], scene: Scene) -> None:
+    name = f"fold-{fold['fold']}"
+    if fold["fold"] in scene.failed:
+        error = 'Traceback (most recent call last):\n  File "fit.py", line 7, in fit\nRuntimeError: loss is <nan> in epoch 2'
+        run.write_json(f"units/{name}/result.json", {"unit": name, "status": "failed", "error": error})
+        return
+    epoch = np.arange(1, scene.epochs + 1)
+    train = 0.12 + 0.6 * np.exp(-epoch / 5) + rng.normal(0, 0.01, epoch.size)
+    validation = 0.3 + 0.4 * np.exp(-epoch / 4) + 0.012 * np.maximum(0, epoch - 9) + rng.normal(0, 0.02, epoch.size)
+    balanced = np.clip(0.86 - 0.36 * np.exp(-epoch / 4) + rng.normal(0, 0.02, epoch.size), 0, 1)
+    lines = [
+        {"epoch": int(e), "train_loss": float(t), "validation_loss": float(v), "validation_balanced_accuracy": float(b)}
+        for e, t, v, b in zip(epoch, train, validation, balanced, strict=True)
+    ]
+    run.write_text(f"units/{name}/metrics.jsonl", "".join(f"{_json(line)}\n" for line in lines))
+    counts = {key: len(fold[key]) * scene.trials for key in ("train", "validation", "test")}
+    best = int(validation.argmin()) + 1
+    run.write_json(
+        f"units/{name}/result.json",
+        {"unit": name, "status": "done", "best_epoch": best, "epochs": scene.epochs, "n": counts, "metrics": {}},
+    )
+
+
+def _json(line: dict[str, Any]) -> str:
+    return "{" + ", ".join(f'"{key}": {value}' for key, value in line.items()) + "}"
+
+
+def _maps(rng: np.random.Generator, run: Folder, rows: list[dict[str, Any]], scene: Scene) -> None:
+    seen: dict[str, int] = {}
+    index = []
+    for row in rows:
+        wrong = row["label"] != row["predicted"]
+        seen[row["participant"]] = seen.get(row["participant"], 0) + (not wrong)
+        if not wrong and seen[row["participant"]] > scene.maps_per_participant:
+            continue
+        path = f"maps/{row['participant']}_{row['trial']}.npz"
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **_map(rng, wrong))
+        run.write_bytes(path, buffer.getvalue())
+        index.append({key: row[key] for key in ("participant", "trial", "stimulus", "fold", "label", "predicted")} | {
+            "path": path, "window_width_px": scene.window_px[0], "window_height_px": scene.window_px[1]})  # fmt: skip
+    run.write_table("maps/index.parquet", _table(index))
+
+
+def _map(rng: np.random.Generator, wrong: bool) -> dict[str, NDArray[Any]]:
+    size = 96
+    y, x = np.mgrid[0:size, 0:size] + 0.5
+    words = [(8 + 80 * word / 7 + rng.normal(0, 1.5), size / 2 + rng.normal(0, 5)) for word in range(8)]
+    dwell = rng.gamma(4, 55, len(words))
+    blobs = [np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * 4.0**2)) for cx, cy in words]
+    heatmap = sum(duration * blob for duration, blob in zip(dwell, blobs, strict=True))
+    gradient = 0.01 * (blobs[4] - 0.6 * blobs[2]) + rng.normal(0, 0.0012, (size, size)) * (0.3 + sum(blobs))
+    other = -0.8 * gradient + rng.normal(0, 0.0005, (size, size)) if wrong else gradient
+    return {
+        "heatmap": np.asarray(heatmap, dtype=np.float16),
+        "gradient_true": np.asarray(other, dtype=np.float32),
+        "gradient_predicted": np.asarray(gradient, dtype=np.float32),
+    }
+
+
+def _reject(index: int, names: list[str]) -> Reject:
+    reasons = ("all samples lost", "time runs backwards", "trial without gaze")
+    name = names[index % len(names)]
+    return Reject(f"gaze/{name}.csv", index * 100 + 1, "gaze", reasons[index % 3], name, str(index % 12 + 1))
+
+
+def _quality(rng: np.random.Generator, rows: list[dict[str, Any]]) -> pa.Table:
+    lost = rng.beta(2, 30, len(rows))
+    duration = rng.normal(4200, 700, len(rows))
+    return pa.Table.from_pylist(
+        [
+            {"participant": row["participant"], "trial": row["trial"], "n_samples": int(0.12 * ms),
+             "n_fixations": int(ms / 260), "duration_ms": float(ms), "sampling_hz": float(rng.normal(120, 0.4)),
+             "lost_share": float(share), "outside_share": float(share / 3)}
+            for row, ms, share in zip(rows, duration, lost, strict=True)
+        ],
+        schema=QUALITY,
+    )  # fmt: skip
