@@ -51,13 +51,13 @@ class FoldsConfig(Section):
 class TrainConfig(Section):
     """One fit."""
 
-    epochs: int = Field(30, ge=1)
+    epochs: int = Field(40, ge=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     momentum: float = Field(0.0, ge=0, lt=1, description="of sgd")
     optimizer: Literal["adamw", "sgd"] = "adamw"
-    patience: int = Field(8, ge=1, description="epochs without a better validation loss before stopping")
+    patience: int = Field(10, ge=1, description="epochs without a better validation loss before stopping")
     class_weights: bool = Field(True, description="weigh classes the same, counted in the training people")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU")
 
@@ -178,7 +178,8 @@ def _line(model: type[BaseModel], detail: Any) -> str:
         hint = f"; did you mean {close[0]}?" if close else ""
         return f"{path}: unknown key{hint} (allowed: {', '.join(known)})"
     message = detail["msg"].removeprefix("Value error, ")
-    return f"{path}: {message[0].lower()}{message[1:]} (got {detail['input']!r})"
+    got = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
+    return f"{path}: {message[0].lower()}{message[1:]}{got}"
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:

@@ -14,7 +14,6 @@ from ray.data import DataContext
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the controller polls its workers this often; 2 s is the default
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
 
@@ -27,15 +26,9 @@ def cluster() -> Iterator[None]:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS", "local")
-    local = {"include_dashboard": False} if address == "local" else {}
-    ray.init(
-        address=address,
-        runtime_env={"env_vars": ENVIRONMENT},
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-        configure_logging=True,
-        **local,
-    )
+    # Workers on this machine inherit the environment; a runtime_env would only slow their start.
+    options = {"include_dashboard": False} if address == "local" else {"runtime_env": {"env_vars": ENVIRONMENT}}
+    ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
     try:
         yield
     finally:

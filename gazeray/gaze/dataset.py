@@ -1,9 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Opening a data set: its trials, its recordings, and everything that is wrong with it, before any gaze is read.
-
-    spec = load_dataset("configs/datasets/webqamgaze.yaml")
-    dataset = open_dataset(spec, Folder("s3://bucket/webqamgaze"), label="answer_correct")
-"""
+"""Opening a data set: its trials, its recordings, and everything that is wrong with it, before any gaze is read."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pandas as pd
 
 from gazeray.gaze.declaration import DatasetSpec, GazeSpec, TableSpec, load_dataset
@@ -20,7 +17,7 @@ from gazeray.gaze.files import ids_in_path, matching_files, placeholders, visibl
 from gazeray.gaze.readers.base import Kind, ReadError
 from gazeray.gaze.trials import TextTable, TrialsReader, class_names, read_text_table
 from gazeray.storage import FileStat, Folder
-from gazeray.tables import Reject
+from gazeray.tables import DataError, Reject
 
 __all__ = ["DataError", "Dataset", "DatasetSpec", "Recording", "load_dataset", "open_dataset"]
 
@@ -28,17 +25,10 @@ PLAIN_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 HASHED_KEY = re.compile(r".*-[0-9a-f]{8}")
 
 
-class DataError(ValueError):
-    """The study is impossible with this data. `errors` holds one line per reason."""
-
-    def __init__(self, errors: Sequence[str]) -> None:
-        self.errors = list(errors)
-        super().__init__("\n".join(self.errors))
-
-
 @dataclass(frozen=True)
 class Recording:
-    """The files that are read together: those of one participant, or all of them when one file holds everybody.
+    """The files that are read together, in the memory of one worker: those of one participant, or all of them when a
+    file holds more than one.
 
     Plain values, so that it travels as a row. `key` is unique and safe as a file name. Paths are relative to the data
     set's root. `refused` lists "participant/trial" of trials that were rejected before any gaze was read: their gaze is
@@ -176,8 +166,8 @@ def _recordings(
     """
     found = {kind: _files_by_ids(gaze, files, named, rejects) for kind, gaze in spec.gaze().items()}
     deciding, gaze = next(iter(spec.gaze().items()))
-    has_file = [ids in found[deciding] for ids in _ids_of(frame, placeholders(gaze.path))]
-    without = frame[[not has for has in has_file]]
+    has_file = np.array([ids in found[deciding] for ids in _ids_of(frame, placeholders(gaze.path))], dtype=bool)
+    without = frame[~has_file]
     for participant, trial, row in zip(without["participant"], without["trial"], without["row"], strict=True):
         reason = f"trial without gaze: no file matches {gaze.path}"
         rejects.append(Reject(source, int(row), "gaze", reason, participant, trial))
@@ -241,12 +231,16 @@ def _files_by_ids(
     for stat in _preferred(gaze.path, matching_files(gaze.path, files), rejects):
         readings = [tuple(ids[name] for name in names) for ids in ids_in_path(gaze.path, stat.path)]
         fitting = [ids for ids in readings if ids in known]
-        if len(fitting) == 1:
-            found[fitting[0]] = stat
+        if len(fitting) == 1 and found.setdefault(fitting[0], stat) is stat:
             continue
-        ids = dict(zip(names, readings[0], strict=True))
-        what = " ".join(f"{name} {value!r}" for name, value in ids.items())
-        reason = f"{what} is not in the trials table" if not fitting else f"{fitting} both fit the name of the file"
+        ids = dict(zip(names, (fitting or readings)[0], strict=True))
+        if not fitting:
+            what = " ".join(f"{name} {value!r}" for name, value in ids.items())
+            reason = f"{what} is not in the trials table"
+        elif len(fitting) > 1:
+            reason = f"the name of the file fits more than one of them: {fitting}"
+        else:
+            reason = f"{found[fitting[0]].path} is read for the same {' and '.join(names)}"
         rejects.append(Reject(stat.path, -1, "read", reason, ids.get("participant", ""), ids.get("trial", "")))
     return found
 

@@ -38,7 +38,7 @@ def plain_number(text: str) -> float | None:
 def canonical(value: str | int | float) -> str:
     """A label value as it is compared: 0, "0", 0.0 and "0.0" are the same, other text is itself."""
     number = plain_number(str(value))
-    return str(value).strip() if number is None else repr(number + 0.0)
+    return str(value).strip() if number is None else repr(number + 0.0).removesuffix(".0")
 
 
 def _quantity(value: Any) -> float | str:

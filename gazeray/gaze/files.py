@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from gazeray.storage import FileStat, Folder
@@ -44,12 +44,12 @@ def delimiter_of(path: str) -> str:
 def ids_in_path(template: str, path: str) -> list[dict[str, str]]:
     """What the placeholders of a template stand for in a path; empty when the path does not match.
 
-    There may be two readings, as of a_b_c under {participant}_{trial}: the caller takes the one it knows. A .gz at the
-    end of either makes no difference.
+    There may be several readings, as of a_b_c under {participant}_{trial}: the caller takes the one it knows. A .gz at
+    the end of either makes no difference.
     """
-    found = (_pattern(template, repeat).fullmatch(path.removesuffix(".gz")) for repeat in ("+?", "+"))
-    readings = [{name: identifier(value) for name, value in match.groupdict().items()} for match in found if match]
-    return readings[:1] if readings[1:] == readings[:1] else readings
+    parts = PLACEHOLDER.split(template.removesuffix(".gz"))
+    readings = _readings(parts, path.removesuffix(".gz"), {})
+    return [{name: identifier(value) for name, value in reading.items()} for reading in readings]
 
 
 def matching_files(template: str, files: Iterable[FileStat]) -> list[FileStat]:
@@ -57,13 +57,18 @@ def matching_files(template: str, files: Iterable[FileStat]) -> list[FileStat]:
     return [stat for stat in files if ids_in_path(template, stat.path)]
 
 
-def _pattern(template: str, repeat: str) -> re.Pattern[str]:
-    """The template as a regular expression; a placeholder that comes again must repeat its first value."""
-    parts, seen = [], set()
-    for index, part in enumerate(PLACEHOLDER.split(template.removesuffix(".gz"))):
-        if index % 2 == 0:
-            parts.append(re.escape(part))
-        else:
-            parts.append(f"(?P={part})" if part in seen else f"(?P<{part}>[^/]{repeat})")
-            seen.add(part)
-    return re.compile("".join(parts))
+def _readings(parts: Sequence[str], text: str, ids: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """Every way in which `parts` (text, placeholder, text, ...) spell `text`; `ids` are the values known so far."""
+    if not text.startswith(parts[0]):
+        return
+    text = text[len(parts[0]) :]
+    if len(parts) == 1:
+        if not text:
+            yield dict(ids)
+        return
+    name, rest = parts[1], parts[2:]
+    longest = text.find("/") if "/" in text else len(text)
+    for end in range(1, longest + 1):
+        value = text[:end]
+        if ids.get(name, value) == value and text.startswith(rest[0], end):
+            yield from _readings(rest, text[end:], {**ids, name: value})

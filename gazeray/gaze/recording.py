@@ -153,9 +153,6 @@ def _sort_in(read: _Read, table: GazeTable, path: str, known: set[tuple[str, str
             if "/".join(ids) not in refused:
                 reason = f"gaze without trial: {len(rows)} rows of a trial that is not in the trials table"
                 read.rejects.append(Reject(path, int(rows[0]), "gaze", reason, *ids))
-        elif ids in read.gaze:
-            reason = f"gaze of this trial is also in {read.origin[ids][0]}, which is used"
-            read.rejects.append(Reject(path, int(rows[0]), "gaze", reason, *ids))
         else:
             read.gaze[ids] = {name: values[where] for name, values in table.columns.items()}
             read.origin[ids] = (path, rows)
@@ -166,6 +163,8 @@ def rows_by_code(codes: np.ndarray) -> Iterator[tuple[int, Any]]:
 
     The index is a slice (no copy) when the rows of no code are interrupted by another's.
     """
+    if not len(codes):
+        return
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
     order = None
     if len(starts) > len(np.unique(codes[starts])):

@@ -57,9 +57,9 @@ class TextTable:
         """The cells of a column under gazeray's name or the file's, None when there is no such column."""
         return self.columns.get(self.names.get(name, name))
 
-    def missing_columns(self, needed: Sequence[str] = ()) -> list[str]:
-        """A line for every declared (or `needed`) column that the file lacks, with those it has."""
-        lacking = [name for name in (*self.names.values(), *needed) if name not in self.columns]
+    def missing_columns(self) -> list[str]:
+        """A line for every declared column that the file lacks, with those it has."""
+        lacking = [name for name in self.names.values() if name not in self.columns]
         present = ", ".join(self.columns)
         return [f"{self.source}: no column {name!r} (present: {present})" for name in dict.fromkeys(lacking)]
 
@@ -165,7 +165,7 @@ class TrialsReader:
                     reason = f"participant {participant!r} has no usable row in {self._participants.source}"
                     raise _Unusable("trials", reason)
                 name, number = self._class_of(label[index])
-                geometry = self._geometry({name: _cell(cells, index) for name, cells in columns.items()})
+                geometry = self._geometry({column: _cell(cells, index) for column, cells in columns.items()})
             except _Unusable as fault:
                 row = self._trials.rows[index]
                 reject = Reject(self._trials.source, row, fault.stage, str(fault), participant, trial)

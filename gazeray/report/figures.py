@@ -60,14 +60,14 @@ GRADIENT_COLOURS = "RdBu_r"
 
 @dataclass(frozen=True)
 class Curve:
-    """What one fit logged. Arrays have one value per epoch (E,), NaN where it was undefined; best_epoch counts from 1."""
+    """What one fit logged: one value per epoch (E,), NaN where it was undefined. Epochs count from 1."""
 
     name: str
+    best_epoch: int | None
     epoch: NDArray[np.float64]
     train_loss: NDArray[np.float64]
     validation_loss: NDArray[np.float64]
     validation_balanced_accuracy: NDArray[np.float64]
-    best_epoch: int | None
 
 
 def shorten(text: str, limit: int = 18) -> str:
@@ -76,18 +76,18 @@ def shorten(text: str, limit: int = 18) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def _figure(width_in: float, height_in: float, layout: str = "constrained") -> Any:
+def _figure(width_in: float, height_in: float, layout: Any = "constrained") -> Any:
     figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
-def _png(figure: Any, tight: bool = False) -> bytes:
+def _png(figure: Any) -> bytes:
     """The figure as PNG. A letter that the plotting font lacks becomes a box; the page's tables spell the name."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(buffer, format="png", bbox_inches="tight" if tight else None, pad_inches=0.05)
+        figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
@@ -145,7 +145,7 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> bytes:
         axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for row in range(count):
             for column in range(count):
-                ink = "white" if share[row, column] > 0.55 else DARK
+                ink = "white" if share[row, column] > 0.65 else DARK
                 big = 15 if count <= 3 else 9
                 axis.annotate(str(matrix[row, column]), (column, row), (0, 1), textcoords="offset points", color=ink,
                               ha="center", va="bottom", fontsize=big)  # fmt: skip
@@ -253,6 +253,52 @@ def _curve_keys() -> list[Line2D]:
     ]
 
 
+@dataclass(frozen=True)
+class _Places:
+    """Where the panels of an example go, inches: side by side, or above each other when the window is a wide strip.
+
+    Set by hand: every example of a window has the same size, and a layout engine takes ten times as long.
+    """
+
+    stacked: bool
+    count: int
+    panel: tuple[float, float]
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """(width, height) of the figure."""
+        across, tall = self.panel
+        if self.stacked:
+            return across + 1.55, self.count * (tall + 0.26) + 0.42
+        return self.count * (across + 0.2) + 0.44, tall + 1.32
+
+    def axis(self, index: int) -> tuple[float, float, float, float]:
+        """(left, bottom, width, height) of the panel `index`."""
+        across, tall = self.panel
+        if self.stacked:
+            return 0.52, 0.42 + (self.count - 1 - index) * (tall + 0.26), across, tall
+        return 0.52 + index * (across + 0.2), 0.9, across, tall
+
+    def bar(self, first: int, last: int) -> tuple[float, float, float, float]:
+        """(left, bottom, width, height) of a colour bar beside (below) the panels `first` to `last`."""
+        start, end = self.axis(first), self.axis(last)
+        if self.stacked:
+            return start[0] + start[2] + 0.1, end[1], 0.08, start[1] + start[3] - end[1]
+        return start[0], 0.42, end[0] + end[2] - start[0], 0.08
+
+    def fractions(self, box: tuple[float, float, float, float]) -> list[float]:
+        """A box in inches as shares of the figure."""
+        return [value / self.size[index % 2] for index, value in enumerate(box)]
+
+
+def _places(window_px: tuple[float, float], count: int) -> _Places:
+    width, height = window_px
+    stacked = width > 2.2 * height
+    page = PAGE_IN if stacked or count > 2 else HALF_IN
+    across = page - 1.55 if stacked else min((page - 0.44 - 0.2 * count) / count, 2.5 * width / height)
+    return _Places(stacked, count, (across, across * height / width))
+
+
 def example(
     heatmap: NDArray[np.floating[Any]],
     gradients: Mapping[str, tuple[str, NDArray[np.floating[Any]]]],
@@ -262,68 +308,53 @@ def example(
 
     gradients: "predicted", "true" -> (class, (H, W)). They share one scale, symmetric about 0, whose end is the 99.5th
     percentile of their size; the lines are the heatmap at a quarter, half and three quarters of its highest value.
-    window_px: (width, height). Panels stand side by side, or above each other when the window is a wide strip. Places
-    are set by hand: every example of a window has the same size, and a layout engine takes ten times as long.
+    window_px: (width, height).
     """
+    places = _places(window_px, 1 + len(gradients))
     width, height = window_px
-    stacked, count = width > 2.2 * height, 1 + len(gradients)
-    page = PAGE_IN if stacked or count > 2 else HALF_IN
-    panel = page - 1.55 if stacked else min((page - 0.44 - 0.2 * count) / count, 2.5 * width / height)
-    tall = panel * height / width
-    size = (page, count * (tall + 0.26) + 0.42) if stacked else (panel * count + 0.44 + 0.2 * count, tall + 1.32)
     dwell = np.asarray(heatmap, dtype=np.float64)
     signed = [np.asarray(values, dtype=np.float64) for _, values in gradients.values()]
-    limit, peak = _largest(signed, 99.5) or 1.0, _largest([dwell], 100.0) or 1.0
+    peak, limit = _largest([dwell], 100.0) or 1.0, _largest(signed, 99.5) or 1.0
+    letters = int(places.panel[0] / 0.065)
+    picture = {"extent": (0, width, height, 0), "aspect": "auto", "interpolation": "nearest"}
     with matplotlib.rc_context({**STYLE, "axes.titlesize": 7.5, "axes.labelsize": 7.5, "xtick.labelsize": 7}):
-        figure = _figure(*size, layout="none")
-        for index, (values, edge) in enumerate(zip([dwell, *signed], [peak] + [limit] * len(signed), strict=True)):
-            across, up = (0, count - 1 - index) if stacked else (index, 0)
-            left, bottom = 0.52 + across * (panel + 0.2), (0.42 + up * (tall + 0.26) if stacked else 0.9)
-            axis = figure.add_axes((left / size[0], bottom / size[1], panel / size[0], tall / size[1]))
-            colours = GRADIENT_COLOURS if index else HEATMAP_COLOURS
-            extent = (0, width, height, 0)
-            image = axis.imshow(values, cmap=colours, vmin=-edge if index else 0, vmax=edge, extent=extent, aspect="auto")
-            if index:
-                _outline(axis, dwell, width, height)
-            _example_axes(axis, panel, tall, left_most=stacked or index == 0, lowest=not stacked or index == count - 1)
-            title = "gaze heatmap"
-            if index:
-                kind, (name, _) = list(gradients.items())[index - 1]
-                title = f"gradient, {kind}:{' ' if stacked else chr(10)}{shorten(name, int(panel / 0.065))}"
-            axis.set_title(title, loc="left", pad=3)
-            if index < 2:
-                bars = 1 if index == 0 else len(signed)
-                if stacked:
-                    low = 0.42 if index else bottom
-                    box = (left + panel + 0.1, low, 0.08, bars * tall + (bars - 1) * 0.26)
-                else:
-                    box = (left, 0.42, bars * panel + (bars - 1) * 0.2, 0.08)
-                _colour_bar(figure, image, box, size, edge, "logit per unit of input" if index else "ms")
+        figure = _figure(*places.size, layout=None)
+        axes = [figure.add_axes(places.fractions(places.axis(index))) for index in range(places.count)]
+        image = axes[0].imshow(dwell, cmap=HEATMAP_COLOURS, vmin=0, vmax=peak, **picture)
+        axes[0].set_title("gaze heatmap", loc="left", pad=3)
+        _colour_bar(figure, image, places, (0, 0), "ms")
+        for axis, (kind, (name, _)), values in zip(axes[1:], gradients.items(), signed, strict=True):
+            image = axis.imshow(values, cmap=GRADIENT_COLOURS, vmin=-limit, vmax=limit, **picture)
+            _outline(axis, dwell, width, height)
+            gap = " " if places.stacked else "\n"
+            axis.set_title(f"gradient, {kind}:{gap}{shorten(name, letters)}", loc="left", pad=3)
+        _colour_bar(figure, image, places, (1, len(signed)), "logit per ms")
+        for index, axis in enumerate(axes):
+            _example_axes(axis, places, index)
         return _png(figure)
 
 
-def _example_axes(axis: Any, panel_in: float, tall_in: float, left_most: bool, lowest: bool) -> None:
+def _example_axes(axis: Any, places: _Places, index: int) -> None:
+    leftmost, lowest = places.stacked or index == 0, not places.stacked or index == places.count - 1
     axis.spines[:].set_visible(True)
-    axis.xaxis.set_major_locator(MaxNLocator(max(2, int(panel_in / 0.45))))
-    axis.yaxis.set_major_locator(MaxNLocator(max(2, int(tall_in / 0.28))))
-    axis.tick_params(labelleft=left_most, labelbottom=lowest, length=2.5)
+    axis.xaxis.set_major_locator(MaxNLocator(max(2, int(places.panel[0] / 0.45))))
+    axis.yaxis.set_major_locator(MaxNLocator(max(2, int(places.panel[1] / 0.28))))
+    axis.tick_params(labelleft=leftmost, labelbottom=lowest, length=2.5)
     axis.set_xlabel("x (px)" if lowest else "", labelpad=2)
-    axis.set_ylabel("y (px)" if left_most else "", labelpad=2)
+    axis.set_ylabel("y (px)" if leftmost else "", labelpad=2)
 
 
-def _colour_bar(
-    figure: Any, image: Any, box_in: tuple[float, float, float, float], size_in: tuple[float, float], edge: float, unit: str
-) -> None:
-    """A colour bar at box_in (left, bottom, width, height), inches; a power of ten that all ticks share goes to its label."""
-    upright = box_in[3] > box_in[2]
-    place = [value / size_in[index % 2] for index, value in enumerate(box_in)]
-    bar = figure.colorbar(image, cax=figure.add_axes(place), orientation="vertical" if upright else "horizontal",
-                          extend="neither" if image.norm.vmin == 0 else "both", extendfrac=0.04)  # fmt: skip
-    power = math.floor(math.log10(edge))
+def _colour_bar(figure: Any, image: Any, places: _Places, panels: tuple[int, int], unit: str) -> None:
+    """The colour bar of the panels (first, last); a power of ten that its ticks share goes to the label."""
+    box, low, high = places.bar(*panels), image.norm.vmin, image.norm.vmax
+    signed = low < 0
+    bar = figure.colorbar(image, cax=figure.add_axes(places.fractions(box)), extendfrac=0.04,
+                          orientation="vertical" if places.stacked else "horizontal",
+                          extend="both" if signed else "neither")  # fmt: skip
+    power = math.floor(math.log10(high))
     power = power if not -2 <= power <= 3 else 0
-    space = max(3, int(box_in[3 if upright else 2] / (0.25 if upright else 0.4)))
-    ticks = MaxNLocator(space, symmetric=image.norm.vmin < 0).tick_values(image.norm.vmin, image.norm.vmax)
-    bar.set_ticks(ticks[np.abs(ticks) <= edge])
+    space = max(3, int(box[3] / 0.25 if places.stacked else box[2] / 0.4))
+    bar.set_ticks([tick for tick in MaxNLocator(space, symmetric=signed).tick_values(low, high) if low <= tick <= high])
     bar.formatter = FuncFormatter(lambda value, _: f"{value / 10.0**power:.3g}".replace("-", "\N{MINUS SIGN}"))
     bar.set_label(f"{unit}, 1e{power}" if power else unit, labelpad=2)
     bar.outline.set_linewidth(0.5)
@@ -331,7 +362,7 @@ def _colour_bar(
 
 
 def _largest(maps: Sequence[NDArray[np.float64]], percentile: float) -> float:
-    """The given percentile of the absolute finite values of `maps`; their maximum where that is 0; 0.0 if there are none."""
+    """A percentile of the absolute finite values of `maps`; their maximum where that is 0; 0.0 when there are none."""
     values = np.abs(np.concatenate([item.ravel() for item in maps]))
     values = values[np.isfinite(values)]
     return float(np.percentile(values, percentile) or values.max()) if values.size else 0.0
@@ -351,7 +382,7 @@ def _outline(axis: Any, dwell: NDArray[np.float64], width_px: float, height_px: 
 
 
 def histograms(columns: Mapping[str, NDArray[np.float64]]) -> bytes:
-    """One histogram of trials per column: axis label (with its unit) -> (N,) values, NaN left out; dashed: the median."""
+    """One histogram of trials per column: axis label with its unit -> (N,) values, NaN left out. Dashed: the median."""
     rows, across = _grid(len(columns), 4)
     with matplotlib.rc_context(STYLE):
         figure = _figure(PAGE_IN if across > 2 else 2.4 * across + 0.5, 2.1 * rows)
@@ -372,7 +403,7 @@ def histograms(columns: Mapping[str, NDArray[np.float64]]) -> bytes:
 
 
 def _bins(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Edges of at most about 24 bins; those of whole numbers hold equally many of them, so that no false gaps appear."""
+    """Edges of at most 24 bins; bins of whole numbers hold equally many of them, so that no false gaps appear."""
     low, high = float(values.min()), float(values.max())
     if np.array_equal(values, np.round(values)):
         step = math.ceil((high - low + 1) / 24)

@@ -14,7 +14,7 @@ import json
 import math
 import struct
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +113,7 @@ def write_report(run: Folder) -> None:
     for path, png in drawn.items():
         run.write_bytes(path, png)
     for old in run.list("figures"):
-        if old.path.startswith("figures/example_") and old.path not in drawn:
+        if old.path.endswith(".png") and old.path not in drawn:
             run.delete(old.path)
     run.write_text("report.html", render(results, single, correct, wrong))
 
@@ -124,9 +124,10 @@ def read_results(run: Folder) -> Results:
     present = {stat.path for name in ("units", "maps") for stat in run.list(name)}
     units = {name: {"unit": name, "status": status} for name, status in manifest.get("units", {}).items()}
     epochs: dict[str, list[dict[str, Any]]] = {}
-    for name in units:
-        if f"units/{name}/result.json" in present:
-            units[name] |= run.read_json(f"units/{name}/result.json")
+    for name, status in manifest.get("units", {}).items():
+        source = f"units/{name}/{'result' if status == 'done' else 'failure'}.json"
+        if source in present:
+            units[name] |= run.read_json(source)
         if f"units/{name}/metrics.jsonl" in present:
             lines = [json.loads(line) for line in run.read_text(f"units/{name}/metrics.jsonl").splitlines() if line]
             by_epoch = {line["epoch"]: line for line in lines}  # a resumed fit may log an epoch twice: the last counts
@@ -155,7 +156,8 @@ def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
     """A score in words: "undefined" when there is none; a true minus sign."""
     if value is None or not math.isfinite(value):
         return "undefined"
-    return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    rounded = round(value, digits) + 0.0  # no negative zero
+    return f"{rounded:{'+' if signed else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def interval(bounds: Sequence[float] | None, digits: int = 3, signed: bool = False) -> str:
@@ -164,8 +166,8 @@ def interval(bounds: Sequence[float] | None, digits: int = 3, signed: bool = Fal
 
 
 def p_value(value: float) -> str:
-    """A p-value with its relation: "= 0.012" or "< 0.001"."""
-    return "< 0.001" if value < 0.0005 else f"= {value:.3f}"
+    """A p-value with its relation, not to be broken over lines: "p = 0.012" or "p < 0.001"."""
+    return f"p {'< 0.001' if value < 0.0005 else f'= {value:.3f}'}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def metric_name(key: str) -> str:
@@ -200,7 +202,7 @@ def verdict(results: Results) -> str:
         within = bounds is not None and bounds[0] <= chance <= bounds[1]
         scores.append(f"chance {number(chance, digits)}" + (" lies inside the interval" if within else ""))
     if p is not None:
-        scores.append(f"permutation p {p_value(p)}")
+        scores.append(f"permutation {p_value(p)}")
     sentence = f"{start}{claim}: {', '.join(scores)}{_against_baseline(entry, gain, digits)}."
     return sentence[0].upper() + sentence[1:]
 
@@ -237,7 +239,7 @@ def reject_counts(rejects: pa.Table) -> list[dict[str, Any]]:
     """How many rows were rejected per stage and reason, most first."""
     if not rejects.num_rows:
         return []
-    counts = rejects.select(["stage", "reason"]).group_by(["stage", "reason"]).aggregate([([], "count_all")]).to_pylist()
+    counts = rejects.group_by(["stage", "reason"]).aggregate([([], "count_all")]).to_pylist()
     return sorted(counts, key=lambda row: (-row["count_all"], row["stage"] or "", row["reason"] or ""))
 
 
@@ -265,10 +267,9 @@ def quality_rows(quality: pa.Table) -> list[list[str]]:
 # -- pictures
 
 
-def class_indices(values: Iterable[Any], classes: Sequence[str]) -> NDArray[np.int64]:
-    """Class names, or their indices, as indices (N,). Raises ValueError naming what is neither."""
-    lookup: dict[Any, int] = {index: index for index in range(len(classes))} | {name: i for i, name in enumerate(classes)}
-    values = list(values)
+def class_indices(values: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Class names as indices (N,). Raises ValueError naming those that are no class."""
+    lookup = {name: index for index, name in enumerate(classes)}
     unknown = sorted({str(value) for value in values if value not in lookup})
     if unknown:
         raise ValueError(f"predictions.parquet: label {', '.join(unknown)} is none of the classes {', '.join(classes)}")
@@ -289,7 +290,8 @@ def roc_picture(results: Results) -> Picture | None:
         return None
     labels = class_indices(table["label"].to_pylist(), classes)
     columns = {"model": "scores", "logistic_regression": "logistic_regression"}
-    scores = {name: _scores(table[column], len(classes)) for name, column in columns.items() if column in table.column_names}
+    present = {name: column for name, column in columns.items() if column in table.column_names}
+    scores = {name: _scores(table[column], len(classes)) for name, column in present.items()}
     png = figures.roc(labels, scores, classes)
     areas = results.metrics.get("metrics", {}).get("auroc") or {}
     simple = (areas.get("baselines") or {}).get("logistic_regression")
@@ -337,22 +339,18 @@ def participants_picture(results: Results) -> Picture | None:
     return Picture("participants", png, alt, caption)
 
 
+def _curve(unit: str, rows: Sequence[Mapping[str, Any]], best_epoch: int | None) -> figures.Curve:
+    names = ("epoch", "train_loss", "validation_loss", "validation_balanced_accuracy")
+    columns = {name: [math.nan if row.get(name) is None else row[name] for row in rows] for name in names}
+    arrays = {name: np.array(values, dtype=np.float64) for name, values in columns.items()}
+    return figures.Curve(unit.replace("-", " "), best_epoch, **arrays)
+
+
 def curves_picture(results: Results) -> Picture | None:
     """Learning curves of the folds; None when no fit logged an epoch."""
 
-    def column(rows: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
-        return np.array([math.nan if row.get(name) is None else row[name] for row in rows], dtype=np.float64)
-
     logged = [name for name, rows in results.epochs.items() if rows]
-    curves = [
-        figures.Curve(
-            name.replace("-", " "),
-            *(column(results.epochs[name], key)
-              for key in ("epoch", "train_loss", "validation_loss", "validation_balanced_accuracy")),
-            results.units[name].get("best_epoch"),
-        )
-        for name in logged[:CURVES]
-    ]  # fmt: skip
+    curves = [_curve(name, results.epochs[name], results.units[name].get("best_epoch")) for name in logged[:CURVES]]
     if not curves:
         return None
     best = [f"{curve.name}: epoch {curve.best_epoch} of {len(curve.epoch)}" for curve in curves]
@@ -403,16 +401,14 @@ def gallery(run: Folder, results: Results) -> tuple[list[Picture], list[Picture]
     pictures: list[list[Picture]] = []
     for kind in ("correct", "wrong"):
         rows = [row for row in results.maps if (row["label"] == row["predicted"]) == (kind == "correct")]
-        chosen = choose_examples(rows, EXAMPLES)
-        pictures.append([
-            example_picture(run, results.classes, row, f"example_{kind}_{index}", score.get((row["participant"], row["trial"])))
-            for index, row in enumerate(chosen, start=1)
-        ])  # fmt: skip
+        chosen = enumerate(choose_examples(rows, EXAMPLES), start=1)
+        keyed = [(f"example_{kind}_{index}", row, (row["participant"], row["trial"])) for index, row in chosen]
+        pictures.append([example_picture(run, results.classes, name, row, score.get(key)) for name, row, key in keyed])
     return pictures[0], pictures[1]
 
 
 def example_picture(
-    run: Folder, classes: Sequence[str], row: Mapping[str, Any], name: str, scores: Sequence[float] | None
+    run: Folder, classes: Sequence[str], name: str, row: Mapping[str, Any], scores: Sequence[float] | None
 ) -> Picture:
     """One example: its heatmap beside the gradient of the predicted class, and of the true class where they differ."""
     label, predicted = class_indices([row["label"], row["predicted"]], classes)

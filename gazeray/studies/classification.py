@@ -10,9 +10,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 from pydantic import Field
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from gazeray.config import Section
 from gazeray.metrics.classification import score_all
@@ -50,6 +47,11 @@ def logistic_regression_scores(
     train (N, F) and labels (N,) fit both the scaler and the regression; test (N_test, F) is only predicted. Classes
     weigh the same. A class that is absent from `labels` gets probability 0.
     """
+    # Here, since every worker that only reads recordings would pay two seconds for the import.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     model = make_pipeline(
         StandardScaler(), LogisticRegression(C=1 / penalty, class_weight="balanced", max_iter=5000, tol=1e-6)
     )

@@ -111,7 +111,10 @@ class HeatmapConfig(JobConfig):
 
     @model_validator(mode="after")
     def _model_fits_picture(self) -> HeatmapConfig:
-        HeatmapCNN(1, (self.render.height_px, self.render.width_px), 1, 2)
+        try:
+            HeatmapCNN(1, (self.render.height_px, self.render.width_px), 1, 2)
+        except ValueError as error:
+            raise ValueError(f"render.height_px, render.width_px: too small for the model: {error}") from error
         return self
 
 

@@ -38,12 +38,13 @@ class Scene:
     seed: int = 0
     notes: tuple[str, ...] = ()
     failed: tuple[int, ...] = ()
+    first_participant: str = "P01"
 
 
 def fabricate(run: Folder, scene: Scene) -> None:
     """Write the run folder of `scene`."""
     rng = np.random.default_rng(scene.seed)
-    names = [f"P{index + 1:02d}" for index in range(scene.participants)]
+    names = [scene.first_participant, *(f"P{index + 1:02d}" for index in range(1, scene.participants))]
     folds = _folds(names, scene)
     rows = _predictions(rng, names, scene, folds)
     run.write_table("predictions.parquet", _table(rows))
@@ -211,8 +212,10 @@ def _manifest(scene: Scene, folds: list[dict[str, Any]], examples: int) -> dict[
 def _unit(rng: np.random.Generator, run: Folder, fold: dict[str, Any], scene: Scene) -> None:
     name = f"fold-{fold['fold']}"
     if fold["fold"] in scene.failed:
-        error = 'Traceback (most recent call last):\n  File "fit.py", line 7, in fit\nRuntimeError: loss is <nan> in epoch 2'
-        run.write_json(f"units/{name}/result.json", {"unit": name, "status": "failed", "error": error})
+        error = "RuntimeError: loss is <nan> in epoch 2"
+        trace = f'Traceback (most recent call last):\n  File "fit.py", line 7, in fit\n{error}'
+        failure = {"unit": name, "status": "failed", "error": error, "traceback": trace}
+        run.write_json(f"units/{name}/failure.json", failure)
         return
     epoch = np.arange(1, scene.epochs + 1)
     train = 0.12 + 0.6 * np.exp(-epoch / 5) + rng.normal(0, 0.01, epoch.size)
@@ -237,22 +240,20 @@ def _json(line: dict[str, Any]) -> str:
 
 def _maps(rng: np.random.Generator, run: Folder, rows: list[dict[str, Any]], scene: Scene) -> None:
     seen: dict[str, int] = {}
-    index = []
+    index: list[dict[str, Any]] = []
     for row in rows:
         wrong = row["label"] != row["predicted"]
         seen[row["participant"]] = seen.get(row["participant"], 0) + (not wrong)
         if not wrong and seen[row["participant"]] > scene.maps_per_participant:
             continue
-        path = f"maps/{row['participant']}_{row['trial']}.npz"
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **_map(rng, wrong))
-        run.write_bytes(path, buffer.getvalue())
+        path = f"maps/{len(index):04d}.npz"
+        run.write_bytes(path, _map(rng, wrong))
         index.append({key: row[key] for key in ("participant", "trial", "stimulus", "fold", "label", "predicted")} | {
             "path": path, "window_width_px": scene.window_px[0], "window_height_px": scene.window_px[1]})  # fmt: skip
     run.write_table("maps/index.parquet", _table(index))
 
 
-def _map(rng: np.random.Generator, wrong: bool) -> dict[str, NDArray[Any]]:
+def _map(rng: np.random.Generator, wrong: bool) -> bytes:
     size = 96
     y, x = np.mgrid[0:size, 0:size] + 0.5
     words = [(8 + 80 * word / 7 + rng.normal(0, 1.5), size / 2 + rng.normal(0, 5)) for word in range(8)]
@@ -261,11 +262,14 @@ def _map(rng: np.random.Generator, wrong: bool) -> dict[str, NDArray[Any]]:
     heatmap = sum(duration * blob for duration, blob in zip(dwell, blobs, strict=True))
     gradient = 0.01 * (blobs[4] - 0.6 * blobs[2]) + rng.normal(0, 0.0012, (size, size)) * (0.3 + sum(blobs))
     other = -0.8 * gradient + rng.normal(0, 0.0005, (size, size)) if wrong else gradient
-    return {
-        "heatmap": np.asarray(heatmap, dtype=np.float16),
-        "gradient_true": np.asarray(other, dtype=np.float32),
-        "gradient_predicted": np.asarray(gradient, dtype=np.float32),
-    }
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        heatmap=np.asarray(heatmap, dtype=np.float16),
+        gradient_true=np.asarray(other, dtype=np.float32),
+        gradient_predicted=np.asarray(gradient, dtype=np.float32),
+    )
+    return buffer.getvalue()
 
 
 def _reject(index: int, names: list[str]) -> Reject:

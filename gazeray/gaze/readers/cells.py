@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 MISSING_CELLS = ("", "nan", "NaN", "NAN", "NA", ".")
 """Cells that say that there is no value."""
 
-LARGEST_COORDINATE = 1e9
-"""No screen is larger; overflow values such as 1.8e308 would become infinite in float32."""
+LARGEST = 1e15
+"""No coordinate in px and no time in ms is larger (a date is 2e12 ms); 1.8e308 and the like stand for an overflow."""
 
 REJECTS_PER_FAULT = 100
 """Rows named one by one for the same fault in the same file; those beyond are counted in one more reject."""
@@ -65,7 +65,8 @@ def gaze_table(
     the faults found so far. A row is rejected when a cell is not a number, when a time is missing, or when an id is.
     """
     wanted = wanted_columns(spec, fixed)
-    ids, codes = _pairs(*(_ids(table[wanted[name]]) if name in wanted else ([fixed[name]], None) for name in IDS), len(rows))
+    people, trials = (_ids(table[wanted[name]]) if name in wanted else ([fixed[name]], None) for name in IDS)
+    ids, codes = _pairs(people, trials, len(rows))
     found = GazeTable(ids, codes, {}, rows, n_rows, list(rejects))
     for number, name in enumerate(IDS):
         nameless = np.flatnonzero(np.isin(codes, [code for code, pair in enumerate(ids) if not pair[number]]))
@@ -77,12 +78,13 @@ def gaze_table(
         if name in IDS:
             continue
         values, bad = _numbers(table[theirs], theirs, source)
-        bad |= np.abs(values) > LARGEST_COORDINATE if name in COORDINATES else np.isinf(values)
+        values = _converted(values, name, spec)
+        bad |= np.abs(values) > LARGEST
         empty = np.zeros_like(bad) if name in COORDINATES else np.isnan(values) & ~bad
         for mask, fault in ((bad, "is not a usable number"), (empty, "is not a time")):
             found.rejects.extend(_faults(found, table[theirs], theirs, np.flatnonzero(mask & ~faulty), fault, source))
         faulty |= bad | empty
-        found.columns[name] = _converted(values, name, spec)
+        found.columns[name] = values
     return replace(found.where(~faulty), rejects=found.rejects)
 
 

@@ -44,8 +44,6 @@ def read_delimited(data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str,
     names = {theirs: DICTIONARY if ours in IDS else pa.float64() for ours, theirs in wanted.items()}
     table, wrong = _parse(data, source, delimiter, header, skip, names)
     n_rows = table.num_rows + len(wrong)
-    if n_rows == 0:
-        raise ReadError(source, "a header without rows")
     wrong_rows = np.array([number for number, _ in wrong], dtype=np.int64)
     rejects = row_rejects(
         source,
@@ -69,15 +67,18 @@ def check_utf8(data: bytes, source: str) -> None:
 
 
 def _header(data: bytes, source: str, delimiter: str) -> tuple[list[str], int]:
-    """The column names, and how many lines the header ends after."""
-    lines = csv.reader(io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline=""), delimiter=delimiter)
+    """The column names, and how many lines the header ends after. Raises ReadError when nothing comes behind it."""
+    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
+    lines = csv.reader(text, delimiter=delimiter)
     try:
-        for cells in lines:
-            if cells:
-                return [cell.strip() for cell in cells], lines.line_num
+        header = next((cells for cells in lines if cells), None)
     except csv.Error as error:
         raise ReadError(source, f"the header cannot be parsed: {error}") from error
-    raise ReadError(source, "the file is empty")
+    if header is None:
+        raise ReadError(source, "the file is empty")
+    if not any(line.strip() for line in text):
+        raise ReadError(source, "a header without rows")
+    return [cell.strip() for cell in header], lines.line_num
 
 
 def _parse(

@@ -1,0 +1,488 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cross-validation from pictures on disk to scores, the published way against ours: `python benchmarks/cross_validation.py`.
+
+The task is that of the word-familiarity heatmaps (Ryzhova et al. 2023, doi 10.1145/3588015.3590118): colour heatmaps of
+1500 x 200 px, exported as PNG, squeezed to a square, told apart by the two-convolution CNN. The pictures are drawn here
+from simulated readers. Both sides have the same pictures, decoder, model, folds of readers, batch size, learning rate
+and number of epochs (no early stopping), so they take the same number of optimiser steps, which is checked.
+
+The published way: one fold after the other in one process; in every epoch each picture is read, decoded and resized
+again; plain SGD; default (NCHW) memory format; all cores inside each operation; validation after every epoch, the
+epoch with the best validation accuracy is tested.
+
+Ours: `gazeray.engine.cross_validation.cross_validate` with a study that reads PNG: pictures are decoded once on Ray
+Data and kept as uint8, the folds are units that one-thread workers take from a queue, all workers see the same shared
+memory, channels_last. Everything counts: starting Ray and its workers, caching, checkpoints, predictions, scoring.
+
+Prints the wall seconds of both sides, the ratio of their medians, both mean test accuracies (they agree up to chance:
+ours keeps the epoch with the best validation loss, and the random numbers differ), and where the time goes.
+`--preset published` has the published size (width 128, 340 pictures, 8 folds, 35 epochs): hours on two cores, meant
+for `--device cuda`, where our units share the GPU and use bfloat16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+from rich.console import Console
+
+from gazeray.config import JobConfig, PerUnit, ResourcesConfig, RunSettings, TrainConfig, digest
+from gazeray.config import FoldsConfig as Folds
+from gazeray.engine.cross_validation import cross_validate
+from gazeray.engine.folds import Fold, participant_folds
+from gazeray.engine.progress import ProgressView, Stage as ProgressStage
+from gazeray.examples import Examples, tensor_column
+from gazeray.gaze.render import Window, heatmaps, pad_trials, stack_windows
+from gazeray.models.heatmap_cnn import HeatmapCNN
+from gazeray.storage import Folder
+from gazeray.study import Plan, Shard, Split, Stage, Tested
+from gazeray.synth.reading import SCREEN_PX, ReadingSimulation, design, make_reader, make_sentences, scanpath
+from gazeray.tables import QUALITY
+
+PICTURE_PX = (1500, 200)
+"""Width and height of an exported screen, cropped to the sentence."""
+
+CLASSES = ["control", "pseudoword"]
+PUBLISHED = {"width": 128, "size": 128, "people": 34, "trials": 10, "folds": 8, "epochs": 35}
+"""--preset published. The original has 32 readers with 7 to 11 pictures each, 340 in all."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One trial: its file below the folder of pictures, and its class."""
+
+    participant: str
+    trial: str
+    path: str
+    label: int
+
+
+@dataclass
+class Side:
+    """How one side did in one run: wall seconds, mean test accuracy over the folds, optimiser steps, seconds by phase.
+
+    `work_seconds` are summed over the workers that train at the same time; `wall_seconds` are not.
+    """
+
+    seconds: float = 0.0
+    accuracy: float = 0.0
+    steps: int = 0
+    workers: int = 1
+    wall_seconds: Counter[str] = field(default_factory=Counter)
+    work_seconds: Counter[str] = field(default_factory=Counter)
+
+
+class Phases:
+    """Seconds by phase of something that is always in one phase; `to(None)` stops the clock."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._phase: str | None = None
+        self._since = 0.0
+
+    def to(self, phase: str | None) -> None:
+        now = time.perf_counter()
+        if self._phase is not None:
+            self.seconds[self._phase] += now - self._since  # type: ignore[assignment]
+        self._phase, self._since = phase, now
+
+
+def draw_pictures(root: Path, people: int, trials: int) -> list[Picture]:
+    """Export one PNG per simulated trial: green over yellow to red, half transparent, on white."""
+    params = ReadingSimulation(readers=people, sentences=trials)
+    sentences, pseudoword = make_sentences(params), design(params)
+    left, top = ((screen - size) / 2 for screen, size in zip(SCREEN_PX, PICTURE_PX, strict=True))
+    window = stack_windows([Window(left, top, *PICTURE_PX)])
+    pictures = []
+    for number in range(people):
+        reader = make_reader(params, number)
+        for trial, sentence in enumerate(sentences):
+            label = int(pseudoword[number, trial])
+            rng = np.random.default_rng([params.seed, number, trial])
+            gaze = scanpath(params, sentence, reader, bool(label), rng)
+            x_px, y_px, duration_ms = (pad_trials([values]) for values in (gaze.x_px, gaze.y_px, gaze.duration_ms))
+            dwell = heatmaps(x_px, y_px, duration_ms, window, PICTURE_PX[::-1], 25.0)[0, 0].numpy()
+            participant, item = f"{number + 1:03d}", f"{trial + 1:03d}"
+            path = f"{participant}/{item}_{'CP'[label]}.png"
+            (root / participant).mkdir(exist_ok=True)
+            cv2.imwrite(str(root / path), cv2.cvtColor(coloured(dwell), cv2.COLOR_RGB2BGR))
+            pictures.append(Picture(participant, item, path, label))
+    return pictures
+
+
+def coloured(dwell: np.ndarray) -> np.ndarray:
+    """Dwell (H, W) relative to its peak as an RGB picture (H, W, 3) uint8."""
+    level = dwell / dwell.max()
+    colour = np.stack([np.minimum(2 * level, 1), np.minimum(2 - 2 * level, 1), np.zeros_like(level)], axis=2)
+    opacity = 0.6 * np.minimum(level / 0.1, 1)[..., None]
+    return np.asarray((255 * (1 - opacity + opacity * colour)).round(), np.uint8)
+
+
+def decode(data: bytes, size: int) -> np.ndarray:
+    """A PNG as RGB (size, size, 3) uint8. Both sides use it; OpenCV does it faster than Pillow."""
+    screen = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    return np.asarray(cv2.resize(screen, (size, size), interpolation=cv2.INTER_AREA))
+
+
+# -- the published way
+
+
+@dataclass
+class PublishedWay:
+    """One fold after the other in this process, pictures decoded whenever they are needed."""
+
+    options: argparse.Namespace
+    root: Path
+    pictures: list[Picture]
+    phases: Phases = field(default_factory=Phases)
+    steps: int = 0
+
+    def run(self, folds: Sequence[Fold]) -> Side:
+        torch.set_num_threads(cores())
+        start = time.perf_counter()
+        accuracies = [self.fold(fold) for fold in folds]
+        self.phases.to(None)
+        seconds = time.perf_counter() - start
+        return Side(seconds, float(np.mean(accuracies)), self.steps, wall_seconds=self.phases.seconds)
+
+    def fold(self, fold: Fold) -> float:
+        """Train, keep the best epoch by validation accuracy, test; returns the test accuracy."""
+        torch.manual_seed(42)
+        size, device = self.options.size, self.options.device
+        model = HeatmapCNN(3, (size, size), self.options.width, len(CLASSES)).to(device)
+        optimizer = torch.optim.SGD(model.parameters(), self.options.learning_rate)
+        loss = torch.nn.CrossEntropyLoss()
+        train = [picture for picture in self.pictures if picture.participant in fold.train]
+        best, best_accuracy = model.state_dict(), -1.0
+        for _ in range(self.options.epochs):
+            model.train()
+            shuffled = [train[index] for index in torch.randperm(len(train))]
+            for inputs, labels in self.batches(shuffled):
+                self.phases.to("train")
+                value = loss(model(inputs), labels)
+                optimizer.zero_grad()
+                value.backward()
+                optimizer.step()
+                value.item()
+                self.steps += 1
+            accuracy = self.accuracy(model, fold.validation, "validate")
+            if accuracy > best_accuracy:
+                best_accuracy = accuracy
+                best = {name: weights.clone() for name, weights in model.state_dict().items()}
+        model.load_state_dict(best)
+        return self.accuracy(model, fold.test, "test")
+
+    def accuracy(self, model: torch.nn.Module, people: Sequence[str], phase: str) -> float:
+        """Share of these people's pictures that the model gets right."""
+        model.eval()
+        chosen = [picture for picture in self.pictures if picture.participant in people]
+        hits = 0
+        with torch.no_grad():
+            for inputs, labels in self.batches(chosen):
+                self.phases.to(phase)
+                hits += int((model(inputs).argmax(1) == labels).sum())
+        return hits / len(chosen)
+
+    def batches(self, pictures: Sequence[Picture]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Inputs (B, 3, S, S) in 0 to 1 and labels (B,), read from disk."""
+        for start in range(0, len(pictures), self.options.batch_size):
+            self.phases.to("read, decode, resize")
+            batch = pictures[start : start + self.options.batch_size]
+            images = [decode((self.root / picture.path).read_bytes(), self.options.size) for picture in batch]
+            inputs = torch.stack([torch.from_numpy(image).permute(2, 0, 1).float().div(255) for image in images])
+            labels = torch.tensor([picture.label for picture in batch])
+            yield inputs.contiguous().to(self.options.device), labels.to(self.options.device)
+
+
+# -- ours
+
+
+class TimedCNN(HeatmapCNN):
+    """The CNN, noting the phase of the training loop that it hears from the loop's calls."""
+
+    def __init__(self, size: int, width: int, phases: Phases) -> None:
+        super().__init__(3, (size, size), width, len(CLASSES))
+        self.phases, self.steps = phases, 0
+
+    def train(self, mode: bool = True) -> TimedCNN:
+        self.phases.to("train" if mode else "validate")
+        super().train(mode)
+        return self
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        self.phases.to("checkpoint")
+        return super().state_dict(*args, **kwargs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.steps += self.training
+        return super().forward(x)
+
+
+@dataclass
+class PictureStudy:
+    """The study of exported pictures. See `gazeray.study.Study`. Seconds by phase travel among the scores of a fold."""
+
+    size: int
+    width: int
+    root: Folder
+    pictures: list[Picture]
+    name: str = "pictures"
+    config: type[JobConfig] = JobConfig
+    tensors: Sequence[str] = ("picture",)
+
+    def plan(self, cfg: JobConfig) -> Plan:
+        people: dict[str, list[Picture]] = {}
+        for picture in self.pictures:
+            people.setdefault(picture.participant, []).append(picture)
+        columns = {
+            "participant": [picture.participant for picture in self.pictures],
+            "trial": [picture.trial for picture in self.pictures],
+            "stimulus": [picture.trial for picture in self.pictures],
+            "label_index": [picture.label for picture in self.pictures],
+        }
+        recordings = [
+            {"key": name, "trials": [p.trial for p in mine], "paths": [p.path for p in mine]}
+            for name, mine in people.items()
+        ]
+        fingerprint = digest([recordings, self.size])
+        trials = pa.table(columns)
+        return Plan("pictures", None, "condition", CLASSES, [], trials, recordings, [], fingerprint, self.root)
+
+    def reader(self, cfg: JobConfig, plan: Plan) -> Stage:
+        return Stage(ReadPictures(self.root, self.size))
+
+    def model(self, cfg: JobConfig, plan: Plan) -> torch.nn.Module:
+        return TimedCNN(self.size, self.width, Phases())
+
+    def inputs(self, cfg: JobConfig, batch: Mapping[str, np.ndarray], device: torch.device) -> torch.Tensor:
+        """Pictures are kept as (S, S, 3), so that (B, 3, S, S) in channels_last takes no copy."""
+        return torch.from_numpy(batch["picture"]).to(device).permute(0, 3, 1, 2).float().div_(255)
+
+    def loss(self, cfg: JobConfig, plan: Plan, labels: np.ndarray) -> torch.nn.Module:
+        return torch.nn.CrossEntropyLoss()
+
+    def test(
+        self, cfg: JobConfig, plan: Plan, model: torch.nn.Module, examples: Examples, split: Split, device: torch.device
+    ) -> Tested:
+        if not isinstance(model, TimedCNN):
+            raise TypeError(f"the model must be the TimedCNN that this study made, not {type(model).__name__}")
+        model.phases.to("test")
+        predicted = np.empty(len(split.test), np.int64)
+        position = {row: number for number, row in enumerate(split.test)}
+        with torch.inference_mode():
+            for rows, batch in examples.batches(split.test, cfg.train.batch_size, self.tensors):
+                output = model(self.inputs(cfg, batch, device)).argmax(1).cpu().numpy()
+                predicted[[position[row] for row in rows]] = output
+        labels = examples.index.labels[split.test]
+        table = examples.index.table.select(["participant", "trial"]).take(split.test)
+        table = table.append_column("label", pa.array(labels)).append_column("predicted", pa.array(predicted))
+        model.phases.to(None)
+        scores = {"accuracy": float(np.mean(predicted == labels)), "steps": float(model.steps)}
+        seconds = {f"seconds {phase}": value for phase, value in model.phases.seconds.items()}
+        return Tested(table, {**scores, **seconds})
+
+    def score(self, cfg: JobConfig, plan: Plan, predictions: pa.Table) -> dict[str, Any]:
+        """The folds' scores suffice."""
+        return {}
+
+
+@dataclass(frozen=True)
+class ReadPictures:
+    """One reader's pictures to a shard: (N, S, S, 3) uint8."""
+
+    root: Folder
+    size: int
+
+    def __call__(self, recording: Mapping[str, Any]) -> Shard:
+        cv2.setNumThreads(1)
+        files = [self.root.read_bytes(path) for path in recording["paths"]]
+        table = pa.table(
+            {
+                "participant": pa.array([recording["key"]] * len(files), pa.string()),
+                "trial": pa.array(recording["trials"], pa.string()),
+                "picture": tensor_column(np.stack([decode(data, self.size) for data in files])),
+            }
+        )
+        content = hashlib.sha256(b"".join(files)).hexdigest()
+        return Shard(table, [], QUALITY.empty_table(), content, len(files))
+
+
+class StageClock(ProgressView):
+    """Shows nothing and notes when the stages of a job begin."""
+
+    def __init__(self) -> None:
+        super().__init__(Console(quiet=True))
+        self.phases, self.workers = Phases(), 1
+        self.phases.to("start Ray")
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[ProgressStage]:
+        self.phases.to("read, decode, resize, cache" if name == "reading recordings" else name)
+        with super().stage(name, total) as stage:
+            yield stage
+        self.phases.to("share")
+
+    def units(self, total: int, done: int) -> None:
+        self.phases.to("start the workers")
+        super().units(total, done)
+
+    def unit_event(self, name: str, kind: str, payload: Mapping[str, Any]) -> None:
+        if kind == "started":
+            self.phases.to("folds")
+            self.workers = max(self.workers, int(payload["rank"]) + 1)
+        super().unit_event(name, kind, payload)
+
+
+def our_way(options: argparse.Namespace, root: Path, pictures: list[Picture]) -> Side:
+    """The whole job in a fresh run folder, on a fresh Ray. Raises RuntimeError when a fold fails."""
+    with tempfile.TemporaryDirectory() as runs:
+        start = time.perf_counter()
+        study = PictureStudy(options.size, options.width, Folder(root), pictures)
+        view = StageClock()
+        outcome = cross_validate(study, job_config(options, runs), "benchmark", view)
+        view.phases.to(None)
+        seconds = time.perf_counter() - start
+    if outcome.metrics is None or outcome.failed:
+        raise RuntimeError(f"folds failed: {outcome.failed}")
+    scores = [fold["metrics"] for fold in outcome.metrics["folds"]]
+    accuracy, steps = float(np.mean([score["accuracy"] for score in scores])), sum(score["steps"] for score in scores)
+    side = Side(seconds, accuracy, int(steps), view.workers, wall_seconds=view.phases.seconds)
+    for score in scores:
+        side.work_seconds.update(
+            {name.removeprefix("seconds "): value for name, value in score.items() if name.startswith("seconds ")}
+        )
+    return side
+
+
+def job_config(options: argparse.Namespace, runs: str) -> JobConfig:
+    """The published training, in our config's words; patience so long that nothing stops early."""
+    train = TrainConfig(
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        weight_decay=0.0,
+        optimizer="sgd",
+        patience=options.epochs,
+    )
+    return JobConfig(
+        train=train,
+        folds=Folds(outer=options.folds, validation=1 / 7),
+        resources=ResourcesConfig(per_unit=PerUnit(gpu=None if options.device == "cuda" else 0)),
+        run=RunSettings(dir=runs),
+    )
+
+
+# -- both
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def folds_of(options: argparse.Namespace, pictures: Sequence[Picture]) -> list[Fold]:
+    """The folds that our engine makes, for the published way to use too."""
+    cfg = job_config(options, "")
+    people, labels = np.array([p.participant for p in pictures]), np.array([p.label for p in pictures])
+    return participant_folds(people, labels, cfg.folds.outer, cfg.folds.validation, cfg.run.seed)
+
+
+def shares(seconds: Mapping[str, float]) -> str:
+    """The phases, the longest first."""
+    total = sum(seconds.values())
+    ordered = sorted(seconds.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {value:.1f} s ({value / total:.0%})" for name, value in ordered)
+
+
+def median_run(runs: Sequence[Side]) -> Side:
+    """The run whose wall time is the (lower) median."""
+    return sorted(runs, key=lambda run: run.seconds)[(len(runs) - 1) // 2]
+
+
+def report(published: Sequence[Side], ours: Sequence[Side]) -> None:
+    """Print both sides, the ratio, and where the time goes in the median run of each."""
+    for name, runs in (("published way", published), ("gazeray", ours)):
+        walls = ", ".join(f"{run.seconds:.1f}" for run in runs)
+        print(
+            f"{name + ':':15} {statistics.median(run.seconds for run in runs):.1f} s (runs: {walls}); "
+            f"mean test accuracy {np.mean([run.accuracy for run in runs]):.3f}; {runs[0].steps} optimiser steps"
+        )
+    ratio = statistics.median(run.seconds for run in published) / statistics.median(run.seconds for run in ours)
+    print(f"ratio: {ratio:.2f} times faster (medians of {len(ours)} runs in turns)")
+    theirs, mine = median_run(published), median_run(ours)
+    print(f"published way, wall: {shares(theirs.wall_seconds)}")
+    print(f"gazeray, wall: {shares(mine.wall_seconds)}")
+    waiting = mine.wall_seconds["folds"] * mine.workers - sum(mine.work_seconds.values())
+    print(f"gazeray, within the folds, {mine.workers} workers: {shares({**mine.work_seconds, 'other, waiting': waiting})}")
+
+
+def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--preset", choices=["published"], help="the published size; single options still count")
+    defaults = {"width": 16, "size": 128, "people": 16, "trials": 10, "folds": 8, "epochs": 6}
+    meanings = {
+        "width": "channels of the first convolution",
+        "size": "side of the squeezed picture, px",
+        "people": "simulated readers",
+        "trials": "pictures of each reader",
+        "folds": "outer folds of readers",
+        "epochs": "epochs per fold",
+    }
+    for name, meaning in meanings.items():
+        parser.add_argument(f"--{name}", type=int, help=f"{meaning} (default: {defaults[name]})")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=0.01)
+    parser.add_argument("--repeats", type=int, default=2, help="turns of each side (default: 2)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    options = parser.parse_args(argv)
+    for name, value in (PUBLISHED if options.preset else defaults).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU")
+    if options.repeats < 1:
+        parser.error("--repeats must be at least 1")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parsed(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        pictures = draw_pictures(root, options.people, options.trials)
+        folds = folds_of(options, pictures)
+        megabytes = sum((root / picture.path).stat().st_size for picture in pictures) / 1e6
+        print(
+            f"{len(pictures)} pictures of {PICTURE_PX[0]} x {PICTURE_PX[1]} px ({megabytes:.1f} MB of PNG), "
+            f"3 x {options.size} x {options.size}, width {options.width}, {options.folds} folds x {options.epochs} epochs; "
+            f"{options.device}, {cores()} cores, load average {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
+        published, ours = [], []
+        for _ in range(options.repeats):
+            published.append(PublishedWay(options, root, pictures).run(folds))
+            ours.append(our_way(options, root, pictures))
+    steps = {run.steps for run in (*published, *ours)}
+    if len(steps) > 1:
+        raise RuntimeError(f"the sides took different numbers of optimiser steps: {sorted(steps)}")
+    report(published, ours)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From raw csv to examples, in rows per second: gazeray on Ray Data against a pandas loop: `python benchmarks/ingest.py`.
+
+Every side reads the gaze of a simulated reading study, converts and sorts it into trials, finds the fixations (I-DT),
+computes the features, draws one heatmap per trial and writes one file per reader. The sides:
+
+1. pandas + scipy: `pd.read_csv`, a loop over `groupby("trial")`, each heatmap a histogram with one bin per screen pixel
+   of the stimulus window, `scipy.ndimage.gaussian_filter`, shrunk by averaging. Detector and features are gazeray's.
+2. pandas + gazeray's heatmaps: the same loop, all heatmaps of a reader in one call of `gazeray.gaze.render.heatmaps`.
+3. gazeray's reader in a loop: what Ray's workers do, checks of the input and Parquet included, in one process without
+   Ray. Against 4 it shows what Ray costs and what its workers bring.
+4. gazeray on Ray Data: `gazeray.engine.pipeline.cache_examples`, as many workers as there are cores.
+
+Sides 1 to 3 run in one process and one thread. Side 1 reads fewer readers (--slow-readers), since its rows per second
+do not depend on their number. The sides take turns; the medians are compared. What is paid once (starting Ray, loading
+code into its workers) and per pass (Ray Data's spin-up) stands apart from the steady state.
+
+Then the peak memory of the largest worker for N, 2N and 4N readers, each on a fresh cluster. Exit code 1 when it grows
+by more than 15 % from N to 4N, or when the sides do not draw the same pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import cv2
+import numpy as np
+import pandas as pd
+import ray
+import torch
+from rich.console import Console
+from scipy.ndimage import gaussian_filter
+
+from gazeray.engine.cluster import cluster
+from gazeray.engine.pipeline import Cache, ShardWriter, cache_examples
+from gazeray.engine.progress import ProgressView
+from gazeray.examples import load_shared
+from gazeray.gaze.events import fixations_idt
+from gazeray.gaze.features import reading_features
+from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations, stack_windows
+from gazeray.storage import Folder
+from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+from gazeray.study import Plan, Stage
+from gazeray.synth.reading import SCREEN_PX, WINDOW_PX
+
+WINDOW = Window((SCREEN_PX[0] - WINDOW_PX[0]) / 2, (SCREEN_PX[1] - WINDOW_PX[1]) / 2, *WINDOW_PX)
+"""Where the simulated sentences stand on the screen."""
+
+LEAST_CORRELATION = 0.99
+MOST_GROWTH = 0.15
+POLL_S = 0.1
+
+Draw = Callable[[HeatmapConfig, list[tuple[np.ndarray, np.ndarray, np.ndarray]]], np.ndarray]
+"""Heatmaps (N, H, W) of trials, each x_px, y_px and duration_ms of its samples."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A simulated study: how it is to be read, and by what."""
+
+    cfg: HeatmapConfig
+    plan: Plan
+    stage: Stage
+
+
+def simulated(folder: Path, readers: int, sentences: int) -> Input:
+    """Write the raw study below `folder` and open it."""
+    sections = {"run": {"dir": str(folder)}, "data": {"simulate": {"readers": readers, "sentences": sentences}}}
+    cfg = HeatmapConfig.model_validate(sections)
+    study = HeatmapStudy()
+    plan = study.plan(cfg)
+    return Input(cfg, plan, study.reader(cfg, plan))
+
+
+def pandas_loop(study: Input, readers: int, draw: Draw, out: Path) -> int:
+    """Read the first readers one trial after the other, write one .npz for each; returns the rows read."""
+    root, events, max_gap_ms = Path(study.plan.root.uri), study.cfg.events, study.cfg.render.max_gap_ms
+    window = (WINDOW.left_px, WINDOW.top_px, WINDOW.width_px, WINDOW.height_px)
+    rows = 0
+    for path in sorted((root / "gaze").glob("*.csv"))[:readers]:
+        samples = pd.read_csv(path)
+        rows += len(samples)
+        dwell, features = [], []
+        for _, trial in samples.groupby("trial", sort=False):
+            time_ms, (x_px, y_px) = trial["t_ms"].to_numpy(), trial[["x_px", "y_px"]].to_numpy(np.float32).T
+            found = fixations_idt(time_ms, x_px, y_px, events.dispersion_px, events.min_duration_ms, max_gap_ms)
+            features.append(reading_features(found, window, study.cfg.features.columns))
+            valid = np.isfinite(x_px) & np.isfinite(y_px)
+            dwell.append((x_px, y_px, sample_durations(time_ms, valid, max_gap_ms)))
+        picture = draw(study.cfg, dwell).astype(np.float16)
+        np.savez(out / f"{path.stem}.npz", picture=picture, features=np.stack(features))
+    return rows
+
+
+def draw_by_scipy(cfg: HeatmapConfig, dwell: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+    """The usual way, a trial at a time; in ms like ours: scipy's Gaussian has sum 1, ours peak 1."""
+    sigma, pictures = cfg.render.sigma_px or 0.0, []
+    for x_px, y_px, duration_ms in dwell:
+        column, row = np.floor(x_px - WINDOW.left_px), np.floor(y_px - WINDOW.top_px)
+        inside = (column >= 0) & (column < WINDOW.width_px) & (row >= 0) & (row < WINDOW.height_px)
+        histogram = np.zeros((int(WINDOW.height_px), int(WINDOW.width_px)), np.float32)
+        places = row[inside].astype(int), column[inside].astype(int)
+        np.add.at(histogram, places, duration_ms[inside].astype(np.float32))
+        smooth = gaussian_filter(histogram, sigma, mode="constant", truncate=4)
+        small = cv2.resize(smooth, (cfg.render.width_px, cfg.render.height_px), interpolation=cv2.INTER_AREA)
+        pictures.append(small * (2 * math.pi * sigma**2))
+    return np.stack(pictures)
+
+
+def draw_by_gazeray(cfg: HeatmapConfig, dwell: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> np.ndarray:
+    """All trials in one call."""
+    x_px, y_px, duration_ms = (pad_trials([trial[axis] for trial in dwell]) for axis in range(3))
+    size = (cfg.render.height_px, cfg.render.width_px)
+    drawn = heatmaps(x_px, y_px, duration_ms, stack_windows([WINDOW] * len(dwell)), size, cfg.render.sigma_px or 0.0)
+    return encode(drawn[:, 0], cfg.render.dtype, cfg.render.full_scale_ms)
+
+
+def reader_loop(study: Input, out: Path) -> int:
+    """What the workers do, in this process; returns the rows read."""
+    folder = Folder(out)
+    writer = ShardWriter(study.stage, folder)
+    keys = [writer.write(recording) for recording in study.plan.recordings]
+    return sum(int(folder.read_json(f"{key}.json")["rows_read"]) for key in keys)
+
+
+def ray_pass(study: Input, recordings: int | None, out: Path) -> Cache:
+    """One pass of Ray Data over the first recordings (None: all)."""
+    plan = replace(study.plan, recordings=study.plan.recordings[:recordings])
+    return cache_examples(study.stage, plan, Folder(out), ProgressView(Console(quiet=True)))
+
+
+class Stopwatch:
+    """Seconds and rows of each side, one entry per turn; every turn writes into a fresh folder."""
+
+    def __init__(self) -> None:
+        self.turns: dict[str, list[tuple[float, int]]] = {}
+
+    def turn(self, side: str, work: Callable[[Path], int]) -> None:
+        """Let a side work once; `work` returns the rows it read."""
+        with tempfile.TemporaryDirectory() as out:
+            start = time.perf_counter()
+            rows = work(Path(out))
+            self.turns.setdefault(side, []).append((time.perf_counter() - start, rows))
+
+    def seconds(self, side: str) -> float:
+        return statistics.median(seconds for seconds, _ in self.turns[side])
+
+    def rows(self, side: str) -> int:
+        return self.turns[side][0][1]
+
+
+def compare_speed(study: Input, slow_readers: int, repeats: int) -> None:
+    """Let the sides take turns and print their rows per second."""
+    watch, begin = Stopwatch(), time.perf_counter()
+    with cluster():
+        init_s = time.perf_counter() - begin
+        cores = int(ray.cluster_resources()["CPU"])
+        watch.turn("first pass", lambda out: ray_pass(study, None, out).rows_read)
+        for _ in range(repeats):
+            watch.turn("scipy", lambda out: pandas_loop(study, slow_readers, draw_by_scipy, out))
+            watch.turn("heatmaps", lambda out: pandas_loop(study, len(study.plan.recordings), draw_by_gazeray, out))
+            watch.turn("reader", lambda out: reader_loop(study, out))
+            watch.turn("one recording", lambda out: ray_pass(study, 1, out).rows_read)
+            watch.turn("ray", lambda out: ray_pass(study, None, out).rows_read)
+    total = watch.rows("ray")
+    each_s = watch.seconds("reader") / total * watch.rows("one recording")
+    spin_up_s = max(0.0, watch.seconds("one recording") - each_s)
+    speed = {side: watch.rows(side) / watch.seconds(side) for side in ("scipy", "heatmaps", "reader", "ray")}
+    steady = total / (watch.seconds("ray") - spin_up_s)
+    load_s = watch.seconds("first pass") - watch.seconds("ray")
+    print(f"paid once: starting Ray {init_s:.1f} s; first pass {load_s:.1f} s longer (its workers load their code)")
+    print(f"paid per pass: spin-up of Ray Data {spin_up_s:.1f} s")
+    print(f"{'side':44}{'rows/s':>9}  pass over all rows (median of {repeats})")
+    names = {
+        "scipy": "pandas + scipy, one process",
+        "heatmaps": "pandas + gazeray's heatmaps, one process",
+        "reader": "gazeray's reader, one process",
+        "ray": f"gazeray on Ray Data, {cores} workers",
+    }
+    for side, name in names.items():
+        print(f"{name:44}{speed[side]:9,.0f}  {total / speed[side]:.2f} s")
+    print(f"{'the same without the spin-up':44}{steady:9,.0f}")
+    for side, name in list(names.items())[:3]:
+        print(f"ratio to {name}: {speed['ray'] / speed[side]:.2f} ({steady / speed[side]:.2f} without the spin-up)")
+    whole_s = init_s + watch.seconds("first pass")
+    print(f"with everything paid once: {whole_s:.1f} s, {total / speed['scipy'] / whole_s:.2f} times the first side's speed")
+
+
+def least_correlation(study: Input, readers: int) -> float:
+    """The least correlation of a trial's picture by scipy with the one by Ray Data, over the first readers.
+
+    Raises RuntimeError where the sides differ in trials or features.
+    """
+    with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs, cluster():
+        cache = ray_pass(study, readers, Path(ours))
+        shards = load_shared(cache.index, cache.folder, ("picture", "features"))
+        pandas_loop(study, readers, draw_by_scipy, Path(theirs))
+        files = [np.load(path) for path in sorted(Path(theirs).glob("*.npz"))]
+        pictures, features = (np.concatenate([file[name] for file in files]) for name in ("picture", "features"))
+    if features.shape != shards["features"].shape or not np.allclose(features, shards["features"]):
+        raise RuntimeError("the sides differ in trials or features: they do not do the same work")
+    pairs = zip(pictures.astype(float), shards["picture"][:, 0].astype(float), strict=True)
+    return min(float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) for a, b in pairs)
+
+
+class WorkerMemory:
+    """The peak memory of Ray's worker processes below this one while the block runs, read from /proc every 0.1 s.
+
+    uss_mib: private memory of the largest worker (Private_Clean + Private_Dirty), the greatest value seen. rss_mib: its
+    resident memory, shared pages such as code included, at its true peak (VmHWM).
+    """
+
+    def __init__(self) -> None:
+        self.uss_mib, self.rss_mib = 0.0, 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(POLL_S):
+            for worker in workers_below(os.getpid()):
+                try:
+                    private = kilobytes(worker / "smaps_rollup", ("Private_Clean", "Private_Dirty"))
+                    peak = kilobytes(worker / "status", ("VmHWM",))
+                except (FileNotFoundError, ProcessLookupError):  # it has ended since it was listed
+                    continue
+                self.uss_mib, self.rss_mib = max(self.uss_mib, private / 1024), max(self.rss_mib, peak / 1024)
+
+
+def workers_below(ancestor: int) -> list[Path]:
+    """/proc folders of the Ray workers among the descendants of a process."""
+    parents, names = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (folder / "stat").read_text()
+            names[int(folder.name)] = (folder / "cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):  # it has ended since it was listed
+            continue
+        parents[int(folder.name)] = int(status.rpartition(")")[2].split()[1])
+
+    def descends(pid: int) -> bool:
+        while pid in parents and pid != ancestor:
+            pid = parents[pid]
+        return pid == ancestor
+
+    return [Path(f"/proc/{pid}") for pid, name in names.items() if name.startswith(b"ray::") and descends(pid)]
+
+
+def kilobytes(path: Path, fields: Sequence[str]) -> int:
+    """The sum of some fields of a /proc file."""
+    lines = (line.split() for line in path.read_text().splitlines())
+    return sum(int(words[1]) for words in lines if words[0].rstrip(":") in fields)
+
+
+def peak_memory(study: Input) -> WorkerMemory:
+    """The memory of the largest worker in one pass on a fresh cluster. Raises RuntimeError when no worker was seen."""
+    with tempfile.TemporaryDirectory() as out, cluster(), WorkerMemory() as memory:
+        ray_pass(study, None, Path(out))
+    if not memory.uss_mib:
+        raise RuntimeError("no Ray worker was seen; does RAY_ADDRESS name a cluster that runs elsewhere?")
+    return memory
+
+
+def growth(first: WorkerMemory, last: WorkerMemory) -> float:
+    """By which share the memory grew, private or resident, whichever grew more."""
+    return max(last.uss_mib / first.uss_mib, last.rss_mib / first.rss_mib) - 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--readers", type=int, default=24, help="simulated readers (default: 24)")
+    parser.add_argument("--sentences", type=int, default=24, help="sentences that each reads (default: 24)")
+    parser.add_argument("--slow-readers", type=int, default=4, help="readers that pandas + scipy reads (default: 4)")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each side (default: 5)")
+    options = parser.parse_args(argv)
+    if options.readers < 2 or options.sentences < 2 or min(options.slow_readers, options.repeats) < 1:
+        parser.error("--readers and --sentences must be at least 2, --slow-readers and --repeats at least 1")
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    slow_readers = min(options.slow_readers, options.readers)
+    with tempfile.TemporaryDirectory() as folder:
+        study, *larger = (
+            simulated(Path(folder), options.readers * times, options.sentences) for times in (1, 2, 4)
+        )
+        print(f"{options.readers} simulated readers x {options.sentences} sentences; load average {os.getloadavg()[0]:.1f}")
+        compare_speed(study, slow_readers, options.repeats)
+        correlation = least_correlation(study, slow_readers)
+        print(f"correlation of the pictures by scipy and by gazeray: at least {correlation:.4f}")
+        memory = [peak_memory(each) for each in (study, *larger)]
+    for times, peak in zip((1, 2, 4), memory, strict=True):
+        readers = options.readers * times
+        print(f"largest worker, {readers:4} readers: {peak.uss_mib:.0f} MiB private, {peak.rss_mib:.0f} MiB resident")
+    grew = growth(memory[0], memory[-1])
+    print(f"growth of the largest worker from N to 4N readers: {grew:+.1%} (at most {MOST_GROWTH:.0%})")
+    return 0 if grew <= MOST_GROWTH and correlation >= LEAST_CORRELATION else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

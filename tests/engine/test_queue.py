@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The queue's rules, without a cluster."""
+
+from __future__ import annotations
+
+from gazeray.engine.units import MAX_DEATHS, Unit, UnitQueue
+
+
+def queue_of(count: int) -> UnitQueue:
+    return UnitQueue([Unit(f"u{number}", {}, "hash") for number in range(count)])
+
+
+def take(queue: UnitQueue, rank: int) -> str | None:
+    unit = queue.next(rank)
+    return unit.name if isinstance(unit, Unit) else unit
+
+
+def test_units_are_handed_out_once_in_order() -> None:
+    queue = queue_of(3)
+    assert [take(queue, rank) for rank in (0, 1, 0, 1)] == ["u0", "u1", "u2", None]
+
+
+def test_fresh_worker_gives_back_what_its_rank_had_in_hand() -> None:
+    queue = queue_of(3)
+    take(queue, 0), take(queue, 1)
+    queue.over("u1", "done", {})
+    queue.join(0)
+    queue.join(1)
+    assert take(queue, 0) == "u0"
+    assert take(queue, 1) == "u2"
+    assert take(queue, 1) is None
+    assert [kind for _, kind, _ in queue.drain()].count("interrupted") == 1
+
+
+def test_only_one_suspect_is_out_at_a_time() -> None:
+    queue = queue_of(2)
+    take(queue, 0), take(queue, 1)
+    queue.join(0)
+    queue.join(1)
+    assert take(queue, 0) == "u0"
+    assert take(queue, 1) == "wait"
+    queue.over("u0", "done", {})
+    assert take(queue, 1) == "u1"
+
+
+def test_clean_units_go_on_beside_a_suspect() -> None:
+    queue = queue_of(3)
+    take(queue, 0)
+    queue.join(0)
+    assert take(queue, 0) == "u0"
+    assert take(queue, 1) == "u1"
+
+
+def test_unit_that_kills_its_worker_is_given_up_and_its_neighbours_are_not() -> None:
+    queue = queue_of(6)
+    finished: list[str] = []
+    for _ in range(20):
+        queue.join(0), queue.join(1)
+        left, right = take(queue, 0), take(queue, 1)
+        if left is None and right is None:
+            break
+        if "u2" in (left, right):
+            continue  # both workers go down with it
+        finished += [name for name in (left, right) if name not in (None, "wait")]
+        for name in (left, right):
+            if name not in (None, "wait"):
+                queue.over(name, "done", {})
+    given_up = [name for name, kind, _ in queue.drain() if kind == "died"]
+    assert given_up == ["u2"]
+    assert sorted(finished) == ["u0", "u1", "u3", "u4", "u5"]
+    assert queue.entries["u2"].deaths == MAX_DEATHS
+
+
+def test_events_are_handed_over_once() -> None:
+    queue = queue_of(1)
+    queue.event("u0", "epoch", {"epoch": 1})
+    assert queue.drain() == [("u0", "epoch", {"epoch": 1})]
+    assert queue.drain() == []

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The job from end to end on the simulated study: with its effect, and without."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from gazeray.config import load_config
+from gazeray.engine.cli import main
+from gazeray.engine.cross_validation import Outcome, cross_validate
+from gazeray.engine.progress import ProgressView
+from gazeray.report.page import write_report
+from gazeray.storage import Folder
+from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+
+CONFIG = Path(__file__).parents[2] / "configs" / "cv_heatmap.yaml"
+
+pytestmark = pytest.mark.slow
+
+
+def run_job(folder: Path, *words: str) -> tuple[Outcome, str]:
+    """Run the job in this process; returns how it ended and what it showed."""
+    text = io.StringIO()
+    cfg = load_config(HeatmapConfig, CONFIG, [f"run.dir={folder}", *words])
+    outcome = cross_validate(HeatmapStudy(), cfg, "cv_heatmap", ProgressView(Console(file=text, width=200)))
+    return outcome, text.getvalue()
+
+
+@pytest.fixture(scope="module")
+def finished(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, str, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    outcome, shown = run_job(folder)
+    write_report(outcome.run)
+    return outcome, shown, folder
+
+
+def metrics_of(outcome: Outcome) -> dict[str, Any]:
+    assert outcome.metrics is not None
+    return outcome.metrics["metrics"]
+
+
+def test_default_effect_is_found(finished: tuple[Outcome, str, Path]) -> None:
+    metrics = metrics_of(finished[0])
+    assert finished[0].failed == {}
+    assert metrics["balanced_accuracy"]["value"] >= 0.80
+    assert metrics["balanced_accuracy"]["ci95"][0] > 0.5
+    assert metrics["balanced_accuracy"]["baselines"]["majority"] == 0.5
+    assert 0.6 < metrics["balanced_accuracy"]["baselines"]["logistic_regression"] <= 1
+    assert finished[0].metrics is not None
+    assert finished[0].metrics["permutation"]["p"] < 0.01
+
+
+def test_no_effect_gives_chance(ray_cluster: None, tmp_path: Path) -> None:
+    outcome, _ = run_job(tmp_path, "data.simulate.effect=0")
+    low, high = metrics_of(outcome)["auroc"]["ci95"]
+    assert low < 0.5 < high
+    assert outcome.metrics is not None
+    assert outcome.metrics["permutation"]["p"] > 0.01
+
+
+def test_run_folder_keeps_its_contract(finished: tuple[Outcome, str, Path]) -> None:
+    run = finished[0].run
+    manifest, metrics = run.read_json("manifest.json"), run.read_json("metrics.json")
+    assert manifest["status"] == "done"
+    assert manifest["counts"]["examples"] == metrics["n"]["trials"] == 288
+    assert set(manifest["units"].values()) == {"done"}
+    tested = [person for fold in manifest["folds"] for person in fold["test"]]
+    assert len(tested) == len(set(tested)) == 24
+    predictions = run.read_table("predictions.parquet").to_pandas()
+    assert len(predictions) == 288
+    assert not predictions.duplicated(["participant", "trial"]).any()
+    for fold in manifest["folds"]:
+        assert set(predictions[predictions["fold"] == fold["fold"]]["participant"]) == set(fold["test"])
+    assert metrics["folds"][0]["test"] == manifest["folds"][0]["test"]
+    confusion = np.sum([entry["confusion"] for entry in metrics["participants"].values()], axis=0)
+    right = (predictions["label"] == predictions["predicted"]).sum()
+    assert confusion.sum() == 288
+    assert np.trace(confusion) == right
+    assert metrics["metrics"]["accuracy"]["value"] == pytest.approx(right / 288)
+    for number in range(8):
+        result = run.read_json(f"units/fold-{number}/result.json")
+        lines = run.read_text(f"units/fold-{number}/metrics.jsonl").splitlines()
+        assert len(lines) == result["epochs"]
+        assert run.exists(f"units/fold-{number}/checkpoint/model.safetensors")
+    for name in ("rejects.parquet", "quality.parquet", "report.html"):
+        assert run.exists(name)
+
+
+def test_gradient_maps_are_kept_for_every_test_example(finished: tuple[Outcome, str, Path]) -> None:
+    run = finished[0].run
+    index = run.read_table("maps/index.parquet").to_pandas()
+    assert len(index) == 288
+    assert index["path"].is_unique
+    row = index[index["label"] != index["predicted"]].iloc[0]
+    with np.load(io.BytesIO(run.read_bytes(row["path"])), allow_pickle=False) as maps:
+        assert maps["heatmap"].shape == maps["gradient_true"].shape == maps["gradient_predicted"].shape == (32, 128)
+        assert maps["gradient_true"].min() < 0 < maps["gradient_true"].max()
+        assert not np.array_equal(maps["gradient_true"], maps["gradient_predicted"])
+
+
+def test_same_command_again_does_nothing_twice(finished: tuple[Outcome, str, Path]) -> None:
+    outcome, _, folder = finished
+    before = {stat.path: stat.mtime_ns for stat in outcome.run.list("units")}
+    bytes_before = outcome.run.read_bytes("metrics.json")
+    again, shown = run_job(folder)
+    assert {stat.path: stat.mtime_ns for stat in outcome.run.list("units")} == before
+    assert again.run.read_bytes("metrics.json") == bytes_before
+    assert "8 in all, 8 done before" in shown
+    assert "24 recordings from the cache" in shown
+
+
+def test_plain_progress_names_stages_units_scores_and_time_left(finished: tuple[Outcome, str, Path]) -> None:
+    shown = finished[1]
+    assert "reading recordings: 24 to do" in shown
+    assert "units: 8 in all" in shown
+    assert "validation loss" in shown
+    assert "4 of 8, about" in shown
+    assert "8 of 8, none left" in shown
+
+
+def test_streamed_examples_give_the_same_numbers_as_shared_ones(ray_cluster: None, tmp_path: Path) -> None:
+    words = ["data.simulate.readers=6", "data.simulate.sentences=8", "folds.outer=2", "train.epochs=3", "model.width=4"]
+    words += ["data.window_examples=10", "scores.resamples=100", "scores.permutations=99", "explain.maps=false"]
+    shared, shown = run_job(tmp_path / "shared", *words)
+    streamed, shown_streamed = run_job(tmp_path / "streamed", *words, "data.cache_gb=0", "resources.workers=1")
+    assert "in shared memory" in shown
+    assert "streamed from the shards" in shown_streamed
+    assert shared.run.read_bytes("metrics.json") == streamed.run.read_bytes("metrics.json")
+    assert shared.run.read_table("predictions.parquet").equals(streamed.run.read_table("predictions.parquet"))
+
+
+def test_dry_run_prints_the_plan_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--dry-run", f"run.dir={tmp_path}", "data.simulate.readers=8", "data.simulate.sentences=8"]
+    assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 0
+    shown = capsys.readouterr().out
+    assert "people: 8; recordings: 8" in shown
+    assert "trials: 64; label condition: control 48, pseudoword 16" in shown
+    assert "units: 8 folds" in shown
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_bad_config_lists_every_mistake_and_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"run.dir={tmp_path / 'runs'}", "train.epochs=0", "folds.uter=3", "data.dataset=nowhere.yaml"]
+    assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 2
+    shown = capsys.readouterr().err
+    assert "train.epochs" in shown
+    assert "folds.uter: unknown key; did you mean outer?" in shown
+    assert not (tmp_path / "runs").exists()
+
+
+def test_failed_unit_is_named_and_exits_1_and_is_retried(
+    ray_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [f"run.dir={tmp_path}", "data.simulate.readers=6", "data.simulate.sentences=4", "folds.outer=2"]
+    words += ["train.epochs=2", "model.width=2", "scores.resamples=100", "scores.permutations=99", "explain.maps=false"]
+    assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 0
+    (run,) = tmp_path.glob("cv_heatmap-*")
+    first = (run / "metrics.json").read_bytes()
+    (run / "units/fold-1/result.json").unlink()
+    (run / "units/fold-1/predictions.parquet").unlink()
+    (run / "units/fold-1/predictions.parquet").mkdir()  # it cannot be written now
+    assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 1
+    assert "failed: fold-1:" in capsys.readouterr().err
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["status"] == "failed"
+    assert manifest["units"] == {"fold-0": "done", "fold-1": "failed"}
+    assert "fold-1" in (run / "report.html").read_text()
+    (run / "units/fold-1/predictions.parquet").rmdir()
+    assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 0
+    assert (run / "metrics.json").read_bytes() == first
+    assert not Folder(run).exists("units/fold-1/failure.json")
