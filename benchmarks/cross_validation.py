@@ -59,7 +59,10 @@ PICTURE_PX = (1500, 200)
 """Width and height of an exported screen, cropped to the sentence."""
 
 CLASSES = ["control", "pseudoword"]
-PUBLISHED = {"width": 128, "size": 128, "people": 34, "trials": 10, "folds": 8, "epochs": 35}
+SMALL = {"width": 16, "size": 128, "people": 16, "trials": 10, "folds": 8, "epochs": 12, "learning_rate": 0.002}
+"""What is run without options."""
+
+PUBLISHED = {"width": 128, "size": 128, "people": 34, "trials": 10, "folds": 8, "epochs": 35, "learning_rate": 0.01}
 """--preset published. The original has 32 readers with 7 to 11 pictures each, 340 in all."""
 
 
@@ -135,7 +138,7 @@ def coloured(dwell: np.ndarray) -> np.ndarray:
 
 
 def decode(data: bytes, size: int) -> np.ndarray:
-    """A PNG as RGB (size, size, 3) uint8. Both sides use it; OpenCV does it faster than Pillow."""
+    """A PNG as RGB (size, size, 3) uint8. Both sides use it; Pillow takes as long."""
     screen = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     return np.asarray(cv2.resize(screen, (size, size), interpolation=cv2.INTER_AREA))
 
@@ -156,6 +159,7 @@ class PublishedWay:
     def run(self, folds: Sequence[Fold]) -> Side:
         torch.set_num_threads(cores())
         start = time.perf_counter()
+        self.phases.to("set up")
         accuracies = [self.fold(fold) for fold in folds]
         self.phases.to(None)
         seconds = time.perf_counter() - start
@@ -185,6 +189,7 @@ class PublishedWay:
             if accuracy > best_accuracy:
                 best_accuracy = accuracy
                 best = {name: weights.clone() for name, weights in model.state_dict().items()}
+            self.phases.to("set up")
         model.load_state_dict(best)
         return self.accuracy(model, fold.test, "test")
 
@@ -347,6 +352,8 @@ class StageClock(ProgressView):
             self.phases.to("folds")
             self.workers = max(self.workers, int(payload["rank"]) + 1)
         super().unit_event(name, kind, payload)
+        if self._done == self._total:
+            self.phases.to("stop Ray")
 
 
 def our_way(options: argparse.Namespace, root: Path, pictures: list[Picture]) -> Side:
@@ -434,7 +441,6 @@ def report(published: Sequence[Side], ours: Sequence[Side]) -> None:
 def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--preset", choices=["published"], help="the published size; single options still count")
-    defaults = {"width": 16, "size": 128, "people": 16, "trials": 10, "folds": 8, "epochs": 6}
     meanings = {
         "width": "channels of the first convolution",
         "size": "side of the squeezed picture, px",
@@ -442,15 +448,16 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
         "trials": "pictures of each reader",
         "folds": "outer folds of readers",
         "epochs": "epochs per fold",
+        "learning_rate": "of plain SGD",
     }
     for name, meaning in meanings.items():
-        parser.add_argument(f"--{name}", type=int, help=f"{meaning} (default: {defaults[name]})")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=0.01)
-    parser.add_argument("--repeats", type=int, default=2, help="turns of each side (default: 2)")
+        small = SMALL[name]
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(small), help=f"{meaning} (default: {small})")
+    parser.add_argument("--batch-size", type=int, default=32, help="pictures per step (default: 32)")
+    parser.add_argument("--repeats", type=int, default=1, help="turns of each side (default: 1)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args(argv)
-    for name, value in (PUBLISHED if options.preset else defaults).items():
+    for name, value in (PUBLISHED if options.preset else SMALL).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
     if options.device == "cuda" and not torch.cuda.is_available():

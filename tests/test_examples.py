@@ -26,7 +26,9 @@ def shards(tmp_path: Path) -> tuple[ExampleIndex, Folder]:
     """Six shards of 25 examples in all, whose pictures hold their own row number."""
     folder, row = Folder(tmp_path), 0
     for number, size in enumerate(SIZES):
-        picture = np.arange(row, row + size, dtype=np.float16).reshape(size, 1, 1, 1) * np.ones((1, 1, 2, 3), np.float16)
+        picture = np.arange(row, row + size, dtype=np.float16).reshape(size, 1, 1, 1) * np.ones(
+            (1, 1, 2, 3), np.float16
+        )
         table = pa.table({"participant": [f"P{number}"] * size, "picture": tensor_column(picture)})
         folder.write_table(f"{number}.parquet", table)
         row += size

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gazeray.config import ConfigError, load_config
-from gazeray.engine.cross_validation import Outcome, cross_validate, plan_lines
+from gazeray.engine.cross_validation import Outcome, checked_plan, cross_validate, plan_lines
 from gazeray.engine.progress import ProgressView
 from gazeray.storage import Folder
 from gazeray.study import Study
@@ -34,7 +34,7 @@ def main(
     try:
         cfg = load_config(study.config, arguments.config, arguments.overrides)
         if arguments.dry_run:
-            for line in plan_lines(cfg, study.plan(cfg)):
+            for line in plan_lines(cfg, checked_plan(study, cfg)):
                 print(line)
             return DONE
         outcome = cross_validate(study, cfg, job, view)

@@ -26,6 +26,7 @@ def cluster() -> Iterator[None]:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS", "local")
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it tells that tokens are on, each time
     # Workers on this machine inherit the environment; a runtime_env would only slow their start.
     options = {"include_dashboard": False} if address == "local" else {"runtime_env": {"env_vars": ENVIRONMENT}}
     ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
@@ -40,7 +41,7 @@ def quiet_data() -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
 def has_gpus() -> bool:

@@ -103,6 +103,14 @@ def plan_folds(cfg: Any, plan: Plan, participants: np.ndarray, labels: np.ndarra
     return folds
 
 
+def checked_plan(study: Study, cfg: Any) -> Plan:
+    """The study's plan, once it is clear that people and classes suffice. Raises DataError, ConfigError."""
+    plan = study.plan(cfg)
+    participants = np.asarray(plan.trials.column("participant").to_pylist())
+    plan_folds(cfg, plan, participants, plan.trials.column("label_index").to_numpy())
+    return plan
+
+
 def plan_lines(cfg: Any, plan: Plan) -> list[str]:
     """What a run would do, for --dry-run."""
     trials = plan.trials
@@ -124,7 +132,7 @@ def cross_validate(study: Study, cfg: Any, job: str, view: ProgressView) -> Outc
 
     Raises DataError or ConfigError before anything is fitted when config or recordings make it impossible.
     """
-    plan = study.plan(cfg)
+    plan = checked_plan(study, cfg)
     run = RunFolder(cfg, job, study.name)
     view.line(f"run folder: {run.folder.uri}")
     with view.live(), cluster():

@@ -59,15 +59,17 @@ class ProgressView:
     def units(self, total: int, done: int) -> None:
         """The units begin: how many there are and how many were done by an earlier run."""
         self._total, self._done, self._done_before = total, done, done
-        self._units_started = time.monotonic()
+        self._units_started = 0.0
         self._units = self._bars.add_task("units", total=total, completed=done, note="")
         kept = f", {done} done before" if done else ""
-        self.line(f"units: {total} in all{kept}")
+        start = "; starting the workers" if done < total else ""
+        self.line(f"units: {total} in all{kept}{start}")
 
     def unit_event(self, name: str, kind: str, payload: Mapping[str, Any]) -> None:
         """Something happened to a unit: started, epoch, interrupted, died, failed or done."""
         if kind == "started":
             self._unit_starts[name] = time.monotonic()
+            self._units_started = self._units_started or time.monotonic()
             self.line(f"{name}: started")
         elif kind == "epoch":
             self._note(name, payload)

@@ -90,7 +90,7 @@ class UnitFolder:
 
 
 class Work(Protocol):
-    """What the workers do with a unit. Travels to the workers by pickle (from our own driver)."""
+    """What the workers do with a unit. Our own driver sends it to the workers."""
 
     def open(self) -> Any:
         """Once per worker: whatever all units share."""

@@ -265,8 +265,8 @@ def _check_classes(frame: pd.DataFrame, label: str, rejects: Sequence[Reject]) -
     if len(classes) > 1:
         return
     counts = Counter(reject.reason for reject in rejects).most_common(5)
-    why = "".join(f"\n  {count} x {reason}" for reason, count in counts)
+    why = ", ".join(f"{count} x {reason}" for reason, count in counts)
     if not classes:
-        raise DataError([f"no trial is left; rejected were:{why}"])
+        raise DataError([f"no trial is left; rejected were: {why}"])
     one = f"label {label}: all {len(frame)} trials are of one class, {classes[0]!r}"
-    raise DataError([one + (f"; rejected were:{why}" if why else "")])
+    raise DataError([one + (f"; rejected were: {why}" if why else "")])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures of the report: each function takes plain arrays and returns a PNG as bytes.
+"""The pictures of a run as a whole: each function takes plain arrays and returns a PNG as bytes.
 
 Colours are those of Okabe and Ito (2008), told apart by all common forms of colour blindness; curves also differ by
 line style, so that they survive a black-and-white printer. No pyplot: nothing global is touched but a scoped style.
@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
@@ -54,8 +54,6 @@ SCORE_STYLES = {
 }
 
 BARS_PER_ROW = 35
-HEATMAP_COLOURS = "YlGnBu"
-GRADIENT_COLOURS = "RdBu_r"
 
 
 @dataclass(frozen=True)
@@ -76,13 +74,14 @@ def shorten(text: str, limit: int = 18) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def _figure(width_in: float, height_in: float, layout: Any = "constrained") -> Any:
+def new_figure(width_in: float, height_in: float, layout: Any = "constrained") -> Any:
+    """An empty figure at DPI that no global state knows of. layout: a layout engine of matplotlib, or None."""
     figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
-def _png(figure: Any) -> bytes:
+def to_png(figure: Any) -> bytes:
     """The figure as PNG. A letter that the plotting font lacks becomes a box; the page's tables spell the name."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
@@ -105,7 +104,7 @@ def roc(labels: NDArray[np.int64], scores: Mapping[str, NDArray[np.float64]], cl
     positives = [len(classes) - 1] if len(classes) == 2 else list(range(len(classes)))
     rows, columns = _grid(len(positives), 3)
     with matplotlib.rc_context(STYLE):
-        figure = _figure(HALF_IN if columns == 1 else PAGE_IN, HALF_IN if columns == 1 else 9.0 / columns * rows)
+        figure = new_figure(HALF_IN if columns == 1 else PAGE_IN, HALF_IN if columns == 1 else 9.0 / columns * rows)
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for axis, positive in zip(axes, positives, strict=False):
             _roc_panel(axis, labels, scores, positive)
@@ -113,7 +112,7 @@ def roc(labels: NDArray[np.int64], scores: Mapping[str, NDArray[np.float64]], cl
             axis.set_title(f"{shorten(classes[positive])} against {rest}", loc="left")
         for axis in axes[len(positives) :]:
             axis.remove()
-        return _png(figure)
+        return to_png(figure)
 
 
 def _roc_panel(axis: Any, labels: NDArray[np.int64], scores: Mapping[str, NDArray[np.float64]], positive: int) -> None:
@@ -140,7 +139,7 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> bytes:
     count, names = len(classes), [shorten(name, 14) for name in classes]
     side = min(PAGE_IN, max(HALF_IN, 1.2 + 0.75 * count))
     with matplotlib.rc_context(STYLE):
-        figure = _figure(side, side)
+        figure = new_figure(side, side)
         axis = figure.subplots()
         axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
         for row in range(count):
@@ -158,7 +157,7 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> bytes:
         axis.set(xlabel="predicted", ylabel="true")
         axis.tick_params(length=0)
         axis.spines[:].set_visible(False)
-        return _png(figure)
+        return to_png(figure)
 
 
 def participants(
@@ -179,7 +178,7 @@ def participants(
     labels = [f"{shorten(name, 14)} ({count})" for name, count in zip(names, trials, strict=True)]
     name_in = 0.065 * max(map(len, labels))
     with matplotlib.rc_context(STYLE):
-        figure = _figure(PAGE_IN, 0.45 + rows * (1.6 + name_in))
+        figure = new_figure(PAGE_IN, 0.45 + rows * (1.6 + name_in))
         axes = figure.subplots(rows, 1, squeeze=False).ravel()
         for row, axis in enumerate(axes):
             part = order[row * per_row : (row + 1) * per_row]
@@ -195,7 +194,7 @@ def participants(
             keys.append(Patch(color=PALE, label="trials of one class only"))
         keys.append(Line2D([], [], color=VERMILION, linestyle="--", linewidth=1, label=f"chance {chance:.2f}"))
         figure.legend(handles=keys, loc="outside upper left", ncols=len(keys))
-        return _png(figure)
+        return to_png(figure)
 
 
 def learning_curves(curves: Sequence[Curve]) -> bytes:
@@ -205,7 +204,7 @@ def learning_curves(curves: Sequence[Curve]) -> bytes:
     losses = losses[np.isfinite(losses) & (losses > 0)]
     logarithmic = bool(losses.size) and losses.max() > 30 * losses.min()
     with matplotlib.rc_context(STYLE):
-        figure = _figure(PAGE_IN if columns > 2 else 2.6 * columns + 1.4, 0.4 + 2.5 * rows)
+        figure = new_figure(PAGE_IN if columns > 2 else 2.6 * columns + 1.4, 0.4 + 2.5 * rows)
         axes = figure.subplots(2 * rows, columns, squeeze=False, sharex="all", sharey="row")
         for row in range(2, 2 * rows):
             axes[row, 0].sharey(axes[row % 2, 0])
@@ -227,7 +226,7 @@ def learning_curves(curves: Sequence[Curve]) -> bytes:
             axes[0, 0].set_yscale("log")
         axes[1, 0].set_ylim(0, 1)
         figure.legend(handles=_curve_keys(), loc="outside upper left", ncols=3)
-        return _png(figure)
+        return to_png(figure)
 
 
 def _curve_panels(upper: Any, lower: Any, curve: Curve) -> None:
@@ -253,139 +252,11 @@ def _curve_keys() -> list[Line2D]:
     ]
 
 
-@dataclass(frozen=True)
-class _Places:
-    """Where the panels of an example go, inches: side by side, or above each other when the window is a wide strip.
-
-    Set by hand: every example of a window has the same size, and a layout engine takes ten times as long.
-    """
-
-    stacked: bool
-    count: int
-    panel: tuple[float, float]
-
-    @property
-    def size(self) -> tuple[float, float]:
-        """(width, height) of the figure."""
-        across, tall = self.panel
-        if self.stacked:
-            return across + 1.55, self.count * (tall + 0.26) + 0.42
-        return self.count * (across + 0.2) + 0.44, tall + 1.32
-
-    def axis(self, index: int) -> tuple[float, float, float, float]:
-        """(left, bottom, width, height) of the panel `index`."""
-        across, tall = self.panel
-        if self.stacked:
-            return 0.52, 0.42 + (self.count - 1 - index) * (tall + 0.26), across, tall
-        return 0.52 + index * (across + 0.2), 0.9, across, tall
-
-    def bar(self, first: int, last: int) -> tuple[float, float, float, float]:
-        """(left, bottom, width, height) of a colour bar beside (below) the panels `first` to `last`."""
-        start, end = self.axis(first), self.axis(last)
-        if self.stacked:
-            return start[0] + start[2] + 0.1, end[1], 0.08, start[1] + start[3] - end[1]
-        return start[0], 0.42, end[0] + end[2] - start[0], 0.08
-
-    def fractions(self, box: tuple[float, float, float, float]) -> list[float]:
-        """A box in inches as shares of the figure."""
-        return [value / self.size[index % 2] for index, value in enumerate(box)]
-
-
-def _places(window_px: tuple[float, float], count: int) -> _Places:
-    width, height = window_px
-    stacked = width > 2.2 * height
-    page = PAGE_IN if stacked or count > 2 else HALF_IN
-    across = page - 1.55 if stacked else min((page - 0.44 - 0.2 * count) / count, 2.5 * width / height)
-    return _Places(stacked, count, (across, across * height / width))
-
-
-def example(
-    heatmap: NDArray[np.floating[Any]],
-    gradients: Mapping[str, tuple[str, NDArray[np.floating[Any]]]],
-    window_px: tuple[float, float],
-) -> bytes:
-    """A heatmap (H, W), ms, beside signed gradients on the stimulus' own axes: px, origin top left, y down.
-
-    gradients: "predicted", "true" -> (class, (H, W)). They share one scale, symmetric about 0, whose end is the 99.5th
-    percentile of their size; the lines are the heatmap at a quarter, half and three quarters of its highest value.
-    window_px: (width, height).
-    """
-    places = _places(window_px, 1 + len(gradients))
-    width, height = window_px
-    dwell = np.asarray(heatmap, dtype=np.float64)
-    signed = [np.asarray(values, dtype=np.float64) for _, values in gradients.values()]
-    peak, limit = _largest([dwell], 100.0) or 1.0, _largest(signed, 99.5) or 1.0
-    letters = int(places.panel[0] / 0.065)
-    picture = {"extent": (0, width, height, 0), "aspect": "auto", "interpolation": "nearest"}
-    with matplotlib.rc_context({**STYLE, "axes.titlesize": 7.5, "axes.labelsize": 7.5, "xtick.labelsize": 7}):
-        figure = _figure(*places.size, layout=None)
-        axes = [figure.add_axes(places.fractions(places.axis(index))) for index in range(places.count)]
-        image = axes[0].imshow(dwell, cmap=HEATMAP_COLOURS, vmin=0, vmax=peak, **picture)
-        axes[0].set_title("gaze heatmap", loc="left", pad=3)
-        _colour_bar(figure, image, places, (0, 0), "ms")
-        for axis, (kind, (name, _)), values in zip(axes[1:], gradients.items(), signed, strict=True):
-            image = axis.imshow(values, cmap=GRADIENT_COLOURS, vmin=-limit, vmax=limit, **picture)
-            _outline(axis, dwell, width, height)
-            gap = " " if places.stacked else "\n"
-            axis.set_title(f"gradient, {kind}:{gap}{shorten(name, letters)}", loc="left", pad=3)
-        _colour_bar(figure, image, places, (1, len(signed)), "logit per ms")
-        for index, axis in enumerate(axes):
-            _example_axes(axis, places, index)
-        return _png(figure)
-
-
-def _example_axes(axis: Any, places: _Places, index: int) -> None:
-    leftmost, lowest = places.stacked or index == 0, not places.stacked or index == places.count - 1
-    axis.spines[:].set_visible(True)
-    axis.xaxis.set_major_locator(MaxNLocator(max(2, int(places.panel[0] / 0.45))))
-    axis.yaxis.set_major_locator(MaxNLocator(max(2, int(places.panel[1] / 0.28))))
-    axis.tick_params(labelleft=leftmost, labelbottom=lowest, length=2.5)
-    axis.set_xlabel("x (px)" if lowest else "", labelpad=2)
-    axis.set_ylabel("y (px)" if leftmost else "", labelpad=2)
-
-
-def _colour_bar(figure: Any, image: Any, places: _Places, panels: tuple[int, int], unit: str) -> None:
-    """The colour bar of the panels (first, last); a power of ten that its ticks share goes to the label."""
-    box, low, high = places.bar(*panels), image.norm.vmin, image.norm.vmax
-    signed = low < 0
-    bar = figure.colorbar(image, cax=figure.add_axes(places.fractions(box)), extendfrac=0.04,
-                          orientation="vertical" if places.stacked else "horizontal",
-                          extend="both" if signed else "neither")  # fmt: skip
-    power = math.floor(math.log10(high))
-    power = power if not -2 <= power <= 3 else 0
-    space = max(3, int(box[3] / 0.25 if places.stacked else box[2] / 0.4))
-    bar.set_ticks([tick for tick in MaxNLocator(space, symmetric=signed).tick_values(low, high) if low <= tick <= high])
-    bar.formatter = FuncFormatter(lambda value, _: f"{value / 10.0**power:.3g}".replace("-", "\N{MINUS SIGN}"))
-    bar.set_label(f"{unit}, 1e{power}" if power else unit, labelpad=2)
-    bar.outline.set_linewidth(0.5)
-    bar.ax.tick_params(length=2.5)
-
-
-def _largest(maps: Sequence[NDArray[np.float64]], percentile: float) -> float:
-    """A percentile of the absolute finite values of `maps`; their maximum where that is 0; 0.0 when there are none."""
-    values = np.abs(np.concatenate([item.ravel() for item in maps]))
-    values = values[np.isfinite(values)]
-    return float(np.percentile(values, percentile) or values.max()) if values.size else 0.0
-
-
-def _outline(axis: Any, dwell: NDArray[np.float64], width_px: float, height_px: float) -> None:
-    """Contours of the heatmap, drawn at the centres of its pixels."""
-    rows, columns = dwell.shape
-    top = _largest([dwell], 100.0)
-    levels = [top * share for share in (0.25, 0.5, 0.75)]
-    finite = np.nan_to_num(dwell, posinf=0.0, neginf=0.0)
-    if min(rows, columns) < 2 or not finite.min() < levels[-1] < finite.max():
-        return
-    x = (np.arange(columns) + 0.5) * width_px / columns
-    y = (np.arange(rows) + 0.5) * height_px / rows
-    axis.contour(x, y, finite, levels=levels, colors=DARK, linewidths=0.6)
-
-
 def histograms(columns: Mapping[str, NDArray[np.float64]]) -> bytes:
     """One histogram of trials per column: axis label with its unit -> (N,) values, NaN left out. Dashed: the median."""
     rows, across = _grid(len(columns), 4)
     with matplotlib.rc_context(STYLE):
-        figure = _figure(PAGE_IN if across > 2 else 2.4 * across + 0.5, 2.1 * rows)
+        figure = new_figure(PAGE_IN if across > 2 else 2.4 * across + 0.5, 2.1 * rows)
         axes = figure.subplots(rows, across, squeeze=False).ravel()
         for index, (axis, (label, values)) in enumerate(zip(axes, columns.items(), strict=False)):
             finite = values[np.isfinite(values)]
@@ -399,7 +270,7 @@ def histograms(columns: Mapping[str, NDArray[np.float64]]) -> bytes:
             axis.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
         for axis in axes[len(columns) :]:
             axis.remove()
-        return _png(figure)
+        return to_png(figure)
 
 
 def _bins(values: NDArray[np.float64]) -> NDArray[np.float64]:

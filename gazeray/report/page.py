@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 import math
 import struct
 from collections import Counter
@@ -25,25 +24,16 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from gazeray.report import figures
+from gazeray.report import example_figure, figures
+from gazeray.report.results import Results, read_results
+from gazeray.report.words import METRIC_NAMES, interval, metric_name, number, p_value, verdict
 from gazeray.storage import Folder
 
-HEADLINE = "balanced_accuracy"
-SIGNIFICANT = 0.05
 EXAMPLES = 6
 """Correct and wrong examples in the gallery, each."""
 CURVES = 20
 REJECT_ROWS, REJECT_REASONS = 200, 30
 
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "weighted_f1": "weighted F1",
-    "macro_f1": "macro F1",
-    "mcc": "Matthews correlation",
-    "auroc": "area under ROC",
-    "average_precision": "average precision",
-}
 QUALITY_NAMES = {
     "lost_share": "lost samples (%)",
     "outside_share": "gaze outside the window (%)",
@@ -53,25 +43,6 @@ QUALITY_NAMES = {
     "duration_ms": "duration of a trial (ms)",
 }
 DRAWN_QUALITY = ("lost_share", "sampling_hz", "n_fixations", "duration_ms")
-
-
-@dataclass(frozen=True)
-class Results:
-    """A run folder in memory. What the run did not write (yet) is empty."""
-
-    manifest: dict[str, Any]
-    metrics: dict[str, Any]
-    predictions: pa.Table
-    rejects: pa.Table
-    quality: pa.Table
-    maps: list[dict[str, Any]]
-    units: dict[str, dict[str, Any]]
-    epochs: dict[str, list[dict[str, Any]]]
-
-    @property
-    def classes(self) -> list[str]:
-        """The class names, in the order of the scores."""
-        return list(self.manifest["classes"])
 
 
 @dataclass(frozen=True)
@@ -116,110 +87,6 @@ def write_report(run: Folder) -> None:
         if old.path.endswith(".png") and old.path not in drawn:
             run.delete(old.path)
     run.write_text("report.html", render(results, single, correct, wrong))
-
-
-def read_results(run: Folder) -> Results:
-    """Read a run folder. Raises FileNotFoundError when there is no manifest.json."""
-    manifest = run.read_json("manifest.json")
-    present = {stat.path for name in ("units", "maps") for stat in run.list(name)}
-    units = {name: {"unit": name, "status": status} for name, status in manifest.get("units", {}).items()}
-    epochs: dict[str, list[dict[str, Any]]] = {}
-    for name, status in manifest.get("units", {}).items():
-        source = f"units/{name}/{'result' if status == 'done' else 'failure'}.json"
-        if source in present:
-            units[name] |= run.read_json(source)
-        if f"units/{name}/metrics.jsonl" in present:
-            lines = [json.loads(line) for line in run.read_text(f"units/{name}/metrics.jsonl").splitlines() if line]
-            by_epoch = {line["epoch"]: line for line in lines}  # a resumed fit may log an epoch twice: the last counts
-            epochs[name] = [by_epoch[epoch] for epoch in sorted(by_epoch)]
-    maps = _table(run, "maps/index.parquet").to_pylist()
-    return Results(
-        manifest=manifest,
-        metrics=run.read_json("metrics.json") if run.exists("metrics.json") else {},
-        predictions=_table(run, "predictions.parquet"),
-        rejects=_table(run, "rejects.parquet"),
-        quality=_table(run, "quality.parquet"),
-        maps=[row for row in maps if row["path"] in present],
-        units=units,
-        epochs=epochs,
-    )
-
-
-def _table(run: Folder, path: str) -> pa.Table:
-    return run.read_table(path) if run.exists(path) else pa.table({})
-
-
-# -- words
-
-
-def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
-    """A score in words: "undefined" when there is none; a true minus sign."""
-    if value is None or not math.isfinite(value):
-        return "undefined"
-    rounded = round(value, digits) + 0.0  # no negative zero
-    return f"{rounded:{'+' if signed else ''}.{digits}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def interval(bounds: Sequence[float] | None, digits: int = 3, signed: bool = False) -> str:
-    """An interval as "[low, high]"; empty when there is none."""
-    return "" if bounds is None else "[" + ", ".join(number(bound, digits, signed) for bound in bounds) + "]"
-
-
-def p_value(value: float) -> str:
-    """A p-value with its relation, not to be broken over lines: "p = 0.012" or "p < 0.001"."""
-    return f"p {'< 0.001' if value < 0.0005 else f'= {value:.3f}'}".replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def metric_name(key: str) -> str:
-    """The metric's name in words; recall_x becomes "recall of x"."""
-    return METRIC_NAMES.get(key, f"recall of {key.removeprefix('recall_')}" if key.startswith("recall_") else key)
-
-
-def verdict(results: Results) -> str:
-    """One plain sentence: does the model tell the classes apart in new people, and better than the simple baseline."""
-    done = sum(unit["status"] == "done" for unit in results.units.values())
-    start = f"Incomplete run ({done} of {len(results.units)} folds): " if done < len(results.units) else ""
-    entry = results.metrics.get("metrics", {}).get(HEADLINE) or {}
-    value, bounds, chance = entry.get("value"), entry.get("ci95"), entry.get("chance")
-    if value is None:
-        reason = entry.get("reason") or ("no fold was tested" if not results.metrics else "too few classes were tested")
-        return f"{start}no verdict, because balanced accuracy is undefined: {reason}."
-    p = (results.metrics.get("permutation") or {}).get("p")
-    gain = (entry.get("gain_ci95") or {}).get("logistic_regression")
-    digits = 2 if chance is None or all(abs(bound - chance) >= 0.01 for bound in [value, *(bounds or [])]) else 3
-    label = results.manifest["data"]["label"]
-    above = bounds is not None and chance is not None and bounds[0] > chance
-    if bounds is not None and chance is not None and bounds[1] < chance:
-        claim = f"in participants it never saw, the model predicts “{label}” worse than chance, which points at a fault"
-    elif above and (p is None or p < SIGNIFICANT):
-        claim = f"the model predicts “{label}” above chance in participants it never saw"
-    elif above:
-        claim = f"the evidence is mixed that the model predicts “{label}” in participants it never saw"
-    else:
-        claim = f"there is no clear evidence that the model predicts “{label}” in participants it never saw"
-    scores = [f"balanced accuracy {number(value, digits)} {interval(bounds, digits) or '(no interval)'}"]
-    if chance is not None:
-        within = bounds is not None and bounds[0] <= chance <= bounds[1]
-        scores.append(f"chance {number(chance, digits)}" + (" lies inside the interval" if within else ""))
-    if p is not None:
-        scores.append(f"permutation {p_value(p)}")
-    sentence = f"{start}{claim}: {', '.join(scores)}{_against_baseline(entry, gain, digits)}."
-    return sentence[0].upper() + sentence[1:]
-
-
-def _against_baseline(entry: Mapping[str, Any], gain: Sequence[float] | None, digits: int) -> str:
-    value = (entry.get("baselines") or {}).get("logistic_regression")
-    if value is None:
-        return ""
-    if gain is None:
-        return f"; logistic regression on simple gaze features scores {number(value, digits)}"
-    if gain[0] > 0:
-        words = "it is better than"
-    elif gain[1] < 0:
-        words = "it is worse than"
-    else:
-        words = "it cannot be told apart from"
-    return f"; {words} logistic regression on simple gaze features ({number(value, digits)})"
 
 
 # -- tables
@@ -416,7 +283,7 @@ def example_picture(
         gradients = {"predicted": (classes[predicted], stored["gradient_predicted"])}
         if label != predicted:
             gradients["true"] = (classes[label], stored["gradient_true"])
-        png = figures.example(stored["heatmap"], gradients, (row["window_width_px"], row["window_height_px"]))
+        png = example_figure.example(stored["heatmap"], gradients, (row["window_width_px"], row["window_height_px"]))
     sure = f" with score {number(scores[predicted], 2)}" if scores is not None else ""
     who = f"Participant {row['participant']}, trial {row['trial']}, stimulus {row['stimulus']}"
     caption = f"{who}: {classes[label]}, predicted {classes[predicted]}{sure} (fold {row['fold']})."

@@ -104,7 +104,9 @@ def test_finished_fit_resumes_to_its_best_model_without_training() -> None:
     first, _ = fit(task, CPU, memory)
     second, _ = fit(task, CPU, memory)
     assert memory.saves == 6
-    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
 
 
 def test_training_stops_when_the_validation_loss_no_longer_falls() -> None:
@@ -132,7 +134,9 @@ def test_test_rows_do_not_touch_the_fit() -> None:
     arrays = {"picture": task.examples.arrays["picture"].copy()}  # type: ignore[attr-defined]
     arrays["picture"][48:] = 1000
     second, _ = fit(replace(task, examples=SharedExamples(task.examples.index, arrays, 1000)), CPU, Memory())
-    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
 
 
 def test_other_seed_gives_another_model() -> None:

@@ -38,6 +38,8 @@ DECLARED: dict[str, Any] = {
     "samples": SAMPLES,
 }
 
+PEOPLE = {"path": "people.csv", "columns": {"participant": "who", "screen_width_px": "w", "screen_height_px": "h"}}
+
 
 def declared(**changes: Any) -> DatasetSpec:
     """The declaration with some of its sections replaced."""
@@ -69,3 +71,15 @@ def read_all(root: Folder, spec: DatasetSpec, label: str | None = None) -> tuple
 def reasons(rejects: list[Reject]) -> list[tuple[str, int, str]]:
     """(file, row, reason) of each reject."""
     return [(reject.source, reject.row, reject.reason) for reject in rejects]
+
+
+def opened(folder: Path, table: str | None = None, **changes: Any) -> Dataset:
+    """Open the data set in a folder: what is there already, else FILES; `table` is what trials.csv is to hold."""
+    write(folder, {"trials.csv": table} if (folder / "gaze").exists() and table else {})
+    if not (folder / "trials.csv").exists():
+        write(folder, {**FILES, "trials.csv": table or TRIALS})
+    return open_dataset(declared(**changes), Folder(folder))
+
+
+def pairs(data: Dataset) -> list[tuple[str, str]]:
+    return list(zip(data.trials["participant"], data.trials["trial"], strict=True))
