@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cross-validation from pictures on disk to scores, the published way against ours: `python benchmarks/cross_validation.py`.
+"""Cross-validation from pictures on disk to scores, the published way against ours.
 
 The task is that of the word-familiarity heatmaps (Ryzhova et al. 2023, doi 10.1145/3588015.3590118): colour heatmaps of
 1500 x 200 px, exported as PNG, squeezed to a square, told apart by the two-convolution CNN. The pictures are drawn here
@@ -29,8 +29,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,15 +38,16 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import torch
 from rich.console import Console
 
-from gazeray.config import JobConfig, PerUnit, ResourcesConfig, RunSettings, TrainConfig, digest
-from gazeray.config import FoldsConfig as Folds
+from gazeray.config import FoldsConfig, JobConfig, PerUnit, ResourcesConfig, RunSettings, TrainConfig, digest
 from gazeray.engine.cross_validation import cross_validate
 from gazeray.engine.folds import Fold, participant_folds
-from gazeray.engine.progress import ProgressView, Stage as ProgressStage
+from gazeray.engine.progress import ProgressView
+from gazeray.engine.progress import Stage as ProgressStage
 from gazeray.examples import Examples, tensor_column
 from gazeray.gaze.render import Window, heatmaps, pad_trials, stack_windows
 from gazeray.models.heatmap_cnn import HeatmapCNN
@@ -59,55 +60,54 @@ PICTURE_PX = (1500, 200)
 """Width and height of an exported screen, cropped to the sentence."""
 
 CLASSES = ["control", "pseudoword"]
-SMALL = {"width": 16, "size": 128, "people": 16, "trials": 10, "folds": 8, "epochs": 12, "learning_rate": 0.002}
-"""What is run without options."""
+SECONDS = "seconds "
+"""So begin the scores of a fold that say how long a phase took."""
 
-PUBLISHED = {"width": 128, "size": 128, "people": 34, "trials": 10, "folds": 8, "epochs": 35, "learning_rate": 0.01}
+SMALL: dict[str, float] = {"width": 16, "size": 128, "people": 32, "trials": 10, "folds": 8, "epochs": 6}
+SMALL |= {"batch_size": 16, "learning_rate": 0.002}
+"""What is run without options: minutes on two cores, steps enough to learn something."""
+
+PUBLISHED = {**SMALL, "width": 128, "people": 34, "epochs": 35, "batch_size": 32, "learning_rate": 0.01}
 """--preset published. The original has 32 readers with 7 to 11 pictures each, 340 in all."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One trial: its file below the folder of pictures, and its class."""
-
-    participant: str
-    trial: str
-    path: str
-    label: int
-
-
-@dataclass
-class Side:
-    """How one side did in one run: wall seconds, mean test accuracy over the folds, optimiser steps, seconds by phase.
-
-    `work_seconds` are summed over the workers that train at the same time; `wall_seconds` are not.
-    """
-
-    seconds: float = 0.0
-    accuracy: float = 0.0
-    steps: int = 0
-    workers: int = 1
-    wall_seconds: Counter[str] = field(default_factory=Counter)
-    work_seconds: Counter[str] = field(default_factory=Counter)
 
 
 class Phases:
     """Seconds by phase of something that is always in one phase; `to(None)` stops the clock."""
 
-    def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
-        self._phase: str | None = None
-        self._since = 0.0
+    def __init__(self, phase: str | None = None) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._phase, self._since = phase, time.perf_counter()
 
     def to(self, phase: str | None) -> None:
         now = time.perf_counter()
         if self._phase is not None:
-            self.seconds[self._phase] += now - self._since  # type: ignore[assignment]
+            self.seconds[self._phase] += now - self._since
         self._phase, self._since = phase, now
 
 
-def draw_pictures(root: Path, people: int, trials: int) -> list[Picture]:
-    """Export one PNG per simulated trial: green over yellow to red, half transparent, on white."""
+@dataclass(frozen=True)
+class Side:
+    """How one side did in one run: mean test accuracy over the folds, optimiser steps, wall seconds by phase.
+
+    Where folds run at the same time `fold_seconds` has the phases within them, summed over the workers.
+    """
+
+    accuracy: float
+    steps: int
+    wall_seconds: dict[str, float]
+    fold_seconds: dict[str, float] = field(default_factory=dict)
+    workers: int = 1
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.wall_seconds.values())
+
+
+def draw_pictures(root: Path, people: int, trials: int) -> pd.DataFrame:
+    """Export one PNG per simulated trial: green over yellow to red, half transparent, on white.
+
+    Returns one row per picture: participant, trial, stimulus, label_index, path (below `root`).
+    """
     params = ReadingSimulation(readers=people, sentences=trials)
     sentences, pseudoword = make_sentences(params), design(params)
     left, top = ((screen - size) / 2 for screen, size in zip(SCREEN_PX, PICTURE_PX, strict=True))
@@ -125,8 +125,8 @@ def draw_pictures(root: Path, people: int, trials: int) -> list[Picture]:
             path = f"{participant}/{item}_{'CP'[label]}.png"
             (root / participant).mkdir(exist_ok=True)
             cv2.imwrite(str(root / path), cv2.cvtColor(coloured(dwell), cv2.COLOR_RGB2BGR))
-            pictures.append(Picture(participant, item, path, label))
-    return pictures
+            pictures.append((participant, item, item, label, path))
+    return pd.DataFrame(pictures, columns=["participant", "trial", "stimulus", "label_index", "path"])
 
 
 def coloured(dwell: np.ndarray) -> np.ndarray:
@@ -152,18 +152,16 @@ class PublishedWay:
 
     options: argparse.Namespace
     root: Path
-    pictures: list[Picture]
+    pictures: pd.DataFrame
     phases: Phases = field(default_factory=Phases)
     steps: int = 0
 
     def run(self, folds: Sequence[Fold]) -> Side:
         torch.set_num_threads(cores())
-        start = time.perf_counter()
         self.phases.to("set up")
         accuracies = [self.fold(fold) for fold in folds]
         self.phases.to(None)
-        seconds = time.perf_counter() - start
-        return Side(seconds, float(np.mean(accuracies)), self.steps, wall_seconds=self.phases.seconds)
+        return Side(float(np.mean(accuracies)), self.steps, self.phases.seconds)
 
     def fold(self, fold: Fold) -> float:
         """Train, keep the best epoch by validation accuracy, test; returns the test accuracy."""
@@ -172,12 +170,11 @@ class PublishedWay:
         model = HeatmapCNN(3, (size, size), self.options.width, len(CLASSES)).to(device)
         optimizer = torch.optim.SGD(model.parameters(), self.options.learning_rate)
         loss = torch.nn.CrossEntropyLoss()
-        train = [picture for picture in self.pictures if picture.participant in fold.train]
+        train = self.pictures[self.pictures["participant"].isin(fold.train)]
         best, best_accuracy = model.state_dict(), -1.0
         for _ in range(self.options.epochs):
             model.train()
-            shuffled = [train[index] for index in torch.randperm(len(train))]
-            for inputs, labels in self.batches(shuffled):
+            for inputs, labels in self.batches(train.iloc[torch.randperm(len(train)).numpy()]):
                 self.phases.to("train")
                 value = loss(model(inputs), labels)
                 optimizer.zero_grad()
@@ -196,7 +193,7 @@ class PublishedWay:
     def accuracy(self, model: torch.nn.Module, people: Sequence[str], phase: str) -> float:
         """Share of these people's pictures that the model gets right."""
         model.eval()
-        chosen = [picture for picture in self.pictures if picture.participant in people]
+        chosen = self.pictures[self.pictures["participant"].isin(people)]
         hits = 0
         with torch.no_grad():
             for inputs, labels in self.batches(chosen):
@@ -204,14 +201,14 @@ class PublishedWay:
                 hits += int((model(inputs).argmax(1) == labels).sum())
         return hits / len(chosen)
 
-    def batches(self, pictures: Sequence[Picture]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def batches(self, pictures: pd.DataFrame) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Inputs (B, 3, S, S) in 0 to 1 and labels (B,), read from disk."""
         for start in range(0, len(pictures), self.options.batch_size):
             self.phases.to("read, decode, resize")
-            batch = pictures[start : start + self.options.batch_size]
-            images = [decode((self.root / picture.path).read_bytes(), self.options.size) for picture in batch]
+            batch = pictures.iloc[start : start + self.options.batch_size]
+            images = [decode((self.root / path).read_bytes(), self.options.size) for path in batch["path"]]
             inputs = torch.stack([torch.from_numpy(image).permute(2, 0, 1).float().div(255) for image in images])
-            labels = torch.tensor([picture.label for picture in batch])
+            labels = torch.tensor(batch["label_index"].tolist())
             yield inputs.contiguous().to(self.options.device), labels.to(self.options.device)
 
 
@@ -246,27 +243,18 @@ class PictureStudy:
     size: int
     width: int
     root: Folder
-    pictures: list[Picture]
+    pictures: pd.DataFrame
     name: str = "pictures"
     config: type[JobConfig] = JobConfig
     tensors: Sequence[str] = ("picture",)
 
     def plan(self, cfg: JobConfig) -> Plan:
-        people: dict[str, list[Picture]] = {}
-        for picture in self.pictures:
-            people.setdefault(picture.participant, []).append(picture)
-        columns = {
-            "participant": [picture.participant for picture in self.pictures],
-            "trial": [picture.trial for picture in self.pictures],
-            "stimulus": [picture.trial for picture in self.pictures],
-            "label_index": [picture.label for picture in self.pictures],
-        }
-        recordings = [
-            {"key": name, "trials": [p.trial for p in mine], "paths": [p.path for p in mine]}
-            for name, mine in people.items()
+        recordings: list[dict[str, Any]] = [
+            {"key": name, "trials": mine["trial"].tolist(), "paths": mine["path"].tolist()}
+            for name, mine in self.pictures.groupby("participant")
         ]
+        trials = pa.Table.from_pandas(self.pictures, preserve_index=False)
         fingerprint = digest([recordings, self.size])
-        trials = pa.table(columns)
         return Plan("pictures", None, "condition", CLASSES, [], trials, recordings, [], fingerprint, self.root)
 
     def reader(self, cfg: JobConfig, plan: Plan) -> Stage:
@@ -288,19 +276,17 @@ class PictureStudy:
         if not isinstance(model, TimedCNN):
             raise TypeError(f"the model must be the TimedCNN that this study made, not {type(model).__name__}")
         model.phases.to("test")
-        predicted = np.empty(len(split.test), np.int64)
-        position = {row: number for number, row in enumerate(split.test)}
+        seen, predicted = [], []
         with torch.inference_mode():
             for rows, batch in examples.batches(split.test, cfg.train.batch_size, self.tensors):
-                output = model(self.inputs(cfg, batch, device)).argmax(1).cpu().numpy()
-                predicted[[position[row] for row in rows]] = output
-        labels = examples.index.labels[split.test]
-        table = examples.index.table.select(["participant", "trial"]).take(split.test)
-        table = table.append_column("label", pa.array(labels)).append_column("predicted", pa.array(predicted))
+                seen.append(rows)
+                predicted.append(model(self.inputs(cfg, batch, device)).argmax(1).cpu().numpy())
         model.phases.to(None)
-        scores = {"accuracy": float(np.mean(predicted == labels)), "steps": float(model.steps)}
-        seconds = {f"seconds {phase}": value for phase, value in model.phases.seconds.items()}
-        return Tested(table, {**scores, **seconds})
+        table = examples.index.table.take(np.concatenate(seen))
+        table = table.append_column("predicted", pa.array(np.concatenate(predicted)))
+        hits = table["predicted"].to_numpy() == table["label_index"].to_numpy()
+        seconds = {f"{SECONDS}{phase}": value for phase, value in model.phases.seconds.items()}
+        return Tested(table, {"accuracy": float(hits.mean()), "steps": float(model.steps), **seconds})
 
     def score(self, cfg: JobConfig, plan: Plan, predictions: pa.Table) -> dict[str, Any]:
         """The folds' scores suffice."""
@@ -333,8 +319,7 @@ class StageClock(ProgressView):
 
     def __init__(self) -> None:
         super().__init__(Console(quiet=True))
-        self.phases, self.workers = Phases(), 1
-        self.phases.to("start Ray")
+        self.phases, self.workers = Phases("start Ray"), 1
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[ProgressStage]:
@@ -356,25 +341,21 @@ class StageClock(ProgressView):
             self.phases.to("stop Ray")
 
 
-def our_way(options: argparse.Namespace, root: Path, pictures: list[Picture]) -> Side:
+def our_way(options: argparse.Namespace, root: Path, pictures: pd.DataFrame) -> Side:
     """The whole job in a fresh run folder, on a fresh Ray. Raises RuntimeError when a fold fails."""
+    study = PictureStudy(options.size, options.width, Folder(root), pictures)
     with tempfile.TemporaryDirectory() as runs:
-        start = time.perf_counter()
-        study = PictureStudy(options.size, options.width, Folder(root), pictures)
         view = StageClock()
         outcome = cross_validate(study, job_config(options, runs), "benchmark", view)
         view.phases.to(None)
-        seconds = time.perf_counter() - start
     if outcome.metrics is None or outcome.failed:
         raise RuntimeError(f"folds failed: {outcome.failed}")
     scores = [fold["metrics"] for fold in outcome.metrics["folds"]]
-    accuracy, steps = float(np.mean([score["accuracy"] for score in scores])), sum(score["steps"] for score in scores)
-    side = Side(seconds, accuracy, int(steps), view.workers, wall_seconds=view.phases.seconds)
-    for score in scores:
-        side.work_seconds.update(
-            {name.removeprefix("seconds "): value for name, value in score.items() if name.startswith("seconds ")}
-        )
-    return side
+    fold_seconds: defaultdict[str, float] = defaultdict(float)
+    for name, value in (item for score in scores for item in score.items() if item[0].startswith(SECONDS)):
+        fold_seconds[name.removeprefix(SECONDS)] += value
+    accuracy, steps = np.mean([score["accuracy"] for score in scores]), sum(score["steps"] for score in scores)
+    return Side(float(accuracy), int(steps), view.phases.seconds, fold_seconds, view.workers)
 
 
 def job_config(options: argparse.Namespace, runs: str) -> JobConfig:
@@ -389,7 +370,7 @@ def job_config(options: argparse.Namespace, runs: str) -> JobConfig:
     )
     return JobConfig(
         train=train,
-        folds=Folds(outer=options.folds, validation=1 / 7),
+        folds=FoldsConfig(outer=options.folds, validation=1 / 7),
         resources=ResourcesConfig(per_unit=PerUnit(gpu=None if options.device == "cuda" else 0)),
         run=RunSettings(dir=runs),
     )
@@ -402,10 +383,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def folds_of(options: argparse.Namespace, pictures: Sequence[Picture]) -> list[Fold]:
+def folds_of(options: argparse.Namespace, pictures: pd.DataFrame) -> list[Fold]:
     """The folds that our engine makes, for the published way to use too."""
     cfg = job_config(options, "")
-    people, labels = np.array([p.participant for p in pictures]), np.array([p.label for p in pictures])
+    people, labels = pictures["participant"].to_numpy(str), pictures["label_index"].to_numpy()
     return participant_folds(people, labels, cfg.folds.outer, cfg.folds.validation, cfg.run.seed)
 
 
@@ -434,8 +415,9 @@ def report(published: Sequence[Side], ours: Sequence[Side]) -> None:
     theirs, mine = median_run(published), median_run(ours)
     print(f"published way, wall: {shares(theirs.wall_seconds)}")
     print(f"gazeray, wall: {shares(mine.wall_seconds)}")
-    waiting = mine.wall_seconds["folds"] * mine.workers - sum(mine.work_seconds.values())
-    print(f"gazeray, within the folds, {mine.workers} workers: {shares({**mine.work_seconds, 'other, waiting': waiting})}")
+    waiting = mine.wall_seconds["folds"] * mine.workers - sum(mine.fold_seconds.values())
+    within = shares({**mine.fold_seconds, "other, waiting": waiting})
+    print(f"gazeray, within the folds, {mine.workers} workers: {within}")
 
 
 def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -448,12 +430,12 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
         "trials": "pictures of each reader",
         "folds": "outer folds of readers",
         "epochs": "epochs per fold",
+        "batch_size": "pictures per step",
         "learning_rate": "of plain SGD",
     }
     for name, meaning in meanings.items():
         small = SMALL[name]
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(small), help=f"{meaning} (default: {small})")
-    parser.add_argument("--batch-size", type=int, default=32, help="pictures per step (default: 32)")
     parser.add_argument("--repeats", type=int, default=1, help="turns of each side (default: 1)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args(argv)
@@ -473,11 +455,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         root = Path(folder)
         pictures = draw_pictures(root, options.people, options.trials)
         folds = folds_of(options, pictures)
-        megabytes = sum((root / picture.path).stat().st_size for picture in pictures) / 1e6
+        megabytes = sum((root / path).stat().st_size for path in pictures["path"]) / 1e6
         print(
             f"{len(pictures)} pictures of {PICTURE_PX[0]} x {PICTURE_PX[1]} px ({megabytes:.1f} MB of PNG), "
-            f"3 x {options.size} x {options.size}, width {options.width}, {options.folds} folds x {options.epochs} epochs; "
-            f"{options.device}, {cores()} cores, load average {os.getloadavg()[0]:.1f}",
+            f"3 x {options.size} x {options.size}, width {options.width}, {options.folds} folds x {options.epochs} "
+            f"epochs; {options.device}, {cores()} cores, load average {os.getloadavg()[0]:.1f}",
             flush=True,
         )
         published, ours = [], []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From raw csv to examples, in rows per second: gazeray on Ray Data against a pandas loop: `python benchmarks/ingest.py`.
+"""From raw csv to examples, in rows per second: gazeray on Ray Data against a pandas loop.
 
 Every side reads the gaze of a simulated reading study, converts and sorts it into trials, finds the fixations (I-DT),
 computes the features, draws one heatmap per trial and writes one file per reader. The sides:
@@ -195,7 +195,9 @@ def compare_speed(study: Input, slow_readers: int, repeats: int) -> None:
     for side, name in list(names.items())[:3]:
         print(f"ratio to {name}: {speed['ray'] / speed[side]:.2f} ({steady / speed[side]:.2f} without the spin-up)")
     whole_s = init_s + watch.seconds("first pass")
-    print(f"with everything paid once: {whole_s:.1f} s, {total / speed['scipy'] / whole_s:.2f} times the first side's speed")
+    print(
+        f"one pass with what is paid once: {whole_s:.1f} s, {total / speed['scipy'] / whole_s:.2f} times the first side"
+    )
 
 
 def least_correlation(study: Input, readers: int) -> float:
@@ -300,10 +302,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     cv2.setNumThreads(1)
     slow_readers = min(options.slow_readers, options.readers)
     with tempfile.TemporaryDirectory() as folder:
-        study, *larger = (
-            simulated(Path(folder), options.readers * times, options.sentences) for times in (1, 2, 4)
-        )
-        print(f"{options.readers} simulated readers x {options.sentences} sentences; load average {os.getloadavg()[0]:.1f}")
+        study, *larger = (simulated(Path(folder), options.readers * times, options.sentences) for times in (1, 2, 4))
+        load = os.getloadavg()[0]
+        print(f"{options.readers} simulated readers x {options.sentences} sentences; load average {load:.1f}")
         compare_speed(study, slow_readers, options.repeats)
         correlation = least_correlation(study, slow_readers)
         print(f"correlation of the pictures by scipy and by gazeray: at least {correlation:.4f}")

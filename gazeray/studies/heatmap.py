@@ -225,6 +225,10 @@ class HeatmapStudy:
         return score_predictions(predictions, plan.classes, cfg.scores, cfg.run.seed)
 
 
+Geometry = dict[Any, Any]
+"""A row of the trials table: which screen, which window."""
+
+
 @dataclass(frozen=True)
 class ReadRecording:
     """One recording's files to a shard: pictures (N, 1, H, W) and features (N, F). Runs in the workers."""
@@ -240,8 +244,8 @@ class ReadRecording:
         torch.set_num_threads(1)
         mine = self.trials[self.trials["participant"].isin(recording["participants"])]
         gaze = read_recording(self.spec, self.root, Recording(**recording), mine)
-        geometry = mine.set_index(["participant", "trial"])
-        rows = [geometry.loc[(trial.participant, trial.trial)] for trial in gaze.trials]
+        geometry = {(row["participant"], row["trial"]): Geometry(row) for row in mine.to_dict("records")}
+        rows = [geometry[trial.participant, trial.trial] for trial in gaze.trials]
         table = pa.table(
             {
                 "participant": pa.array([trial.participant for trial in gaze.trials], pa.string()),
@@ -252,7 +256,7 @@ class ReadRecording:
         )
         return Shard(table, gaze.rejects, _quality(gaze), gaze.sha256, gaze.n_rows)
 
-    def pictures(self, trials: Sequence[TrialGaze], rows: Sequence[pd.Series]) -> np.ndarray:
+    def pictures(self, trials: Sequence[TrialGaze], rows: Sequence[Geometry]) -> np.ndarray:
         """The heatmaps of some trials, (N, 1, H, W), in the type in which they are kept."""
         size = (self.render.height_px, self.render.width_px)
         if not trials:
@@ -276,7 +280,7 @@ class ReadRecording:
         duration = sample_durations(samples["timestamp_ms"], np.isfinite(x) & np.isfinite(y), self.render.max_gap_ms)
         return x, y, duration
 
-    def sigma_px(self, row: pd.Series) -> float:
+    def sigma_px(self, row: Geometry) -> float:
         """The Gaussian's standard deviation on this trial's screen, px."""
         if self.render.sigma_px is not None:
             return self.render.sigma_px
@@ -284,7 +288,7 @@ class ReadRecording:
         width, width_mm, distance = row["screen_width_px"], row["screen_width_mm"], row["distance_mm"]
         return sigma_px_from_deg(self.render.sigma_deg, float(width), float(width_mm), float(distance))
 
-    def features(self, trials: Sequence[TrialGaze], rows: Sequence[pd.Series]) -> np.ndarray:
+    def features(self, trials: Sequence[TrialGaze], rows: Sequence[Geometry]) -> np.ndarray:
         """The simple gaze features, (N, F) float32: of the data set's fixations, else of detected ones."""
         if not trials:
             return np.empty((0, len(feature_names(self.columns))), np.float32)
@@ -339,7 +343,7 @@ def _check_geometry(cfg: HeatmapConfig, data: Dataset) -> None:
         )
 
 
-def _window(row: pd.Series) -> tuple[float, float, float, float]:
+def _window(row: Geometry) -> tuple[float, float, float, float]:
     left, top, width, height = (float(row[f"window_{side}_px"]) for side in ("left", "top", "width", "height"))
     return left, top, width, height
 

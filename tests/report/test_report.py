@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import base64
 import io
-import itertools
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from matplotlib.image import imread
-from scipy.ndimage import label
 
 from gazeray.report import figures, page
+from gazeray.report.results import Results, read_results
+from gazeray.report.words import number, verdict
 from gazeray.storage import Folder
 from gazeray.tables import QUALITY, REJECTS
 from tests.report import fabricate as made
@@ -70,6 +70,14 @@ def read_page(run: Folder) -> Page:
     return parsed
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_gallery() -> Iterator[None]:
+    """At most two correct and two wrong examples: they are what takes longest to draw."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page, "EXAMPLES", 2)
+        yield
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     run = Folder(tmp_path_factory.mktemp("small") / "run")
@@ -88,8 +96,8 @@ def copy(small: Folder, tmp_path: Path) -> Folder:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are set up but not rasterised: for tests of words only."""
-    blank = figures._png(figures._figure(1, 1))
-    monkeypatch.setattr(figures, "_png", lambda figure: blank)
+    blank = figures.to_png(figures.new_figure(1, 1))
+    monkeypatch.setattr(figures, "to_png", lambda figure: blank)
 
 
 def change(run: Folder, name: str, edit: Callable[[Any], None]) -> None:
@@ -147,13 +155,13 @@ def test_headline_table_holds_the_numbers_of_metrics_json(small: Folder) -> None
     assert f"{signed[0]} [{signed[1]}, {signed[2]}]" in words
 
 
-def test_same_run_gives_same_bytes_and_drops_stale_pictures(copy: Folder) -> None:
-    page.write_report(copy)
-    first = copy.read_bytes("report.html")
-    copy.write_bytes("figures/example_correct_9.png", b"stale")
-    page.write_report(copy)
-    assert copy.read_bytes("report.html") == first
-    assert not copy.exists("figures/example_correct_9.png")
+def test_same_run_gives_same_bytes_and_drops_stale_pictures(small: Folder, tmp_path: Path) -> None:
+    shutil.copytree(small.uri, tmp_path / "again", ignore=shutil.ignore_patterns("figures", "report.html"))
+    again = Folder(tmp_path / "again")
+    again.write_bytes("figures/example_correct_9.png", b"stale")
+    page.write_report(again)
+    assert again.read_bytes("report.html") == small.read_bytes("report.html")
+    assert not again.exists("figures/example_correct_9.png")
 
 
 def test_markup_in_names_stays_text(tmp_path: Path) -> None:
@@ -271,16 +279,32 @@ def test_prediction_of_an_unknown_class_is_an_error_that_names_it(copy: Folder) 
         page.write_report(copy)
 
 
-def test_three_classes_are_each_drawn_against_the_rest(tmp_path: Path) -> None:
+def test_three_classes_are_each_drawn_against_the_rest(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     run = Folder(tmp_path / "run")
     scene = made.Scene(participants=6, folds=3, epochs=2, classes=("read", "seek", "skim"), maps_per_participant=0)
     made.fabricate(run, scene)
+    roc = page.roc_picture(read_results(run))
+    assert roc is not None
+    request.getfixturevalue("undrawn")
     page.write_report(run)
     words = read_page(run).words
     assert "recall of skim" in words
     assert "each class against the rest" in words
-    height, width, _ = imread(io.BytesIO(run.read_bytes("figures/roc.png"))).shape
+    width, height = roc.size_px
     assert width > 2.5 * height
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_bars_are_sorted_and_one_class_participants_are_mentioned(copy: Folder) -> None:
+    def edit(metrics: dict[str, Any]) -> None:
+        metrics["participants"] = {"A": {"confusion": [[4, 0], [0, 0]]}, "B": {"confusion": [[3, 1], [2, 2]]},
+                                   "C": {"confusion": [[0, 0], [0, 0]]}}  # fmt: skip
+
+    change(copy, "metrics.json", edit)
+    picture = page.participants_picture(read_results(copy))
+    assert picture is not None
+    assert "2 participants: lowest 0.62, median 0.81, highest 1.00" in picture.alt
+    assert "Pale: 1 with trials of one class only" in picture.caption
 
 
 # -- the verdict
@@ -293,7 +317,7 @@ def _verdict(ci95: Any, gain: Any, p: float | None, **more: Any) -> str:
     metrics = {"metrics": {"balanced_accuracy": entry}, "permutation": {"p": p}}
     manifest = {"data": {"label": "task"}, "classes": ["a", "b"]}
     empty = pa.table({})
-    return page.verdict(page.Results(manifest, metrics, empty, empty, empty, [], {}, {}))
+    return verdict(Results(manifest, metrics, empty, empty, empty, [], {}, {}))
 
 
 @pytest.mark.parametrize(
@@ -328,7 +352,7 @@ def test_verdict_says_what_the_numbers_say(ci95: Any, gain: Any, p: float | None
      (None, False, "undefined"), (float("nan"), False, "undefined")],
 )  # fmt: skip
 def test_numbers_have_true_signs_and_no_negative_zero(value: float | None, signed: bool, text: str) -> None:
-    assert page.number(value, signed=signed) == text
+    assert number(value, signed=signed) == text
 
 
 # -- the gallery
@@ -364,140 +388,6 @@ def test_maps_that_are_gone_leave_the_gallery(small: Folder, tmp_path: Path) -> 
     index = run.read_table("maps/index.parquet").to_pylist()
     for row in index[1:]:
         run.delete(row["path"])
-    correct, wrong = page.gallery(run, page.read_results(run))
+    correct, wrong = page.gallery(run, read_results(run))
     assert len(correct) + len(wrong) == 1
     assert f"Participant {index[0]['participant']}, trial {index[0]['trial']}" in (correct + wrong)[0].caption
-
-
-# -- the pictures
-
-
-@pytest.mark.parametrize("window_px", [(1280, 720), (1500, 200), (600, 800)])
-@pytest.mark.parametrize("corner", [(0, 0), (0, -1), (-1, 0), (-1, -1)])
-def test_hot_corner_of_a_heatmap_is_drawn_in_that_corner(window_px: tuple[int, int], corner: tuple[int, int]) -> None:
-    heatmap = np.zeros((4, 8), dtype=np.float16)
-    heatmap[corner] = 300
-    gradient = np.zeros((4, 8), dtype=np.float32)
-    picture = imread(io.BytesIO(figures.example(heatmap, {"predicted": ("a", gradient)}, window_px)))[..., :3]
-    pale = np.isclose(picture, np.array([255, 255, 217]) / 255, atol=0.01).all(axis=2)
-    dark = np.isclose(picture, np.array([8, 29, 88]) / 255, atol=0.01).all(axis=2)
-    top, bottom, left, right = _box(_largest_block(pale))
-    panel = dark[top:bottom, max(0, left - 200) : right + 200]
-    rows, columns = np.nonzero(_largest_block(panel))
-    columns = columns + max(0, left - 200)
-    assert (rows.mean() + top < (top + bottom) / 2) == (corner[0] == 0)
-    assert (columns.mean() < (left + right) / 2) == (corner[1] == 0)
-
-
-def _largest_block(mask: np.ndarray) -> np.ndarray:
-    parts, _ = label(mask)
-    return np.asarray(parts == 1 + np.bincount(parts.ravel())[1:].argmax())
-
-
-def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-
-
-def test_axes_count_px_rightwards_and_downwards_from_the_top_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Any] = []
-    monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")
-    maps = np.ones((4, 8))
-    figures.example(maps, {"predicted": ("a", maps), "true": ("b", maps)}, (1280, 720))
-    panels = [axis for axis in drawn[0].axes if axis.get_title(loc="left")]
-    assert [(axis.get_xlim(), axis.get_ylim()) for axis in panels] == [((0, 1280), (720, 0))] * 3
-
-
-def test_gradients_share_one_scale_symmetric_about_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Any] = []
-    monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or b"")
-    one, two = np.linspace(-1.0, 4.0, 32).reshape(4, 8), np.linspace(-2.0, 0.5, 32).reshape(4, 8)
-    figures.example(np.ones((4, 8)), {"predicted": ("a", one), "true": ("b", two)}, (1280, 720))
-    limits = [axis.images[0].get_clim() for axis in drawn[0].axes if axis.get_title(loc="left")]
-    end = np.percentile(np.abs(np.r_[one.ravel(), two.ravel()]), 99.5)
-    assert limits == [(0.0, 1.0), (-end, end), (-end, end)]
-
-
-def test_window_keeps_its_shape() -> None:
-    flat = np.zeros((4, 4))
-    for window in ((1280, 720), (1500, 200), (600, 800)):
-        picture = imread(io.BytesIO(figures.example(flat, {"predicted": ("a", flat)}, window)))[..., :3]
-        pale = np.isclose(picture, np.array([255, 255, 217]) / 255, atol=0.01).all(axis=2)
-        top, bottom, left, right = _box(_largest_block(pale))
-        assert (right - left) / (bottom - top) == pytest.approx(window[0] / window[1], rel=0.04)
-
-
-@pytest.mark.parametrize(
-    "values",
-    [np.zeros((5, 5)), np.full((5, 5), np.nan), np.full((5, 5), 3.0), np.pad([[2.0]], ((0, 4), (0, 4))), [[1.0]]],
-    ids=["zero", "nan", "flat", "one_pixel", "smallest"],
-)
-def test_degenerate_maps_are_drawn_without_warning(values: Any) -> None:
-    png = figures.example(np.asarray(values), {"predicted": ("a", values), "true": ("b", values)}, (100, 80))
-    assert png.startswith(b"\x89PNG")
-
-
-def test_crowded_pictures_have_no_clipped_and_no_overlapping_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[Any] = []
-    draw = figures._png
-    monkeypatch.setattr(figures, "_png", lambda figure: drawn.append(figure) or draw(figure))
-    rng = np.random.default_rng(0)
-    names = [f"participant {index:03d} of many" for index in range(70)]
-    figures.participants(
-        names, rng.random(70), rng.integers(5, 200, 70), rng.random(70) < 0.2, 0.5, "balanced accuracy"
-    )
-    epochs = np.arange(1.0, 41.0)
-    curves = [figures.Curve(f"fold {fold}", 30, epochs, 40 / epochs, 50 / epochs, epochs / 40) for fold in range(10)]
-    figures.learning_curves(curves)
-    figures.confusion(rng.integers(0, 5000, (9, 9)), [f"a long class name {index}" for index in range(9)])
-    figures.histograms({"lost samples (%)": rng.random(50), "x": np.array([]), "n": np.ones(4), "w": np.full(9, 1e6)})
-    classes = ["first long name of class", "second long name of class", "c", "d"]
-    figures.roc(
-        rng.integers(0, 4, 90), {"model": rng.random((90, 4)), "logistic_regression": rng.random((90, 4))}, classes
-    )
-    square = rng.normal(size=(8, 8))
-    for window in ((1280, 720), (1500, 200), (12000, 900), (500, 2000)):
-        figures.example(square, {"predicted": (classes[0], square), "true": (classes[1], square * 1e-7)}, window)
-    assert len(drawn) == 9
-    for figure in drawn:
-        _check_labels(figure)
-
-
-def _check_labels(figure: Any) -> None:
-    frame = figure.bbox.padded(1)
-    for axis in figure.axes:
-        for side in (axis.xaxis, axis.yaxis):
-            low, high = sorted(side.get_view_interval())
-            ticks = [
-                tick for tick in side.get_major_ticks() if low <= tick.get_loc() <= high and tick.label1.get_visible()
-            ]
-            boxes = [tick.label1.get_window_extent() for tick in ticks if tick.label1.get_text()]
-            boxes.sort(key=lambda box: (box.x0, box.y0))
-            rotated = any(tick.label1.get_rotation() % 90 for tick in ticks)
-            for one, two in itertools.pairwise(boxes):
-                assert rotated or not one.padded(-0.5).overlaps(two.padded(-0.5)), f"{axis.get_xlabel()} overlaps"
-            texts = [*(tick.label1.get_window_extent() for tick in ticks), side.label.get_window_extent()]
-            for box in texts:
-                inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
-                assert inside or box.width * box.height == 0, f"{side.label.get_text()} is clipped"
-
-
-def test_whole_numbers_fall_into_bins_of_equal_count() -> None:
-    for high in (1, 9, 30, 500):
-        counts, _ = np.histogram(np.arange(0, high + 1), figures._bins(np.arange(0.0, high + 1)))
-        assert len(set(counts[:-1])) <= 1
-        assert counts.sum() == high + 1
-        assert len(counts) <= 24
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_bars_are_sorted_and_one_class_participants_are_mentioned(copy: Folder) -> None:
-    def edit(metrics: dict[str, Any]) -> None:
-        metrics["participants"] = {"A": {"confusion": [[4, 0], [0, 0]]}, "B": {"confusion": [[3, 1], [2, 2]]},
-                                   "C": {"confusion": [[0, 0], [0, 0]]}}  # fmt: skip
-
-    change(copy, "metrics.json", edit)
-    picture = page.participants_picture(page.read_results(copy))
-    assert picture is not None
-    assert "2 participants: lowest 0.62, median 0.81, highest 1.00" in picture.alt
-    assert "Pale: 1 with trials of one class only" in picture.caption
