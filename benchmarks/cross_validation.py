@@ -444,8 +444,8 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
             setattr(options, name, value)
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU")
-    if options.repeats < 1:
-        parser.error("--repeats must be at least 1")
+    if options.repeats < 1 or options.trials < 3:
+        parser.error("--repeats must be at least 1, --trials 3")
     return options
 
 

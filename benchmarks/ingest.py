@@ -296,8 +296,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--slow-readers", type=int, default=4, help="readers that pandas + scipy reads (default: 4)")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each side (default: 5)")
     options = parser.parse_args(argv)
-    if options.readers < 2 or options.sentences < 2 or min(options.slow_readers, options.repeats) < 1:
-        parser.error("--readers and --sentences must be at least 2, --slow-readers and --repeats at least 1")
+    if options.readers < 2 or options.sentences < 3 or min(options.slow_readers, options.repeats) < 1:
+        parser.error("--readers must be at least 2, --sentences 3, --slow-readers and --repeats 1")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     slow_readers = min(options.slow_readers, options.readers)

@@ -17,8 +17,9 @@ from gazeray.engine.fit import Task, fit
 from gazeray.engine.folds import Fold, derive_seed, participant_folds
 from gazeray.engine.pipeline import Cache, ExampleSource, cache_examples, share_examples
 from gazeray.engine.progress import ProgressView
+from gazeray.engine.queue import Unit
 from gazeray.engine.run import RunFolder
-from gazeray.engine.units import Unit, UnitFolder, run_units
+from gazeray.engine.units import UnitFolder, run_units
 from gazeray.examples import Examples
 from gazeray.storage import Folder
 from gazeray.study import Plan, Split, Study

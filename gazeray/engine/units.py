@@ -15,7 +15,6 @@ import time
 import traceback
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import ray
@@ -29,19 +28,11 @@ from gazeray.config import ResourcesConfig
 from gazeray.engine.cluster import has_gpus
 from gazeray.engine.fit import be_deterministic
 from gazeray.engine.progress import ProgressView
+from gazeray.engine.queue import Unit, UnitQueue
 from gazeray.storage import Folder
 
 MAX_DEATHS = 3
 """How many workers a unit may take down with it before it is given up."""
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One fit: a name (also its folder), what it is about (plain values), the hash of what its result depends on."""
-
-    name: str
-    spec: dict[str, Any]
-    hash: str
 
 
 class UnitFolder:
@@ -99,70 +90,6 @@ class Work(Protocol):
         """Do the unit; returns what goes into its result.json."""
 
 
-@dataclass
-class _Entry:
-    unit: Unit
-    rank: int | None = None
-    deaths: int = 0
-    over: bool = False
-
-
-@dataclass
-class UnitQueue:
-    """Which unit is whose. Runs as an actor; holds no result, so losing it loses nothing.
-
-    A unit that was under way when a worker died is a suspect: it is handed out only while no other suspect is under
-    way, so that a unit that kills its worker does not drag its neighbours along, and is given up after MAX_DEATHS.
-    """
-
-    units: Sequence[Unit]
-    entries: dict[str, _Entry] = field(init=False)
-    events: list[tuple[str, str, Any]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.entries = {unit.name: _Entry(unit) for unit in self.units}
-
-    def join(self, rank: int) -> None:
-        """A fresh worker reports: what its rank had in hand was cut off."""
-        for name, entry in self.entries.items():
-            if entry.rank == rank and not entry.over:
-                entry.rank = None
-                entry.deaths += 1
-                self.event(name, "interrupted", {"deaths": entry.deaths})
-                if entry.deaths >= MAX_DEATHS:
-                    entry.over = True
-                    self.event(name, "died", {"error": f"the worker process died {entry.deaths} times in this unit"})
-
-    def next(self, rank: int) -> Unit | str | None:
-        """The next unit for this rank, "wait" when all that is left must wait, None when nothing is left."""
-        waiting = [entry for entry in self.entries.values() if entry.rank is None and not entry.over]
-        if not waiting:
-            return None
-        suspect_out = any(entry.deaths for entry in self.entries.values() if entry.rank is not None and not entry.over)
-        clean = [entry for entry in waiting if not entry.deaths]
-        suspects = [] if suspect_out else sorted(waiting, key=lambda entry: -entry.deaths)[:1]
-        chosen = next((entry for entry in [*suspects, *clean] if entry), None)
-        if chosen is None:
-            return "wait"
-        chosen.rank = rank
-        self.event(chosen.unit.name, "started", {"rank": rank})
-        return chosen.unit
-
-    def over(self, name: str, kind: str, payload: Any) -> None:
-        """A unit is done or has failed."""
-        self.entries[name].over = True
-        self.event(name, kind, payload)
-
-    def event(self, name: str, kind: str, payload: Any) -> None:
-        """Note something for the driver to show."""
-        self.events.append((name, kind, payload))
-
-    def drain(self) -> list[tuple[str, str, Any]]:
-        """The events since the last call."""
-        events, self.events = self.events, []
-        return events
-
-
 def run_units(
     units: Sequence[Unit], work: Work, run: Folder, resources: ResourcesConfig, view: ProgressView
 ) -> dict[str, str]:
@@ -171,7 +98,7 @@ def run_units(
     missing = [unit for unit in units if unit.name not in done]
     view.units(total=len(units), done=len(done))
     if missing:
-        queue = ray.remote(UnitQueue).options(num_cpus=0).remote(missing)
+        queue = ray.remote(UnitQueue).options(num_cpus=0).remote(missing, MAX_DEATHS)
         stop = threading.Event()
         watcher = threading.Thread(target=_watch, args=(queue, run, missing, view, stop), daemon=True)
         watcher.start()

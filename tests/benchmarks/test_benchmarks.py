@@ -17,11 +17,12 @@ import torch
 from ray import cloudpickle
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-TINY = ["--people", "6", "--trials", "4", "--folds", "3", "--epochs", "2", "--size", "32", "--width", "2", "--batch-size", "8"]
+TINY = ["--people", "6", "--trials", "4", "--folds", "3", "--epochs", "2", "--size", "32", "--width", "2"]
+TINY += ["--batch-size", "8"]
 
 
 def _load(name: str) -> ModuleType:
-    """A benchmark as a module, which it is not: it is a script. Its classes travel to Ray's workers as a script's do."""
+    """A benchmark, which is a script, as a module. Its classes travel to Ray's workers by value, as a script's do."""
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -129,7 +130,7 @@ def test_exported_picture_is_white_where_nobody_looked_and_red_at_the_peak(
 
 
 def test_decoded_picture_is_rgb_and_square(cross_validation: ModuleType, tmp_path: Path) -> None:
-    pictures = cross_validation.draw_pictures(tmp_path, 2, 2)
+    pictures = cross_validation.draw_pictures(tmp_path, 2, 3)
     data = (tmp_path / pictures["path"][0]).read_bytes()
     screen = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert screen.shape == (200, 1500, 3)

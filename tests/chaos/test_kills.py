@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGKILL to a worker and to the driver in the middle of a run: the same command ends with the same numbers."""
+"""However a run goes (streamed, more workers, SIGKILL to a worker or to the driver) it ends with the same numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "cv_heatmap.yaml"
 WORDS = [
     *("data.simulate.readers=8", "data.simulate.sentences=8", "folds.outer=4"),
-    *("train.epochs=40", "train.patience=40", "train.batch_size=8", "model.width=8", "render.height_px=24"),
+    *(
+        "train.epochs=25",
+        "train.patience=25",
+        "data.window_examples=20",
+        "train.batch_size=8",
+        "model.width=8",
+        "render.height_px=24",
+    ),
     *("scores.resamples=100", "scores.permutations=99"),
 ]
 DEADLINE_S = 240
@@ -106,6 +113,12 @@ def same_numbers(run: Path, reference: Path) -> None:
     assert sorted(path.name for path in (run / "maps").iterdir()) == sorted(
         path.name for path in (reference / "maps").iterdir()
     )
+
+
+def test_streamed_examples_and_two_workers_give_the_same_numbers(undisturbed: Path, tmp_path: Path) -> None:
+    shown = run_here(tmp_path, "data.cache_gb=0", "resources.workers=2")
+    assert "streamed from the shards" in shown
+    same_numbers(run_of(tmp_path), undisturbed)
 
 
 def test_killed_worker_changes_no_number(undisturbed: Path, tmp_path: Path) -> None:

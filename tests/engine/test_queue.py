@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from gazeray.engine.units import MAX_DEATHS, Unit, UnitQueue
+from gazeray.engine.queue import Unit, UnitQueue
+from gazeray.engine.units import MAX_DEATHS
 
 
 def queue_of(count: int) -> UnitQueue:
-    return UnitQueue([Unit(f"u{number}", {}, "hash") for number in range(count)])
+    return UnitQueue([Unit(f"u{number}", {}, "hash") for number in range(count)], MAX_DEATHS)
 
 
 def take(queue: UnitQueue, rank: int) -> str | None:

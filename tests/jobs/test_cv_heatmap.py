@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from gazeray.config import load_config
+from gazeray.config import config_hash, load_config
 from gazeray.engine.cli import main
 from gazeray.engine.cross_validation import Outcome, cross_validate
 from gazeray.engine.progress import ProgressView
 from gazeray.report.page import write_report
-from gazeray.storage import Folder
 from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
 
 CONFIG = Path(__file__).parents[2] / "configs" / "cv_heatmap.yaml"
@@ -125,17 +124,6 @@ def test_plain_progress_names_stages_units_scores_and_time_left(finished: tuple[
     assert "8 of 8, none left" in shown
 
 
-def test_streamed_examples_give_the_same_numbers_as_shared_ones(ray_cluster: None, tmp_path: Path) -> None:
-    words = ["data.simulate.readers=6", "data.simulate.sentences=8", "folds.outer=2", "train.epochs=3", "model.width=4"]
-    words += ["data.window_examples=10", "scores.resamples=100", "scores.permutations=99", "explain.maps=false"]
-    shared, shown = run_job(tmp_path / "shared", *words)
-    streamed, shown_streamed = run_job(tmp_path / "streamed", *words, "data.cache_gb=0", "resources.workers=1")
-    assert "in shared memory" in shown
-    assert "streamed from the shards" in shown_streamed
-    assert shared.run.read_bytes("metrics.json") == streamed.run.read_bytes("metrics.json")
-    assert shared.run.read_table("predictions.parquet").equals(streamed.run.read_table("predictions.parquet"))
-
-
 def test_dry_run_prints_the_plan_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--dry-run", f"run.dir={tmp_path}", "data.simulate.readers=8", "data.simulate.sentences=8"]
     assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 0
@@ -160,19 +148,23 @@ def test_failed_unit_is_named_and_exits_1_and_is_retried(
 ) -> None:
     words = [f"run.dir={tmp_path}", "data.simulate.readers=6", "data.simulate.sentences=4", "folds.outer=2"]
     words += ["train.epochs=2", "model.width=2", "scores.resamples=100", "scores.permutations=99", "explain.maps=false"]
-    assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 0
-    (run,) = tmp_path.glob("cv_heatmap-*")
-    first = (run / "metrics.json").read_bytes()
-    (run / "units/fold-1/result.json").unlink()
-    (run / "units/fold-1/predictions.parquet").unlink()
-    (run / "units/fold-1/predictions.parquet").mkdir()  # it cannot be written now
+    run = tmp_path / f"cv_heatmap-{config_hash(load_config(HeatmapConfig, CONFIG, words))}"
+    obstacle = run / "units/fold-1/predictions.parquet"
+    (obstacle / "in the way").mkdir(parents=True)
+
     assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 1
-    assert "failed: fold-1:" in capsys.readouterr().err
+    assert "failed: fold-1: " in capsys.readouterr().err
+    assert "Traceback" in json.loads((run / "units/fold-1/failure.json").read_text())["traceback"]
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["status"] == "failed"
     assert manifest["units"] == {"fold-0": "done", "fold-1": "failed"}
+    assert [fold["fold"] for fold in json.loads((run / "metrics.json").read_text())["folds"]] == [0]
     assert "fold-1" in (run / "report.html").read_text()
-    (run / "units/fold-1/predictions.parquet").rmdir()
+    first = (run / "units/fold-0/result.json").stat().st_mtime_ns
+
+    (obstacle / "in the way").rmdir()
+    obstacle.rmdir()
     assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 0
-    assert (run / "metrics.json").read_bytes() == first
-    assert not Folder(run).exists("units/fold-1/failure.json")
+    assert (run / "units/fold-0/result.json").stat().st_mtime_ns == first
+    assert [fold["fold"] for fold in json.loads((run / "metrics.json").read_text())["folds"]] == [0, 1]
+    assert not (run / "units/fold-1/failure.json").exists()
