@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A small version of the job on real webcam reading (WebQAmGaze, 68 readers)."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from gazeray.config import load_config
+from gazeray.engine.cross_validation import cross_validate
+from gazeray.engine.progress import ProgressView
+from gazeray.report.page import write_report
+from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+def test_task_is_told_from_real_gaze_and_reported_as_confounded(
+    real_data: Path, ray_cluster: None, tmp_path: Path
+) -> None:
+    words = [
+        f"data.dataset={ROOT / 'configs/datasets/webqamgaze.yaml'}",
+        f"data.root={real_data / 'reading_webqamgaze'}",
+        *("data.label=label_is", "render.height_px=36", "render.width_px=64", "render.sigma_px=40"),
+        *("folds.outer=3", "train.epochs=4", "model.width=8", "explain.maps=false", f"run.dir={tmp_path}"),
+    ]
+    cfg = load_config(HeatmapConfig, ROOT / "configs/cv_heatmap.yaml", words)
+    outcome = cross_validate(HeatmapStudy(), cfg, "cv_heatmap", ProgressView(Console(file=io.StringIO())))
+    assert outcome.failed == {}
+    assert outcome.metrics is not None
+    assert outcome.metrics["n"] == {"participants": 68, "trials": 680, "rejected": 0}
+    auroc = outcome.metrics["metrics"]["auroc"]
+    assert auroc["ci95"][0] > 0.5
+    assert 0.70 < auroc["baselines"]["logistic_regression"] < 0.90
+    assert outcome.run.read_json("manifest.json")["counts"]["rows_read"] == 647_713 + 113_766
+    write_report(outcome.run)
+    assert "Confounded with trial order" in outcome.run.read_text("report.html")
