@@ -451,6 +451,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parsed(argv)
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would give way to whatever else runs; a loop does not
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         pictures = draw_pictures(root, options.people, options.trials)

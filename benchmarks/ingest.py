@@ -298,6 +298,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.readers < 2 or options.sentences < 3 or min(options.slow_readers, options.repeats) < 1:
         parser.error("--readers must be at least 2, --sentences 3, --slow-readers and --repeats 1")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would give way to whatever else runs; a loop does not
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     slow_readers = min(options.slow_readers, options.readers)

@@ -23,9 +23,9 @@ def fixations_idt(
     """The fixations of one trial: runs of samples that stay together long enough (I-DT).
 
     A fixation starts at the first sample from which `min_duration_ms` of gaze has a dispersion of at most
-    `dispersion_px`, and takes in every following sample until the dispersion would exceed it. The dispersion of a run is
-    (max x - min x) + (max y - min y). Its duration is the time from its first to its last sample plus one sample step
-    (the median step of the trial; 0 when there is only one sample), and its place is the mean of its samples.
+    `dispersion_px`, and takes in every following sample until the dispersion would exceed it. The dispersion of a run
+    is (max x - min x) + (max y - min y). Its duration is the time from its first to its last sample plus one sample
+    step (the median step of the trial; 0 when there is only one sample), and its place is the mean of its samples.
 
     Lost samples are left out. Two neighbouring valid samples more than `max_gap_ms` apart never share a fixation,
     whether lost samples or missing rows lie between them; a shorter gap counts into the fixation's duration.

@@ -17,8 +17,8 @@ REGRESSION_WIDTH = 0.02
 
 SWEEP_WIDTH = 0.3
 SWEEP_HEIGHT = 0.05
-"""A leftward saccade longer than SWEEP_WIDTH of the width that also goes down by more than SWEEP_HEIGHT of the height is a
-return sweep to the next line, not a regression."""
+"""A leftward saccade longer than SWEEP_WIDTH of the width that also goes down by more than SWEEP_HEIGHT of the height
+is a return sweep to the next line, not a regression."""
 
 GLOBAL_FEATURES = (
     "n_fixations",
@@ -47,8 +47,9 @@ def reading_features(
 ) -> NDArray[np.float32]:
     """The features of one trial, shape (7 + columns,), float32, named by `feature_names(columns)`.
 
-    Only fixations inside the window count (its left and top edges belong to it, its right and bottom ones do not). A saccade is the step from one
-    of them to the next. Without a fixation every value is 0; without a saccade those about saccades are. No value is NaN.
+    Only fixations inside the window count (its left and top edges belong to it, its right and bottom ones do not). A
+    saccade is the step from one of them to the next. Without a fixation every value is 0; without a saccade those about
+    saccades are. No value is NaN.
 
     n_fixations; mean_duration_ms and total_duration_ms of the fixations; n_regressions: leftward saccades longer than
     REGRESSION_WIDTH of the window's width, return sweeps left out (SWEEP_WIDTH, SWEEP_HEIGHT); regression_share: of the

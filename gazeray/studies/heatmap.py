@@ -41,7 +41,8 @@ from gazeray.studies.classification import (
     softmax,
 )
 from gazeray.study import Plan, Shard, Split, Stage, Tested
-from gazeray.synth.reading import ReadingSimulation, simulate
+from gazeray.synth.reading import simulate
+from gazeray.synth.reading_parameters import ReadingSimulation
 from gazeray.tables import QUALITY, DataError
 
 SIMULATED = "simulated"

@@ -15,7 +15,8 @@ from gazeray.engine.cli import main
 from gazeray.report.page import write_report
 from gazeray.storage import Folder
 from gazeray.studies.heatmap import HeatmapStudy
-from gazeray.synth.reading import ReadingSimulation, simulate
+from gazeray.synth.reading import simulate
+from gazeray.synth.reading_parameters import ReadingSimulation
 
 CONFIG = Path(__file__).parents[2] / "configs" / "cv_heatmap.yaml"
 WORDS = ["folds.outer=2", "train.epochs=2", "model.width=2", "scores.resamples=100", "scores.permutations=99"]
