@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 
 from gazeray.config import digest
-from gazeray.engine.cluster import cluster
+from gazeray.engine.cluster import cluster, workers_that_fit
 from gazeray.engine.fit import Task, fit
 from gazeray.engine.folds import Fold, derive_seed, participant_folds
 from gazeray.engine.pipeline import Cache, ExampleSource, cache_examples, share_examples
@@ -137,6 +137,7 @@ def cross_validate(study: Study, cfg: Any, job: str, view: ProgressView) -> Outc
     run = RunFolder(cfg, job, study.name)
     view.line(f"run folder: {run.folder.uri}")
     with view.live(), cluster():
+        workers_that_fit(cfg.resources)
         cache = cache_examples(study.reader(cfg, plan), plan, run.store, view)
         folds = plan_folds(cfg, plan, cache.index.participants, cache.index.labels)
         _note_start(run, plan, cache, folds)

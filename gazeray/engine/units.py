@@ -25,7 +25,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from gazeray.config import ResourcesConfig
-from gazeray.engine.cluster import has_gpus
+from gazeray.engine.cluster import per_worker, workers_that_fit
 from gazeray.engine.fit import be_deterministic
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.queue import Unit, UnitQueue
@@ -121,14 +121,14 @@ def _status(folder: UnitFolder) -> str:
 
 def _train(queue: Any, work: Work, run: Folder, resources: ResourcesConfig, units: int) -> None:
     """One TorchTrainer over the queue. What Ray itself writes is scratch and is removed again."""
-    gpu = resources.per_unit.gpu if resources.per_unit.gpu is not None else (0.25 if has_gpus() else 0)
-    per_worker = {"CPU": resources.per_unit.cpu, **({"GPU": gpu} if gpu else {})}
-    workers = min(units, resources.workers or _fitting(per_worker))
+    each = per_worker(resources.per_unit)
+    gpu = each.get("GPU", 0.0)
+    workers = min(units, workers_that_fit(resources))
     filesystem, path = run.sub("ray").arrow()
     trainer = TorchTrainer(
         _drain_queue,
         train_loop_config={"queue": queue, "work": work, "run": run, "cpu": resources.per_unit.cpu, "gpu": gpu},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpu), resources_per_worker=per_worker),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpu), resources_per_worker=each),
         torch_config=TorchConfig(backend="gloo"),
         run_config=RunConfig(
             name=uuid.uuid4().hex,
@@ -141,12 +141,6 @@ def _train(queue: Any, work: Work, run: Folder, resources: ResourcesConfig, unit
         trainer.fit()
     finally:
         run.delete_folder("ray")
-
-
-def _fitting(per_worker: dict[str, float]) -> int:
-    """How many workers the cluster holds at the same time, at least one."""
-    have = ray.cluster_resources()
-    return max(1, min(int(have.get(name, 0) / amount) for name, amount in per_worker.items()))
 
 
 def _drain_queue(config: dict[str, Any]) -> None:

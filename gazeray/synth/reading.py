@@ -28,7 +28,7 @@ SCREEN_MM = (518.4, 324.0)
 DISTANCE_MM = 650.0
 WINDOW_PX = (1400, 200)
 LETTER_PX = 20.0
-"""Width of a letter: 0.4 deg."""
+"""Width of a letter: 0.57 deg, large print."""
 
 MARGIN_PX = 60.0
 """From the window's left edge to the first letter; at least as much stays free on the right."""
@@ -138,7 +138,7 @@ def make_reader(params: ReadingSimulation, index: int) -> Reader:
 
 
 def _skip_probability(params: ReadingSimulation, letters: int) -> float:
-    """Logistic in word length, through `skipping` at 3 letters; the slope puts 7.5 letters at 0.2 by default."""
+    """Logistic in word length: `skipping` at 3 letters, falling as from 2/3 at 3 letters to 1/5 at 7.5."""
     return 1 / (1 + math.exp(0.467 * (letters - 3)) * (1 - params.skipping) / params.skipping)
 
 
@@ -149,8 +149,8 @@ def scanpath(
 
     The eyes go from word to word: they fixate a word, perhaps refixate it, then go back with some probability, else
     forward over the words that are skipped, until they leave the sentence. A pseudoword is fixated longer, refixated
-    more, skipped less, and draws regressions, each in proportion to `effect`. With `effect` 0 the same random numbers
-    give the same scanpath whether `pseudoword` is True or not.
+    more, skipped less, and draws regressions and starts them, each in proportion to `effect` (probabilities up to
+    their bounds). With `effect` 0 the same random numbers give the same scanpath whether `pseudoword` is True or not.
     """
     boost = params.effect if pseudoword else 0.0
     need = np.exp(params.word_cv * rng.standard_normal(len(sentence.letters)))

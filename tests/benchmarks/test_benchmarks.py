@@ -44,8 +44,9 @@ def cross_validation() -> ModuleType:
 
 
 @pytest.fixture
-def threads() -> Iterator[None]:
-    """The thread counts that a benchmark sets for its process are put back."""
+def settings_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a benchmark sets for its process, thread counts and Ray's niceness, is put back."""
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     before = torch.get_num_threads(), cv2.getNumThreads()
     yield
     torch.set_num_threads(before[0])
@@ -60,7 +61,7 @@ def _number(pattern: str, text: str) -> float:
 
 @pytest.mark.slow
 def test_ingest_prints_every_side_its_ratio_and_the_memory(
-    ingest: ModuleType, ray_cluster: None, threads: None, capsys: pytest.CaptureFixture[str]
+    ingest: ModuleType, ray_cluster: None, settings_restored: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = ingest.main(["--readers", "2", "--sentences", "3", "--slow-readers", "1", "--repeats", "1"])
     printed = capsys.readouterr().out
@@ -95,7 +96,7 @@ def test_memory_fields_are_summed_in_kilobytes(ingest: ModuleType, tmp_path: Pat
 
 @pytest.mark.slow
 def test_cross_validation_prints_both_sides_and_their_ratio(
-    cross_validation: ModuleType, ray_cluster: None, threads: None, capsys: pytest.CaptureFixture[str]
+    cross_validation: ModuleType, ray_cluster: None, settings_restored: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cross_validation.main(TINY) == 0
     printed = capsys.readouterr().out

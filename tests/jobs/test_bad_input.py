@@ -105,6 +105,12 @@ def test_what_makes_the_study_impossible_exits_2_and_starts_nothing(
     assert not (study.parent / "runs").exists()
 
 
+def test_unit_that_fits_no_machine_exits_2(ray_cluster: None, study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(study, "resources.per_unit.cpu=64") == 2
+    assert "resources.per_unit: one unit takes 64 CPU, but this machine has 2 CPU" in capsys.readouterr().err
+    assert not list((study.parent / "runs").glob("*/units"))
+
+
 def test_empty_folder_exits_2(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     assert run(study, f"data.root={tmp_path / 'empty'}") == 2
