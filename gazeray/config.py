@@ -65,12 +65,12 @@ class TrainConfig(Section):
 class PerUnit(Section):
     """What one unit (one fit) takes."""
 
-    cpu: int = Field(1, ge=1)
+    cpu: int = Field(1, ge=1, description="threads of a fit; sums in another order change the last digits")
     gpu: float | None = Field(None, ge=0, description="share of a GPU; default: 0.25 where there are GPUs, else 0")
 
 
 class ResourcesConfig(Section):
-    """How much of the cluster the job takes. Changes no result."""
+    """How much of the cluster the job takes. The number of workers changes no result."""
 
     per_unit: PerUnit = PerUnit()
     workers: int | None = Field(None, ge=1, description="units at the same time; default: as many as fit")
@@ -115,6 +115,17 @@ def load_config(model: type[C], path: str | Path | None, overrides: Sequence[str
     return config
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses a mapping with the same key twice, of which YAML would keep the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for number, key in enumerate(keys) if key in keys[:number]]
+        if twice:
+            raise yaml.YAMLError(f"key {twice[0]!r} stands twice (line {node.start_mark.line + 1} and after)")
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file ({} when it is empty). Raises ConfigError naming the file."""
     try:
@@ -127,8 +138,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
     """The mapping in YAML text. Raises ConfigError naming `source`."""
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        values = _StrictLoader(text).get_single_data()
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError([f"{source}: not valid YAML: {' '.join(str(error).split())}"]) from error
     if values is None:
         return {}
@@ -145,7 +156,7 @@ def _apply_override(values: dict[str, Any], word: str) -> str | None:
         return f"{word}: must look like section.key=value"
     try:
         value = yaml.safe_load(text) if text else None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         return f"{word}: the value is not valid YAML"
     node = values
     for part in parts[:-1]:
@@ -201,13 +212,17 @@ def _model_in(annotation: Any) -> Any:
     return next((item for item in models if isinstance(item, type) and issubclass(item, BaseModel)), None)
 
 
-RESULT_FREE = {"resources": True, "run": {"dir"}, "data": {"cache_gb"}}
+RESULT_FREE: dict[str, Any] = {
+    "resources": {"workers": True, "per_unit": {"gpu"}},
+    "run": {"dir"},
+    "data": {"cache_gb"},
+}
 """What may change without changing any result: left out of the hash."""
 
 
 def config_hash(config: BaseModel) -> str:
-    """Ten hex digits that name the results this config stands for (resources and run.dir do not count)."""
-    return digest(config.model_dump(mode="json", exclude=RESULT_FREE))[:10]  # type: ignore[arg-type]
+    """Ten hex digits that name the results this config stands for (what is in RESULT_FREE does not count)."""
+    return digest(config.model_dump(mode="json", exclude=RESULT_FREE))[:10]
 
 
 def digest(value: Any) -> str:

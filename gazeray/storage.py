@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
+
+from gazeray.config import ConfigError
 
 T = TypeVar("T")
 
@@ -40,13 +43,17 @@ class UnsafePathError(ValueError):
     """A path from a table or a config would leave the folder it belongs to."""
 
 
+_ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z]:[\\/]")
+"""The beginning of a URI or of a Windows path with a drive."""
+
+
 def safe_relative(path: str) -> str:
     """`path` as a clean relative posix path.
 
     Raises UnsafePathError when it is empty, absolute, or climbs out with "..".
     """
     pure = PurePosixPath(path.replace("\\", "/"))
-    if not path or pure.is_absolute() or ".." in pure.parts or ":" in path or "\0" in path:
+    if not path or pure.is_absolute() or ".." in pure.parts or _ELSEWHERE.match(path) or "\0" in path:
         raise UnsafePathError(f"path {path!r} leaves its folder")
     return str(pure)
 
@@ -73,8 +80,13 @@ class Folder:
     """
 
     def __init__(self, uri: str | Path) -> None:
-        self.uri = str(uri) if "://" in str(uri) else str(Path(uri).expanduser().absolute())
-        self._connect()
+        try:
+            self.uri = str(uri) if "://" in str(uri) else str(Path(uri).expanduser().absolute())
+            self._connect()
+        except (ValueError, RuntimeError, OSError) as error:
+            raise ConfigError(
+                [f"{uri}: no folder or URI that can be opened: {' '.join(str(error).split())}"]
+            ) from error
 
     def _connect(self) -> None:
         if "://" in self.uri:

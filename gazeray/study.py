@@ -29,7 +29,8 @@ class Plan:
     trials: one row per trial that may be used, with at least participant, trial, stimulus, label_index (int).
     recordings: one mapping per recording, with at least `key` (unique, safe as a file name) and whatever the study's
         reader needs; plain values only.
-    fingerprint: changes when anything that the examples depend on changes.
+    fingerprint: changes when anything that the examples depend on changes, be it only a file's date or place.
+    meaning: hash of how files are read and drawn (declaration, settings, version of the code), wherever they lie.
     """
 
     dataset: str
@@ -41,6 +42,7 @@ class Plan:
     recordings: list[dict[str, Any]]
     rejects: list[Reject]
     fingerprint: str
+    meaning: str
     root: Folder
 
     def fingerprint_of_trials(self) -> str:

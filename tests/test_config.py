@@ -76,6 +76,17 @@ def test_missing_config_file_is_an_error(tmp_path: Path) -> None:
     assert "cannot be read" in errors_of([], tmp_path / "no.yaml")[0]
 
 
+def test_key_that_stands_twice_is_an_error_not_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "twice.yaml"
+    path.write_text("train: {epochs: 3}\ntrain: {batch_size: 2}\n")
+    assert "key 'train' stands twice" in errors_of([], path)[0]
+
+
+@pytest.mark.parametrize("word", ["run.dir=2024-13-45", "train.epochs=[1"])
+def test_value_that_yaml_cannot_read_is_an_error(word: str) -> None:
+    assert "not valid YAML" in errors_of([word])[0]
+
+
 def test_python_objects_in_yaml_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "evil.yaml"
     path.write_text("run: !!python/object/apply:os.system ['true']\n")
@@ -105,7 +116,7 @@ def test_shipped_config_repeats_the_defaults() -> None:
 
 def test_hash_ignores_resources_and_place_but_not_results() -> None:
     base = config_hash(JobConfig())
-    same = ["resources.workers=2", "resources.per_unit.cpu=2", "run.dir=elsewhere", "data.cache_gb=0"]
+    same = ["resources.workers=2", "resources.per_unit.gpu=0.5", "run.dir=elsewhere", "data.cache_gb=0"]
     assert config_hash(load_config(JobConfig, None, same)) == base
-    for word in ["run.seed=1", "train.epochs=3", "folds.outer=5", "data.label=x"]:
+    for word in ["run.seed=1", "resources.per_unit.cpu=2", "train.epochs=3", "folds.outer=5", "data.label=x"]:
         assert config_hash(load_config(JobConfig, None, [word])) != base

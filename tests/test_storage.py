@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from gazeray.config import ConfigError
 from gazeray.storage import Folder, UnsafePathError, safe_relative
 
 
@@ -20,12 +21,25 @@ def test_written_bytes_are_read_back_and_listed(tmp_path: Path) -> None:
     assert folder.list("nothing/here") == []
 
 
-@pytest.mark.parametrize("path", ["../x", "a/../../x", "/etc/passwd", "", "a\\..\\..\\x", "s3://bucket/x", "a\0b"])
+@pytest.mark.parametrize(
+    "path", ["../x", "a/../../x", "/etc/passwd", "", "a\\..\\..\\x", "C:\\x", "s3://bucket/x", "a\0b"]
+)
 def test_path_that_leaves_the_folder_is_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(UnsafePathError):
         safe_relative(path)
     with pytest.raises(UnsafePathError):
         Folder(tmp_path).write_bytes(path, b"")
+
+
+def test_colon_in_a_file_name_is_no_harm(tmp_path: Path) -> None:
+    Folder(tmp_path).write_bytes("gaze/P:0.csv", b"x")
+    assert Folder(tmp_path).read_bytes(Folder(tmp_path).list()[0].path) == b"x"
+
+
+@pytest.mark.parametrize("uri", ["foo://x", "s3://bucket/my folder", "~nobody-here/x"])
+def test_root_that_cannot_be_opened_is_a_config_error(uri: str) -> None:
+    with pytest.raises(ConfigError, match="no folder or URI"):
+        Folder(uri)
 
 
 def test_failed_write_leaves_the_old_file_and_no_scrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,9 +42,11 @@ def main(
         for line in error.errors:
             print(f"error: {line}", file=sys.stderr)
         return BAD_INPUT
-    if outcome.metrics is not None:
-        with view.stage("report"):
-            report(outcome.run)
+    except (PermissionError, NotADirectoryError, FileNotFoundError, FileExistsError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    with view.stage("report"):
+        report(outcome.run)
     return _close(outcome)
 
 
@@ -64,7 +66,7 @@ def _close(outcome: Outcome) -> int:
     """Print the table, where the results are, and what failed."""
     if outcome.metrics is not None:
         print("\n" + table(outcome.metrics) + "\n")
-        print(f"report: {outcome.run.uri}/report.html")
+    print(f"report: {outcome.run.uri}/report.html")
     for name, reason in outcome.failed.items():
         print(f"failed: {name}: {reason}", file=sys.stderr)
     if outcome.failed:

@@ -145,10 +145,10 @@ def cross_validate(study: Study, cfg: Any, job: str, view: ProgressView) -> Outc
         units = [_unit(run, cache, fold) for fold in folds]
         status = run_units(units, FoldWork(study, cfg, plan, source, run.folder), run.folder, cfg.resources, view)
     failed = {name: state for name, state in status.items() if state != "done"}
+    run.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
     with view.stage("scoring"):
         metrics = _score(study, cfg, plan, run, cache, folds, [unit for unit in units if unit.name not in failed])
-    states = {name: "failed" if name in failed else "done" for name in status}
-    run.finish("failed" if failed else "done", units=states, failures=failed)
+    run.finish("failed" if failed else "done")
     return Outcome(run.folder, metrics, failed)
 
 
@@ -160,6 +160,7 @@ def _unit(run: RunFolder, cache: Cache, fold: Fold) -> Unit:
 def _note_start(run: RunFolder, plan: Plan, cache: Cache, folds: list[Fold]) -> None:
     rejects = [*plan.rejects, *cache.rejects]
     participants = cache.index.participants
+    run.forget_other_data(cache.content)
     run.note(
         data={
             "dataset": plan.dataset,
@@ -193,6 +194,7 @@ def _score(
 ) -> dict[str, Any] | None:
     """Put the units' predictions together, score them, write metrics.json."""
     if not done:
+        run.forget_scores()
         return None
     units = [UnitFolder(run.folder, unit) for unit in done]
     predictions = pa.concat_tables([unit.folder.read_table("predictions.parquet") for unit in units])
@@ -209,6 +211,7 @@ def _score(
             "trials": predictions.num_rows,
             "rejected": run.manifest["counts"]["rejected"],
         },
+        "failed": sorted(set(run.manifest["units"]) - {unit.name for unit in done}),
         "folds": [
             {"fold": unit.unit.spec["fold"], "test": unit.unit.spec["test"], "metrics": unit.result()["metrics"]}  # type: ignore[index]
             for unit in units

@@ -76,7 +76,7 @@ def be_deterministic(threads: int) -> None:
 def fit(task: Task, device: torch.device, checkpoints: Checkpoints) -> tuple[torch.nn.Module, Progress]:
     """Train on the training rows until the validation loss no longer falls; returns the best epoch's model.
 
-    Raises DivergedError when the training loss is not finite.
+    Raises DivergedError when the training or the validation loss is not finite.
     """
     cfg: TrainConfig = task.cfg.train
     torch.manual_seed(derive_seed(task.seed, "model"))
@@ -91,6 +91,8 @@ def fit(task: Task, device: torch.device, checkpoints: Checkpoints) -> tuple[tor
         torch.manual_seed(derive_seed(task.seed, "epoch", epoch))
         train_loss = _train_epoch(task, model, optimizer, loss, device, epoch)
         record = {"epoch": epoch, "train_loss": train_loss, **_validate(task, model, loss, device)}
+        if not math.isfinite(record["validation_loss"]):
+            raise DivergedError(f"the validation loss of epoch {epoch} is not finite; lower train.learning_rate")
         progress.history.append(record)
         if record["validation_loss"] < progress.best_loss:
             progress.best_loss, progress.best_epoch = record["validation_loss"], epoch

@@ -34,22 +34,37 @@ def deal(participants: np.ndarray, labels: np.ndarray, groups: int, seed: int) -
 
     Raises ValueError when there are fewer participants than groups.
     """
-    people, who = np.unique(participants, return_inverse=True)
-    if len(people) < groups:
-        raise ValueError(f"{len(people)} participants cannot fill {groups} folds")
-    classes = int(labels.max()) + 1
-    counts = np.zeros((len(people), classes))
-    np.add.at(counts, (who, labels), 1)
-    shares = counts / counts.sum(axis=1, keepdims=True)
     rng = np.random.default_rng(seed)
-    rarest_last = np.argsort(-counts.sum(axis=0), kind="stable")
-    order = np.lexsort([rng.permutation(len(people)), *(shares[:, c] for c in rarest_last)])
+    order = _by_class_shares(participants, labels, rng)
+    if len(order) < groups:
+        raise ValueError(f"{len(order)} participants cannot fill {groups} folds")
     dealt: list[list[str]] = [[] for _ in range(groups)]
     for start in range(0, len(order), groups):
         block = order[start : start + groups]
         for group, person in zip(rng.permutation(groups), block, strict=False):
-            dealt[group].append(str(people[person]))
+            dealt[group].append(str(person))
     return [sorted(group) for group in dealt]
+
+
+def draw(participants: np.ndarray, labels: np.ndarray, count: int, seed: int) -> list[str]:
+    """Draw `count` participants whose class shares are spread like everybody's: one from each of `count` strata.
+
+    participants, labels: (N,) one entry per example. The strata are equal parts of the participants in the order of
+    their class shares.
+    """
+    rng = np.random.default_rng(seed)
+    strata = np.array_split(_by_class_shares(participants, labels, rng), count)
+    return sorted(str(rng.choice(stratum)) for stratum in strata)
+
+
+def _by_class_shares(participants: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The participants in the order of their class shares, the rarest class first; ties in random order."""
+    people, who = np.unique(participants, return_inverse=True)
+    counts = np.zeros((len(people), int(labels.max()) + 1))
+    np.add.at(counts, (who, labels), 1)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    rarest_last = np.argsort(-counts.sum(axis=0), kind="stable")
+    return np.asarray(people[np.lexsort([rng.permutation(len(people)), *(shares[:, c] for c in rarest_last)])])
 
 
 def participant_folds(
@@ -69,7 +84,7 @@ def participant_folds(
         people = len(everybody) - len(test)
         if people < 2:
             raise ValueError(f"fold {number} leaves {people} participant to train on and to validate; it takes two")
-        groups = min(max(2, round(1 / validation)), people)
-        chosen = deal(participants[rest], labels[rest], groups, derive_seed(seed, "validation", number))[0]
+        wanted = min(max(1, round(validation * people)), people - 1)
+        chosen = draw(participants[rest], labels[rest], wanted, derive_seed(seed, "validation", number))
         folds.append(Fold(number, sorted(everybody - set(test) - set(chosen)), sorted(chosen), sorted(test)))
     return folds

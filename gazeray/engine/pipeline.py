@@ -56,7 +56,10 @@ class ShardWriter:
 
     def write(self, recording: Mapping[str, Any]) -> str:
         key = str(recording["key"])
-        shard = self.stage.fn(recording)
+        try:
+            shard = self.stage.fn(recording)
+        except Exception as error:
+            raise RuntimeError(f"recording {key} cannot be read: {type(error).__name__}: {error}") from error
         self.folder.write_table(f"{key}.parquet", shard.table)
         tensors = tensors_of(shard.table)
         note = {
@@ -114,7 +117,7 @@ def _open_cache(plan: Plan, folder: Folder) -> Cache:
         raise DataError(["no usable trial is left; reasons: " + "; ".join(reasons[:10])])
     table = _with_labels(pa.Table.from_pylist(rows), plan.trials)
     index = ExampleIndex(table, shards, offsets, tuple(f"{note['key']}.parquet" for note in notes))
-    content = digest([sorted(note["content"] for note in notes), plan.fingerprint_of_trials()])
+    content = digest([FORMAT, plan.meaning, sorted(note["content"] for note in notes), plan.fingerprint_of_trials()])
     return Cache(
         folder,
         index,

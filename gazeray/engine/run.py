@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -34,6 +33,21 @@ class RunFolder:
             "versions": versions(),
         }
 
+    def forget_other_data(self, fingerprint: str) -> None:
+        """Delete results of an earlier state of the recordings: this folder speaks of one state only."""
+        if not self.folder.exists("manifest.json"):
+            return
+        data = self.folder.read_json("manifest.json").get("data", {})
+        if data.get("fingerprint") != fingerprint:
+            for name in ("units", "maps", "figures"):
+                self.folder.delete_folder(name)
+            self.forget_scores()
+
+    def forget_scores(self) -> None:
+        """Delete what is made of the units' results."""
+        for name in ("metrics.json", "predictions.parquet", "report.html"):
+            self.folder.delete(name)
+
     def note(self, **entries: Any) -> None:
         """Add to the manifest and write it."""
         self.manifest |= entries
@@ -42,10 +56,6 @@ class RunFolder:
     def finish(self, status: str, **entries: Any) -> None:
         """The run has ended, with `done` or `failed`."""
         self.note(status=status, finished=_now(), **entries)
-
-    def metrics(self) -> dict[str, Any]:
-        """metrics.json."""
-        return dict(json.loads(self.folder.read_bytes("metrics.json")))
 
 
 def versions() -> dict[str, str]:

@@ -21,7 +21,7 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from gazeray.config import ResourcesConfig
@@ -104,6 +104,8 @@ def run_units(
         watcher.start()
         try:
             _train(queue, work, run, resources, len(missing))
+        except TrainingFailedError as error:  # what is done is done; the status names what is not
+            view.line(f"the workers stopped: {' '.join(str(error).split())[:300]}")
         finally:
             stop.set()
             watcher.join()
@@ -115,7 +117,9 @@ def _status(folder: UnitFolder) -> str:
     if folder.result() is not None:
         return "done"
     if folder.folder.exists("failure.json"):
-        return str(folder.folder.read_json("failure.json")["error"])
+        failure = folder.folder.read_json("failure.json")
+        if failure["hash"] == folder.unit.hash:
+            return str(failure["error"])
     return "not finished: the workers stopped before it"
 
 
@@ -134,7 +138,7 @@ def _train(queue: Any, work: Work, run: Folder, resources: ResourcesConfig, unit
             name=uuid.uuid4().hex,
             storage_path=path,
             storage_filesystem=filesystem,
-            failure_config=FailureConfig(max_failures=max(8, 2 * units)),
+            failure_config=FailureConfig(max_failures=8 + MAX_DEATHS * units),
         ),
     )
     try:
@@ -159,8 +163,10 @@ def _drain_queue(config: dict[str, Any]) -> None:
             continue
         folder = UnitFolder(run, unit, queue)
         try:
-            result = work.run(shared, unit, folder, device)
-            folder.finish(result)
+            result = folder.result()  # there when the worker died between the unit's end and telling of it
+            if result is None:
+                result = work.run(shared, unit, folder, device)
+                folder.finish(result)
         except Exception as error:  # whatever a unit raises is recorded, and must not stop the others
             folder.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
             ray.get(queue.over.remote(unit.name, "failed", {"error": f"{type(error).__name__}: {error}"}))

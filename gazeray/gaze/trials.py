@@ -259,6 +259,10 @@ def _cell(cells: Cells, index: int) -> str | float:
     return cells if isinstance(cells, int | float) else cells[index]
 
 
+MAX_GEOMETRY = 1e6
+"""No screen is wider or further away than this, px or mm."""
+
+
 def _quantity(name: str, cell: str | float, needed: bool) -> float:
     """A cell of the geometry as a number; NaN when it is empty and not needed."""
     if isinstance(cell, int | float):
@@ -270,6 +274,8 @@ def _quantity(name: str, cell: str | float, needed: bool) -> float:
     value = plain_number(cell)
     if value is None:
         raise _Unusable("trials", f"{name} is not a number: {cell!r}")
+    if abs(value) > MAX_GEOMETRY:
+        raise _Unusable("trials", f"{name} is larger than any screen: {cell!r}")
     if value <= 0 and name not in ("window_left_px", "window_top_px"):
         raise _Unusable("trials", f"{name} must be greater than 0: {cell!r}")
     return value

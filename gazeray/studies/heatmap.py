@@ -43,9 +43,11 @@ from gazeray.studies.classification import (
 from gazeray.study import Plan, Shard, Split, Stage, Tested
 from gazeray.synth.reading import simulate
 from gazeray.synth.reading_parameters import ReadingSimulation
-from gazeray.tables import QUALITY, DataError
+from gazeray.tables import QUALITY, DataError, Reject
 
 SIMULATED = "simulated"
+READING, SIMULATION = 1, 1
+"""Raised when the code reads or draws, or simulates, the same input differently: older examples are then not reused."""
 
 
 class HeatmapData(DataConfig):
@@ -59,7 +61,7 @@ class RenderConfig(Section):
 
     source: Literal["samples", "fixations"] = Field("samples", description="what is drawn")
     height_px: int = Field(32, ge=1, le=4096, description="height of the picture")
-    width_px: int = Field(128, ge=1, le=4096, description="width of the picture")
+    width_px: int = Field(64, ge=1, le=4096, description="width of the picture")
     sigma_px: float | None = Field(None, gt=0, description="Gaussian's standard deviation in px of the screen")
     sigma_deg: float | None = Field(None, gt=0, description="the same in degrees of visual angle; needs the geometry")
     dtype: Literal["uint8", "float16"] = Field("float16", description="how pictures are kept")
@@ -69,7 +71,7 @@ class RenderConfig(Section):
     @model_validator(mode="after")
     def _one_sigma(self) -> RenderConfig:
         if (self.sigma_px is None) == (self.sigma_deg is None):
-            raise ValueError("give one of sigma_px and sigma_deg, not both and not none")
+            raise ValueError("give one of sigma_px and sigma_deg and set the other to null")
         return self
 
 
@@ -103,7 +105,7 @@ class HeatmapConfig(JobConfig):
     """Everything that can be set for this study."""
 
     data: HeatmapData = HeatmapData()
-    render: RenderConfig = RenderConfig(sigma_px=20.0)
+    render: RenderConfig = RenderConfig(sigma_px=40.0)
     events: EventsConfig = EventsConfig()
     features: FeaturesConfig = FeaturesConfig()
     model: ModelConfig = ModelConfig()
@@ -134,8 +136,9 @@ class HeatmapStudy:
         _check_geometry(cfg, data)
         trials = pa.Table.from_pandas(data.trials, preserve_index=False)
         recordings = [asdict(recording) for recording in data.recordings]
-        parts = [spec.model_dump(mode="json"), root.uri, recordings, _digest_table(trials)]
+        parts = [READING, spec.model_dump(mode="json", exclude={"notes", "licence", "name"})]
         parts += [section.model_dump(mode="json") for section in (cfg.render, cfg.events, cfg.features)]
+        meaning = digest(parts)
         notes = [spec.notes[data.label]] if data.label in spec.notes else []
         return Plan(
             dataset=spec.name,
@@ -146,7 +149,8 @@ class HeatmapStudy:
             trials=trials,
             recordings=recordings,
             rejects=data.rejects,
-            fingerprint=digest(parts),
+            fingerprint=digest([meaning, root.uri, recordings, _digest_table(trials)]),
+            meaning=meaning,
             root=root,
         )
 
@@ -246,16 +250,29 @@ class ReadRecording:
         mine = self.trials[self.trials["participant"].isin(recording["participants"])]
         gaze = read_recording(self.spec, self.root, Recording(**recording), mine)
         geometry = {(row["participant"], row["trial"]): Geometry(row) for row in mine.to_dict("records")}
-        rows = [geometry[trial.participant, trial.trial] for trial in gaze.trials]
+        trials, rejects = self.drawable(gaze.trials, str(recording["key"]))
+        rows = [geometry[trial.participant, trial.trial] for trial in trials]
         table = pa.table(
             {
-                "participant": pa.array([trial.participant for trial in gaze.trials], pa.string()),
-                "trial": pa.array([trial.trial for trial in gaze.trials], pa.string()),
-                "picture": tensor_column(self.pictures(gaze.trials, rows)),
-                "features": tensor_column(self.features(gaze.trials, rows)),
+                "participant": pa.array([trial.participant for trial in trials], pa.string()),
+                "trial": pa.array([trial.trial for trial in trials], pa.string()),
+                "picture": tensor_column(self.pictures(trials, rows)),
+                "features": tensor_column(self.features(trials, rows)),
             }
         )
-        return Shard(table, gaze.rejects, _quality(gaze), gaze.sha256, gaze.n_rows)
+        return Shard(table, [*gaze.rejects, *rejects], _quality(gaze), gaze.sha256, gaze.n_rows)
+
+    def drawable(self, trials: Sequence[TrialGaze], source: str) -> tuple[list[TrialGaze], list[Reject]]:
+        """The trials with any dwell to draw; the others are rejected, since a blank picture is no measurement."""
+        kept, rejects = [], []
+        for trial in trials:
+            x, y, duration = self.dwell(trial)
+            if np.any((duration > 0) & np.isfinite(x) & np.isfinite(y)):
+                kept.append(trial)
+            else:
+                reason = f"nothing to draw: no {self.render.source} with a duration"
+                rejects.append(Reject(source, -1, "render", reason, trial.participant, trial.trial))
+        return kept, rejects
 
     def pictures(self, trials: Sequence[TrialGaze], rows: Sequence[Geometry]) -> np.ndarray:
         """The heatmaps of some trials, (N, 1, H, W), in the type in which they are kept."""
@@ -272,8 +289,7 @@ class ReadRecording:
     def dwell(self, trial: TrialGaze) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """x and y in px of the screen, and how long the gaze was there in ms."""
         if self.render.source == "fixations":
-            found = trial.fixations
-            assert found is not None, "checked when the plan was made"
+            found = trial.fixations or {name: np.empty(0) for name in ("x_px", "y_px", "duration_ms")}
             return found["x_px"], found["y_px"], found["duration_ms"]
         samples = trial.samples
         assert samples is not None, "checked when the plan was made"
@@ -297,11 +313,11 @@ class ReadRecording:
         return np.stack([reading_features(self.fixations(trial), _window(row), self.columns) for trial, row in pairs])
 
     def fixations(self, trial: TrialGaze) -> Mapping[str, np.ndarray]:
-        """The trial's own fixations, or those that I-DT finds in its samples."""
-        if trial.fixations is not None:
-            return trial.fixations
+        """The trial's own fixations; where the data set has none for it, those that I-DT finds in its samples."""
         samples = trial.samples
-        assert samples is not None, "a data set has samples or fixations"
+        if samples is None or (trial.fixations is not None and len(trial.fixations["onset_ms"])):
+            assert trial.fixations is not None, "a data set has samples or fixations"
+            return trial.fixations
         return fixations_idt(
             samples["timestamp_ms"],
             samples["x_px"],
@@ -315,12 +331,13 @@ class ReadRecording:
 def _open(cfg: HeatmapConfig) -> tuple[DatasetSpec, Folder]:
     """The declaration of the data set and its folder; the embedded one is simulated when it is not there yet."""
     if cfg.data.dataset != SIMULATED:
-        path = Path(cfg.data.dataset)
-        if not path.is_file():
+        path = cfg.data.dataset
+        if "://" not in path and not Path(path).is_file():
             raise ConfigError([f"data.dataset: no such file: {path} (a data set YAML, or {SIMULATED!r})"])
-        return load_dataset(path), Folder(cfg.data.root if cfg.data.root is not None else path.parent)
+        home = path.rpartition("/")[0] if "://" in path else str(Path(path).parent)
+        return load_dataset(path), Folder(cfg.data.root if cfg.data.root is not None else home)
     params = cfg.data.simulate
-    root = Folder(cfg.run.dir).sub(f"data/reading-{digest(params.model_dump(mode='json'))[:10]}")
+    root = Folder(cfg.run.dir).sub(f"data/reading-{digest([SIMULATION, params.model_dump(mode='json')])[:10]}")
     if not root.exists("dataset.yaml"):
         simulate(root, params)
     source = f"{root.uri}/dataset.yaml"
@@ -359,7 +376,9 @@ def _digest_table(table: pa.Table) -> str:
 
 def _map_name(participant: str, trial: str) -> str:
     """A file name for one example, safe and unique whatever the ids contain."""
-    plain = "".join(letter if letter.isalnum() else "-" for letter in f"{participant}_{trial}")[:60]
+    plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in f"{participant}_{trial}")[
+        :60
+    ]
     return f"{plain}-{digest([participant, trial])[:8]}.npz"
 
 

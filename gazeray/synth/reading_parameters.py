@@ -5,8 +5,9 @@ Where the numbers come from. The sizes of ordinary reading follow the literature
 fixate pseudowords and novel words longer and more often, and return to them, is published (Chaffin, Morris & Seely
 2001, J Exp Psychol Learn Mem Cogn 27:225-235; Lowell & Morris 2014, Atten Percept Psychophys 76:179-189; Rau, Moll,
 Snowling & Landerl 2015, J Exp Child Psychol 130:92-105; Pellicer-Sanchez 2016, Stud Second Lang Acquis 38:97-130). The
-SIZES of these effects are our own assumption, set so that one trial in isolation can be classified about as well as in
-the heatmap study's literature; do not quote them as findings.
+SIZES of these effects are our own assumption, and stronger than we expect of real readers: with `effect` 1 the dwell on
+a pseudoword is about four times that on the same word in the control version (which is skipped at times). They are set
+so that a single trial can be told apart as well as in the heatmap study's literature; do not quote them as findings.
 """
 
 from __future__ import annotations
@@ -40,14 +41,15 @@ class ReadingSimulation(Section):
         1.5,
         ge=0,
         le=10,
-        description="refixations of a pseudoword rise by this share; direction: Lowell & Morris 2014; size: ours",
+        description="mean number of further refixations when a pseudoword is first fixated; direction: Lowell & Morris "
+        "2014; size: ours",
     )
     pseudoword_returns: float = Field(
         0.1,
         ge=0,
         le=1,
-        description="further probability, after each fixation to its right, of a regression to the pseudoword; "
-        "direction: Chaffin et al. 2001, who found rereading of novel words; size: ours",
+        description="further probability, after each visit to a word on its right, of a regression to the pseudoword; "
+        "direction: Chaffin et al. 2001; size: ours",
     )
     pseudoword_rereading: float = Field(
         0.7,
@@ -79,8 +81,8 @@ class ReadingSimulation(Section):
         0.6,
         gt=0,
         lt=1,
-        description="probability of skipping a 3-letter word; falls to 0.2 at 7-8 letters, 0.03 at 12; short words are "
-        "mostly skipped, long ones rarely: Rayner 1998; Rayner, Slattery, Drieghe & Liversedge 2011",
+        description="probability of skipping a 3-letter word; falls to 0.15 at 7-8 letters, 0.02 at 12; short words "
+        "are mostly skipped, long ones rarely: Rayner 1998; Rayner, Slattery, Drieghe & Liversedge 2011; sizes: ours",
     )
     refixations: float = Field(
         0.2,
@@ -90,7 +92,10 @@ class ReadingSimulation(Section):
         "more often: Rayner 1998; size: ours",
     )
     regressions: float = Field(
-        0.12, ge=0, le=0.5, description="probability that a saccade goes back; 10-15 % of saccades: Rayner 1998, 2009"
+        0.12,
+        ge=0,
+        le=0.5,
+        description="probability of going back to an earlier word; 10-15 % of saccades: Rayner 1998, 2009",
     )
     landing_sd_letters: float = Field(
         1.5,

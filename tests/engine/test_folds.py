@@ -69,6 +69,13 @@ def test_validation_share_is_met() -> None:
         assert len(fold.validation) == 10
 
 
+@pytest.mark.parametrize(("share", "people"), [(0.1, 2), (0.25, 5), (0.4, 8), (0.45, 9), (0.5, 10)])
+def test_validation_share_is_what_was_asked_for(share: float, people: int) -> None:
+    participants, labels = study(21)
+    for fold in participant_folds(participants, labels, 21, share, 0):
+        assert len(fold.validation) == people
+
+
 def test_leaking_fold_is_refused() -> None:
     with pytest.raises(ValueError, match="two sides: P1"):
         split_rows(np.array(["P1", "P2"]), Fold(0, ["P1"], ["P2"], ["P1"]))

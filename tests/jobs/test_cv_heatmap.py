@@ -99,7 +99,7 @@ def test_gradient_maps_are_kept_for_every_test_example(finished: tuple[Outcome, 
     assert index["path"].is_unique
     row = index[index["label"] != index["predicted"]].iloc[0]
     with np.load(io.BytesIO(run.read_bytes(row["path"])), allow_pickle=False) as maps:
-        assert maps["heatmap"].shape == maps["gradient_true"].shape == maps["gradient_predicted"].shape == (32, 128)
+        assert maps["heatmap"].shape == maps["gradient_true"].shape == maps["gradient_predicted"].shape == (32, 64)
         assert maps["gradient_true"].min() < 0 < maps["gradient_true"].max()
         assert not np.array_equal(maps["gradient_true"], maps["gradient_predicted"])
 
