@@ -255,7 +255,9 @@ class PictureStudy:
         ]
         trials = pa.Table.from_pandas(self.pictures, preserve_index=False)
         fingerprint = digest([recordings, self.size])
-        return Plan("pictures", None, "condition", CLASSES, [], trials, recordings, [], fingerprint, fingerprint, self.root)
+        return Plan(
+            "pictures", None, "condition", CLASSES, [], trials, recordings, [], fingerprint, fingerprint, self.root
+        )
 
     def reader(self, cfg: JobConfig, plan: Plan) -> Stage:
         return Stage(ReadPictures(self.root, self.size))
