@@ -47,6 +47,10 @@ _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z]:[\\/]")
 """The beginning of a URI or of a Windows path with a drive."""
 
 
+_SCRAP = re.compile(r"/\.[^/]*\.[0-9a-f]{32}\.part$")
+"""What a process that was killed in the middle of a local write leaves behind."""
+
+
 def safe_relative(path: str) -> str:
     """`path` as a clean relative posix path.
 
@@ -133,7 +137,7 @@ class Folder:
         return FileStat(path, int(info.size), int(info.mtime_ns or 0))
 
     def list(self, prefix: str = "") -> list[FileStat]:
-        """Every file at or below the folder `prefix`, sorted by path; empty when there is none."""
+        """Every file at or below the folder `prefix`, sorted by path; empty when there is none. Scrap is left out."""
         base = self.full(prefix) if prefix else self._root
         selector = pa.fs.FileSelector(base, recursive=True, allow_not_found=True)
         infos = _retried(lambda: self._fs.get_file_info(selector))
@@ -142,7 +146,7 @@ class Folder:
             (
                 FileStat(info.path[start:], int(info.size), int(info.mtime_ns or 0))
                 for info in infos
-                if info.type == pa.fs.FileType.File
+                if info.type == pa.fs.FileType.File and not _SCRAP.search(info.path)
             ),
             key=lambda stat: stat.path,
         )

@@ -13,12 +13,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from gazeray.config import load_config
 from gazeray.engine.cross_validation import cross_validate
 from gazeray.engine.progress import ProgressView
+from gazeray.storage import Folder
 from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
 
 ROOT = Path(__file__).parents[2]
@@ -110,9 +112,12 @@ def undisturbed(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def same_numbers(run: Path, reference: Path) -> None:
     assert (run / "metrics.json").read_bytes() == (reference / "metrics.json").read_bytes()
-    assert sorted(path.name for path in (run / "maps").iterdir()) == sorted(
-        path.name for path in (reference / "maps").iterdir()
-    )
+    ours, theirs = ([stat.path for stat in Folder(folder).list("maps")] for folder in (run, reference))
+    assert ours == theirs
+    for name in ours:
+        if name.endswith(".npz"):
+            with np.load(run / name) as mine, np.load(reference / name) as other:
+                assert all(np.array_equal(mine[key], other[key]) for key in other)
 
 
 def test_streamed_examples_and_two_workers_give_the_same_numbers(undisturbed: Path, tmp_path: Path) -> None:
