@@ -254,9 +254,19 @@ class PictureStudy:
             for name, mine in self.pictures.groupby("participant")
         ]
         trials = pa.Table.from_pandas(self.pictures, preserve_index=False)
-        fingerprint = digest([recordings, self.size])
+        content = digest([recordings, self.size])
         return Plan(
-            "pictures", None, "condition", CLASSES, [], trials, recordings, [], fingerprint, fingerprint, self.root
+            dataset="pictures",
+            licence=None,
+            label="condition",
+            classes=CLASSES,
+            notes=[],
+            trials=trials,
+            recordings=recordings,
+            rejects=[],
+            fingerprint=content,
+            meaning=content,
+            root=self.root,
         )
 
     def reader(self, cfg: JobConfig, plan: Plan) -> Stage:
