@@ -28,8 +28,8 @@ CONFIG = ROOT / "configs" / "cv_heatmap.yaml"
 WORDS = [
     *("data.simulate.readers=8", "data.simulate.sentences=8", "folds.outer=4"),
     *(
-        "train.epochs=25",
-        "train.patience=25",
+        "train.epochs=80",
+        "train.patience=80",
         "data.window_examples=20",
         "train.batch_size=8",
         "model.width=8",
