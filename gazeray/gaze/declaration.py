@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PlainValidator, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, field_validator
 
 from gazeray.config import ConfigError, Section, parse_yaml, read_yaml, validate
 from gazeray.gaze.files import placeholders
@@ -133,29 +133,59 @@ class TrialsSpec(TableSpec):
     required = ("participant", "trial")
 
 
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return text
+
+
+class MessagesSpec(Section):
+    """Messages of the recording software that bracket a trial: regular expressions, searched in the text."""
+
+    start: Annotated[str, AfterValidator(_pattern)] = Field(
+        description="begins a trial; a named group (?P<trial>...) gives its name, else trials are counted 1, 2, ..."
+    )
+    end: Annotated[str, AfterValidator(_pattern)] | None = Field(
+        None, description="ends a trial; default: the next start, or the end of the file"
+    )
+
+
 class GazeSpec(FileSpec):
     """Gaze files. A {participant} or {trial} in the path gives that id; otherwise a column must."""
 
     kind: ClassVar[Kind]
 
     reader: str = Field(description="the format, one of the registered readers")
-    columns: dict[str, str] = Field(description="gazeray's name -> the file's name")
+    columns: dict[str, str] = Field(
+        {}, validate_default=True, description="gazeray's name -> the file's name; vendor formats know their own"
+    )
     units: dict[str, str] = Field({}, description="column -> ms, s, us, ns (times) or px, normalised (x_px, y_px)")
     missing: list[float] = Field([], description="a coordinate equal to one of these is lost")
     origin: Literal["screen", "stimulus"] = Field("screen", description="what 0, 0 is the top left of")
+    eye: Literal["best", "left", "right", "mean"] = Field(
+        "best", description="of binocular files; best: the eye with fewer lost samples in the file"
+    )
+    messages: MessagesSpec | None = Field(None, description="what brackets a trial in files with messages")
 
     @field_validator("reader")
     @classmethod
     def _known_reader(cls, reader: str) -> str:
         if reader not in READERS:
             raise ValueError(f"unknown reader (known: {', '.join(sorted(READERS))})")
+        if cls.kind not in READERS[reader].kinds:
+            raise ValueError(f"such files hold {' and '.join(READERS[reader].kinds)}, not {cls.kind}")
         return reader
 
     @field_validator("columns")
     @classmethod
     def _all_columns(cls, columns: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         needed = (*TIMES[cls.kind], *COORDINATES)
-        faults = [f"does not say which column holds {name}" for name in needed if name not in columns]
+        known = READERS.get(info.data.get("reader", ""))  # None: an unknown reader, which is named already
+        described, supplies = (known.described, known.supplies) if known else (False, ())
+        missing = [name for name in needed if name not in columns and not described]
+        faults = [f"does not say which column holds {name}" for name in missing]
         faults += [
             f"{name} is not a column of {cls.kind} (allowed: {', '.join((*IDS, *needed))})"
             for name in columns
@@ -165,7 +195,7 @@ class GazeSpec(FileSpec):
             in_path = name in placeholders(info.data["path"])
             if in_path and name in columns:
                 faults.append(f"{name} comes from the path already")
-            if not in_path and name not in columns:
+            if not in_path and name not in columns and name not in supplies:
                 faults.append(f"{name} is neither in the path nor in a column")
         if faults:
             raise ValueError("; ".join(faults))
@@ -184,6 +214,11 @@ class GazeSpec(FileSpec):
         if faults:
             raise ValueError("; ".join(faults))
         return units
+
+    def unit(self, name: str) -> str:
+        """The unit of a column as the reader returns it: the declared one, else the format's, else ms or px."""
+        default = "px" if name in COORDINATES else "ms"
+        return self.units.get(name, READERS[self.reader].units.get(name, default))
 
 
 class SamplesSpec(GazeSpec):

@@ -106,8 +106,9 @@ def _read_files(
         hashing.update(f"{spec.kind} {path} {len(data)}\n".encode())
         hashing.update(data)
         fixed = _ids_fixed_by(spec, path, known)
+        beside = _companions(spec, root, path, hashing)
         try:
-            table = READERS[spec.reader](data, path, spec, fixed)
+            table = READERS[spec.reader].read(data, path, spec, fixed, beside)
         except ReadError as error:
             read.failed.append((path, error.reason))
             read.rejects.append(Reject(path, -1, "read", error.reason, **fixed))
@@ -119,6 +120,17 @@ def _read_files(
             read.rejects += table.rejects
         _sort_in(read, table, path, known, refused)
     return read
+
+
+def _companions(spec: GazeSpec, root: Folder, path: str, hashing: Any) -> dict[str, bytes]:
+    """The files that belong to a gaze file, those that there are."""
+    found = {}
+    for companion in READERS[spec.reader].companions(path):
+        if root.exists(companion):
+            found[companion] = root.read_bytes(companion)
+            hashing.update(f"beside {companion} {len(found[companion])}\n".encode())
+            hashing.update(found[companion])
+    return found
 
 
 def _ids_fixed_by(spec: GazeSpec, path: str, known: set[tuple[str, str]]) -> dict[str, str]:
@@ -231,7 +243,7 @@ def _on_screen(gaze: Mapping[str, np.ndarray], spec: GazeSpec, row: Mapping[Any,
     offset = {"x_px": row["window_left_px"], "y_px": row["window_top_px"]} if at_stimulus else {}
     found = dict(gaze)
     for name, size in scale.items():
-        factor = row[size] if spec.units.get(name) == "normalised" else 1.0
+        factor = row[size] if spec.unit(name) == "normalised" else 1.0
         found[name] = gaze[name] * factor + offset.get(name, 0.0)
     lost = np.isnan(found["x_px"]) | np.isnan(found["y_px"])
     for name in scale:

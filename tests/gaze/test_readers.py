@@ -23,7 +23,7 @@ FIXED = {"participant": "P1"}
 def read(data: str | bytes, source: str = "gaze/P1.csv", reader: str = "delimited", **changes: Any) -> GazeTable:
     spec = declared(samples={**SAMPLES, **changes}).samples
     assert spec is not None
-    return READERS[reader](data.encode() if isinstance(data, str) else data, source, spec, FIXED)
+    return READERS[reader].read(data.encode() if isinstance(data, str) else data, source, spec, FIXED, {})
 
 
 def trials_of(table: GazeTable) -> list[str]:
@@ -90,7 +90,7 @@ def test_times_come_out_in_ms(unit: str, per_ms: float) -> None:
 def test_both_times_of_fixations_are_converted() -> None:
     spec = declared(fixations={**FIXATIONS, "units": {"onset_ms": "s", "duration_ms": "us"}}).fixations
     assert spec is not None
-    table = READERS["delimited"](b"trial,t,d,x,y\n1,1.5,250000,3,4\n", "f.csv", spec, FIXED)
+    table = READERS["delimited"].read(b"trial,t,d,x,y\n1,1.5,250000,3,4\n", "f.csv", spec, FIXED, {})
     assert table.columns["onset_ms"].tolist() == [1500.0]
     assert table.columns["duration_ms"].tolist() == [250.0]
 
@@ -195,7 +195,7 @@ def test_ids_come_from_columns_when_the_path_gives_none() -> None:
     spec = declared(samples={**SAMPLES, "path": "all.csv", "columns": columns}).samples
     assert spec is not None
     data = b"who,trial,t,x,y\nP2,1,0,1,1\nP1,1,0,2,2\nP2,2,0,3,3\nP2,1,5,4,4\n"
-    table = READERS["delimited"](data, "all.csv", spec, {})
+    table = READERS["delimited"].read(data, "all.csv", spec, {}, {})
     assert [table.ids[code] for code in table.codes] == [("P2", "1"), ("P1", "1"), ("P2", "2"), ("P2", "1")]
 
 
@@ -333,4 +333,4 @@ def test_unusable_parquet_raises_read_error(data: bytes, reason: str) -> None:
 
 def test_reader_name_can_be_taken_once() -> None:
     with pytest.raises(ValueError, match="delimited"):
-        register_reader("delimited")(READERS["parquet"])
+        register_reader("delimited")(READERS["parquet"].read)

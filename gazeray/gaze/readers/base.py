@@ -10,7 +10,7 @@ import gzip
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -47,6 +47,8 @@ class GazeTable:
               the file
     rows      (N,) int64, the row of the file, the first data row is 1; blank lines do not count
     rejects   what was left out and why
+    header    what the file says about itself: sampling_hz, screen_width_px, screen_height_px, ... (only what it says)
+    notes     what a reader of the results should know about the file, such as which eye was used
     """
 
     ids: list[tuple[str, str]]
@@ -55,6 +57,8 @@ class GazeTable:
     rows: np.ndarray
     n_rows: int
     rejects: list[Reject] = field(default_factory=list)
+    header: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def where(self, keep: np.ndarray) -> GazeTable:
         """The rows of the mask `keep` (N,), without the rejects."""
@@ -69,22 +73,50 @@ class Reader(Protocol):
 
     `data` are its raw bytes and `source` its path relative to the data set's folder; `spec` says what its columns are
     called, what they mean, and whether it holds samples or fixations (`spec.kind`); `fixed` holds the participant and
-    trial taken from the path. Raises ReadError when nothing of the file can be used.
+    trial taken from the path; `beside` the bytes of those companions (`Format.companions`) that exist, by path.
+    Raises ReadError when nothing of the file can be used.
     """
 
-    def __call__(self, data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str]) -> GazeTable: ...
+    def __call__(
+        self, data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str], beside: Mapping[str, bytes]
+    ) -> GazeTable: ...
 
 
-READERS: dict[str, Reader] = {}
+def no_companions(source: str) -> list[str]:
+    """A file that can be read on its own."""
+    return []
 
 
-def register_reader(name: str) -> Callable[[Reader], Reader]:
-    """Make a reader known under `name`. Raises ValueError when the name is taken."""
+@dataclass(frozen=True)
+class Format:
+    """A registered reader, and what a declaration need not say about its files.
+
+    kinds        what such files can hold
+    supplies     ids that the reader finds by itself (trial numbers in messages, ...) unless the path gives them
+    described    the format names its columns itself: `columns` and `units` of a declaration may be left out; what is
+                 declared wins over what the reader would take
+    units        name -> unit of what the reader returns, where that is not ms or px (x_px: normalised)
+    companions   paths, relative to the data set's folder, of further files that belong to a file
+    """
+
+    read: Reader
+    kinds: tuple[Kind, ...] = ("samples", "fixations")
+    supplies: tuple[str, ...] = ()
+    described: bool = False
+    units: Mapping[str, str] = field(default_factory=dict)
+    companions: Callable[[str], list[str]] = no_companions
+
+
+READERS: dict[str, Format] = {}
+
+
+def register_reader(name: str, **about: Any) -> Callable[[Reader], Reader]:
+    """Make a reader known under `name`; `about` are fields of `Format`. Raises ValueError when the name is taken."""
 
     def register(reader: Reader) -> Reader:
         if name in READERS:
             raise ValueError(f"a reader named {name!r} is registered already")
-        READERS[name] = reader
+        READERS[name] = Format(reader, **about)
         return reader
 
     return register

@@ -176,5 +176,5 @@ def _converted(values: np.ndarray, name: str, spec: GazeSpec) -> np.ndarray:
     """Times in ms; coordinates that the declaration calls missing become NaN."""
     if name in COORDINATES:
         return np.where(np.isin(values, spec.missing), np.nan, values) if spec.missing else values
-    factor = TIME_UNITS_MS[spec.units.get(name, "ms")]
+    factor = TIME_UNITS_MS[spec.unit(name)]
     return values if factor == 1.0 else values * factor

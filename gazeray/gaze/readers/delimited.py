@@ -30,7 +30,9 @@ DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
 
 @register_reader("delimited")
-def read_delimited(data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str]) -> GazeTable:
+def read_delimited(
+    data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str], beside: Mapping[str, bytes]
+) -> GazeTable:
     """Read one csv or tsv file; see `Reader`.
 
     Raises ReadError: empty, damaged gzip, not UTF-8, header without rows, missing column, not parsable at all.

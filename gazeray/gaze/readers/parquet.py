@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 @register_reader("parquet")
-def read_parquet(data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str]) -> GazeTable:
+def read_parquet(
+    data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str], beside: Mapping[str, bytes]
+) -> GazeTable:
     """Read one Parquet file; see `Reader`.
 
     Raises ReadError: empty, not Parquet or truncated, no rows, missing column, a column that does not hold numbers.
