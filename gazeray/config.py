@@ -46,6 +46,28 @@ class FoldsConfig(Section):
 
     outer: int = Field(8, ge=2, description="number of folds; every participant is tested in exactly one")
     validation: float = Field(0.2, gt=0, le=0.5, description="share of the training people that decide when to stop")
+    inner: int = Field(3, ge=2, description="inner folds of the training people, for a search")
+    hold_out: Literal["participants", "stimuli", "both"] = Field(
+        "participants", description="what the test examples share with no training example"
+    )
+    stimuli: int = Field(4, ge=2, description="with hold_out both: folds of stimuli, each crossed with each outer fold")
+
+
+class SearchConfig(Section):
+    """Hyper-parameters chosen by inner cross-validation, anew in every outer fold."""
+
+    space: dict[str, Any] = Field(
+        {}, description="settings to try, laid out as the config: a list of values, or {low, high, log}"
+    )
+    settings: int = Field(12, ge=1, description="draws from the space; a space of lists that is smaller is tried whole")
+    metric: Literal["loss", "balanced_accuracy"] = Field(
+        "loss", description="of the inner validation people, averaged over the inner folds; loss is the smoother one"
+    )
+    scheduler: Literal["halving", "asha"] = Field(
+        "halving", description="halving: rungs that wait for all; asha: no waiting, but what stops depends on timing"
+    )
+    grace_epochs: int = Field(5, ge=1, description="epochs that every setting gets")
+    reduction: int = Field(3, ge=2, description="the best 1 in so many settings go on to so many times the epochs")
 
 
 class TrainConfig(Section):
@@ -89,6 +111,7 @@ class JobConfig(Section):
     data: DataConfig = DataConfig()
     folds: FoldsConfig = FoldsConfig()
     train: TrainConfig = TrainConfig()
+    search: SearchConfig | None = Field(None, description="null: train with the settings above")
     resources: ResourcesConfig = ResourcesConfig()
     run: RunSettings = RunSettings()
 

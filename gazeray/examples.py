@@ -39,6 +39,11 @@ class ExampleIndex:
         return np.asarray(self.table.column("participant").to_pylist(), dtype=object).astype(str)
 
     @property
+    def stimuli(self) -> np.ndarray:
+        """(N,) str: what was looked at."""
+        return np.asarray(self.table.column("stimulus").to_pylist(), dtype=object).astype(str)
+
+    @property
     def labels(self) -> np.ndarray:
         """(N,) int64: the class of each example."""
         return np.asarray(self.table.column("label_index").to_numpy(), dtype=np.int64)

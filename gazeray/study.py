@@ -84,11 +84,15 @@ class Split:
 
 @dataclass(frozen=True)
 class Tested:
-    """What a unit learned about its test examples: predictions (one row each), headline scores, maps by file name."""
+    """What a unit learned about its test examples: predictions (one row each) and headline scores.
+
+    maps: by file name, for the run's maps/. files: by file name, for the unit's own folder.
+    """
 
     predictions: pa.Table
     scores: dict[str, float | None]
     maps: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 class Study(Protocol):

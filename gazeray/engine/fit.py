@@ -73,33 +73,61 @@ def be_deterministic(threads: int) -> None:
     torch.backends.cudnn.benchmark = False
 
 
+class Fit:
+    """One model in training, an epoch at a time; goes on from its checkpoint when there is one.
+
+    Without validation rows nothing stops it early, and its best epoch is the last.
+    """
+
+    def __init__(self, task: Task, device: torch.device, checkpoints: Checkpoints) -> None:
+        cfg: TrainConfig = task.cfg.train
+        torch.manual_seed(derive_seed(task.seed, "model"))
+        self.task, self.device, self.checkpoints = task, device, checkpoints
+        self.model = task.study.model(task.cfg, task.plan).to(device).to(memory_format=torch.channels_last)
+        self.optimizer = _optimizer(self.model, cfg)
+        self.loss = task.study.loss(task.cfg, task.plan, task.examples.index.labels[task.train]).to(device)
+        self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.progress = _restore(checkpoints.load(), self.model, self.optimizer, self.best)
+
+    @property
+    def finished(self) -> bool:
+        """All epochs done, or the validation loss has not fallen for `train.patience` of them."""
+        return self.progress.finished(self.task.cfg.train)
+
+    def epoch(self) -> None:
+        """One more epoch. Raises DivergedError when the training or the validation loss is not finite."""
+        progress, task = self.progress, self.task
+        epoch = progress.epoch + 1
+        torch.manual_seed(derive_seed(task.seed, "epoch", epoch))
+        record: dict[str, Any] = {
+            "epoch": epoch,
+            "train_loss": _train_epoch(task, self.model, self.optimizer, self.loss, self.device, epoch),
+        }
+        if len(task.validation):
+            record |= _validate(task, self.model, self.loss, self.device)
+            if not math.isfinite(record["validation_loss"]):
+                raise DivergedError(f"the validation loss of epoch {epoch} is not finite; lower train.learning_rate")
+        progress.history.append(record)
+        if not len(task.validation) or record["validation_loss"] < progress.best_loss:
+            progress.best_loss, progress.best_epoch = record.get("validation_loss", math.inf), epoch
+            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.checkpoints.save(_state(self.model, self.optimizer, self.best, progress), progress.history)
+
+    def best_model(self) -> torch.nn.Module:
+        """The model of the best epoch, in eval mode."""
+        self.model.load_state_dict(self.best)
+        return self.model.eval()
+
+
 def fit(task: Task, device: torch.device, checkpoints: Checkpoints) -> tuple[torch.nn.Module, Progress]:
-    """Train on the training rows until the validation loss no longer falls; returns the best epoch's model.
+    """Train until the validation loss no longer falls (without validation rows: all epochs); the best epoch's model.
 
     Raises DivergedError when the training or the validation loss is not finite.
     """
-    cfg: TrainConfig = task.cfg.train
-    torch.manual_seed(derive_seed(task.seed, "model"))
-    model = task.study.model(task.cfg, task.plan).to(device).to(memory_format=torch.channels_last)
-    optimizer = _optimizer(model, cfg)
-    loss = task.study.loss(task.cfg, task.plan, task.examples.index.labels[task.train]).to(device)
-    best = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    progress = _restore(checkpoints.load(), model, optimizer, best)
-
-    while not progress.finished(cfg):
-        epoch = progress.epoch + 1
-        torch.manual_seed(derive_seed(task.seed, "epoch", epoch))
-        train_loss = _train_epoch(task, model, optimizer, loss, device, epoch)
-        record = {"epoch": epoch, "train_loss": train_loss, **_validate(task, model, loss, device)}
-        if not math.isfinite(record["validation_loss"]):
-            raise DivergedError(f"the validation loss of epoch {epoch} is not finite; lower train.learning_rate")
-        progress.history.append(record)
-        if record["validation_loss"] < progress.best_loss:
-            progress.best_loss, progress.best_epoch = record["validation_loss"], epoch
-            best = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        checkpoints.save(_state(model, optimizer, best, progress), progress.history)
-    model.load_state_dict(best)
-    return model.eval(), progress
+    run = Fit(task, device, checkpoints)
+    while not run.finished:
+        run.epoch()
+    return run.best_model(), run.progress
 
 
 def predict(
@@ -174,7 +202,8 @@ def _state(
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in moments.items() if value is not None}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    scalars = {"history": progress.history, "best_epoch": progress.best_epoch, "best_loss": progress.best_loss}
+    best_loss = progress.best_loss if math.isfinite(progress.best_loss) else None  # JSON has no infinity
+    scalars = {"history": progress.history, "best_epoch": progress.best_epoch, "best_loss": best_loss}
     return save(tensors, metadata={"progress": json.dumps(scalars)})
 
 
@@ -186,7 +215,9 @@ def _restore(
         return Progress()
     tensors = load(state)
     header = json.loads(state[8 : 8 + int.from_bytes(state[:8], "little")])
-    progress = Progress(**json.loads(header["__metadata__"]["progress"]))
+    scalars = json.loads(header["__metadata__"]["progress"])
+    best_loss = math.inf if scalars["best_loss"] is None else scalars["best_loss"]
+    progress = Progress(scalars["history"], scalars["best_epoch"], best_loss)
     model.load_state_dict(_under(tensors, "model"))
     for name, value in _under(tensors, "best").items():
         best[name].copy_(value)

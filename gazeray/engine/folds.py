@@ -1,22 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is trained on, who stops the training, who is tested: folds of participants."""
+"""Who is trained on, who stops the training, who is tested: folds of participants, of stimuli, or of both."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from gazeray.config import FoldsConfig
+from gazeray.study import Split
+
 
 @dataclass(frozen=True)
 class Fold:
-    """One outer fold. The three lists of participants are disjoint and together everybody."""
+    """One outer fold. The three lists of participants are disjoint and together everybody.
+
+    stimuli: where stimuli are held out, those of each side (train, validation, test); no test stimulus is on another
+    side. When only stimuli are held out the lists of participants are empty: everybody is on every side.
+    """
 
     fold: int
     train: list[str]
     validation: list[str]
     test: list[str]
+    stimuli: dict[str, list[str]] | None = None
 
 
 def derive_seed(seed: int, *names: object) -> int:
@@ -88,3 +97,90 @@ def participant_folds(
         chosen = draw(participants[rest], labels[rest], wanted, derive_seed(seed, "validation", number))
         folds.append(Fold(number, sorted(everybody - set(test) - set(chosen)), sorted(chosen), sorted(test)))
     return folds
+
+
+def outer_folds(
+    participants: np.ndarray, stimuli: np.ndarray, labels: np.ndarray, cfg: FoldsConfig, seed: int
+) -> list[Fold]:
+    """The outer folds that `cfg.hold_out` asks for; every example is tested exactly once.
+
+    participants, stimuli, labels: (N,) one entry per example. `participants`: see `participant_folds`. `stimuli`: the
+    same with stimuli in their place. `both`: every participant fold is crossed with every one of `cfg.stimuli` stimulus
+    folds, and neither the person nor the stimulus of a test example was trained on.
+
+    Raises ValueError when participants or stimuli do not suffice.
+    """
+    if cfg.hold_out == "stimuli":
+        found = participant_folds(stimuli, labels, cfg.outer, cfg.validation, seed)
+        return [
+            Fold(fold.fold, [], [], [], {"train": fold.train, "validation": fold.validation, "test": fold.test})
+            for fold in found
+        ]
+    people = participant_folds(participants, labels, cfg.outer, cfg.validation, seed)
+    if cfg.hold_out == "participants":
+        return people
+    everything = set(map(str, np.unique(stimuli)))
+    folds: list[Fold] = []
+    for fold in people:
+        for test in deal(stimuli, labels, cfg.stimuli, derive_seed(seed, "stimuli")):
+            known = sorted(everything - set(test))
+            sides = {"train": known, "validation": known, "test": test}
+            folds.append(Fold(len(folds), fold.train, fold.validation, fold.test, sides))
+    return folds
+
+
+def split_rows(participants: np.ndarray, fold: Fold, stimuli: np.ndarray | None = None) -> Split:
+    """The rows of a fold's three sides. participants, stimuli: (N,) one entry per example.
+
+    Raises ValueError when somebody is on two sides, or a test stimulus is on another side.
+    """
+    if fold.stimuli is not None and stimuli is None:
+        raise ValueError(f"fold {fold.fold}: the stimuli of the examples are needed")
+    people = [fold.train, fold.validation, fold.test]
+    held = None if fold.stimuli is None else [fold.stimuli[side] for side in ("train", "validation", "test")]
+    twice = _on_two_sides(people)
+    if held is not None:
+        twice |= set(held[2]) & (set(held[0]) | set(held[1]))
+        if not any(people):
+            twice |= _on_two_sides(held)
+    if twice:
+        raise ValueError(f"fold {fold.fold}: on two sides: {', '.join(sorted(twice))}")
+    rows = []
+    for side in range(3):
+        mask = np.isin(participants, people[side]) if any(people) else np.ones(len(participants), bool)
+        if held is not None and stimuli is not None:
+            mask &= np.isin(stimuli, held[side])
+        rows.append(np.flatnonzero(mask))
+    return Split(*rows)
+
+
+def _on_two_sides(sides: Sequence[Sequence[str]]) -> set[str]:
+    first, second, third = map(set, sides)
+    return (first & second) | (first & third) | (second & third)
+
+
+def inner_seed(seed: int, fold: Fold) -> int:
+    """The seed of an outer fold's inner folds."""
+    return derive_seed(seed, "inner", fold.fold)
+
+
+def inner_splits(
+    rows: np.ndarray, participants: np.ndarray, stimuli: np.ndarray, labels: np.ndarray, cfg: FoldsConfig, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(training rows, validation rows) of the inner folds of an outer fold's training rows (M,).
+
+    participants, stimuli, labels: (N,) one entry per example. What the outer folds hold out the inner ones do too; with
+    `both`, inner fold i holds out its people and its stimuli at once.
+
+    Raises ValueError when participants or stimuli do not suffice.
+    """
+    held = {"participants": [participants], "stimuli": [stimuli], "both": [participants, stimuli]}[cfg.hold_out]
+    dealt = [
+        deal(groups[rows], labels[rows], cfg.inner, derive_seed(seed, "inner", number))
+        for number, groups in enumerate(held)
+    ]
+    splits = []
+    for inner in range(cfg.inner):
+        outside = [np.isin(groups[rows], parts[inner]) for groups, parts in zip(held, dealt, strict=True)]
+        splits.append((rows[~np.any(outside, axis=0)], rows[np.all(outside, axis=0)]))
+    return splits

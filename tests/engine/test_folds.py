@@ -4,8 +4,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gazeray.engine.cross_validation import split_rows
-from gazeray.engine.folds import Fold, deal, derive_seed, participant_folds
+from gazeray.engine.folds import Fold, deal, derive_seed, participant_folds, split_rows
 
 
 def study(people: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
