@@ -30,7 +30,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -275,7 +275,7 @@ class PictureStudy:
     def model(self, cfg: JobConfig, plan: Plan) -> torch.nn.Module:
         return TimedCNN(self.size, self.width, Phases())
 
-    def inputs(self, cfg: JobConfig, batch: Mapping[str, np.ndarray], device: torch.device) -> torch.Tensor:
+    def inputs(self, cfg: JobConfig, plan: Plan, batch: Mapping[str, np.ndarray], device: torch.device) -> torch.Tensor:
         """Pictures are kept as (S, S, 3), so that (B, 3, S, S) in channels_last takes no copy."""
         return torch.from_numpy(batch["picture"]).to(device).permute(0, 3, 1, 2).float().div_(255)
 
@@ -283,7 +283,14 @@ class PictureStudy:
         return torch.nn.CrossEntropyLoss()
 
     def test(
-        self, cfg: JobConfig, plan: Plan, model: torch.nn.Module, examples: Examples, split: Split, device: torch.device
+        self,
+        cfg: JobConfig,
+        plan: Plan,
+        model: torch.nn.Module,
+        examples: Examples,
+        split: Split,
+        device: torch.device,
+        keep: Callable[[str, bytes], None],
     ) -> Tested:
         if not isinstance(model, TimedCNN):
             raise TypeError(f"the model must be the TimedCNN that this study made, not {type(model).__name__}")
@@ -292,7 +299,7 @@ class PictureStudy:
         with torch.inference_mode():
             for rows, batch in examples.batches(split.test, cfg.train.batch_size, self.tensors):
                 seen.append(rows)
-                predicted.append(model(self.inputs(cfg, batch, device)).argmax(1).cpu().numpy())
+                predicted.append(model(self.inputs(cfg, plan, batch, device)).argmax(1).cpu().numpy())
         model.phases.to(None)
         table = examples.index.table.take(np.concatenate(seen))
         table = table.append_column("predicted", pa.array(np.concatenate(predicted)))
@@ -303,6 +310,12 @@ class PictureStudy:
     def score(self, cfg: JobConfig, plan: Plan, predictions: pa.Table) -> dict[str, Any]:
         """The folds' scores suffice."""
         return {}
+
+    def gather(
+        self, cfg: JobConfig, plan: Plan, files: Sequence[Mapping[str, bytes]]
+    ) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """There are no files."""
+        return {}, {}
 
 
 @dataclass(frozen=True)

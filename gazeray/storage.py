@@ -2,21 +2,30 @@
 """Local folders and object stores alike: a `Folder` reads, lists and writes files below one root.
 
 Writes are atomic: a reader sees the old file or the new one, never half of it. Locally that is a temporary file and a
-rename; an object store shows an object only when its upload is complete.
+rename; an object store shows an object only when its upload is complete. Faults that may pass (a server that is down,
+busy or slow) are waited out for PATIENCE_S; those that cannot (no access, no space, no such file) are raised at once.
+Credentials in a URI are used and never shown. docs/storage.md describes it for users.
 """
 
 from __future__ import annotations
 
+import configparser
+import contextlib
+import copy
+import errno
 import io
 import json
+import logging
 import os
+import random
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs
@@ -26,8 +35,41 @@ from gazeray.config import ConfigError
 
 T = TypeVar("T")
 
-ATTEMPTS = 4
-FIRST_WAIT_S = 0.2
+PATIENCE_S, FIRST_WAIT_S, LONGEST_WAIT_S = 90.0, 0.2, 10.0
+"""How long a transient fault is waited out, and the waits between attempts: doubled each time, up to a quarter off."""
+
+CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S = 5.0, 20.0
+"""How long an object store may take to accept a connection, and to send nothing, before a request counts as failed."""
+
+TRANSIENT_ERRNOS = {
+    *(errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENOLCK, errno.ESTALE, errno.ETIMEDOUT, errno.EPIPE),
+    *(errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN),
+}
+
+TRANSIENT_AWS = {
+    *("NETWORK_CONNECTION", "INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "SLOW_DOWN", "THROTTLING", "REQUEST_TIMEOUT"),
+    *("NO_SUCH_UPLOAD", "408", "425", "429", "500", "502", "503", "504"),
+}
+"""What a file system, an object store (its names, HTTP status without one) may get over. All else is raised at once."""
+
+_AWS_ERROR = re.compile(r"AWS Error (\w+)(?: \(HTTP status (\d+)\))? during \w+ operation: (.*)", re.DOTALL)
+_NO_NEWS = re.compile(r"^curlCode: \d+, |\(Request ID.*|^Unable to parse ExceptionName: |No response body\.?")
+_DENIED = re.compile(r"DENIED|ACCESS_KEY|SIGNATURE|TOKEN|CLIENT|EXPIRED|\(HTTP status 40[013]\)")
+
+S3_OPTIONS = {
+    *("access_key", "secret_key", "session_token", "anonymous", "region", "scheme", "endpoint_override"),
+    *("force_virtual_addressing", "tls_ca_file_path"),
+}
+"""What may stand behind the "?" of an s3:// URI; the names are those of pyarrow.fs.S3FileSystem."""
+
+_USER = re.compile(r"(?<=://)[^\s\"'<>/@]*(?::[^\s\"'<>@]*)?(?=@)")
+_SECRET = re.compile(r"([?&][^=&\s]*(?:key|secret|token|password)[^=&\s]*=)[^\s\"'<>&]+")
+
+_log, _jitter = logging.getLogger(__name__), random.Random()
+
+
+class StorageError(OSError):
+    """The storage refuses, or has not answered for longer than anyone should wait. The message names place, reason."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +88,6 @@ class UnsafePathError(ValueError):
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z]:[\\/]")
 """The beginning of a URI or of a Windows path with a drive."""
 
-
 _SCRAP = re.compile(r"/\.[^/]*\.[0-9a-f]{32}\.part$")
 """What a process that was killed in the middle of a local write leaves behind."""
 
@@ -62,85 +103,218 @@ def safe_relative(path: str) -> str:
     return str(pure)
 
 
-def _retried(action: Callable[[], T]) -> T:
-    """Run `action`; a transient OSError (not: missing, not: permission) is retried with doubling waits."""
-    for attempt in range(ATTEMPTS):
+def masked(text: str) -> str:
+    """`text` with the credentials in its URIs (s3://key:secret@bucket, ?secret_key=...) replaced by ***."""
+    return _SECRET.sub(r"\1***", _USER.sub("***", text))
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """(folder, name) of a file's URI; the options behind "?" stay with the folder."""
+    place, mark, options = uri.partition("?")
+    return place.rpartition("/")[0] + mark + options, place.rpartition("/")[2]
+
+
+def _retried(action: Callable[[], T], place: str, hint: str = "") -> T:
+    """Run `action`; a transient OSError is waited out, any other is raised at once under the name of its `place`.
+
+    hint: what to say where access is denied. Raises FileNotFoundError, PermissionError and their like as they are,
+    StorageError for what an object store refuses and for a transient fault that outlasts PATIENCE_S.
+    """
+    begun, wait, told = time.monotonic(), FIRST_WAIT_S, False
+    while True:
         try:
             return action()
-        except (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError):
-            raise
-        except OSError:
-            if attempt == ATTEMPTS - 1:
-                raise
-            time.sleep(FIRST_WAIT_S * 2**attempt)
-    raise AssertionError("unreachable")
+        except OSError as error:
+            if not _transient(error):
+                raise _named(error, place, hint) from error
+            waited = time.monotonic() - begun
+            if waited + wait > PATIENCE_S:
+                raise StorageError(f"{place}: tried for {waited:.0f} s: {_reason(error)}") from error
+            if wait > 1 and not told:
+                told = True
+                _log.warning("%s: %s; trying again for up to %.0f s", place, _reason(error), PATIENCE_S)
+        time.sleep(wait * _jitter.uniform(0.75, 1.0))
+        wait = min(2 * wait, LONGEST_WAIT_S)
+
+
+def _transient(error: OSError) -> bool:
+    """May the same action succeed a little later?"""
+    if error.errno is not None:
+        return error.errno in TRANSIENT_ERRNOS
+    found = _AWS_ERROR.search(str(error))
+    if found is None:
+        return type(error) is OSError or isinstance(error, (ConnectionError, TimeoutError))
+    name, status, text = found.groups()
+    return (status if name == "UNKNOWN" and status else name) in TRANSIENT_AWS and "certificate" not in text
+
+
+def _named(error: OSError, place: str, hint: str) -> OSError:
+    """A lasting fault as the exception to raise, which names its place."""
+    found = _AWS_ERROR.search(str(error))
+    if error.errno is not None:
+        return OSError(error.errno, os.strerror(error.errno), place)  # of the class that belongs to the number
+    if found is None:
+        return type(error)(f"{place}: {_reason(error)}")
+    if found[1] in ("NO_SUCH_BUCKET", "NO_SUCH_KEY", "RESOURCE_NOT_FOUND"):
+        reason = "There is no such bucket" if found[1] == "NO_SUCH_BUCKET" else os.strerror(errno.ENOENT)
+        return FileNotFoundError(errno.ENOENT, reason, place)
+    return StorageError(f"{place}: {_reason(error)}" + (f" ({hint})" if _DENIED.search(found[0]) else ""))
+
+
+def _reason(error: OSError) -> str:
+    """What went wrong, in one line."""
+    found = _AWS_ERROR.search(str(error))
+    if found is None:
+        return masked(" ".join(str(error).split()))
+    name, status, text = found.groups()
+    known = f"HTTP status {status}" if name == "UNKNOWN" and status else name.replace("_", " ").lower()
+    return masked(f"{known}: {' '.join(_NO_NEWS.sub('', text).split())}".rstrip(" :"))
+
+
+class PatientS3(pa.fs.S3FileSystem):
+    """An S3 file system that keeps its retries when it is pickled (pyarrow's own forgets them)."""
+
+    def __reduce__(self) -> Any:
+        return patient_s3, super().__reduce__()[1]
+
+
+def patient_s3(options: Mapping[str, Any], attempts: int = 9) -> PatientS3:
+    """A client with these options; 9 attempts take about a minute. Small files are written in one request each."""
+    fixed = {"connect_timeout": CONNECT_TIMEOUT_S, "request_timeout": REQUEST_TIMEOUT_S, "allow_delayed_open": True}
+    return PatientS3(**{**options, **fixed}, retry_strategy=pa.fs.AwsStandardS3RetryStrategy(max_attempts=attempts))
+
+
+def _s3_options(uri: str) -> tuple[str, dict[str, Any]]:
+    """(bucket/prefix, options of pyarrow.fs.S3FileSystem) of an s3:// URI. Raises ValueError."""
+    parts = urlsplit(uri)
+    if parts.fragment or re.search(r"\s", uri) or not re.fullmatch(r"(.*@)?[^@:]+", parts.netloc):
+        raise ValueError("it must look like s3://bucket/prefix, without blanks and #; in a secret write / as %2F")
+    options: dict[str, Any] = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
+    unknown = sorted(set(options) - S3_OPTIONS)
+    if unknown:
+        raise ValueError(f"unknown options {', '.join(unknown)} (allowed: {', '.join(sorted(S3_OPTIONS))})")
+    for flag in ("anonymous", "force_virtual_addressing"):
+        if options.get(flag, "true") not in ("true", "false"):
+            raise ValueError(f"{flag} must be true or false")
+        options[flag] = options.get(flag) == "true"
+    user, _, bucket = parts.netloc.rpartition("@")
+    if user:
+        options["access_key"], options["secret_key"] = (unquote(part) for part in user.partition(":")[::2])
+    if bool(options.get("access_key")) != bool(options.get("secret_key")):
+        raise ValueError("an access key and its secret belong together")
+    known, profile = os.environ.get, _aws_profile()
+    region = known("AWS_REGION") or known("AWS_DEFAULT_REGION") or profile.get("region")
+    endpoint = known("AWS_ENDPOINT_URL_S3") or known("AWS_ENDPOINT_URL") or profile.get("endpoint_url")
+    found = {"region": region, "endpoint_override": endpoint and endpoint.rstrip("/")}
+    return f"{bucket}{unquote(parts.path)}".rstrip("/"), {key: value for key, value in found.items() if value} | options
+
+
+def _aws_profile() -> Mapping[str, str]:
+    """The settings of the chosen AWS profile in the AWS config file; {} where there is none. Raises ValueError."""
+    path, parser = os.environ.get("AWS_CONFIG_FILE", "~/.aws/config"), configparser.RawConfigParser(strict=False)
+    try:
+        parser.read(Path(path).expanduser(), encoding="utf-8")
+    except configparser.Error as error:
+        raise ValueError(f"{path}: not a valid AWS config file: {type(error).__name__}") from None
+    name = os.environ.get("AWS_PROFILE", "default")
+    section = name if name == "default" else f"profile {name}"
+    return dict(parser[section]) if parser.has_section(section) else {}
+
+
+def _credentials(options: Mapping[str, Any]) -> str:
+    """Where the credentials come from, for messages about denied access."""
+    if options["anonymous"] or options.get("access_key"):
+        return "anonymous access" if options["anonymous"] else "with the credentials of the URI"
+    named = [name for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE") if os.environ.get(name)]
+    files = [os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"), "~/.aws/config"]
+    if named or any(Path(path).expanduser().is_file() for path in files):
+        return f"with the credentials of {named[0] if named else 'the default AWS profile'}"
+    return "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, for job and workers"
 
 
 class Folder:
     """One root, local (`runs`, `/data/study`) or remote (`s3://bucket/prefix`), and the files below it.
 
-    Relative paths use "/" and may not leave the root (UnsafePathError). The object pickles as its URI, so that it can
-    travel to workers, which open their own connection.
+    Relative paths use "/" and may not leave the root (UnsafePathError). `uri` names the root without credentials and
+    options and may be shown. Pickled it holds what a worker needs to connect, credentials of the URI included.
     """
 
     def __init__(self, uri: str | Path) -> None:
+        """Raises ConfigError. Only Amazon's S3 is contacted here, for the bucket's region where none is set."""
+        text = str(uri)
         try:
-            self.uri = str(uri) if "://" in str(uri) else str(Path(uri).expanduser().absolute())
-            self._connect()
+            if text.startswith("s3://"):
+                root, options = _s3_options(text)
+                if "region" not in options:
+                    amazon = "endpoint_override" not in options
+                    options["region"] = pa.fs.resolve_s3_region(root.split("/")[0]) if amazon else "us-east-1"
+                self._open(f"s3://{root}", root, options)
+            elif "://" in text:
+                _, root = pa.fs.FileSystem.from_uri(text)
+                self._open(masked(text.partition("?")[0]).rstrip("/"), root.rstrip("/"), text)
+            else:
+                text = str(Path(text).expanduser().absolute())
+                self._open(text, text.rstrip("/"), None)
         except (ValueError, RuntimeError, OSError) as error:
-            raise ConfigError(
-                [f"{uri}: no folder or URI that can be opened: {' '.join(str(error).split())}"]
-            ) from error
+            line = f"{text}: no folder or URI that can be opened: {' '.join(str(error).split())}"
+            raise ConfigError([masked(line)]) from None
 
-    def _connect(self) -> None:
-        if "://" in self.uri:
-            self._fs, self._root = pa.fs.FileSystem.from_uri(self.uri)
+    def _open(self, uri: str, root: str, source: Mapping[str, Any] | str | None) -> None:
+        """source: the options of S3, the URI of another store, None for local."""
+        self.uri, self._root, self._source, self._hint = uri, root, source, ""
+        if source is None:
+            self._fs = pa.fs.LocalFileSystem()
+        elif isinstance(source, str):
+            self._fs, _ = pa.fs.FileSystem.from_uri(source)
         else:
-            self._fs, self._root = pa.fs.LocalFileSystem(), self.uri
-        self._root = self._root.rstrip("/")
+            self._fs, self._hint = patient_s3(source, attempts=1), _credentials(source)
         self.is_local = isinstance(self._fs, pa.fs.LocalFileSystem)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"uri": self.uri}
+        return {"uri": self.uri, "root": self._root, "source": self._source}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.uri = state["uri"]
-        self._connect()
+        self._open(**state)
 
     def __repr__(self) -> str:
         return f"Folder({self.uri!r})"
 
     def sub(self, path: str) -> Folder:
         """The folder `path` below this one."""
-        return Folder(f"{self.uri.rstrip('/')}/{safe_relative(path)}")
+        below = copy.copy(self)
+        below.uri, below._root = f"{self.uri.rstrip('/')}/{safe_relative(path)}", self.full(path)
+        return below
 
     def full(self, path: str) -> str:
         """The path as the file system spells it (bucket/key on S3)."""
         return f"{self._root}/{safe_relative(path)}"
 
     def arrow(self) -> tuple[Any, str]:
-        """The pyarrow file system and the root's path in it."""
-        return self._fs, self._root
+        """A pyarrow file system for other libraries, and the root's path in it."""
+        return (patient_s3(self._source) if isinstance(self._source, dict) else self._fs), self._root
+
+    def _try(self, action: Callable[[], T], path: str = "") -> T:
+        return _retried(action, f"{self.uri}/{path}".rstrip("/"), self._hint)
 
     # -- reading
 
     def exists(self, path: str = "") -> bool:
         """Is there a file (or folder) at `path`; without a path: is the root there."""
-        info = _retried(lambda: self._fs.get_file_info(self.full(path) if path else self._root))
+        info = self._try(lambda: self._fs.get_file_info(self.full(path) if path else self._root), path)
         return bool(info.type != pa.fs.FileType.NotFound)
 
     def stat(self, path: str) -> FileStat:
         """Size and change time of one file. Raises FileNotFoundError."""
-        info = _retried(lambda: self._fs.get_file_info(self.full(path)))
+        info = self._try(lambda: self._fs.get_file_info(self.full(path)), path)
         if info.type != pa.fs.FileType.File:
-            raise FileNotFoundError(f"{self.uri}/{path}: no such file")
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self.uri}/{path}")
         return FileStat(path, int(info.size), int(info.mtime_ns or 0))
 
     def list(self, prefix: str = "") -> list[FileStat]:
         """Every file at or below the folder `prefix`, sorted by path; empty when there is none. Scrap is left out."""
         base = self.full(prefix) if prefix else self._root
         selector = pa.fs.FileSelector(base, recursive=True, allow_not_found=True)
-        infos = _retried(lambda: self._fs.get_file_info(selector))
+        infos = self._try(lambda: self._fs.get_file_info(selector), prefix)
         start = len(self._root) + 1
         return sorted(
             (
@@ -158,7 +332,7 @@ class Folder:
             with self._fs.open_input_stream(self.full(path), compression=None) as stream:
                 return bytes(stream.read())
 
-        return _retried(read)
+        return self._try(read, path)
 
     def read_text(self, path: str) -> str:
         """The whole file as UTF-8 (a byte-order mark is dropped)."""
@@ -195,15 +369,15 @@ class Folder:
                 with self._fs.open_output_stream(full, compression=None) as stream:
                     stream.write(data)
 
-        _retried(write)
+        self._try(write, path)
 
     def write_text(self, path: str, text: str) -> None:
         """Write a UTF-8 text file."""
         self.write_bytes(path, text.encode("utf-8"))
 
     def write_json(self, path: str, value: Any) -> None:
-        """Write JSON, indented and with sorted keys, so that equal values give equal bytes. NaN is refused."""
-        self.write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        """Write JSON, indented, with sorted keys, credentials in URIs masked: equal values give equal bytes. No NaN."""
+        self.write_text(path, masked(json.dumps(value, indent=2, sort_keys=True, allow_nan=False)) + "\n")
 
     def write_table(self, path: str, table: pa.Table) -> None:
         """Write an Arrow table as Parquet (zstd)."""
@@ -213,10 +387,13 @@ class Folder:
 
     def delete_folder(self, path: str) -> None:
         """Delete a folder with all its files; nothing happens when it is not there."""
-        if self.exists(path):
-            _retried(lambda: self._fs.delete_dir(self.full(path)))
+        self._delete(self._fs.delete_dir, path)
 
     def delete(self, path: str) -> None:
         """Delete one file; nothing happens when it is not there."""
+        self._delete(self._fs.delete_file, path)
+
+    def _delete(self, action: Callable[[str], None], path: str) -> None:
         if self.exists(path):
-            _retried(lambda: self._fs.delete_file(self.full(path)))
+            with contextlib.suppress(FileNotFoundError):  # a first attempt did it and its answer was lost
+                self._try(lambda: action(self.full(path)), path)

@@ -31,6 +31,7 @@ class Plan:
         reader needs; plain values only.
     fingerprint: changes when anything that the examples depend on changes, be it only a file's date or place.
     meaning: hash of how files are read and drawn (declaration, settings, version of the code), wherever they lie.
+    own: what else the study wants to know later; plain values.
     """
 
     dataset: str
@@ -44,6 +45,7 @@ class Plan:
     fingerprint: str
     meaning: str
     root: Folder
+    own: dict[str, Any] = field(default_factory=dict)
 
     def fingerprint_of_trials(self) -> str:
         """SHA-256 of the trials table: who saw what, and the labels."""
@@ -55,7 +57,8 @@ class Shard:
     """The examples of one recording.
 
     table: ids (participant, trial), columns that travel along, and one fixed-shape tensor column per input.
-    quality: rows of the quality table. content: SHA-256 of the raw bytes that were read.
+    quality: rows of the quality table. content: SHA-256 of the raw bytes that were read. tables: further tables for
+    the run folder, by name (fixations, saccades). notes: what should be known about the recording's files.
     """
 
     table: pa.Table
@@ -63,6 +66,8 @@ class Shard:
     quality: pa.Table
     content: str
     rows_read: int
+    tables: dict[str, pa.Table] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -86,12 +91,11 @@ class Split:
 class Tested:
     """What a unit learned about its test examples: predictions (one row each) and headline scores.
 
-    maps: by file name, for the run's maps/. files: by file name, for the unit's own folder.
+    files: by file name, for the unit's own folder; `Study.gather` gets them back.
     """
 
     predictions: pa.Table
     scores: dict[str, float | None]
-    maps: dict[str, bytes] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
 
 
@@ -119,16 +123,31 @@ class Study(Protocol):
     def model(self, cfg: Any, plan: Plan) -> torch.nn.Module:
         """A fresh model; its random state is the caller's."""
 
-    def inputs(self, cfg: Any, batch: Mapping[str, np.ndarray], device: torch.device) -> torch.Tensor:
+    def inputs(self, cfg: Any, plan: Plan, batch: Mapping[str, np.ndarray], device: torch.device) -> torch.Tensor:
         """A batch of examples as the model's input, on the device."""
 
     def loss(self, cfg: Any, plan: Plan, labels: np.ndarray) -> torch.nn.Module:
         """The loss module (logits, labels) -> scalar, weighted by the training labels alone where asked."""
 
     def test(
-        self, cfg: Any, plan: Plan, model: torch.nn.Module, examples: Examples, split: Split, device: torch.device
+        self,
+        cfg: Any,
+        plan: Plan,
+        model: torch.nn.Module,
+        examples: Examples,
+        split: Split,
+        device: torch.device,
+        keep: Callable[[str, bytes], None],
     ) -> Tested:
-        """Predictions and maps of the fitted model, and of the baselines, for the test rows."""
+        """Predictions of the fitted model, and of the baselines, for the test rows, in their order.
+
+        keep(name, data): writes a map at once to the run's maps/, so that a fold's maps are never held together.
+        """
 
     def score(self, cfg: Any, plan: Plan, predictions: pa.Table) -> dict[str, Any]:
         """The metrics (metrics.json) from everybody's out-of-fold predictions."""
+
+    def gather(
+        self, cfg: Any, plan: Plan, files: Sequence[Mapping[str, bytes]]
+    ) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """What the files of all finished units add up to: entries for metrics.json, and files for the run folder."""

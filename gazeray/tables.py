@@ -75,6 +75,13 @@ QUALITY = pa.schema(
         ("sampling_hz", pa.float64()),
         ("lost_share", pa.float64()),
         ("outside_share", pa.float64()),
+        ("off_screen_share", pa.float64()),
+        ("longest_gap_ms", pa.float64()),
+        ("rms_s2s_px", pa.float64()),
+        ("rms_s2s_deg", pa.float64()),
+        ("bcea_px2", pa.float64()),
+        ("bcea_deg2", pa.float64()),
+        ("gate", pa.string()),
     ]
 )
 

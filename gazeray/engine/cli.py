@@ -1,25 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line that all jobs share: read the config, run, print the table, set the exit code.
 
-0 done; 1 some units failed, they are named; 2 bad config or input, every mistake listed, nothing started.
+0 done; 1 some units failed, they are named, or the storage did; 2 bad config or input, every mistake listed.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ray.exceptions import RayError, RayTaskError
+
 from gazeray.config import ConfigError, load_config
 from gazeray.engine.cross_validation import Outcome, checked_plan, cross_validate, plan_lines
 from gazeray.engine.progress import ProgressView
-from gazeray.storage import Folder
+from gazeray.storage import Folder, StorageError, masked
 from gazeray.study import Study
 from gazeray.tables import DataError
 
 DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
+BAD_PLACE = (PermissionError, NotADirectoryError, IsADirectoryError, FileNotFoundError, FileExistsError)
+STORAGE_FAULTS = {kind.__name__: kind for kind in (StorageError, OSError, *BAD_PLACE)}
+WORKER_FAULT = re.compile(rf"^(?:[\w.]+\.)?({'|'.join(STORAGE_FAULTS)}): (.+)$", re.MULTILINE)
 
 
 def main(
@@ -38,16 +44,35 @@ def main(
                 print(line)
             return DONE
         outcome = cross_validate(study, cfg, job, view)
+        with view.stage("report"):
+            report(outcome.run)
     except (ConfigError, DataError) as error:
         for line in error.errors:
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {masked(line)}", file=sys.stderr)
         return BAD_INPUT
-    except (PermissionError, NotADirectoryError, FileNotFoundError, FileExistsError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
-    with view.stage("report"):
-        report(outcome.run)
+    except Exception as error:
+        fault = storage_fault(error)
+        if fault is None:
+            raise
+        print(f"error: {masked(str(fault))}", file=sys.stderr)
+        if isinstance(fault, BAD_PLACE):
+            return BAD_INPUT
+        print("run the same command again when the storage works: what is done is kept", file=sys.stderr)
+        return SOME_FAILED
     return _close(outcome)
+
+
+def storage_fault(error: BaseException | None) -> OSError | None:
+    """The OSError behind an error; None when there is none. A worker's arrives in Ray's own, often as text only."""
+    while error is not None:
+        told = WORKER_FAULT.findall(str(error)) if isinstance(error, RayTaskError) else []
+        if told:
+            name, text = told[-1]
+            return STORAGE_FAULTS[name](text)
+        if isinstance(error, OSError) and not isinstance(error, RayError):
+            return error
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
 
 
 def _parser(job: str, config: Path) -> argparse.ArgumentParser:

@@ -1,42 +1,85 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Joining a Ray cluster, or starting one on this machine."""
+"""Joining a Ray cluster, or starting one on this machine, and finding out how much of the work fits on it."""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import ray
 from ray.data import DataContext
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from gazeray.config import ConfigError, PerUnit, ResourcesConfig
 
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the controller polls its workers this often; 2 s is the default
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more to start; units resume after any death
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",  # after a machine is lost: until it is seen that fewer workers fit
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
+
+GPU_SHARE = 0.25
+"""Of a GPU, for a unit, where the config does not say."""
+
+ANSWER_WITHIN_S = 10.0
+"""How long the head of a cluster may take to accept a connection."""
+
+LOOK_EVERY_S = 2.0
+SAY_EVERY_S = 30.0
+"""How often a job that waits for a machine looks for one, and says that it waits."""
+
+
+def joins_a_cluster() -> bool:
+    """Does RAY_ADDRESS name a cluster? It may grow; the one that a job starts on this machine does not."""
+    return os.environ.get("RAY_ADDRESS", "local") != "local"
 
 
 @contextmanager
 def cluster() -> Iterator[None]:
-    """A Ray cluster for the time of the block: the one already joined, the one in RAY_ADDRESS, else this machine."""
+    """A Ray cluster for the time of the block: the one already joined, the one in RAY_ADDRESS, else this machine.
+
+    Raises ConfigError when nothing answers at RAY_ADDRESS.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     if ray.is_initialized():
         yield
         return
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     address = os.environ.get("RAY_ADDRESS", "local")
+    _check_that_somebody_answers(address)
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it tells that tokens are on, each time
-    # Workers on this machine inherit the environment; a runtime_env would only slow their start.
-    options = {"include_dashboard": False} if address == "local" else {"runtime_env": {"env_vars": ENVIRONMENT}}
+    # Ray Train hands the environment on to its workers; a runtime_env would only slow down their start.
+    options = {} if joins_a_cluster() else {"include_dashboard": False}
     ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_that_somebody_answers(address: str) -> None:
+    """Raises ConfigError when nobody listens at host:port; Ray itself would try for minutes."""
+    if address.startswith(("http://", "https://")):
+        raise ConfigError([f"RAY_ADDRESS={address}: that is where jobs are submitted; to join, it takes HOST:6379"])
+    host, _, port = address.rpartition(":")
+    if not port.isdigit():  # local, auto
+        return
+    try:
+        socket.create_connection((host.removeprefix("ray://").strip("[]"), int(port)), ANSWER_WITHIN_S).close()
+    except OSError as error:
+        raise ConfigError([f"RAY_ADDRESS={address}: no cluster to join: {error}"]) from error
+
+
+def this_machine() -> dict[str, str]:
+    """The label selector of the machine the driver runs on: what is placed here lives as long as the driver does."""
+    return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
 
 
 def quiet_data() -> None:
@@ -49,26 +92,76 @@ def quiet_data() -> None:
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
+def machines() -> list[Mapping[str, float]]:
+    """What each machine of the cluster has in all: {"CPU": n, "GPU": n, ...}; those that have left do not count."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def room(machine: Mapping[str, float], wanted: Mapping[str, float]) -> int:
+    """How many times `wanted` fits on one machine. Shares add up: 0.1 of a GPU fits ten times."""
+    return min(math.floor(machine.get(name, 0) / amount + 1e-9) for name, amount in wanted.items())
+
+
 def per_worker(unit: PerUnit) -> dict[str, float]:
-    """What a worker that does one unit at a time takes: {"CPU": n, "GPU": share}, the GPU only where one is used."""
-    has_gpus = ray.cluster_resources().get("GPU", 0) > 0
-    gpu = unit.gpu if unit.gpu is not None else (0.25 if has_gpus else 0.0)
-    return {"CPU": float(unit.cpu), **({"GPU": gpu} if gpu else {})}
+    """What a worker that does one unit at a time takes: {"CPU": n, "GPU": share}, the GPU only where one is used.
 
-
-def workers_that_fit(resources: ResourcesConfig) -> int:
-    """How many units can be done at the same time on the cluster as it is now.
-
-    Raises ConfigError when it is none and the cluster is this machine's own, which will not grow.
+    Where the config leaves the GPU open, a unit takes a share of one when some machine has both the GPU and the CPUs.
     """
-    wanted = per_worker(resources.per_unit)
-    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fit = sum(min(int(machine.get(name, 0) / amount) for name, amount in wanted.items()) for machine in machines)
-    may_grow = "RAY_ADDRESS" in os.environ
-    if not fit and not may_grow:
-        have = ", ".join(f"{machine.get(name, 0):g} {name}" for machine in machines for name in wanted)
-        need = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items())
-        raise ConfigError([f"resources.per_unit: one unit takes {need}, but this machine has {have}"])
+    wanted = {"CPU": float(unit.cpu)}
+    if unit.gpu is not None:
+        return wanted | ({"GPU": unit.gpu} if unit.gpu else {})
+    shared = wanted | {"GPU": GPU_SHARE}
+    return shared if any(room(machine, shared) for machine in machines()) else wanted
+
+
+def workers_that_fit(resources: ResourcesConfig, say: Callable[[str], Any] = print) -> int:
+    """How many units can be done at the same time on the cluster as it is now, `resources.workers` at most.
+
+    A machine counts only as far as it has everything that a unit takes, so machines without a GPU do not count for
+    units that want one. A cluster that was joined may grow: when it has no room for a single unit, its autoscaler (if
+    it has one) is asked for a machine, and this waits for one and says so, at once and again every SAY_EVERY_S; and
+    `resources.workers` may be more than fit now.
+
+    Raises ConfigError when nothing fits and the cluster is this machine's own.
+    """
+    fit = _fit(resources.per_unit)
+    if not fit:
+        if not joins_a_cluster():
+            raise ConfigError([f"resources.per_unit: {_shortage(resources.per_unit, 'this machine has')}"])
+        fit = _wait_for_room(resources.per_unit, say)
     if resources.workers is None:
-        return max(1, fit)
-    return resources.workers if may_grow else min(resources.workers, fit)
+        return fit
+    return resources.workers if joins_a_cluster() else min(resources.workers, fit)
+
+
+def _fit(unit: PerUnit) -> int:
+    wanted = per_worker(unit)
+    return sum(room(machine, wanted) for machine in machines())
+
+
+def _shortage(unit: PerUnit, whose: str) -> str:
+    """One unit takes this, but the machines have that."""
+    wanted = per_worker(unit)
+    need = ", ".join(f"{amount:g} {name}" for name, amount in wanted.items())
+    have = "; ".join(", ".join(f"{machine.get(name, 0):g} {name}" for name in wanted) for machine in machines())
+    return f"one unit takes {need}, but {whose} {have or 'none'}"
+
+
+def _wait_for_room(unit: PerUnit, say: Callable[[str], Any]) -> int:
+    """Wait until a unit fits somewhere; returns how many do then."""
+    began = said = time.monotonic()
+    say(
+        f"waiting for a machine: {_shortage(unit, 'the machines of the cluster have')}. The job goes on when one with "
+        "room joins; if none will, stop it and lower resources.per_unit"
+    )
+    demand = placement_group([per_worker(unit)])  # an autoscaler starts a machine only for what somebody asks of it
+    try:
+        while not (fit := _fit(unit)):
+            time.sleep(LOOK_EVERY_S)
+            if time.monotonic() - said >= SAY_EVERY_S:
+                said = time.monotonic()
+                say(f"still waiting after {said - began:.0f} s: {_shortage(unit, 'the machines of the cluster have')}")
+    finally:
+        remove_placement_group(demand)
+    say(f"a machine with room is there after {time.monotonic() - began:.0f} s")
+    return fit

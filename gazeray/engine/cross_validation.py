@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,9 +73,8 @@ class FoldWork:
         )
         model, progress = fit(task, device, folder)
         folder.write_history(progress.history)
-        tested = self.study.test(cfg, variant.plan, model, examples, split, device)
-        for name, data in tested.maps.items():
-            self.results.write_bytes(f"maps/{name}", data)
+        keep = partial(_keep_map, self.results)
+        tested = self.study.test(cfg, variant.plan, model, examples, split, device, keep)
         fold = pa.array([unit.spec["fold"]["fold"]] * tested.predictions.num_rows, pa.int32())
         folder.folder.write_table("predictions.parquet", tested.predictions.append_column("fold", fold))
         for name, data in tested.files.items():
@@ -87,7 +87,12 @@ class FoldWork:
             "validation_loss": None if chosen else progress.best_loss,
             "n": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
             "metrics": tested.scores,
+            "files": sorted(tested.files),
         }
+
+
+def _keep_map(run: Folder, name: str, data: bytes) -> None:
+    run.write_bytes(f"maps/{name}", data)
 
 
 def plan_folds(cfg: Any, plan: Plan, participants: np.ndarray, stimuli: np.ndarray, labels: np.ndarray) -> list[Fold]:
@@ -171,7 +176,7 @@ def cross_validate(study: Study, cfg: Any, job: str, view: ProgressView) -> Outc
     run = RunFolder(cfg, job, study.name)
     view.line(f"run folder: {run.folder.uri}")
     with view.live(), cluster():
-        workers_that_fit(cfg.resources)
+        workers_that_fit(cfg.resources, view.line)
         cache = cache_examples(study.reader(cfg, plan), plan, run.store, view)
         index = cache.index
         folds = plan_folds(cfg, plan, index.participants, index.stimuli, index.labels)
@@ -182,6 +187,7 @@ def cross_validate(study: Study, cfg: Any, job: str, view: ProgressView) -> Outc
             work = InnerSearch(study, cfg, run.manifest["config_hash"], variants, folds, run.folder)
             chosen = search(work, cfg.resources, view)
         units = [_unit(run, variants, fold, chosen) for fold in folds]
+        run.note(unit_hashes={unit.name: unit.hash for unit in units})
         status = run_units(units, FoldWork(study, variants, cfg.run.seed, run.folder), run.folder, cfg.resources, view)
     failed = {name: state for name, state in status.items() if state != "done"}
     run.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
@@ -216,6 +222,8 @@ def _note_start(run: RunFolder, plan: Plan, cache: Cache, folds: list[Fold]) -> 
             "fingerprint": cache.content,
         },
         classes=plan.classes,
+        pictures=plan.own,
+        notes_on_recordings=cache.notes,
         folds=[fold.__dict__ for fold in folds],
         counts={
             "recordings": len(plan.recordings),
@@ -228,6 +236,8 @@ def _note_start(run: RunFolder, plan: Plan, cache: Cache, folds: list[Fold]) -> 
     )
     run.folder.write_table("rejects.parquet", rejects_table(sorted(rejects, key=_order)))
     run.folder.write_table("quality.parquet", cache.quality)
+    for name, table in cache.tables():
+        run.folder.write_table(f"{name}.parquet", table)
 
 
 def _order(reject: Reject) -> tuple[str, int, str]:
@@ -249,6 +259,14 @@ def _score(
         ids = [field.name for field in predictions.schema if not pa.types.is_list(field.type)]
         index = predictions.select(ids)
         run.folder.write_table("maps/index.parquet", index.rename_columns({"map": "path"}))
+    results = [unit.result() or {} for unit in units]
+    kept = [
+        {name: unit.folder.read_bytes(name) for name in result["files"]}
+        for unit, result in zip(units, results, strict=True)
+    ]
+    gathered, files = study.gather(cfg, plan, kept)
+    for name, data in files.items():
+        run.folder.write_bytes(name, data)
     metrics = {
         "study": study.name,
         "n": {
@@ -261,11 +279,12 @@ def _score(
             {
                 "fold": unit.unit.spec["fold"]["fold"],
                 "test": unit.unit.spec["fold"]["test"],
-                "metrics": unit.result()["metrics"],  # type: ignore[index]
+                "metrics": result["metrics"],
             }
-            for unit in units
+            for unit, result in zip(units, results, strict=True)
         ],
         **({} if chosen is None else {"search": _search_record(cfg, chosen, units)}),
+        **gathered,
         **study.score(cfg, plan, predictions),
     }
     run.folder.write_json("metrics.json", metrics)

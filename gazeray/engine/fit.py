@@ -139,7 +139,7 @@ def predict(
     with torch.inference_mode():
         for batch_rows, batch in task.examples.batches(rows, task.cfg.train.batch_size, task.study.tensors):
             with _autocast(task.cfg.train, device):
-                output = model(task.study.inputs(task.cfg, batch, device))
+                output = model(task.study.inputs(task.cfg, task.plan, batch, device))
             seen.append(batch_rows)
             logits.append(output.double().cpu().numpy())
     return np.concatenate(seen), np.concatenate(logits)
@@ -161,7 +161,7 @@ def _train_epoch(
     for rows, batch in task.examples.batches(task.train, task.cfg.train.batch_size, task.study.tensors, order):
         target = torch.from_numpy(labels[rows]).to(device)
         with _autocast(task.cfg.train, device):
-            value = loss(model(task.study.inputs(task.cfg, batch, device)).float(), target)
+            value = loss(model(task.study.inputs(task.cfg, task.plan, batch, device)).float(), target)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         optimizer.step()

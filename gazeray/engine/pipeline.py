@@ -9,7 +9,7 @@ cut off reads only the recordings whose notes are missing. The driver sees the n
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,11 +22,11 @@ from gazeray.config import digest
 from gazeray.engine.cluster import quiet_data
 from gazeray.engine.progress import ProgressView
 from gazeray.examples import ExampleIndex, Examples, SharedExamples, StreamedExamples, load_shared, tensors_of
-from gazeray.storage import Folder
+from gazeray.storage import Folder, StorageError
 from gazeray.study import Plan, Stage
 from gazeray.tables import QUALITY, DataError, Reject
 
-FORMAT = 1
+FORMAT = 2
 """Raised when shards of an older version can no longer be used."""
 
 
@@ -42,6 +42,13 @@ class Cache:
     quality: pa.Table
     content: str
     rows_read: int
+    notes: list[str]
+    further: tuple[tuple[str, tuple[str, ...]], ...]
+
+    def tables(self) -> Iterator[tuple[str, pa.Table]]:
+        """The recordings' further tables, each put together: (name, table)."""
+        for name, paths in self.further:
+            yield name, pa.concat_tables([self.folder.read_table(path) for path in paths])
 
 
 class ShardWriter:
@@ -51,21 +58,30 @@ class ShardWriter:
         self.stage, self.folder = stage, folder
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-        keys = [self.write(json.loads(text)) for text in batch["recording"]]
-        return {"key": keys}
+        try:
+            keys = [self.write(json.loads(text)) for text in batch["recording"]]
+        except OSError as error:  # the storage: told as a row, since Ray would log a traceback and keep no cause
+            return {"key": [""], "fault": [str(error)]}
+        return {"key": keys, "fault": [""] * len(keys)}
 
     def write(self, recording: Mapping[str, Any]) -> str:
         key = str(recording["key"])
         try:
             shard = self.stage.fn(recording)
+        except OSError:
+            raise
         except Exception as error:
             raise RuntimeError(f"recording {key} cannot be read: {type(error).__name__}: {error}") from error
         self.folder.write_table(f"{key}.parquet", shard.table)
+        for name, table in shard.tables.items():
+            self.folder.write_table(f"{name}/{key}.parquet", table)
         tensors = tensors_of(shard.table)
         note = {
             "key": key,
             "content": shard.content,
             "rows_read": shard.rows_read,
+            "tables": sorted(shard.tables),
+            "notes": shard.notes,
             "rejects": [asdict(reject) for reject in shard.rejects],
             "quality": [_finite(row) for row in shard.quality.to_pylist()],
             "examples": shard.table.drop_columns(tensors).to_pylist(),
@@ -93,14 +109,19 @@ def cache_examples(stage: Stage, plan: Plan, store: Folder, view: ProgressView) 
 
 
 def read_recordings(stage: Stage, recordings: Sequence[Mapping[str, Any]], folder: Folder, step: Any) -> None:
-    """Write the shards of these recordings with Ray Data; `step()` is called once for each that is done."""
+    """Write the shards of these recordings with Ray Data; `step()` is called once for each that is done.
+
+    Raises StorageError when a worker could not read or write.
+    """
     quiet_data()
     cores = int(ray.cluster_resources().get("CPU", 1))
     rows = [{"recording": json.dumps(dict(recording))} for recording in recordings]
     blocks = min(len(rows), 8 * cores)
     dataset = ray.data.from_items(rows, override_num_blocks=blocks)
     writer = ShardWriter(stage, folder)
-    for _ in dataset.map_batches(writer.__call__, batch_size=1, num_cpus=stage.cpu).iter_rows():
+    for row in dataset.map_batches(writer.__call__, batch_size=1, num_cpus=stage.cpu).iter_rows():
+        if row["fault"]:
+            raise StorageError(row["fault"])
         step()
 
 
@@ -127,6 +148,11 @@ def _open_cache(plan: Plan, folder: Folder) -> Cache:
         quality,
         content,
         sum(note["rows_read"] for note in notes),
+        [text for note in notes for text in note["notes"]],
+        tuple(
+            (name, tuple(f"{name}/{note['key']}.parquet" for note in notes if name in note["tables"]))
+            for name in sorted({name for note in notes for name in note["tables"]})
+        ),
     )
 
 

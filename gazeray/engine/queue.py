@@ -41,10 +41,13 @@ class UnitQueue:
     def __post_init__(self) -> None:
         self.entries = {unit.name: _Entry(unit) for unit in self.units}
 
-    def join(self, rank: int) -> None:
-        """A fresh worker reports: what its rank had in hand was cut off."""
+    def join(self, rank: int, workers: int) -> None:
+        """A fresh worker of a group of so many reports: what its rank had in hand was cut off.
+
+        So was what the ranks had in hand that a smaller group no longer has.
+        """
         for name, entry in self.entries.items():
-            if entry.rank == rank and not entry.over:
+            if entry.rank is not None and (entry.rank == rank or entry.rank >= workers) and not entry.over:
                 entry.rank = None
                 entry.deaths += 1
                 self.event(name, "interrupted", {"deaths": entry.deaths})

@@ -25,11 +25,14 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from gazeray.config import ResourcesConfig
-from gazeray.engine.cluster import per_worker, workers_that_fit
+from gazeray.engine.cluster import per_worker, this_machine, workers_that_fit
 from gazeray.engine.fit import be_deterministic
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.queue import Unit, UnitQueue
-from gazeray.storage import Folder
+from gazeray.storage import Folder, StorageError
+
+NEVER_S = 1e9
+"""A group at work is never restarted to make it larger: that would cut off its units."""
 
 MAX_DEATHS = 3
 """How many workers a unit may take down with it before it is given up."""
@@ -93,14 +96,18 @@ class Work(Protocol):
 def run_units(
     units: Sequence[Unit], work: Work, run: Folder, resources: ResourcesConfig, view: ProgressView
 ) -> dict[str, str]:
-    """Do all units that are not done yet; returns {name: "done" or the error}."""
+    """Do all units that are not done yet; returns {name: "done" or the error}.
+
+    Raises StorageError when a worker could not read or write: no unit can be relied on until the storage works again.
+    """
     done = {unit.name for unit in units if UnitFolder(run, unit).result() is not None}
     missing = [unit for unit in units if unit.name not in done]
     view.units(total=len(units), done=len(done))
     if missing:
-        queue = ray.remote(UnitQueue).options(num_cpus=0).remote(missing, MAX_DEATHS)
+        queue = ray.remote(UnitQueue).options(num_cpus=0, label_selector=this_machine()).remote(missing, MAX_DEATHS)
         stop = threading.Event()
-        watcher = threading.Thread(target=_watch, args=(queue, run, missing, view, stop), daemon=True)
+        faults: list[str] = []
+        watcher = threading.Thread(target=_watch, args=(queue, run, missing, view, stop, faults), daemon=True)
         watcher.start()
         try:
             _train(queue, work, run, resources, len(missing))
@@ -110,6 +117,8 @@ def run_units(
             stop.set()
             watcher.join()
             ray.kill(queue)
+        if faults:
+            raise StorageError(faults[0])
     return {unit.name: _status(UnitFolder(run, unit)) for unit in units}
 
 
@@ -132,7 +141,12 @@ def _train(queue: Any, work: Work, run: Folder, resources: ResourcesConfig, unit
     trainer = TorchTrainer(
         _drain_queue,
         train_loop_config={"queue": queue, "work": work, "run": run, "cpu": resources.per_unit.cpu, "gpu": gpu},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpu), resources_per_worker=each),
+        scaling_config=ScalingConfig(
+            num_workers=(1, workers),  # a group that lost a machine goes on with those that are left
+            elastic_resize_monitor_interval_s=NEVER_S,
+            use_gpu=bool(gpu),
+            resources_per_worker=each,
+        ),
         torch_config=TorchConfig(backend="gloo"),
         run_config=RunConfig(
             name=uuid.uuid4().hex,
@@ -150,12 +164,13 @@ def _train(queue: Any, work: Work, run: Folder, resources: ResourcesConfig, unit
 def _drain_queue(config: dict[str, Any]) -> None:
     """A worker's life: take a unit, do it, until nothing is left."""
     queue, work, run = config["queue"], config["work"], config["run"]
-    rank = ray.train.get_context().get_world_rank()
+    context = ray.train.get_context()
+    rank, workers = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
     be_deterministic(config["cpu"])
     if device.type == "cuda" and config["gpu"] < 1:
         torch.cuda.set_per_process_memory_fraction(config["gpu"], device)
-    ray.get(queue.join.remote(rank))
+    ray.get(queue.join.remote(rank, workers))
     shared = work.open()
     while (unit := ray.get(queue.next.remote(rank))) is not None:
         if unit == "wait":
@@ -167,6 +182,9 @@ def _drain_queue(config: dict[str, Any]) -> None:
             if result is None:
                 result = work.run(shared, unit, folder, device)
                 folder.finish(result)
+        except OSError as error:  # the storage: no failure can be written down, and the next unit would fare no better
+            ray.get(queue.over.remote(unit.name, "storage", {"error": str(error)}))
+            return
         except Exception as error:  # whatever a unit raises is recorded, and must not stop the others
             folder.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
             ray.get(queue.over.remote(unit.name, "failed", {"error": f"{type(error).__name__}: {error}"}))
@@ -174,12 +192,17 @@ def _drain_queue(config: dict[str, Any]) -> None:
             ray.get(queue.over.remote(unit.name, "done", result))
 
 
-def _watch(queue: Any, run: Folder, units: Sequence[Unit], view: ProgressView, stop: threading.Event) -> None:
-    """Show the queue's events as they come; write down the units that were given up."""
+def _watch(
+    queue: Any, run: Folder, units: Sequence[Unit], view: ProgressView, stop: threading.Event, faults: list[str]
+) -> None:
+    """Show the queue's events as they come; write down the units that were given up; collect faults of the storage."""
     by_name = {unit.name: unit for unit in units}
     while True:
         last = stop.is_set()
         for name, kind, payload in ray.get(queue.drain.remote()):
+            if kind == "storage":
+                kind = "failed"
+                faults.append(payload["error"])
             if kind == "died":
                 UnitFolder(run, by_name[name]).fail(payload["error"], "")
             view.unit_event(name, kind, payload)

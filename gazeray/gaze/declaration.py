@@ -19,7 +19,7 @@ from gazeray.config import ConfigError, Section, parse_yaml, read_yaml, validate
 from gazeray.gaze.files import placeholders
 from gazeray.gaze.readers import READERS
 from gazeray.gaze.readers.base import COORDINATE_UNITS, COORDINATES, IDS, TIME_UNITS_MS, TIMES, Kind
-from gazeray.storage import Folder, UnsafePathError, safe_relative
+from gazeray.storage import Folder, UnsafePathError, masked, safe_relative, split_uri
 
 PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -311,15 +311,17 @@ class DatasetSpec(Section):
         return {kind: spec for kind, spec in both.items() if spec is not None}
 
 
+def read_declaration(path: str | Path) -> dict[str, Any]:
+    """The mapping in a declaration, local or s3://, not yet checked. Raises ConfigError naming the file."""
+    if "://" not in str(path):
+        return read_yaml(path)
+    (folder, name), source = split_uri(str(path)), masked(str(path))
+    try:
+        return parse_yaml(Folder(folder).read_text(name), source)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{source}: cannot be read: {error}"]) from error
+
+
 def load_dataset(path: str | Path) -> DatasetSpec:
-    """Read a declaration, local or s3://. Raises ConfigError with every mistake, each after the name of the file."""
-    source = str(path)
-    if "://" in source:
-        folder, _, name = source.rpartition("/")
-        try:
-            values = parse_yaml(Folder(folder).read_text(name), source)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError([f"{source}: cannot be read: {error}"]) from error
-    else:
-        values = read_yaml(path)
-    return validate(DatasetSpec, values, source)
+    """Read a declaration of raw gaze. Raises ConfigError with every mistake, each after the name of the file."""
+    return validate(DatasetSpec, read_declaration(path), str(path))

@@ -87,3 +87,36 @@ def reading_features(
     if columns:
         features[7:] = np.bincount((x * columns).astype(np.int64), weights=duration, minlength=columns)
     return features.astype(np.float32)
+
+
+def picture_feature_names(columns: int) -> list[str]:
+    """The names of what `picture_features` returns."""
+    return ["ink", "horizontal_extent", "vertical_extent", *(f"ink_{i:02}" for i in range(1, columns + 1))]
+
+
+def picture_features(pictures: np.ndarray, columns: int) -> np.ndarray:
+    """Simple features of drawn gaze, (N, 3 + columns) float32: what a reader sees without looking at any shape.
+
+    ink of a pixel: how far its farthest channel is from white, 0..1. ink: mean over the picture. horizontal_extent,
+    vertical_extent: from the first to the last column (row) with a pixel of at least 0.1 ink, as a share. ink_01 ...:
+    mean ink of each of `columns` parts of the width, from the left.
+
+    Args:
+        pictures: (N, 3, H, W) uint8, RGB.
+        columns: number of parts of the width, >= 0.
+    """
+    ink = (255 - pictures.min(axis=1)).astype(np.float32) / 255
+    drawn = ink >= 0.1
+    extents = [_extent(drawn.any(axis=1)), _extent(drawn.any(axis=2))]
+    width = ink.shape[2]
+    cumulated = np.pad(np.cumsum(ink.mean(axis=1, dtype=np.float64), axis=1), ((0, 0), (1, 0)))
+    edges = np.linspace(0, width, columns + 1)
+    at = np.array([np.interp(edges, np.arange(width + 1), row) for row in cumulated]).reshape(-1, columns + 1)
+    parts = np.diff(at, axis=1) * (columns / width)
+    return np.column_stack([ink.mean(axis=(1, 2)), *extents, parts]).astype(np.float32)
+
+
+def _extent(marked: np.ndarray) -> np.ndarray:
+    """From the first to the last true entry of each row of (N, M), as a share of M; 0 where none is."""
+    first, last = marked.argmax(axis=1), marked.shape[1] - marked[:, ::-1].argmax(axis=1)
+    return np.where(marked.any(axis=1), (last - first) / marked.shape[1], 0.0)

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good the gaze of a trial is: the row of the quality table."""
+"""How good the gaze of a trial is: the row of the quality table, and the gate that refuses trials.
+
+What is measured and why: Holmqvist, Nyström & Mulvey (2012), "Eye tracker data quality: what it is and how to measure
+it", ETRA, 45-52; Niehorster et al. (2020), "Characterizing gaze position signals and synthesizing noise during
+fixations in eye-tracking data", Behavior Research Methods 52, 2515-2534.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from pydantic import Field
+
+from gazeray.config import Section
+from gazeray.gaze.events.screen import Screen
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,24 @@ class TrialGaze:
     fixations: dict[str, np.ndarray] | None
 
 
+class QualityConfig(Section):
+    """Which trials are good enough; null = whatever it is.
+
+    Half of the samples is the default limit of loss alone: a dwell map or a scanpath of less shows mostly what the
+    tracker lost, while precision, accuracy and rate that suffice depend on the question, so that no number suits all.
+    """
+
+    max_lost_share: float | None = Field(0.5, ge=0, le=1, description="largest share of lost samples")
+    max_off_screen_share: float | None = Field(None, ge=0, le=1, description="largest share of gaze off the screen")
+    max_rms_s2s_deg: float | None = Field(None, gt=0, description="largest RMS of sample-to-sample distances, deg")
+    max_bcea_deg2: float | None = Field(None, gt=0, description="largest bivariate contour ellipse area, deg2")
+    min_sampling_hz: float | None = Field(None, gt=0, description="lowest sampling rate by the clock, Hz")
+    min_duration_ms: float | None = Field(None, gt=0, description="shortest trial, ms")
+
+
+Row = dict[str, str | int | float]
+
+
 def inside(x_px: np.ndarray, y_px: np.ndarray, window: Sequence[float]) -> np.ndarray:
     """Which points (N,) lie in the window (left, top, width, height in px). Its left and top edge belong to it, its
     right and bottom edge do not, as for pixels. Lost points are not inside."""
@@ -32,37 +59,172 @@ def inside(x_px: np.ndarray, y_px: np.ndarray, window: Sequence[float]) -> np.nd
     return (x_px >= left) & (x_px < left + width) & (y_px >= top) & (y_px < top + height)
 
 
-def trial_quality(trial: TrialGaze, window: Sequence[float]) -> dict[str, str | int | float]:
-    """The row of the quality table (`tables.QUALITY`) for one trial; `window` is left, top, width, height in px.
+def trial_quality(
+    trial: TrialGaze,
+    window: Sequence[float],
+    screen: Screen | None = None,
+    fixations: Mapping[str, np.ndarray] | None = None,
+) -> Row:
+    """The row of the quality table (`tables.QUALITY`) for one trial.
+
+    Args:
+        trial: samples, fixations or both.
+        window: of the stimulus: left, top, width, height in px.
+        screen: None when nothing is known of it; then what needs it is NaN.
+        fixations: onset_ms and duration_ms (F,) of the fixations detected in the trial's samples. Precision is taken
+            over them, the median of all; None or none: over the trial as a whole, where saccades count as noise.
 
     n_samples, n_fixations   how many were read, lost ones included
     duration_ms     first to last sample; without samples: first onset to the end of the last fixation
     sampling_hz     1000 / median time between samples; NaN with fewer than two samples or a median of 0
     lost_share      lost samples / samples; NaN without samples
     outside_share   samples outside the window / samples that are not lost (without samples: the same of fixations)
+    off_screen_share   the same with the whole screen for the window
+    longest_gap_ms  the longest time without gaze: between neighbouring samples that are not lost, or from the first or
+                    to the last sample of the trial; with nothing lost it is the longest sampling step
+    rms_s2s_px, rms_s2s_deg   see `rms_s2s`
+    bcea_px2, bcea_deg2       see `bcea`
+    gate            "": see `gate`
+
+    Raises ValueError for a trial with neither samples nor fixations.
     """
-    samples, fixations = trial.samples, trial.fixations
-    gaze = samples if samples is not None else fixations
+    gaze = trial.samples if trial.samples is not None else trial.fixations
     if gaze is None:
         raise ValueError(f"participant {trial.participant} trial {trial.trial}: neither samples nor fixations")
     valid = ~(np.isnan(gaze["x_px"]) | np.isnan(gaze["y_px"]))
-    outside = valid & ~inside(gaze["x_px"], gaze["y_px"], window)
+    whole = (0.0, 0.0, screen.width_px, screen.height_px) if screen is not None else (math.nan,) * 4
+    return {
+        "participant": trial.participant,
+        "trial": trial.trial,
+        "n_samples": 0 if trial.samples is None else len(trial.samples["x_px"]),
+        "n_fixations": 0 if trial.fixations is None else len(trial.fixations["x_px"]),
+        **_times(trial, valid),
+        "outside_share": _share_out(gaze, valid, window),
+        "off_screen_share": _share_out(gaze, valid, whole),
+        "longest_gap_ms": _longest_gap_ms(trial.samples, valid),
+        **_precision(trial.samples, screen, fixations),
+        "gate": "",
+    }
+
+
+def _times(trial: TrialGaze, valid: np.ndarray) -> dict[str, float]:
     duration_ms = sampling_hz = lost_share = math.nan
+    samples, fixations = trial.samples, trial.fixations
     if samples is not None and len(valid):
         time = samples["timestamp_ms"]
         duration_ms = float(time[-1] - time[0])
         step_ms = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
         sampling_hz = 1000.0 / step_ms if step_ms > 0 else math.nan
         lost_share = float(1 - valid.mean())
-    elif fixations is not None and len(valid):
+    elif samples is None and fixations is not None and len(valid):
         duration_ms = float((fixations["onset_ms"] + fixations["duration_ms"]).max() - fixations["onset_ms"][0])
+    return {"duration_ms": duration_ms, "sampling_hz": sampling_hz, "lost_share": lost_share}
+
+
+def _share_out(gaze: Mapping[str, np.ndarray], valid: np.ndarray, window: Sequence[float]) -> float:
+    """The share of valid points outside a window; NaN without any, or when the window is not known."""
+    if not valid.any() or np.isnan(window).any():
+        return math.nan
+    return float((valid & ~inside(gaze["x_px"], gaze["y_px"], window)).sum() / valid.sum())
+
+
+def _longest_gap_ms(samples: Mapping[str, np.ndarray] | None, valid: np.ndarray) -> float:
+    if samples is None or not len(valid):
+        return math.nan
+    time = samples["timestamp_ms"]
+    return float(np.diff(np.concatenate([time[:1], time[valid], time[-1:]])).max())
+
+
+def _precision(
+    samples: Mapping[str, np.ndarray] | None, screen: Screen | None, fixations: Mapping[str, np.ndarray] | None
+) -> dict[str, float]:
+    """RMS-S2S and BCEA in px and deg: the median over the fixations, else those of the trial as a whole."""
+    names = ("rms_s2s_px", "rms_s2s_deg", "bcea_px2", "bcea_deg2")
+    if samples is None:
+        return dict.fromkeys(names, math.nan)
+    x_px, y_px = (samples[name].astype(np.float64) for name in ("x_px", "y_px"))
+    x_deg, y_deg = screen.to_deg(x_px, y_px) if screen is not None else (x_px * np.nan, y_px * np.nan)
+    parts = [(0, len(x_px))]
+    if fixations is not None and len(fixations["onset_ms"]):
+        time, onset = samples["timestamp_ms"], np.asarray(fixations["onset_ms"], np.float64)
+        # Half a microsecond: onset + duration, a float32, may miss the sample after the fixation by its rounding.
+        ends = onset + np.asarray(fixations["duration_ms"], np.float64) - 5e-4
+        parts = list(zip(np.searchsorted(time, onset), np.searchsorted(time, ends), strict=True))
+    values = [
+        [rms_s2s(x_px[a:b], y_px[a:b]), rms_s2s(x_deg[a:b], y_deg[a:b]), bcea(x_px[a:b], y_px[a:b]),
+         bcea(x_deg[a:b], y_deg[a:b])]
+        for a, b in parts
+    ]  # fmt: skip
+    columns = zip(*values, strict=True)
     return {
-        "participant": trial.participant,
-        "trial": trial.trial,
-        "n_samples": 0 if samples is None else len(samples["x_px"]),
-        "n_fixations": 0 if fixations is None else len(fixations["x_px"]),
-        "duration_ms": duration_ms,
-        "sampling_hz": sampling_hz,
-        "lost_share": lost_share,
-        "outside_share": float(outside.sum() / valid.sum()) if valid.any() else math.nan,
+        name: _median([one for one in column if not math.isnan(one)])
+        for name, column in zip(names, columns, strict=True)
     }
+
+
+def _median(values: Sequence[float]) -> float:
+    return float(np.median(values)) if values else math.nan
+
+
+def rms_s2s(x: np.ndarray, y: np.ndarray) -> float:
+    """Precision from sample to sample: sqrt(mean((x[i+1] - x[i])^2 + (y[i+1] - y[i])^2)) (Holmqvist et al. 2012).
+
+    x, y: shape (N,), NaN = lost, in px or deg; the result is in the same unit. Pairs with a lost sample are left out;
+    NaN when no pair is left.
+    """
+    squares = np.diff(x) ** 2 + np.diff(y) ** 2
+    squares = squares[np.isfinite(squares)]
+    return float(np.sqrt(squares.mean())) if squares.size else math.nan
+
+
+BCEA_SHARE = 0.68
+
+
+def bcea(x: np.ndarray, y: np.ndarray) -> float:
+    """Bivariate contour ellipse area: the ellipse that holds 68 % of the gaze, were it normally distributed.
+
+    2 k pi sd_x sd_y sqrt(1 - rho^2) with k = -ln(1 - 0.68) and sample standard deviations (Crossland & Rubin 2002,
+    "The use of an infrared eyetracker to measure fixation stability", Optometry and Vision Science 79, 735-739).
+
+    x, y: shape (N,), NaN = lost, in px or deg; the result is in px2 or deg2. Gaze that lies on a line has area 0; NaN
+    with fewer than two samples that are not lost.
+    """
+    valid = np.isfinite(x) & np.isfinite(y)
+    if valid.sum() < 2:
+        return math.nan
+    a, b = x[valid] - x[valid].mean(), y[valid] - y[valid].mean()
+    determinant = (a @ a) * (b @ b) - (a @ b) ** 2
+    return float(-2 * math.log(1 - BCEA_SHARE) * math.pi * math.sqrt(max(0.0, determinant)) / (valid.sum() - 1))
+
+
+MEASURED = {
+    "max_lost_share": "lost_share",
+    "max_off_screen_share": "off_screen_share",
+    "max_rms_s2s_deg": "rms_s2s_deg",
+    "max_bcea_deg2": "bcea_deg2",
+    "min_sampling_hz": "sampling_hz",
+    "min_duration_ms": "duration_ms",
+}
+"""Key of QualityConfig -> the column of the quality table that it limits."""
+
+
+def gate(row: Mapping[str, str | int | float | None], cfg: QualityConfig) -> str:
+    """Why a trial is not good enough, "" when it is: "lost_share 0.62 > quality.max_lost_share 0.5".
+
+    `row` is a row of the quality table. Several reasons are joined by "; ". A measure that is not known (NaN: degrees
+    without geometry, a rate without samples) cannot keep what its limit asks, and the trial is refused; only a loss
+    that is not known passes, since a data set of fixations has none to tell and the limit is there by default.
+    """
+    reasons = []
+    for key, column in MEASURED.items():
+        limit, value = getattr(cfg, key), row[column]
+        if limit is None:
+            continue
+        known = isinstance(value, int | float) and not math.isnan(value)
+        if not known:
+            if key != "max_lost_share":
+                reasons.append(f"{column} is not known, quality.{key} {limit:g}")
+        elif (value > limit) if key.startswith("max") else (value < limit):
+            sign = ">" if key.startswith("max") else "<"
+            reasons.append(f"{column} {value:.4g} {sign} quality.{key} {limit:g}")
+    return "; ".join(reasons)

@@ -18,7 +18,7 @@ import pandas as pd
 from gazeray.gaze.dataset import Recording
 from gazeray.gaze.declaration import DatasetSpec, GazeSpec
 from gazeray.gaze.files import ids_in_path
-from gazeray.gaze.quality import TrialGaze, inside, trial_quality
+from gazeray.gaze.quality import TrialGaze, inside
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
 from gazeray.gaze.readers.base import TIMES
 from gazeray.gaze.readers.cells import row_rejects
@@ -36,16 +36,16 @@ TYPES = {"timestamp_ms": np.float64, "onset_ms": np.float64}
 class RecordingGaze:
     """What was read of a recording.
 
-    `sha256` is over the raw bytes of all its files; `quality` has a row (`tables.QUALITY`) for each of `trials`;
-    `n_rows` counts the data rows of its files, rejected ones included.
+    `sha256` is over the raw bytes of all its files; `n_rows` counts the data rows of its files, rejected ones included;
+    `notes` say what should be known about its files, each after the file's name.
     """
 
     key: str
     sha256: str
     trials: list[TrialGaze]
-    quality: list[dict[str, str | int | float]]
     rejects: list[Reject]
     n_rows: int
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -61,6 +61,8 @@ class _Read:
     failed: list[tuple[str, str]] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     n_rows: int = 0
+    notes: list[str] = field(default_factory=list)
+    headers: list[tuple[str, dict[str, float]]] = field(default_factory=list)
 
 
 def read_recording(spec: DatasetSpec, root: Folder, recording: Recording, trials: pd.DataFrame) -> RecordingGaze:
@@ -80,15 +82,27 @@ def read_recording(spec: DatasetSpec, root: Folder, recording: Recording, trials
         for kind, gaze in spec.gaze().items()
     }
     rejects = [reject for part in read.values() for reject in part.rejects]
-    good, quality = [], []
+    good = []
     for ids, row in geometry.items():
         trial, faults = _trial(spec, ids, row, read, paths)
         rejects += faults
         if trial is not None:
             good.append(trial)
-            quality.append(trial_quality(trial, [row[name] for name in WINDOW_COLUMNS]))
     n_rows = sum(part.n_rows for part in read.values())
-    return RecordingGaze(recording.key, hashing.hexdigest(), good, quality, rejects, n_rows)
+    notes = [note for part in read.values() for note in part.notes]
+    headers = [header for part in read.values() for header in part.headers]
+    notes += _contradictions(headers, next(iter(geometry.values()), {}))
+    return RecordingGaze(recording.key, hashing.hexdigest(), good, rejects, n_rows, notes)
+
+
+def _contradictions(headers: list[tuple[str, dict[str, float]]], row: Mapping[Any, Any]) -> list[str]:
+    """Where the header of a file says something else about the screen than the declaration, which is believed."""
+    return [
+        f"{path}: the header says {name} {value:g}, the declaration {row[name]:g}; the declaration is used"
+        for path, header in headers
+        for name, value in sorted(header.items())
+        if name in row and np.isfinite(row[name]) and not np.isclose(value, row[name], rtol=0.01)
+    ]
 
 
 def _read_files(
@@ -115,6 +129,8 @@ def _read_files(
             continue
         read.n_rows += table.n_rows
         read.rejects += table.rejects
+        read.notes += [f"{path}: {note}" for note in table.notes]
+        read.headers.append((path, table.header))
         if spec.kind == "fixations":
             table = _without_negative_durations(table, path)
             read.rejects += table.rejects

@@ -20,6 +20,16 @@ GRADIENT_COLOURS = "RdBu_r"
 
 
 @dataclass(frozen=True)
+class Words:
+    """What the panels are called, and the units of picture and map."""
+
+    picture: str = "gaze heatmap"
+    unit: str = "ms"
+    method: str = "gradient"
+    map_unit: str = "logit per ms"
+
+
+@dataclass(frozen=True)
 class _Places:
     """Where the panels of an example go, inches: side by side, or above each other when the window is a wide strip.
 
@@ -69,13 +79,15 @@ def example(
     heatmap: NDArray[np.floating[Any]],
     gradients: Mapping[str, tuple[str, NDArray[np.floating[Any]]]],
     window_px: tuple[float, float],
+    words: Words | None = None,
 ) -> bytes:
-    """A heatmap (H, W), ms, beside signed gradients on the stimulus' own axes: px, origin top left, y down.
+    """A heatmap (H, W) beside signed maps on the stimulus' own axes: px, origin top left, y down.
 
     gradients: "predicted", "true" -> (class, (H, W)). They share one scale, symmetric about 0, whose end is the 99.5th
     percentile of their size; the lines are the heatmap at a quarter, half and three quarters of its highest value.
-    window_px: (width, height).
+    window_px: (width, height). words: names and units; by default those of a gaze heatmap in ms and its gradient.
     """
+    words = words or Words()
     places = _places(window_px, 1 + len(gradients))
     width, height = window_px
     dwell = np.asarray(heatmap, dtype=np.float64)
@@ -87,14 +99,14 @@ def example(
         figure = figures.new_figure(*places.size, layout=None)
         axes = [figure.add_axes(places.fractions(places.axis(index))) for index in range(places.count)]
         image = axes[0].imshow(dwell, cmap=HEATMAP_COLOURS, vmin=0, vmax=peak, **picture)
-        axes[0].set_title("gaze heatmap", loc="left", pad=3)
-        _colour_bar(figure, image, places, (0, 0), "ms")
+        axes[0].set_title(figures.shorten(words.picture, letters), loc="left", pad=3)
+        _colour_bar(figure, image, places, (0, 0), words.unit)
         for axis, (kind, (name, _)), values in zip(axes[1:], gradients.items(), signed, strict=True):
             image = axis.imshow(values, cmap=GRADIENT_COLOURS, vmin=-limit, vmax=limit, **picture)
             _outline(axis, dwell, width, height)
             gap = " " if places.stacked else "\n"
-            axis.set_title(f"gradient, {kind}:{gap}{figures.shorten(name, letters)}", loc="left", pad=3)
-        _colour_bar(figure, image, places, (1, len(signed)), "logit per ms")
+            axis.set_title(f"{words.method}, {kind}:{gap}{figures.shorten(name, letters)}", loc="left", pad=3)
+        _colour_bar(figure, image, places, (1, len(signed)), words.map_unit)
         for index, axis in enumerate(axes):
             _example_axes(axis, places, index)
         return figures.to_png(figure)

@@ -198,45 +198,53 @@ def participants(
 
 
 def learning_curves(curves: Sequence[Curve]) -> bytes:
-    """Small multiples, two panels per fit: loss above, balanced accuracy of the validation participants below."""
+    """Small multiples, two panels per fit: loss above, balanced accuracy of the validation participants below.
+
+    Fits without validation participants (refits after a search) have the upper panel only.
+    """
+    validated = any(np.isfinite(curve.validation_loss).any() for curve in curves)
     rows, columns = _grid(len(curves), 5 if len(curves) > 8 else 4)
     losses = np.concatenate([np.r_[curve.train_loss, curve.validation_loss] for curve in curves])
     losses = losses[np.isfinite(losses) & (losses > 0)]
     logarithmic = bool(losses.size) and losses.max() > 30 * losses.min()
     with matplotlib.rc_context(STYLE):
         figure = new_figure(PAGE_IN if columns > 2 else 2.6 * columns + 1.4, 0.4 + 2.5 * rows)
-        axes = figure.subplots(2 * rows, columns, squeeze=False, sharex="all", sharey="row")
-        for row in range(2, 2 * rows):
-            axes[row, 0].sharey(axes[row % 2, 0])
+        if not validated:
+            figure.set_size_inches(figure.get_figwidth(), 0.6 + 1.5 * rows)
+        axes = figure.subplots((1 + validated) * rows, columns, squeeze=False, sharex="all", sharey="row")
+        for row in range(1 + validated, (1 + validated) * rows):
+            axes[row, 0].sharey(axes[row % 2 if validated else 0, 0])
         for index in range(rows * columns):
             row, column = divmod(index, columns)
-            upper, lower = axes[2 * row, column], axes[2 * row + 1, column]
+            upper, lower = axes[(1 + validated) * row, column], axes[(1 + validated) * row + validated, column]
             if index >= len(curves):
-                upper.remove()
-                lower.remove()
+                for axis in {upper, lower}:
+                    axis.remove()
                 continue
             _curve_panels(upper, lower, curves[index])
             last = index + columns >= len(curves)
             lower.tick_params(labelbottom=last)
             lower.set_xlabel("epoch" if last else "")
             if column == 0:
-                upper.set_ylabel("loss (log)" if logarithmic else "loss")
                 lower.set_ylabel("balanced\naccuracy")
+                upper.set_ylabel("loss (log)" if logarithmic else "loss")
         if logarithmic:
             axes[0, 0].set_yscale("log")
-        axes[1, 0].set_ylim(0, 1)
-        figure.legend(handles=_curve_keys(), loc="outside upper left", ncols=3)
+        if validated:
+            axes[1, 0].set_ylim(0, 1)
+        figure.legend(handles=_curve_keys(validated), loc="outside upper left", ncols=3)
         return to_png(figure)
 
 
 def _curve_panels(upper: Any, lower: Any, curve: Curve) -> None:
     upper.plot(curve.epoch, curve.train_loss, color=GREY, linestyle="--", linewidth=1.1)
     upper.plot(curve.epoch, curve.validation_loss, color=BLUE, linewidth=1.3)
-    lower.plot(curve.epoch, curve.validation_balanced_accuracy, color=BLUE, linewidth=1.3)
+    if lower is not upper:
+        lower.plot(curve.epoch, curve.validation_balanced_accuracy, color=BLUE, linewidth=1.3)
     if curve.epoch.size == 1:
         for line in (*upper.lines, *lower.lines):
             line.set_marker(".")
-    for axis in (upper, lower):
+    for axis in {upper, lower}:
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
         if curve.best_epoch is not None:
             axis.axvline(curve.best_epoch, color=VERMILION, linestyle=":", linewidth=1.2)
@@ -244,33 +252,46 @@ def _curve_panels(upper: Any, lower: Any, curve: Curve) -> None:
     upper.set_title(shorten(f"{curve.name}{best}", 24), loc="left")
 
 
-def _curve_keys() -> list[Line2D]:
+def _curve_keys(validated: bool) -> list[Line2D]:
     return [
         Line2D([], [], color=GREY, linestyle="--", label="training participants"),
-        Line2D([], [], color=BLUE, label="validation participants"),
+        *([Line2D([], [], color=BLUE, label="validation participants")] if validated else []),
         Line2D([], [], color=VERMILION, linestyle=":", label="epoch whose weights were tested"),
     ]
 
 
 def histograms(columns: Mapping[str, NDArray[np.float64]]) -> bytes:
-    """One histogram of trials per column: axis label with its unit -> (N,) values, NaN left out. Dashed: the median."""
+    """One histogram of trials per column: axis label with its unit -> (N,) values, NaN left out. Dashed: the median.
+
+    A column whose values are all the same (to 1e-9) is a sentence instead: a single bar would show nothing.
+    """
     rows, across = _grid(len(columns), 4)
     with matplotlib.rc_context(STYLE):
         figure = new_figure(PAGE_IN if across > 2 else 2.4 * across + 0.5, 2.1 * rows)
         axes = figure.subplots(rows, across, squeeze=False).ravel()
         for index, (axis, (label, values)) in enumerate(zip(axes, columns.items(), strict=False)):
             finite = values[np.isfinite(values)]
-            if finite.size:
+            if finite.size and _all_equal(finite):
+                same = f"{finite[0]:.4g} in all\n{finite.size} trials"
+                axis.text(0.5, 0.5, same, ha="center", va="center", transform=axis.transAxes)
+                axis.set(xticks=[], yticks=[])
+            elif finite.size:
                 axis.hist(finite, bins=_bins(finite), color=BLUE)
                 axis.axvline(np.median(finite), color=VERMILION, linestyle="--", linewidth=1.2)
             else:
                 axis.text(0.5, 0.5, "not measured", ha="center", transform=axis.transAxes)
             axis.set(xlabel=label, ylabel="trials" if index % across == 0 else "")
-            axis.xaxis.set_major_locator(MaxNLocator(4))
-            axis.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
+            if not finite.size or not _all_equal(finite):
+                axis.xaxis.set_major_locator(MaxNLocator(4))
+                axis.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
         for axis in axes[len(columns) :]:
             axis.remove()
         return to_png(figure)
+
+
+def _all_equal(values: NDArray[np.float64]) -> bool:
+    low, high = float(values.min()), float(values.max())
+    return high - low <= 1e-9 * max(abs(low), abs(high))
 
 
 def _bins(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -279,6 +300,4 @@ def _bins(values: NDArray[np.float64]) -> NDArray[np.float64]:
     if np.array_equal(values, np.round(values)):
         step = math.ceil((high - low + 1) / 24)
         return np.arange(low - 0.5, high + step, step)
-    if high - low <= 1e-9 * max(abs(low), abs(high)):
-        return np.array([low - 0.5, low + 0.5])
     return np.linspace(low, high, min(24, max(8, int(math.sqrt(values.size)))) + 1)

@@ -32,8 +32,10 @@ class Results:
 
 
 def read_results(run: Folder) -> Results:
-    """Read a run folder. Raises FileNotFoundError when there is no manifest.json."""
+    """Read a run folder. Raises FileNotFoundError when there is no manifest.json, ValueError when it is no object."""
     manifest = run.read_json("manifest.json")
+    if not isinstance(manifest, dict):
+        raise ValueError("manifest.json is not a JSON object")
     present = {stat.path for name in ("units", "maps") for stat in run.list(name)}
     units = {name: {"unit": name, "status": status} for name, status in manifest.get("units", {}).items()}
     epochs: dict[str, list[dict[str, Any]]] = {}

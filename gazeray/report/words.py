@@ -23,6 +23,14 @@ METRIC_NAMES = {
 }
 
 
+METHOD_NAMES = {"smoothgrad": "SmoothGrad"}
+
+
+def method_name(key: str) -> str:
+    """The name of a map's method in words."""
+    return METHOD_NAMES.get(key, key.replace("_", " "))
+
+
 def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
     """A score in words: "undefined" when there is none; a true minus sign."""
     if value is None or not math.isfinite(value):

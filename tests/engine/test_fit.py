@@ -26,7 +26,7 @@ class BlobStudy:
     def model(self, cfg: Any, plan: Any) -> torch.nn.Module:
         return HeatmapCNN(1, (16, 24), 4, 2, dropout=0.3)
 
-    def inputs(self, cfg: Any, batch: Any, device: torch.device) -> torch.Tensor:
+    def inputs(self, cfg: Any, plan: Any, batch: Any, device: torch.device) -> torch.Tensor:
         return torch.from_numpy(batch["picture"]).to(device).float()
 
     def loss(self, cfg: Any, plan: Any, labels: np.ndarray) -> torch.nn.Module:

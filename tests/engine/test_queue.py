@@ -25,8 +25,8 @@ def test_fresh_worker_gives_back_what_its_rank_had_in_hand() -> None:
     queue = queue_of(3)
     take(queue, 0), take(queue, 1)
     queue.over("u1", "done", {})
-    queue.join(0)
-    queue.join(1)
+    queue.join(0, 2)
+    queue.join(1, 2)
     assert take(queue, 0) == "u0"
     assert take(queue, 1) == "u2"
     assert take(queue, 1) is None
@@ -36,18 +36,29 @@ def test_fresh_worker_gives_back_what_its_rank_had_in_hand() -> None:
 def test_only_one_suspect_is_out_at_a_time() -> None:
     queue = queue_of(2)
     take(queue, 0), take(queue, 1)
-    queue.join(0)
-    queue.join(1)
+    queue.join(0, 2)
+    queue.join(1, 2)
     assert take(queue, 0) == "u0"
     assert take(queue, 1) == "wait"
     queue.over("u0", "done", {})
     assert take(queue, 1) == "u1"
 
 
+def test_smaller_group_gives_back_what_the_ranks_it_lacks_had_in_hand() -> None:
+    queue = queue_of(3)
+    take(queue, 0), take(queue, 1), take(queue, 2)
+    queue.over("u0", "done", {})
+    queue.join(0, 1)
+    assert take(queue, 0) == "u1"
+    queue.over("u1", "done", {})
+    assert take(queue, 0) == "u2"
+    assert [name for name, kind, _ in queue.drain() if kind == "interrupted"] == ["u1", "u2"]
+
+
 def test_clean_units_go_on_beside_a_suspect() -> None:
     queue = queue_of(3)
     take(queue, 0)
-    queue.join(0)
+    queue.join(0, 2)
     assert take(queue, 0) == "u0"
     assert take(queue, 1) == "u1"
 
@@ -56,7 +67,7 @@ def test_unit_that_kills_its_worker_is_given_up_and_its_neighbours_are_not() -> 
     queue = queue_of(6)
     finished: list[str] = []
     for _ in range(20):
-        queue.join(0), queue.join(1)
+        queue.join(0, 2), queue.join(1, 2)
         left, right = take(queue, 0), take(queue, 1)
         if left is None and right is None:
             break

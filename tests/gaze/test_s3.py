@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A data set in an object store reads exactly as from a local folder. The store is moto's, on this machine."""
+"""Folders in an object store: found and read as local ones, whole after faults, silent about credentials.
+
+The store is moto's, on this machine, behind a proxy that can break it.
+"""
 
 from __future__ import annotations
 
+import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
+from gazeray.config import ConfigError
 from gazeray.gaze.dataset import DataError, load_dataset, open_dataset
-from gazeray.storage import Folder
+from gazeray.storage import Folder, StorageError
 from gazeray.tables import Reject
+from tests.chaos.faulty_s3 import FAULTS, KEY, SECRET, FaultyS3, faulty_s3
 from tests.gaze.tiny_dataset import FILES, GAZE, declared, read_all, write, zipped
 
 BUCKET = "studies"
@@ -28,27 +33,51 @@ samples: {reader: delimited, path: 'gaze/{participant}.csv',
 """
 
 
+AWS_NAMES = (
+    *(
+        "AWS_PROFILE",
+        "AWS_SESSION_TOKEN",
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+    ),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FaultyS3]:
+    with faulty_s3(BUCKET) as store:
+        yield store
+
+
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A client of an empty bucket, with the environment set so that every S3 client in this process finds it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+def store(server: FaultyS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FaultyS3:
+    """The empty store, and an environment that says nothing about it."""
+    for name in AWS_NAMES:
         monkeypatch.delenv(name, raising=False)
-    client = boto3.client("s3")
-    client.create_bucket(Bucket=BUCKET)
-    yield client
-    server.stop()
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for key in server.files():
+        server.direct.delete_object(Bucket=BUCKET, Key=key)
+    server.share, server.denied = 0.0, []
+    return server
+
+
+@pytest.fixture
+def bucket(store: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A client of the empty bucket, with the environment set so that every S3 client in this process finds it."""
+    for name, value in store.environment().items():
+        monkeypatch.setenv(name, value)
+    return store.direct
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gazeray.storage.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("gazeray.storage.PATIENCE_S", 0.5)
 
 
 def test_object_store_reads_as_a_local_folder(tmp_path: Path, bucket: Any) -> None:
@@ -77,7 +106,6 @@ def test_object_store_reads_as_a_local_folder(tmp_path: Path, bucket: Any) -> No
     assert [found.sha256 for found in far] == [found.sha256 for found in near]
     for one, other in zip(far, near, strict=True):
         assert one.rejects == other.rejects == []
-        assert one.quality == other.quality
         assert len(one.trials) == len(other.trials) == 2
         for trial, same in zip(one.trials, other.trials, strict=True):
             assert trial.samples is not None
@@ -91,3 +119,146 @@ def test_missing_prefix_is_a_clear_error(bucket: Any, uri: str) -> None:
     with pytest.raises(DataError) as caught:
         open_dataset(declared(), Folder(uri))
     assert caught.value.errors == [f"{uri}: there is no such folder"]
+
+
+def works(folder: Folder) -> bool:
+    folder.write_text("deep/x.txt", "there")
+    return folder.read_text("deep/x.txt") == "there" and [stat.path for stat in folder.list()] == ["deep/x.txt"]
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+def test_endpoint_and_credentials_of_the_environment_are_used(
+    store: FaultyS3, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, store.endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    assert works(Folder(f"s3://{BUCKET}/a"))
+    assert list(store.files()) == ["a/deep/x.txt"]
+
+
+def test_endpoint_of_s3_alone_goes_before_the_one_of_all_services(
+    store: FaultyS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in store.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"{store.endpoint}/")
+    assert works(Folder(f"s3://{BUCKET}/a"))
+
+
+def test_endpoint_region_and_credentials_of_a_profile_are_used(
+    store: FaultyS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path(os.environ["AWS_CONFIG_FILE"]).write_text(
+        f"[profile lab]\nregion = eu-north-1\nendpoint_url = {store.endpoint}\n"
+        f"aws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n"
+    )
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    folder = Folder(f"s3://{BUCKET}/a")
+    assert works(folder)
+    assert folder._fs.region == "eu-north-1"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "{key}:{secret}@{bucket}/a?endpoint_override={endpoint}",
+        "{bucket}/a?access_key={key}&secret_key={secret}&endpoint_override=127.0.0.1:{port}&scheme=http",
+    ],
+)
+def test_credentials_in_the_uri_are_used_and_never_shown(store: FaultyS3, query: str) -> None:
+    uri = "s3://" + query.format(key=KEY, secret=SECRET, bucket=BUCKET, endpoint=store.endpoint, port=store.port)
+    folder = Folder(uri)
+    assert works(folder)
+    assert works(Folder(uri).sub("below"))
+    again = pickle.loads(pickle.dumps(folder.sub("deep")))
+    assert again.read_text("x.txt") == "there"
+    store.denied = [f"/{BUCKET}/a/"]
+    with pytest.raises(StorageError, match="access denied") as caught:
+        again.write_text("x.txt", "no")
+    shown = [folder.uri, repr(folder), str(folder), repr(again), again.uri, str(caught.value), repr(caught.value)]
+    assert folder.uri == f"s3://{BUCKET}/a"
+    assert not [text for text in shown if KEY in text or SECRET in text]
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        (f"s3://{KEY}:{SECRET}@/x", "must look like"),
+        (f"s3://{KEY}:{SECRET}/with/slash@{BUCKET}/x", "%2F"),
+        (f"s3://{KEY}@{BUCKET}/x", "belong together"),
+        (f"s3://{KEY}:{SECRET}@{BUCKET}/x?secret={SECRET}", "unknown options secret "),
+        (f"s3://{BUCKET}/x?secret_key={SECRET}", "belong together"),
+        (f"s3://{KEY}:{SECRET}@{BUCKET}/x?anonymous=maybe", "true or false"),
+        (f"s3://{KEY}:{SECRET}@{BUCKET}/x?scheme=gopher&endpoint_override=h:1", "scheme"),
+        (f"gs://{KEY}:{SECRET}@{BUCKET}/x?what=1", "gs"),
+    ],
+)
+def test_uri_that_cannot_be_used_is_a_config_error_without_the_secret(store: FaultyS3, uri: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        Folder(uri)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_missing_bucket_is_named_on_writing(bucket: Any) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no such bucket: 's3://no-such-bucket/a/x\.txt'"):
+        Folder("s3://no-such-bucket/a").write_text("x.txt", "no")
+
+
+def test_missing_credentials_are_said(store: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
+    store.denied = ["/"]
+    with pytest.raises(StorageError, match=r"access denied.*no credentials: set AWS_ACCESS_KEY_ID"):
+        Folder(f"s3://{BUCKET}/a").write_text("x.txt", "no")
+
+
+def test_dead_server_is_raised_when_patience_ends(store: FaultyS3, hasty: None, bucket: Any) -> None:
+    folder = Folder(f"s3://{BUCKET}/a?endpoint_override=http://127.0.0.1:9")
+    with pytest.raises(StorageError, match=r"s3://studies/a/x: tried for \d+ s: .*[Cc]onnect"):
+        folder.write_text("x", "no")
+
+
+def test_faulty_answers_lose_and_double_nothing(store: FaultyS3, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gazeray.storage.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("tests.chaos.faulty_s3.SLOW_S", 0.05)
+    folder = Folder(f"s3://{BUCKET}/a")
+    store.share = 0.3
+    for number in range(20):
+        folder.write_text(f"n/{number:02d}", str(number))
+    folder.delete("n/00")
+    folder.delete_folder("none")
+    assert [stat.path for stat in folder.list()] == [f"n/{number:02d}" for number in range(1, 20)]
+    assert [folder.read_text(f"n/{number:02d}") for number in range(1, 20)] == [str(number) for number in range(1, 20)]
+    folder.delete_folder("n")
+    assert folder.list() == []
+    assert sum(store.seen.values()) > store.seen["none"]
+
+
+def test_upload_that_breaks_in_the_middle_leaves_the_old_object(store: FaultyS3, bucket: Any, hasty: None) -> None:
+    folder = Folder(f"s3://{BUCKET}/a")
+    folder.write_bytes("big", b"old")
+    store.share = 1.0
+    store.faults = ("503",)
+    store.spared = "?uploads"
+    try:
+        with pytest.raises(StorageError, match="s3://studies/a/big"):
+            folder.write_bytes("big", bytes(12_000_000))
+    finally:
+        store.share, store.faults, store.spared = 0.0, FAULTS, ""
+    assert store.files() == {"a/big": b"old"}
+    folder.write_bytes("big", bytes(12_000_000))
+    assert len(folder.read_bytes("big")) == 12_000_000
+
+
+def test_file_system_for_other_libraries_keeps_its_patience_when_pickled(store: FaultyS3, bucket: Any) -> None:
+    system, root = Folder(f"s3://{BUCKET}/a").arrow()
+    system = pickle.loads(pickle.dumps(system))
+    store.share, store.faults = 0.6, ("503",)
+    try:
+        with system.open_output_stream(f"{root}/x") as stream:
+            stream.write(b"there")
+    finally:
+        store.share, store.faults = 0.0, FAULTS
+    assert store.files() == {"a/x": b"there"}

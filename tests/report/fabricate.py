@@ -16,9 +16,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn import metrics as scores
 
+from gazeray.config import digest
+from gazeray.explain.summary import MapSummary
+from gazeray.report.validate import unit_hash
 from gazeray.storage import Folder
-from gazeray.tables import QUALITY, Reject, rejects_table
+from gazeray.tables import REJECTS, Reject, rejects_table
 
+REJECT_COLUMNS = tuple(REJECTS.names)
 CHANCE = {"auroc": 0.5, "mcc": 0.0}
 
 
@@ -39,6 +43,10 @@ class Scene:
     notes: tuple[str, ...] = ()
     failed: tuple[int, ...] = ()
     first_participant: str = "P01"
+    gate: bool = False
+    geometry: bool = True
+    searched: bool = False
+    explained: bool = False
 
 
 def fabricate(run: Folder, scene: Scene) -> None:
@@ -47,18 +55,24 @@ def fabricate(run: Folder, scene: Scene) -> None:
     names = [scene.first_participant, *(f"P{index + 1:02d}" for index in range(1, scene.participants))]
     folds = _folds(names, scene)
     rows = _predictions(rng, names, scene, folds)
-    run.write_table("predictions.parquet", _table(rows))
-    run.write_json("metrics.json", _metrics(rng, rows, scene, folds))
-    run.write_json("manifest.json", _manifest(scene, folds, len(rows)))
-    for fold in folds:
-        _unit(rng, run, fold, scene)
     _maps(rng, run, rows, scene)
+    metrics, manifest = _metrics(rng, rows, scene, folds), _manifest(scene, folds)
+    run.write_table("predictions.parquet", _table(rows))
+    run.write_json("metrics.json", metrics)
+    run.write_json("manifest.json", manifest)
+    if scene.explained:
+        run.write_bytes("explain.npz", map_summary(rows, scene).to_npz())
+    scored = {fold["fold"]: fold["metrics"] for fold in metrics["folds"]}
+    for fold in folds:
+        mine = [row for row in rows if row["fold"] == fold["fold"]]
+        _unit(rng, run, fold, scene, unit_hash(manifest, fold), mine, scored.get(fold["fold"], {}))
     run.write_table("rejects.parquet", rejects_table(_reject(index, names) for index in range(scene.rejects)))
-    run.write_table("quality.parquet", _quality(rng, rows))
+    run.write_table("quality.parquet", _quality(rng, names, scene))
 
 
 def _table(rows: list[dict[str, Any]]) -> pa.Table:
-    return pa.Table.from_pylist(rows)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return pa.table({name: [row.get(name) for row in rows] for name in columns})
 
 
 def _folds(names: list[str], scene: Scene) -> list[dict[str, Any]]:
@@ -68,7 +82,7 @@ def _folds(names: list[str], scene: Scene) -> list[dict[str, Any]]:
         rest = [name for name in names if name not in test]
         validation = rest[:: max(2, len(rest) // max(1, len(rest) // 5))]
         train = [name for name in rest if name not in validation]
-        folds.append({"fold": fold, "train": train, "validation": validation, "test": test})
+        folds.append({"fold": fold, "train": train, "validation": validation, "test": test, "stimuli": None})
     return folds
 
 
@@ -90,6 +104,7 @@ def _predictions(
             rows.append({
                 "participant": name, "trial": f"{trial + 1}", "stimulus": f"sentence_{trial + 1:02d}",
                 "fold": fold_of[name], "label": scene.classes[label], "predicted": scene.classes[int(model.argmax())],
+                "window_width_px": float(scene.window_px[0]), "window_height_px": float(scene.window_px[1]),
                 "scores": model.tolist(), "logistic_regression": simple.tolist(), "majority": prior.tolist(),
             })  # fmt: skip
     return rows
@@ -150,14 +165,62 @@ def _metrics(
         for name in sorted(set(people))
     }  # fmt: skip
     kept = [fold for fold in folds if fold["fold"] not in scene.failed]
+    scores_of = [_fold_metrics(fold, labels, columns["scores"], people, scene) for fold in kept]
     return {
         "study": "heatmap",
         "n": {"participants": len(matrices), "trials": len(rows), "rejected": scene.rejects},
         "metrics": entries,
         "permutation": _permutation(rng, labels, guess, people),
-        "folds": [_fold_metrics(fold, labels, columns["scores"], people, scene) for fold in kept],
+        "folds": scores_of,
         "participants": matrices,
+        **({"search": _search(rng, kept, scores_of)} if scene.searched else {}),
+        **({"explanations": map_summary(rows, scene).figures()} if scene.explained else {}),
     }
+
+
+def _search(rng: np.random.Generator, folds: list[dict[str, Any]], scored: list[dict[str, Any]]) -> dict[str, Any]:
+    """A search over two keys, as the engine writes it down."""
+    space = {"model": {"width": [8, 16]}, "train": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}}
+    entries = []
+    for fold, outer in zip(folds, scored, strict=True):
+        trials = [
+            {"setting": {"model.width": width, "train.learning_rate": rate}, "score": float(rng.uniform(0.6, 0.8)),
+             "loss": float(rng.uniform(0.4, 0.6)), "inner_folds": 3, "epochs": epochs, "status": status}
+            for width, rate, epochs, status in ((8, 0.001, 5, "stopped early"), (16, 0.001, 18, "done"),
+                                                (16, 0.00734, 18, "done"))
+        ]  # fmt: skip
+        trials.append({"setting": {"model.width": 8, "train.learning_rate": 0.009}, "score": None, "loss": None,
+                       "inner_folds": 3, "epochs": 0, "status": "failed"})  # fmt: skip
+        entries.append({"fold": fold["fold"], "chosen": {"model.width": 16, "train.epochs": 12},
+                        "inner_score": 0.85, "outer_score": outer["metrics"]["balanced_accuracy"],
+                        "trials": trials})  # fmt: skip
+    return {"metric": "balanced_accuracy", "chosen_by": "loss", "scheduler": "halving", "space": space,
+            "folds": entries}  # fmt: skip
+
+
+def map_summary(rows: list[dict[str, Any]], scene: Scene) -> MapSummary:
+    """Maps of 12 x 24 px: the first method follows the dwell and ignores the weights, the second does neither."""
+    rng = np.random.default_rng(scene.seed)
+    count, classes, shape = len(rows), len(scene.classes), (12, 24)
+    labels = [np.array([scene.classes.index(row[name]) for row in rows]) for name in ("label", "predicted")]
+    dwell = rng.gamma(1.0, 40.0, (classes, *shape))
+    signed = rng.normal(0, 0.01, (2, classes, *shape))
+    fractions = np.array([0.0, 0.1, 0.25, 0.5, 1.0])
+    falls = np.array([0.8, 2.0, 0.4, 1.0])[:, None] * rng.uniform(0.8, 1.2, count)
+    curves = 0.5 + 0.45 * np.exp(-falls[..., None] * 4 * fractions)
+    sums = {"count_label": np.bincount(labels[0], minlength=classes),
+            "count_predicted": np.bincount(labels[1], minlength=classes)}  # fmt: skip
+    weight = {name: sums[f"count_{name}"][:, None, None].astype(float) for name in ("label", "predicted")}
+    for name in ("label", "predicted"):
+        sums |= {f"dwell_{name}": dwell * weight[name], f"signed_{name}": signed * weight[name],
+                 f"absolute_{name}": np.abs(signed) * weight[name]}  # fmt: skip
+    return MapSummary(
+        methods=np.array(["gradient", "integrated_gradients"]), fractions=fractions, **sums,
+        key=np.arange(count), group=np.array([row["participant"] for row in rows]), checked=np.ones(count, bool),
+        deletion=curves.sum(axis=1), area=np.trapezoid(curves, fractions, axis=-1),
+        random_weights=np.clip(rng.normal([[[0.9]], [[0.1]]], 0.04, (2, 2, count)), -1, 1),
+        dwell_likeness=np.clip(rng.normal([[0.7], [0.2]], 0.05, (2, count)), -1, 1),
+    )  # fmt: skip
 
 
 def _people_accuracy(
@@ -191,30 +254,43 @@ def _fold_metrics(
     return {"fold": fold["fold"], "test": fold["test"], "metrics": _score(labels[mask], values[mask], scene.classes)}
 
 
-def _manifest(scene: Scene, folds: list[dict[str, Any]], examples: int) -> dict[str, Any]:
+def _manifest(scene: Scene, folds: list[dict[str, Any]]) -> dict[str, Any]:
+    config = {
+        "data": {"dataset": "simulated", "label": None}, "folds": {"outer": scene.folds, "validation": 0.2},
+        "train": {"epochs": scene.epochs, "patience": 8, "class_weights": True, "learning_rate": 0.001},
+        "search": {"metric": "loss"} if scene.searched else None, "run": {"seed": scene.seed},
+    }  # fmt: skip
+    name = digest(config)[:10]
+    config["run"]["dir"] = "runs"  # type: ignore[index]
     return {
         "job": "cv_heatmap", "study": "heatmap", "status": "failed" if scene.failed else "done",
-        "config": {"data": {"dataset": "simulated", "label": None}, "folds": {"outer": scene.folds, "validation": 0.2},
-                   "train": {"epochs": scene.epochs, "patience": 8, "class_weights": True, "learning_rate": 0.001},
-                   "run": {"dir": "runs", "seed": scene.seed}},
-        "config_hash": "0123456789", "seed": scene.seed,
+        "config": config, "config_hash": name, "seed": scene.seed,
         "started": "2025-01-01T10:00:00+00:00", "finished": "2025-01-01T10:02:05+00:00",
         "data": {"dataset": "simulated reading", "licence": "Apache-2.0", "fingerprint": "ab" * 32,
                  "label": "sentence_type", "notes": list(scene.notes)},
         "versions": {"gazeray": "0.1.0", "ray": "2.60.0", "torch": "2.8.0", "numpy": "2.1.0"},
         "classes": list(scene.classes), "folds": folds,
         "counts": {"recordings": scene.participants, "participants": scene.participants,
-                   "trials": scene.participants * scene.trials, "examples": examples, "rejected": scene.rejects},
+                   "trials": scene.participants * scene.trials, "examples": scene.participants * scene.trials,
+                   "rejected": scene.rejects},
         "units": {f"fold-{fold['fold']}": "failed" if fold["fold"] in scene.failed else "done" for fold in folds},
     }  # fmt: skip
 
 
-def _unit(rng: np.random.Generator, run: Folder, fold: dict[str, Any], scene: Scene) -> None:
+def _unit(
+    rng: np.random.Generator,
+    run: Folder,
+    fold: dict[str, Any],
+    scene: Scene,
+    mark: str,
+    rows: list[dict[str, Any]],
+    scored: dict[str, float],
+) -> None:
     name = f"fold-{fold['fold']}"
     if fold["fold"] in scene.failed:
         error = "RuntimeError: loss is <nan> in epoch 2"
         trace = f'Traceback (most recent call last):\n  File "fit.py", line 7, in fit\n{error}'
-        failure = {"unit": name, "status": "failed", "error": error, "traceback": trace}
+        failure = {"unit": name, "hash": mark, "status": "failed", "error": error, "traceback": trace}
         run.write_json(f"units/{name}/failure.json", failure)
         return
     epoch = np.arange(1, scene.epochs + 1)
@@ -226,11 +302,21 @@ def _unit(rng: np.random.Generator, run: Folder, fold: dict[str, Any], scene: Sc
         for e, t, v, b in zip(epoch, train, validation, balanced, strict=True)
     ]
     run.write_text(f"units/{name}/metrics.jsonl", "".join(f"{_json(line)}\n" for line in lines))
+    run.write_table(f"units/{name}/predictions.parquet", _table(rows))
+    run.write_bytes(f"units/{name}/checkpoint/model.safetensors", b"weights")
     counts = {key: len(fold[key]) * scene.trials for key in ("train", "validation", "test")}
     best = int(validation.argmin()) + 1
     run.write_json(
         f"units/{name}/result.json",
-        {"unit": name, "status": "done", "best_epoch": best, "epochs": scene.epochs, "n": counts, "metrics": {}},
+        {
+            "unit": name,
+            "hash": mark,
+            "status": "done",
+            "best_epoch": best,
+            "epochs": scene.epochs,
+            "n": counts,
+            "metrics": scored,
+        },
     )
 
 
@@ -247,6 +333,7 @@ def _maps(rng: np.random.Generator, run: Folder, rows: list[dict[str, Any]], sce
         if not wrong and seen[row["participant"]] > scene.maps_per_participant:
             continue
         path = f"maps/{len(index):04d}.npz"
+        row["map"] = path
         run.write_bytes(path, _map(rng, wrong))
         index.append({key: row[key] for key in ("participant", "trial", "stimulus", "fold", "label", "predicted")} | {
             "path": path, "window_width_px": scene.window_px[0], "window_height_px": scene.window_px[1]})  # fmt: skip
@@ -278,15 +365,27 @@ def _reject(index: int, names: list[str]) -> Reject:
     return Reject(f"gaze/{name}.csv", index * 100 + 1, "gaze", reasons[index % 3], name, str(index % 12 + 1))
 
 
-def _quality(rng: np.random.Generator, rows: list[dict[str, Any]]) -> pa.Table:
-    lost = rng.beta(2, 30, len(rows))
-    duration = rng.normal(4200, 700, len(rows))
-    return pa.Table.from_pylist(
-        [
-            {"participant": row["participant"], "trial": row["trial"], "n_samples": int(0.12 * ms),
-             "n_fixations": int(ms / 260), "duration_ms": float(ms), "sampling_hz": float(rng.normal(120, 0.4)),
-             "lost_share": float(share), "outside_share": float(share / 3)}
-            for row, ms, share in zip(rows, duration, lost, strict=True)
-        ],
-        schema=QUALITY,
-    )  # fmt: skip
+def _quality(rng: np.random.Generator, names: list[str], scene: Scene) -> pa.Table:
+    """A row for every trial; with a gate, the worse participants have one more, which was refused for lost samples.
+
+    Without geometry the columns in deg are NaN; without a gate the table is that of a run that knew no gate.
+    """
+    rows = []
+    for name in names:
+        worse = float(rng.uniform(0.5, 2.0))
+        refused = int(scene.gate and worse > 1.2)
+        for trial in range(scene.trials + refused):
+            gone = trial >= scene.trials
+            ms, lost = float(rng.normal(4200, 700)), min(0.45, float(rng.beta(2, 30)) * worse) + 0.5 * gone
+            rms_px = float(rng.gamma(20, 0.1)) * worse
+            deg = 0.025 if scene.geometry else float("nan")
+            row = {"participant": name, "trial": f"{trial + 1}", "n_samples": int(0.12 * ms),
+                   "n_fixations": int(ms / 260), "duration_ms": ms, "sampling_hz": float(rng.normal(120, 0.4)),
+                   "lost_share": lost, "outside_share": lost / 3}  # fmt: skip
+            if scene.gate:
+                gate = f"lost_share {lost:.2f} > quality.max_lost_share 0.5" if gone else ""
+                row |= {"off_screen_share": lost / 5, "rms_s2s_px": rms_px, "rms_s2s_deg": rms_px * deg,
+                        "bcea_px2": 40 * rms_px**2, "bcea_deg2": 40 * (rms_px * deg) ** 2,
+                        "longest_gap_ms": 900 * lost, "gate": gate}  # fmt: skip
+            rows.append(row)
+    return _table(rows)

@@ -139,3 +139,22 @@ def test_whole_numbers_fall_into_bins_of_equal_count() -> None:
         assert len(set(counts[:-1])) <= 1
         assert counts.sum() == high + 1
         assert len(counts) <= 24
+
+
+def test_refits_without_validation_have_one_panel_each(drawn: list[Any]) -> None:
+    epochs, nothing = np.arange(1.0, 5.0), np.full(4, np.nan)
+    curves = [figures.Curve(f"fold {fold}", 4, epochs, 1 / epochs, nothing, nothing) for fold in range(6)]
+    figures.learning_curves(curves)
+    assert len(drawn[0].axes) == 6
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == [
+        "training participants",
+        "epoch whose weights were tested",
+    ]
+
+
+def test_column_of_equal_values_is_a_sentence(drawn: list[Any]) -> None:
+    figures.histograms({"sampling rate (Hz)": np.full(9, 120.0), "lost samples (%)": np.arange(9.0)})
+    same, different = drawn[0].axes
+    assert [text.get_text() for text in same.texts] == ["120 in all\n9 trials"]
+    assert not same.patches
+    assert sum(patch.get_height() for patch in different.patches) == 9

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 from matplotlib.image import imread
 
-from gazeray.report import figures, page
+from gazeray.report import figures, gallery, page, pictures
 from gazeray.report.results import Results, read_results
 from gazeray.report.words import number, verdict
 from gazeray.storage import Folder
@@ -74,7 +74,7 @@ def read_page(run: Folder) -> Page:
 def short_gallery() -> Iterator[None]:
     """At most two correct and two wrong examples: they are what takes longest to draw."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(page, "EXAMPLES", 2)
+        patch.setattr(gallery, "EXAMPLES", 2)
         yield
 
 
@@ -270,7 +270,9 @@ def test_null_epochs_scores_and_qualities_do_not_stop_the_report(copy: Folder) -
     unknown = pa.array([None] * quality.num_rows, pa.float64())
     copy.write_table("quality.parquet", quality.set_column(place, "sampling_hz", unknown))
     page.write_report(copy)
-    assert "sampling rate (Hz) 0 undefined undefined" in read_page(copy).words
+    words = read_page(copy).words
+    assert "lost samples (%) 96" in words
+    assert "sampling rate (Hz)" not in words
 
 
 def test_prediction_of_an_unknown_class_is_an_error_that_names_it(copy: Folder) -> None:
@@ -283,7 +285,7 @@ def test_three_classes_are_each_drawn_against_the_rest(tmp_path: Path, request: 
     run = Folder(tmp_path / "run")
     scene = made.Scene(participants=6, folds=3, epochs=2, classes=("read", "seek", "skim"), maps_per_participant=0)
     made.fabricate(run, scene)
-    roc = page.roc_picture(read_results(run))
+    roc = pictures.roc_picture(read_results(run))
     assert roc is not None
     request.getfixturevalue("undrawn")
     page.write_report(run)
@@ -301,7 +303,7 @@ def test_bars_are_sorted_and_one_class_participants_are_mentioned(copy: Folder) 
                                    "C": {"confusion": [[0, 0], [0, 0]]}}  # fmt: skip
 
     change(copy, "metrics.json", edit)
-    picture = page.participants_picture(read_results(copy))
+    picture = pictures.participants_picture(read_results(copy))
     assert picture is not None
     assert "2 participants: lowest 0.62, median 0.81, highest 1.00" in picture.alt
     assert "Pale: 1 with trials of one class only" in picture.caption
@@ -365,21 +367,21 @@ def _rows() -> list[dict[str, Any]]:
 
 def test_gallery_choice_does_not_depend_on_the_order_of_rows() -> None:
     rows = _rows()
-    chosen = page.choose_examples(rows, 6)
+    chosen = gallery.choose_examples(rows, 6)
     shuffled = [rows[index] for index in np.random.default_rng(0).permutation(len(rows))]
-    assert page.choose_examples(shuffled, 6) == chosen
+    assert gallery.choose_examples(shuffled, 6) == chosen
 
 
 def test_gallery_choice_spreads_over_classes_and_participants() -> None:
-    chosen = page.choose_examples(_rows(), 6)
+    chosen = gallery.choose_examples(_rows(), 6)
     assert [row["label"] for row in chosen].count("a") == 3
     assert len({row["participant"] for row in chosen}) == 6
 
 
 def test_gallery_takes_what_there_is_when_there_is_little() -> None:
     rows = _rows()[:2]
-    assert sorted(row["trial"] for row in page.choose_examples(rows, 6)) == ["0", "1"]
-    assert page.choose_examples([], 6) == []
+    assert sorted(row["trial"] for row in gallery.choose_examples(rows, 6)) == ["0", "1"]
+    assert gallery.choose_examples([], 6) == []
 
 
 def test_maps_that_are_gone_leave_the_gallery(small: Folder, tmp_path: Path) -> None:
@@ -388,6 +390,6 @@ def test_maps_that_are_gone_leave_the_gallery(small: Folder, tmp_path: Path) -> 
     index = run.read_table("maps/index.parquet").to_pylist()
     for row in index[1:]:
         run.delete(row["path"])
-    correct, wrong = page.gallery(run, read_results(run))
-    assert len(correct) + len(wrong) == 1
-    assert f"Participant {index[0]['participant']}, trial {index[0]['trial']}" in (correct + wrong)[0].caption
+    shown = gallery.read_gallery(run, read_results(run)).examples
+    assert [example.participant for example in shown] == [index[0]["participant"]]
+    assert f"Participant {index[0]['participant']}, trial {index[0]['trial']}" in shown[0].picture.caption

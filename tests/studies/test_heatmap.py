@@ -166,7 +166,7 @@ def test_nothing_is_fitted_on_test_people(tmp_path: Path) -> None:
         examples = SharedExamples(index, {"picture": pictures_of(shards), "features": features}, 100)
         torch.manual_seed(0)
         model = HeatmapStudy().model(cfg, plan).eval()
-        result = HeatmapStudy().test(cfg, plan, model, examples, split, torch.device("cpu"))
+        result = HeatmapStudy().test(cfg, plan, model, examples, split, torch.device("cpu"), lambda name, data: None)
         return {name: result.predictions.column(name).to_pylist() for name in ("majority", "logistic_regression")}
 
     features = np.random.default_rng(1).normal(0, 1, (24, 23)).astype(np.float32)

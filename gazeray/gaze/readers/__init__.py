@@ -3,7 +3,21 @@
 
 from __future__ import annotations
 
-from gazeray.gaze.readers import delimited, parquet
+from gazeray.gaze.readers import bids, delimited, eyelink, gazecom, gazepoint, parquet, pupil, smi, tobii
 from gazeray.gaze.readers.base import READERS, GazeTable, ReadError, register_reader
 
-__all__ = ["READERS", "GazeTable", "ReadError", "delimited", "parquet", "register_reader"]
+__all__ = [
+    "READERS",
+    "GazeTable",
+    "ReadError",
+    "bids",
+    "delimited",
+    "eyelink",
+    "gazecom",
+    "gazepoint",
+    "parquet",
+    "pupil",
+    "register_reader",
+    "smi",
+    "tobii",
+]

@@ -40,11 +40,11 @@ def read_delimited(
     data = unpacked(data, source)
     check_utf8(data, source)
     delimiter = spec.delimiter or delimiter_of(source)
-    header, skip = _header(data, source, delimiter)
+    header, skip = header_of(data, source, delimiter)
     wanted = wanted_columns(spec, fixed)
     check_columns(wanted, header, source)
     names = {theirs: DICTIONARY if ours in IDS else pa.float64() for ours, theirs in wanted.items()}
-    table, wrong = _parse(data, source, delimiter, header, skip, names)
+    table, wrong = parse(data, source, delimiter, header, skip, names)
     n_rows = table.num_rows + len(wrong)
     wrong_rows = np.array([number for number, _ in wrong], dtype=np.int64)
     rejects = row_rejects(
@@ -68,7 +68,7 @@ def check_utf8(data: bytes, source: str) -> None:
             raise ReadError(source, f"not UTF-8 text: {error.reason} near byte {start + error.start}") from error
 
 
-def _header(data: bytes, source: str, delimiter: str) -> tuple[list[str], int]:
+def header_of(data: bytes, source: str, delimiter: str) -> tuple[list[str], int]:
     """The column names, and how many lines the header ends after. Raises ReadError when nothing comes behind it."""
     text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
     lines = csv.reader(text, delimiter=delimiter)
@@ -83,11 +83,13 @@ def _header(data: bytes, source: str, delimiter: str) -> tuple[list[str], int]:
     return [cell.strip() for cell in header], lines.line_num
 
 
-def _parse(
+def parse(
     data: bytes, source: str, delimiter: str, header: Sequence[str], skip: int, types: Mapping[str, Any]
 ) -> tuple[pa.Table, list[tuple[int, int]]]:
     """The columns of `types`, and for each row with the wrong number of fields: its row number, its fields.
 
+    `data` is UTF-8; its first `skip` lines (the header, and what comes before it) are left out. Raises ReadError when
+    it cannot be parsed at all.
     Tried in turn: straight to the types; as text; as text in which a quote is an ordinary character. The last is for
     a stray quote, which would otherwise swallow the lines up to the next one (seen from the number of lines).
     """

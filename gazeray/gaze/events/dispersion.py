@@ -47,11 +47,11 @@ def fixations_idt(
     """
     _check_thresholds(dispersion_px, min_duration_ms, max_gap_ms)
     time, x, y = (np.asarray(values, dtype=np.float64) for values in (timestamp_ms, x_px, y_px))
-    _check_samples(time, x, y)
+    check_samples(time, x, y)
     step = float(np.median(np.diff(time))) if time.size > 1 else 0.0
     valid = np.isfinite(x) & np.isfinite(y)
     time, x, y = time[valid], x[valid], y[valid]
-    runs = _runs(time, x, y, step, dispersion_px, min_duration_ms, max_gap_ms)
+    runs = dispersion_runs(time, x, y, step, dispersion_px, min_duration_ms, max_gap_ms)
     first, last = runs[:, 0], runs[:, 1] - 1
     return {
         "onset_ms": time[first],
@@ -70,7 +70,7 @@ def _check_thresholds(dispersion_px: float, min_duration_ms: float, max_gap_ms: 
         raise ValueError(f"max_gap_ms must be > 0, not {max_gap_ms}")
 
 
-def _check_samples(time: Floats, x: Floats, y: Floats) -> None:
+def check_samples(time: Floats, x: Floats, y: Floats) -> None:
     if time.ndim != 1 or not time.shape == x.shape == y.shape:
         raise ValueError(f"samples need three arrays of one length, not shapes {time.shape}, {x.shape}, {y.shape}")
     if not np.isfinite(time).all():
@@ -80,7 +80,7 @@ def _check_samples(time: Floats, x: Floats, y: Floats) -> None:
         raise ValueError(f"timestamp_ms runs backwards at index {int(backwards[0]) + 1}")
 
 
-def _runs(
+def dispersion_runs(
     time: Floats, x: Floats, y: Floats, step: float, dispersion_px: float, min_duration_ms: float, max_gap_ms: float
 ) -> NDArray[np.int64]:
     """The fixations as (first, one past the last) indices into the valid samples, shape (F, 2)."""

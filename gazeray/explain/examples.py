@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The maps of a fitted model on its test examples, batch by batch, and what they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gazeray.explain.checks import (
+    Method,
+    content,
+    curve_area,
+    deletion_curve,
+    map_similarity,
+    random_order,
+    randomisation,
+)
+from gazeray.explain.gradients import ROWS, class_gradients, evaluating, integrated_gradients, smoothgrad
+from gazeray.explain.summary import ORDERS, MapSummary
+
+MethodName = Literal["gradient", "integrated_gradients", "smoothgrad"]
+METHODS: tuple[MethodName, ...] = ("gradient", "integrated_gradients", "smoothgrad")
+FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
+
+_CHECK_STREAM = 2
+"""Keeps the choice of checked examples apart from their noise under the same seed and key."""
+
+
+@dataclass(frozen=True)
+class MapSettings:
+    """How maps are drawn and checked. See `gazeray.explain.gradients` and `gazeray.explain.checks` for each.
+
+    check_share: share of the examples that go through the checks, drawn by (seed, key): the same ones in every batch.
+    fill: the value of a blank pixel, also the baseline of integrated gradients.
+
+    Raises ValueError: an unknown method or one twice, a share outside 0..1, fractions that do not rise from 0 to 1.
+    """
+
+    methods: tuple[MethodName, ...] = METHODS
+    steps: int = 32
+    samples: int = 16
+    noise_share: float = 0.1
+    fractions: tuple[float, ...] = FRACTIONS
+    fill: float = 0.0
+    check_share: float = 1.0
+    seed: int = 0
+    rows: int = ROWS
+
+    def __post_init__(self) -> None:
+        if not set(self.methods) <= set(METHODS) or len(set(self.methods)) != len(self.methods) or not self.methods:
+            raise ValueError(f"methods must be some of {', '.join(METHODS)}, each once, not {self.methods}")
+        if not 0 <= self.check_share <= 1:
+            raise ValueError(f"check_share must be in 0..1, not {self.check_share}")
+        curve_area(torch.zeros(len(self.fractions)), self.fractions)
+
+    def method(self, name: MethodName, keys: Sequence[int]) -> Method:
+        """The method as a function of (model, x, targets) for the examples with these keys."""
+
+        def draw(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+            if name == "gradient":
+                return class_gradients(model, x, targets)
+            if name == "integrated_gradients":
+                return integrated_gradients(model, x, targets, self.steps, self.fill, self.rows)
+            return smoothgrad(model, x, targets, self.samples, self.noise_share, self.seed, keys, self.rows)
+
+        return draw
+
+    def checked(self, keys: Sequence[int]) -> np.ndarray:
+        """Which of the examples go through the checks, (B,) bool."""
+        draws = [np.random.default_rng([self.seed, key, _CHECK_STREAM]).random() for key in keys]
+        return np.array(draws) < self.check_share if draws else np.zeros(0, bool)
+
+
+@dataclass(frozen=True)
+class ExampleBatch:
+    """Test examples. x: (B, C, H, W) on the model's device. labels: (B,) int64. keys: (B,) unique whole numbers,
+    such as rows of the data set. groups: (B,) whose example it is, such as the participant."""
+
+    x: Tensor
+    labels: Tensor
+    keys: Sequence[int]
+    groups: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A batch explained: its summary, and per method the signed maps (B, H, W) float32, summed over channels.
+
+    predicted: maps of the predicted class's logit. true: of the true label's. targets: the predicted classes (B,).
+    """
+
+    summary: MapSummary
+    targets: np.ndarray
+    predicted: dict[str, np.ndarray] = field(default_factory=dict)
+    true: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def explain_examples(
+    model: nn.Module,
+    fresh: Sequence[nn.Module],
+    batches: Iterable[ExampleBatch],
+    settings: MapSettings,
+) -> MapSummary:
+    """The summary of all batches; memory holds one batch and the sums. Raises ValueError without a batch."""
+    total: MapSummary | None = None
+    for batch in batches:
+        summary = explain_batch(model, fresh, batch, settings).summary
+        total = summary if total is None else MapSummary.merge([total, summary])
+    if total is None:
+        raise ValueError("there is no example to explain")
+    return total
+
+
+def explain_batch(
+    model: nn.Module, fresh: Sequence[nn.Module], batch: ExampleBatch, settings: MapSettings
+) -> Explained:
+    """Draw and check the maps of one batch.
+
+    The checks run on the maps of the predicted class; the deletion order is the signed one ("signed" of
+    `deletion_curve`), and stands beside a random order and the order of dwell. Results do not depend, beyond rounding,
+    on how examples are batched.
+
+    Args:
+        model: pictures to logits. fresh: networks with random weights, see `randomised_copy`; none skips that check.
+
+    Raises ValueError: labels, keys and groups that do not fit x, or a label that is none of the model's classes.
+    """
+    x, keys = batch.x, [int(key) for key in batch.keys]
+    if not len(x) == len(batch.labels) == len(keys) == len(batch.groups) or not keys:
+        raise ValueError(f"{len(x)} pictures, {len(batch.labels)} labels, {len(keys)} keys, {len(batch.groups)} groups")
+    with evaluating(model), torch.inference_mode():
+        logits = model(x)
+    classes, targets = logits.shape[1], torch.from_numpy(logits.argmax(dim=1).cpu().numpy()).to(x.device)
+    labels = batch.labels.to(x.device)
+    dwell, chosen = content(x, settings.fill), np.flatnonzero(settings.checked(keys))
+    checks = _Checks(settings, len(fresh), len(keys))
+    by_label, by_class = _Sums(classes, labels), _Sums(classes, targets)
+    predicted: dict[str, np.ndarray] = {}
+    true: dict[str, np.ndarray] = {}
+    for row, name in enumerate(settings.methods):
+        method = settings.method(name, keys)
+        maps = method(model, x, targets)
+        own = _of_true_label(settings, name, model, batch, targets, maps)
+        by_label.add(own)
+        by_class.add(maps)
+        predicted[name], true[name] = _picture(maps), _picture(own)
+        checks.of_method(row, name, model, fresh, batch, targets, maps, chosen)
+    checks.of_orders(model, batch, targets, dwell, chosen)
+    summary = MapSummary(
+        methods=np.array(settings.methods),
+        fractions=np.array(settings.fractions),
+        count_label=by_label.count,
+        count_predicted=by_class.count,
+        dwell_label=by_label.of(dwell),
+        dwell_predicted=by_class.of(dwell),
+        signed_label=np.stack(by_label.signed),
+        absolute_label=np.stack(by_label.absolute),
+        signed_predicted=np.stack(by_class.signed),
+        absolute_predicted=np.stack(by_class.absolute),
+        key=np.array(keys, np.int64),
+        group=np.array(list(batch.groups), str),
+        checked=np.isin(np.arange(len(keys)), chosen),
+        deletion=checks.deletion,
+        area=checks.area,
+        random_weights=checks.random_weights,
+        dwell_likeness=checks.dwell_likeness,
+    )
+    return Explained(MapSummary.merge([summary]), targets.cpu().numpy(), predicted, true)
+
+
+def _of_true_label(
+    settings: MapSettings, name: MethodName, model: nn.Module, batch: ExampleBatch, targets: Tensor, maps: Tensor
+) -> Tensor:
+    """Maps of the true label: those of the predicted class where they agree, drawn anew where they do not."""
+    labels = batch.labels.to(targets)
+    wrong = torch.nonzero(labels != targets)[:, 0]
+    if not len(wrong):
+        return maps
+    own = maps.clone()
+    keys = [int(batch.keys[index]) for index in wrong.tolist()]
+    own[wrong] = settings.method(name, keys)(model, batch.x[wrong], labels[wrong])
+    return own
+
+
+def _picture(maps: Tensor) -> np.ndarray:
+    return maps.sum(dim=1).float().cpu().numpy()
+
+
+class _Sums:
+    """Sums of maps by class, float64: a map's class is what it is counted under."""
+
+    def __init__(self, classes: int, which: Tensor) -> None:
+        self.member = torch.nn.functional.one_hot(which, classes).T.double()
+        self.count = self.member.sum(dim=1).long().cpu().numpy()
+        self.signed: list[np.ndarray] = []
+        self.absolute: list[np.ndarray] = []
+
+    def of(self, values: Tensor) -> np.ndarray:
+        """(B, H, W) to sums (K, H, W)."""
+        summed = self.member @ values.detach().double().flatten(1)
+        return summed.view(-1, *values.shape[1:]).cpu().numpy()
+
+    def add(self, maps: Tensor) -> None:
+        """The next method's maps (B, C, H, W)."""
+        self.signed.append(self.of(maps.sum(dim=1)))
+        self.absolute.append(self.of(maps.abs().sum(dim=1)))
+
+
+class _Checks:
+    """The checks of a batch: arrays as in `MapSummary`, filled in for the chosen examples."""
+
+    def __init__(self, settings: MapSettings, networks: int, count: int) -> None:
+        methods = len(settings.methods)
+        self.settings = settings
+        self.deletion = np.zeros((methods + len(ORDERS), len(settings.fractions)))
+        self.area = np.full((methods + len(ORDERS), count), np.nan)
+        self.random_weights = np.full((methods, networks, count), np.nan)
+        self.dwell_likeness = np.full((methods, count), np.nan)
+
+    def of_method(
+        self, row: int, name: MethodName, model: nn.Module, fresh: Sequence[nn.Module], batch: ExampleBatch,
+        targets: Tensor, maps: Tensor, chosen: np.ndarray,
+    ) -> None:  # fmt: skip
+        """Every check of one method's maps (B, C, H, W)."""
+        if not len(chosen):
+            return
+        part = torch.from_numpy(chosen).to(maps.device)
+        x, some = batch.x[part], maps[part]
+        method = self.settings.method(name, [int(batch.keys[index]) for index in chosen])
+        self.random_weights[row][:, chosen] = randomisation(model, fresh, x, targets[part], method, some).cpu().numpy()
+        sizes = some.abs().sum(dim=1, keepdim=True)
+        likeness = map_similarity(sizes, content(x, self.settings.fill)[:, None].to(sizes))
+        self.dwell_likeness[row, chosen] = likeness.cpu().numpy()
+        self._delete(row, model, x, targets[part], some, chosen)
+
+    def of_orders(
+        self, model: nn.Module, batch: ExampleBatch, targets: Tensor, dwell: Tensor, chosen: np.ndarray
+    ) -> None:
+        """The deletion curves of random order and of dwell (B, H, W), most first."""
+        if not len(chosen):
+            return
+        part = torch.from_numpy(chosen).to(targets.device)
+        x, first = batch.x[part], len(self.settings.methods)
+        noise = random_order(x, self.settings.seed, [int(batch.keys[index]) for index in chosen])
+        for row, order in enumerate((noise, dwell[part][:, None]), start=first):
+            self._delete(row, model, x, targets[part], order, chosen)
+
+    def _delete(
+        self, row: int, model: nn.Module, x: Tensor, targets: Tensor, order: Tensor, chosen: np.ndarray
+    ) -> None:
+        shares, fill = self.settings.fractions, self.settings.fill
+        curves = deletion_curve(model, x, targets, order, shares, fill, "signed", self.settings.rows)
+        self.deletion[row] = curves.double().sum(dim=0).cpu().numpy()
+        self.area[row, chosen] = curve_area(curves, shares).cpu().numpy()

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the text exports of eye trackers share: encodings, numbers, two eyes, trials bracketed by messages, clocks."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gazeray.gaze.files import identifier
+from gazeray.gaze.readers.base import ReadError
+from gazeray.gaze.readers.cells import LARGEST, NUMBER
+
+if TYPE_CHECKING:
+    from gazeray.gaze.declaration import GazeSpec, MessagesSpec
+
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+UTF8_MARK = b"\xef\xbb\xbf"
+CLOCK_TOLERANCE = 0.05
+"""A sampling rate in a header may differ from the clock's by this share."""
+
+GAP = 3.0
+"""An interval longer than this many usual intervals is a pause, not a sampling interval."""
+
+Eyes = dict[str, tuple[np.ndarray, np.ndarray]]
+"""Eye -> x and y, each (N,) float64, NaN where lost."""
+
+
+def as_bytes(data: bytes, source: str) -> bytes:
+    """Text as bytes in an encoding that contains ASCII, without a byte-order mark, every line ended by a line feed.
+
+    Raises ReadError for UTF-16 that is damaged.
+    """
+    if data[:2] in UTF16:
+        try:
+            data = data.decode("utf-16").encode()
+        except UnicodeDecodeError as error:
+            raise ReadError(source, f"damaged UTF-16 text: {error.reason} near byte {error.start}") from error
+    data = data.removeprefix(UTF8_MARK)
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return data
+
+
+def as_text(data: bytes) -> str:
+    """UTF-8 text, else Latin-1, which every byte can be."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def as_utf8(data: bytes) -> bytes:
+    """The same text in UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode("latin-1").encode()
+    return data
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A column as numbers. `values` (N,) float64, NaN where missing; `bad` (N,) bool, no usable number there; `cells`
+    what stands in the file."""
+
+    values: np.ndarray
+    bad: np.ndarray
+    cells: Any
+
+    def fault(self, index: int, name: str) -> str:
+        """What is wrong with a bad cell."""
+        return f"{name}: {str(self.cells[index].as_py()).strip()[:60]!r} is not a usable number"
+
+
+def as_numbers(cells: Any, missing: Sequence[str]) -> Numbers:
+    """An Arrow column of floats, or of text in which a decimal point or a decimal comma may stand, as numbers.
+
+    `missing` are the texts that stand for no value. Numbers beyond `cells.LARGEST` are not usable.
+    """
+    if not pa.types.is_string(cells.type):
+        values = np.array(cells.to_numpy(), dtype=np.float64)
+        return Numbers(values, np.abs(values) > LARGEST, cells)
+    text = pc.replace_substring(pc.utf8_trim_whitespace(cells), ",", ".")
+    absent = pc.fill_null(pc.is_in(text, value_set=pa.array(missing, pa.string())), True)
+    number = pc.fill_null(pc.match_substring_regex(text, NUMBER), False)
+    plain = pc.utf8_ltrim(pc.if_else(number, text, None), characters="+")
+    values = np.array(pc.cast(plain, pa.float64()).to_numpy(), dtype=np.float64)
+    bad = ~(absent.to_numpy(zero_copy_only=False) | number.to_numpy(zero_copy_only=False))
+    return Numbers(values, bad | (np.abs(values) > LARGEST), cells)
+
+
+def without_missing(eyes: Eyes, spec: GazeSpec) -> Eyes:
+    """The eyes with what the declaration calls missing made NaN; a sample whose x or y is lost is lost."""
+    clean = {}
+    for eye, (x, y) in eyes.items():
+        lost = np.isnan(x) | np.isnan(y)
+        if spec.missing:
+            lost |= np.isin(x, spec.missing) | np.isin(y, spec.missing)
+        clean[eye] = (np.where(lost, np.nan, x), np.where(lost, np.nan, y))
+    return clean
+
+
+def one_gaze(eyes: Eyes, spec: GazeSpec, source: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """x and y (N,) of the eye that the declaration asks for, and notes on the choice.
+
+    best: the eye with fewer lost samples in the file (the left one when equal). mean: the mean of both eyes where both
+    are there, else the one that is there. Raises ReadError when the eye asked for is not in the file.
+    """
+    if spec.eye in ("left", "right") and spec.eye not in eyes and len(eyes.keys() & {"left", "right"}):
+        raise ReadError(source, f"no {spec.eye} eye in the file (there: {', '.join(sorted(eyes))})")
+    if len(eyes) == 1:
+        x, y = next(iter(eyes.values()))
+        return x, y, []
+    if spec.eye == "mean":
+        there = np.array([~np.isnan(x) for x, _ in eyes.values()])
+        n = there.sum(axis=0)
+        sums = [np.where(there, [eye[axis] for eye in eyes.values()], 0.0).sum(axis=0) for axis in (0, 1)]
+        x, y = (np.where(n > 0, total / np.maximum(n, 1), np.nan) for total in sums)
+        return x, y, ["both eyes are in the file; their mean is used"]
+    lost = {eye: int(np.isnan(eyes[eye][0]).sum()) for eye in sorted(eyes)}
+    chosen = min(lost, key=lambda eye: lost[eye]) if spec.eye == "best" else spec.eye
+    counts = ", ".join(f"{eye} {count}" for eye, count in lost.items())
+    return *eyes[chosen], [f"both eyes are in the file; the {chosen} eye is used (lost samples: {counts})"]
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Trials as ranges of positions (lines of the file, or times), in order: name, first position, end (exclusive)."""
+
+    names: list[str]
+    starts: list[float]
+    ends: list[float]
+
+    def codes(self, positions: np.ndarray, known: Sequence[str]) -> np.ndarray:
+        """(N,) int, which of `known` (all the names) a position belongs to; -1: to none."""
+        if not self.names:
+            return np.full(len(positions), -1)
+        number = {name: code for code, name in enumerate(known)}
+        code = np.array([number[name] for name in self.names])
+        span = np.searchsorted(np.array(self.starts), positions, side="right") - 1
+        inside = (span >= 0) & (positions < np.array(self.ends)[span])
+        return np.where(inside, code[span], -1)
+
+    def notes(self) -> list[str]:
+        """One note when names come back."""
+        often = [f"{name} ({count} times)" for name, count in Counter(self.names).items() if count > 1]
+        more = ", ..." if len(often) > 5 else ""
+        return [f"trials that begin more than once, taken together: {', '.join(often[:5])}{more}"] if often else []
+
+
+def spans_by_messages(messages: Sequence[tuple[float, str]], spec: MessagesSpec, source: str) -> Spans:
+    """Trials from messages (position, text) in order, as the declaration brackets them.
+
+    A trial begins at its start message and ends at the next end message, the next start, or never (infinity).
+    Raises ReadError when no message begins a trial.
+    """
+    start, end = re.compile(spec.start), re.compile(spec.end) if spec.end else None
+    spans = Spans([], [], [])
+    for position, text in messages:
+        begins = start.search(text)
+        if (begins or (end and end.search(text))) and spans.ends and spans.ends[-1] == np.inf:
+            spans.ends[-1] = position
+        if begins:
+            name = identifier(begins.groupdict().get("trial") or "")
+            spans.names.append(name or str(len(spans.names) + 1))
+            spans.starts.append(position)
+            spans.ends.append(np.inf)
+    if not spans.names:
+        raise ReadError(source, f"none of the {len(messages)} messages matches messages.start {spec.start!r}")
+    return spans
+
+
+def clock_hz(times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()) -> float | None:
+    """Samples per second by the clock, pauses left out; None when there are fewer than 10 intervals.
+
+    `times_ms` (N,); `breaks` are the indices at which a new block begins. Equal times count: a tracker that samples
+    faster than its clock ticks repeats them.
+    """
+    steps = np.diff(times_ms)
+    kept = np.ones(len(steps), dtype=bool)
+    kept[[index - 1 for index in breaks if 0 < index <= len(steps)]] = False
+    positive = steps[kept & (steps > 0)]
+    if len(positive) < 10:
+        return None
+    steady = steps[kept & (steps >= 0) & (steps <= GAP * np.median(positive))]
+    return float(1e3 / steady.mean())
+
+
+def clock_notes(header: Mapping[str, float], clock: float | None) -> list[str]:
+    """A note when the sampling rate of the header is not that of the clock."""
+    said = header.get("sampling_hz")
+    if said is None or clock is None or abs(clock - said) <= CLOCK_TOLERANCE * said:
+        return []
+    return [f"the header says {said:g} Hz, the clock says {clock:.4g} Hz; the clock is used"]

@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Screen pictures: gaze that comes drawn, as a folder of PNG screens exported by the eye tracker's software.
+
+Who read what is in the file names, `<session>_<item>_<class>_<look>.png`, and is taken from them by a declared pattern.
+Such pictures are the input of Ryzhova et al. (2023), doi 10.1145/3588015.3590118. Where the raw gaze exists, use that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import Annotated
+
+import cv2
+import numpy as np
+import pandas as pd
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from gazeray.config import Section
+from gazeray.gaze.dataset import HASHED_KEY
+from gazeray.gaze.declaration import LabelValues, canonical
+from gazeray.gaze.files import identifier, is_unsafe, visible_files
+from gazeray.gaze.readers.base import ReadError
+from gazeray.gaze.trials import WINDOW_COLUMNS
+from gazeray.storage import FileStat, Folder, safe_relative
+from gazeray.tables import DataError, Reject
+
+DEFAULT_PATTERN = r"[^_\d]*(?P<participant>\d+)[^_]*_(?P<item>[^_]+)_(?P<class>[^_]+)_(?P<look>[^_.]+)"
+"""The participant is the first run of digits: 10m23r2_1_C_b is participant 10, item 1, class C, look b."""
+
+NEEDED_GROUPS = ("participant", "item", "class")
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PICTURE_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+"""What of a PNG file goes to the decoder. Animation, colour profiles, texts and the like are left out."""
+
+MAX_PIXELS = 2**25
+"""A picture with more pixels (8K screens have fewer) is refused before it is unpacked."""
+
+
+class PicturesSpec(Section):
+    """Which files are the pictures, and what their names mean."""
+
+    path: Annotated[str, AfterValidator(safe_relative)] = Field(
+        description="path below the data set's root; *, ? and [] stand for parts of a name, not for /"
+    )
+    pattern: str = Field(
+        DEFAULT_PATTERN,
+        description="regular expression for the whole name without .png, with the groups participant, item, class; "
+        "look where a trial has several pictures",
+    )
+
+    @field_validator("pattern")
+    @classmethod
+    def _groups(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groupindex
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from error
+        faults = [f"has no group (?P<{name}>...)" for name in NEEDED_GROUPS if name not in groups]
+        faults += [f"has an unknown group {name}" for name in groups if name not in (*NEEDED_GROUPS, "look")]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return pattern
+
+
+class ScreensSpec(Section):
+    """A data set of screen pictures: where they are, what their names say, which part of them is used."""
+
+    name: str = Field(min_length=1)
+    licence: str | None = None
+    labels: dict[str, LabelValues] = Field(description="one label -> class in the name -> class; the last is positive")
+    notes: dict[str, str] = Field({}, description="label -> what the report must say about it, such as a confound")
+    pictures: PicturesSpec
+    crop_px: tuple[int, int, int, int] | None = Field(
+        None, description="left, upper, right, lower edge of the part that is used, px; default: the whole picture"
+    )
+    look: str | None = Field(None, min_length=1, description="use the pictures of this look only; default: all")
+
+    @field_validator("labels")
+    @classmethod
+    def _one_label(cls, labels: dict[str, LabelValues]) -> dict[str, LabelValues]:
+        if len(labels) != 1:
+            raise ValueError(f"declare one label, the one in the file names, not {len(labels)}")
+        return labels
+
+    @field_validator("notes")
+    @classmethod
+    def _notes_of_labels(cls, notes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        unknown = [name for name in notes if name not in info.data.get("labels", notes)]
+        if unknown:
+            raise ValueError(f"no such label: {', '.join(unknown)} (declared: {', '.join(info.data['labels'])})")
+        return notes
+
+    @field_validator("crop_px")
+    @classmethod
+    def _box(cls, crop: tuple[int, int, int, int] | None) -> tuple[int, int, int, int] | None:
+        if crop is not None and not (0 <= crop[0] < crop[2] and 0 <= crop[1] < crop[3]):
+            raise ValueError("must be left, upper, right, lower with 0 <= left < right and 0 <= upper < lower")
+        return crop
+
+    @field_validator("look")
+    @classmethod
+    def _look_in_names(cls, look: str | None, info: ValidationInfo) -> str | None:
+        pictures = info.data.get("pictures")
+        if look is not None and pictures and "look" not in re.compile(pictures.pattern).groupindex:
+            raise ValueError("pictures.pattern has no group (?P<look>...) to choose by")
+        return look
+
+    @property
+    def label(self) -> str:
+        """The label that the class in a file's name is a value of."""
+        return next(iter(self.labels))
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes in the declared order; the last is the positive one."""
+        return list(dict.fromkeys(self.labels[self.label].values()))
+
+
+@dataclass(frozen=True)
+class ScreensRecording:
+    """One participant's pictures, plain values. `key` is unique and safe as a file name.
+
+    `pictures` are paths below the root; `trials` says of which trial each of them is.
+    """
+
+    key: str
+    participants: list[str]
+    pictures: list[str]
+    trials: list[str]
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class ScreensDataset:
+    """A folder of screen pictures that was opened; no picture has been read.
+
+    `trials` has one row per picture: participant, trial (item, class and, where not chosen by `spec.look`, look, joined
+    by "_"), stimulus (the item), label (class name), label_index, window_left_px, window_top_px, window_width_px,
+    window_height_px (the crop, px of the picture; NaN where the whole picture is used), path, row (number of the file
+    among those that match, by path, from 1).
+    """
+
+    spec: ScreensSpec
+    label: str
+    classes: list[str]
+    trials: pd.DataFrame
+    recordings: list[ScreensRecording]
+    rejects: list[Reject]
+
+
+@dataclass(frozen=True)
+class ScreensRead:
+    """The pictures of one recording.
+
+    ids: (participant, trial) of each. pictures: (N, 3, H, W) uint8, RGB. sha256: over the raw bytes of all files that
+    could be fetched. n: number of files, rejected ones included.
+    """
+
+    ids: list[tuple[str, str]]
+    pictures: np.ndarray
+    rejects: list[Reject]
+    sha256: str
+    n: int
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A file and what its name says; `row` counts the files that match, look is "" where the pattern has none."""
+
+    row: int
+    stat: FileStat
+    participant: str
+    trial: str
+    item: str
+    label: str
+    look: str
+
+
+def open_screens(spec: ScreensSpec, root: Folder) -> ScreensDataset:
+    """Find the pictures and read their names. Hidden files (such as the ._ files of macOS) do not count.
+
+    Rejected by name: names that the pattern does not fit, classes that are not declared, and pictures that claim to be
+    the same one (same participant, item, class and look), all of them, since nobody knows which is right.
+    Raises DataError: no such folder, no picture that matches, none of the chosen look, none left, a single class.
+    """
+    rejects: list[Reject] = []
+    found: dict[tuple[str, str], list[_Picture]] = defaultdict(list)
+    looks = set()
+    for row, stat in enumerate(_matching(spec, root), start=1):
+        picture = _named(spec, row, stat)
+        if isinstance(picture, Reject):
+            rejects.append(picture)
+            continue
+        looks.add(picture.look)
+        if spec.look in (None, picture.look):
+            found[picture.participant, picture.trial].append(picture)
+    if looks and spec.look is not None and spec.look not in looks:
+        raise DataError([f"{spec.name}: no picture of look {spec.look!r} (found: {', '.join(sorted(looks))})"])
+    for ids, same in found.items():
+        paths = [picture.stat.path for picture in same]
+        for path in paths if len(paths) > 1 else ():
+            others = ", ".join(other for other in paths if other != path)
+            rejects.append(Reject(path, -1, "read", f"duplicate: {others} claims to be the same picture", *ids))
+    kept = sorted((same[0] for same in found.values() if len(same) == 1), key=lambda picture: picture.row)
+    trials = _trials(spec, kept)
+    _check_classes(spec, trials, rejects)
+    return ScreensDataset(spec, spec.label, spec.classes, trials, _recordings(kept), rejects)
+
+
+def _matching(spec: ScreensSpec, root: Folder) -> list[FileStat]:
+    """The visible files that the path may mean, by path. Raises DataError when there are none."""
+    try:
+        files = visible_files(root) if root.exists() else None
+    except OSError as error:
+        raise DataError([f"{root.uri}: cannot be listed: {error}"]) from error
+    if files is None:
+        raise DataError([f"{root.uri}: there is no such folder"])
+    wanted = PurePosixPath(spec.pictures.path).parts
+    parts = [PurePosixPath(stat.path).parts for stat in files]
+    fits = [len(own) == len(wanted) and all(map(fnmatchcase, own, wanted)) for own in parts]
+    if not any(fits):
+        some = ", ".join(stat.path for stat in files[:5]) or "nothing"
+        raise DataError([f"{root.uri}: no picture matches {spec.pictures.path} (there is: {some})"])
+    return [stat for stat, fit in zip(files, fits, strict=True) if fit]
+
+
+def _named(spec: ScreensSpec, row: int, stat: FileStat) -> _Picture | Reject:
+    """What the name of a file says, or why it cannot be used."""
+    match = re.fullmatch(spec.pictures.pattern, identifier(PurePosixPath(stat.path).stem))
+    if match is None:
+        return Reject(stat.path, -1, "read", f"the name does not fit the pattern {spec.pictures.pattern}")
+    parts = {name: identifier(value or "") for name, value in match.groupdict().items()}
+    participant, item, raw, look = parts["participant"], parts["item"], parts["class"], parts.get("look", "")
+    trial = "_".join([item, raw, *([look] if look and spec.look is None else [])])
+    for what, text in (("participant", participant), ("item", item), ("trial", trial)):
+        if not text or is_unsafe(text):
+            return Reject(stat.path, -1, "read", f"unsafe name of the {what}: {text!r}", participant, trial)
+    declared = spec.labels[spec.label]
+    if canonical(raw) not in declared:
+        reason = f"class {raw!r} is not declared (declared: {', '.join(declared)})"
+        return Reject(stat.path, -1, "labels", reason, participant, trial)
+    return _Picture(row, stat, participant, trial, item, declared[canonical(raw)], look)
+
+
+def _trials(spec: ScreensSpec, kept: Sequence[_Picture]) -> pd.DataFrame:
+    """The trials table, as ScreensDataset describes it."""
+    left, top, right, lower = map(float, spec.crop_px or (np.nan,) * 4)
+    window = dict(zip(WINDOW_COLUMNS, (left, top, right - left, lower - top), strict=True))
+    ids = [(picture.participant, picture.trial, picture.item, picture.label) for picture in kept]
+    trials = pd.DataFrame(ids, columns=["participant", "trial", "stimulus", "label"])
+    paths, rows = [picture.stat.path for picture in kept], [picture.row for picture in kept]
+    return trials.assign(label_index=trials["label"].map(spec.classes.index), **window, path=paths, row=rows)
+
+
+def _check_classes(spec: ScreensSpec, trials: pd.DataFrame, rejects: Sequence[Reject]) -> None:
+    """Raises DataError when no picture or a single class is left, with the reasons for which files were rejected."""
+    classes = trials["label"].unique().tolist()
+    if len(classes) > 1:
+        return
+    counts = Counter(reject.reason for reject in rejects).most_common(5)
+    why = "; rejected were: " + ", ".join(f"{count} x {reason}" for reason, count in counts) if counts else ""
+    left = f"all {len(trials)} pictures are of one class, {classes[0]!r}" if classes else "no picture is left"
+    raise DataError([f"{spec.name}: {left}{why}"])
+
+
+def _recordings(kept: Sequence[_Picture]) -> list[ScreensRecording]:
+    """One recording per participant, by name."""
+    own: dict[str, list[_Picture]] = defaultdict(list)
+    for picture in kept:
+        own[picture.participant].append(picture)
+    found = []
+    for person, pictures in sorted(own.items()):
+        paths, trials = [picture.stat.path for picture in pictures], [picture.trial for picture in pictures]
+        size, mtime_ns = sum(one.stat.size for one in pictures), max(one.stat.mtime_ns for one in pictures)
+        found.append(ScreensRecording(_key(person), [person], paths, trials, size, mtime_ns))
+    return found
+
+
+def _key(participant: str) -> str:
+    """The participant where that is a plain lower-case name, else with a hash: unique also where case is ignored."""
+    if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,79}", participant) and not HASHED_KEY.fullmatch(participant):
+        return participant
+    slug = re.sub(r"[^A-Za-z0-9_-]", "_", participant)[:60]
+    return f"{slug}-{hashlib.sha256(participant.encode()).hexdigest()[:8]}"
+
+
+def read_screens(spec: ScreensSpec, root: Folder, recording: ScreensRecording, size: tuple[int, int]) -> ScreensRead:
+    """Read, crop and shrink one participant's pictures to `size` (H, W).
+
+    See `decode_png` and `resized`. Rejected by name: files that cannot be read, that are no whole PNG, that the crop
+    does not fit, and crops of one colour alone (a blank picture is no measurement). One picture at a time is unpacked.
+    Raises OSError when the storage fails for another reason than a file that is missing or forbidden.
+    """
+    hashing, rejects = hashlib.sha256(), []
+    ids: list[tuple[str, str]] = []
+    pictures = np.empty((len(recording.pictures), 3, *size), np.uint8)
+    for path, trial in zip(recording.pictures, recording.trials, strict=True):
+        try:
+            data = root.read_bytes(path)
+            hashing.update(f"picture {path} {len(data)}\n".encode())
+            hashing.update(data)
+            picture = cropped(decode_png(data, path), spec.crop_px, path)
+        except (ReadError, FileNotFoundError, PermissionError) as error:
+            reason = error.reason if isinstance(error, ReadError) else f"cannot be read: {error.strerror or error}"
+            rejects.append(Reject(path, -1, "read", reason, recording.participants[0], trial))
+            continue
+        pictures[len(ids)] = resized(picture, size).transpose(2, 0, 1)
+        ids.append((recording.participants[0], trial))
+    return ScreensRead(ids, pictures[: len(ids)], rejects, hashing.hexdigest(), len(recording.pictures))
+
+
+def decode_png(data: bytes, source: str) -> np.ndarray:
+    """A PNG file as RGB, (H, W, 3) uint8.
+
+    Greys become three equal channels, palettes are looked up, 16 bits are rounded to 8, what is transparent shows
+    white (the ground of such screens). Colour profiles and gamma are ignored.
+
+    Raises ReadError: empty, not PNG, cut off, a checksum that fails, more than MAX_PIXELS, not decodable.
+    """
+    chunks = _picture_chunks(data, source)
+    try:
+        decoded = cv2.imdecode(np.frombuffer(chunks, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ReadError(source, f"cannot be decoded: {' '.join(str(error).split())}") from error
+    if decoded is None:
+        raise ReadError(source, "cannot be decoded")
+    if decoded.dtype == np.uint16:
+        decoded = ((decoded.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if decoded.ndim == 2:
+        return np.repeat(decoded[:, :, None], 3, axis=2)
+    rgb = decoded[:, :, 2::-1]
+    if decoded.shape[2] == 4:
+        alpha = decoded[:, :, 3:].astype(np.uint32)
+        rgb = ((rgb * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return np.ascontiguousarray(rgb)
+
+
+def _picture_chunks(data: bytes, source: str) -> bytes:
+    """The PICTURE_CHUNKS of a PNG file that is whole: every chunk up to the last is there and its checksum holds."""
+    if not data:
+        raise ReadError(source, "empty file")
+    if not data.startswith(SIGNATURE):
+        raise ReadError(source, "not a PNG picture")
+    kept, at, kind = [SIGNATURE], len(SIGNATURE), b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, at) if at + 12 <= len(data) else (len(data), b"")
+        end = at + 12 + length
+        if end > len(data):
+            raise ReadError(source, f"cut off after {len(data)} bytes")
+        if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise ReadError(source, f"damaged: the checksum at byte {end - 4} does not hold")
+        if at == len(SIGNATURE):
+            if kind != b"IHDR" or length != 13:
+                raise ReadError(source, "damaged: a PNG picture must begin with its size")
+            width, height = struct.unpack_from(">II", data, at + 8)
+            if not 0 < width * height <= MAX_PIXELS:
+                raise ReadError(source, f"{width} x {height} px; a picture has 1 to {MAX_PIXELS} pixels")
+        if kind in PICTURE_CHUNKS:
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
+
+
+def cropped(picture: np.ndarray, crop_px: tuple[int, int, int, int] | None, source: str) -> np.ndarray:
+    """The part (left, upper, right, lower edge, px) of a picture (H, W, 3); None: all of it.
+
+    Raises ReadError where the box reaches outside the picture, or all of it has one colour.
+    """
+    height, width = picture.shape[:2]
+    left, upper, right, lower = crop_px or (0, 0, width, height)
+    if right > width or lower > height:
+        box = f"{left}, {upper}, {right}, {lower}"
+        raise ReadError(source, f"the crop ({box}) px reaches outside the picture of {width} x {height} px")
+    part = picture[upper:lower, left:right]
+    if (part == part[0, 0]).all():
+        raise ReadError(source, "nothing is drawn: all of the crop has one colour")
+    return part
+
+
+def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture (H0, W0, 3) uint8 brought to `size` (H, W); each axis by itself, so the proportions may change.
+
+    An axis that shrinks takes the mean over the area of each new pixel; one that grows is interpolated linearly. The
+    published code uses torchvision's Resize (bilinear, antialiased), whose weights fall off linearly over twice that
+    area: a little blurrier. On screens such as those published 95 % of the values are within 1 of 255 of its, thin
+    lines and edges differ by up to about 50.
+    """
+    height, width = size
+    smaller = min(width, picture.shape[1]), min(height, picture.shape[0])
+    shrunk = cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR))

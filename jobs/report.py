@@ -1,0 +1,44 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Draw report.html and figures/ of a run again, from its run folder alone (local or s3://)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from gazeray.config import ConfigError
+from gazeray.report.page import write_report
+from gazeray.storage import Folder
+
+DRAWN, UNREADABLE = 0, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Draw the report of the run folder on the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python jobs/report.py",
+        description="Draw report.html and figures/ of a run again, from its run folder alone.",
+        epilog="Exit codes: 0 drawn; 2 not a run folder, or it cannot be read.",
+    )
+    parser.add_argument("run", metavar="RUN", help="run folder, local or s3://")
+    arguments = parser.parse_args(argv)
+    try:
+        run = Folder(arguments.run)
+        write_report(run)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UNREADABLE
+    except FileNotFoundError as error:
+        print(f"error: {arguments.run}: not a run folder: {error}", file=sys.stderr)
+        return UNREADABLE
+    except (OSError, ValueError, KeyError) as error:
+        print(f"error: {arguments.run}: cannot be read: {type(error).__name__}: {error}", file=sys.stderr)
+        return UNREADABLE
+    print(f"report: {run.uri}/report.html")
+    return DRAWN
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cluster of three nodes on this machine loses one while folds are under way, and the numbers are the same.
+
+The cluster lives in a process of its own (this file, run as a script), so that it does not disturb the cluster that
+the other tests share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+from rich.console import Console
+
+from gazeray.config import load_config
+from gazeray.engine.cross_validation import cross_validate
+from gazeray.engine.progress import ProgressView
+from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+
+ROOT = Path(__file__).parents[2]
+FOLDS = 6
+WORDS = [
+    *("data.simulate.readers=8", "data.simulate.sentences=8", f"folds.outer={FOLDS}"),
+    *("train.epochs=60", "train.patience=60", "train.batch_size=8", "model.width=8", "render.height_px=24"),
+    *("scores.resamples=100", "scores.permutations=99", "explain.maps=false"),
+]
+NODES = 3
+DEADLINE_S = 150
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def undisturbed(ray_cluster: None, tmp_path: Path) -> bytes:
+    """The metrics.json of a run with one worker that nobody disturbed."""
+    run_here(tmp_path / "undisturbed", "resources.workers=1")
+    (metrics,) = (tmp_path / "undisturbed").glob("cv_heatmap-*/metrics.json")
+    return metrics.read_bytes()
+
+
+def test_lost_node_changes_no_number(undisturbed: bytes, tmp_path: Path) -> None:
+    short = tempfile.mkdtemp(prefix="gr-", dir="/tmp")  # sockets lie below it, and their paths may have 107 bytes
+    try:
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.run(
+                [sys.executable, __file__, str(tmp_path)],
+                env={**os.environ, "RAY_TMPDIR": short, "PYTHONPATH": str(ROOT)},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=tmp_path,
+                timeout=2 * DEADLINE_S,
+                check=False,
+            )
+    finally:
+        shutil.rmtree(short, ignore_errors=True)
+    shown = (tmp_path / "log").read_text()
+    assert process.returncode == 0, shown
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told["nodes"] == [NODES, NODES - 1]
+    assert 0 < len(told["done_before"]) < FOLDS, "the node must be lost in the middle"
+    assert "its worker died; it goes on from its last epoch" in shown
+    assert told["done_after"].items() >= told["done_before"].items(), "a finished fold was done again"
+    (metrics,) = (tmp_path / "disturbed").glob("cv_heatmap-*/metrics.json")
+    assert metrics.read_bytes() == undisturbed
+
+
+# -- the process with the cluster
+
+
+def results(folder: Path) -> dict[str, int]:
+    """The finished units and when they were finished."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("cv_heatmap-*/units/*/result.json")}
+
+
+def in_the_middle(folder: Path) -> bool:
+    """Is one fold done and is another one in its epochs?"""
+    done = results(folder)
+    begun = {path.parent.parent.name for path in folder.glob("cv_heatmap-*/units/*/checkpoint/*.safetensors")}
+    return bool(done) and len(done) < FOLDS and bool(begun - set(done))
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {DEADLINE_S} s for {what}")
+        time.sleep(0.02)
+
+
+def train_workers(node: Any) -> list[int]:
+    """The Train workers on this node: children of its raylet."""
+    raylet = str(node.all_processes["raylet"][0].process.pid)
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            name = (folder / "cmdline").read_bytes()
+        except OSError:
+            continue  # it ended while we looked
+        if parent == raylet and b"TrainWorker" in name:
+            found.append(int(folder.name))
+    return found
+
+
+def run_here(folder: Path, *words: str) -> None:
+    """The job in this process, on the cluster it is connected to; it shows its progress on stdout."""
+    cfg = load_config(HeatmapConfig, ROOT / "configs" / "cv_heatmap.yaml", [*WORDS, f"run.dir={folder}", *words])
+    outcome = cross_validate(HeatmapStudy(), cfg, "cv_heatmap", ProgressView(Console(file=sys.stdout, width=200)))
+    if outcome.failed:
+        raise RuntimeError(f"failed units: {outcome.failed}")
+
+
+def lose_a_node(folder: Path) -> dict[str, Any]:
+    """A run on a cluster of three nodes, of which one is lost while folds are under way; tells what was seen."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    done_before: dict[str, int] = {}
+
+    def lose() -> None:
+        wait_until(lambda: in_the_middle(folder), "a fold done and another begun")
+        done_before.update(results(folder))
+        node, workers = next((node, found) for node in cluster.worker_nodes if (found := train_workers(node)))
+        cluster.remove_node(node, allow_graceful=False)
+        for pid in workers:  # they would live on for a moment, which they do not when a machine is lost
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    try:
+        for _ in range(NODES - 1):
+            cluster.add_node(num_cpus=1)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+        nodes = [sum(node["Alive"] for node in ray.nodes())]
+        loser = threading.Thread(target=lose)
+        loser.start()
+        run_here(folder)
+        loser.join()
+        nodes.append(sum(node["Alive"] for node in ray.nodes()))
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    return {"nodes": nodes, "done_before": done_before, "done_after": results(folder)}
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    told = lose_a_node(target / "disturbed")
+    (target / "told.json").write_text(json.dumps(told))

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole job on storage that breaks: same numbers, nothing lost, nothing doubled, or one clear line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from ray.exceptions import RayTaskError
+
+from gazeray.engine.cli import main, storage_fault
+from gazeray.report.page import write_report
+from gazeray.storage import StorageError
+from gazeray.studies.heatmap import HeatmapStudy
+from tests.chaos.faulty_s3 import FAULTS, KEY, SECRET, FaultyS3, faulty_s3
+
+ROOT = Path(__file__).parents[2]
+CONFIG = ROOT / "configs" / "cv_heatmap.yaml"
+WORDS = [
+    *("data.simulate.readers=8", "data.simulate.sentences=8", "folds.outer=4", "resources.workers=2"),
+    *("train.epochs=8", "train.patience=8", "train.batch_size=8", "model.width=4", "render.height_px=24"),
+    *("scores.resamples=100", "scores.permutations=99"),
+]
+DEADLINE_S = 150
+AGAIN = "run the same command again when the storage works: what is done is kept"
+
+pytestmark = pytest.mark.slow
+
+
+def told_by_a_worker(error: Exception) -> Exception:
+    """The error as Ray hands it to the driver: another class, its causes left in the text alone."""
+    try:
+        try:
+            raise error
+        except Exception as inner:
+            raise RuntimeError("the block failed") from inner
+    except RuntimeError as outer:
+        text, bare = traceback.format_exc(), RuntimeError(str(outer))
+    wrapped: Exception = RayTaskError("work", text, bare).as_instanceof_cause()
+    return wrapped
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (StorageError("s3://b/x: access denied"), StorageError, "s3://b/x: access denied"),
+        (OSError(28, "No space left on device", "/x"), OSError, "[Errno 28] No space left on device: '/x'"),
+        (PermissionError(13, "Permission denied", "/x"), PermissionError, "[Errno 13] Permission denied: '/x'"),
+    ],
+)
+def test_fault_of_a_worker_is_found_in_what_ray_makes_of_it(error: OSError, kind: type[OSError], text: str) -> None:
+    for seen in (error, told_by_a_worker(error)):
+        fault = storage_fault(seen)
+        assert type(fault) is kind
+        assert str(fault) == text
+
+
+def test_error_that_is_no_fault_of_the_storage_stays_what_it_is() -> None:
+    assert storage_fault(ValueError("a bug")) is None
+    assert storage_fault(told_by_a_worker(ValueError("a bug"))) is None
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[FaultyS3]:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with faulty_s3() as store:
+        yield store
+
+
+@pytest.fixture
+def job(ray_cluster: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The job in this process, on the session's cluster: (exit code, what it printed, what it complained of)."""
+
+    def run(place: str, *words: str) -> tuple[int, str, str]:
+        code = main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, [*WORDS, f"run.dir={place}", *words])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs folder of a run on a local disk."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, [*WORDS, f"run.dir={folder}"]) == 0
+    return folder
+
+
+def local_files(runs: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(runs)): path.read_bytes() for path in runs.rglob("*") if path.is_file()}
+
+
+def stored_files(store: FaultyS3, prefix: str) -> dict[str, bytes]:
+    return {key.removeprefix(f"{prefix}/"): data for key, data in store.files(f"{prefix}/").items()}
+
+
+def same_run(ours: dict[str, bytes], theirs: dict[str, bytes]) -> None:
+    """Same numbers, same maps, and not a file more or less."""
+
+    def plain(name: str) -> str:  # another place of the recordings gives the examples another folder
+        return re.sub(r"^examples/[0-9a-f]+/", "examples/", name)
+
+    assert sorted(map(plain, ours)) == sorted(map(plain, theirs))
+    for name, data in theirs.items():
+        if name.endswith("/metrics.json") or "/maps/" in name or name.startswith("data/"):
+            assert ours[name] == data, name
+
+
+def nothing_shown(files: dict[str, bytes], *texts: str) -> None:
+    for secret in (KEY, SECRET):
+        assert not [name for name, data in files.items() if secret.encode() in data]
+        assert not [text for text in texts if secret in text]
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"waited {DEADLINE_S} s for {what}")
+        time.sleep(0.1)
+
+
+def keys(store: FaultyS3, prefix: str) -> list[str]:
+    return [
+        item["Key"] for item in store.direct.list_objects_v2(Bucket=store.bucket, Prefix=prefix).get("Contents", [])
+    ]
+
+
+@contextmanager
+def meanwhile(begun: Callable[[], bool], action: Callable[[], None]) -> Iterator[dict[str, bool]]:
+    """Do `action` once the units have begun, beside what the block does; says whether it was done."""
+    told = {"done": False}
+
+    def act() -> None:
+        wait_until(begun, "a unit under way")
+        action()
+        told["done"] = True
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    try:
+        yield told
+    finally:
+        thread.join()
+
+
+def under_way(store: FaultyS3, prefix: str) -> Callable[[], bool]:
+    """Has a unit saved an epoch, and is the run not yet scored?"""
+
+    def look() -> bool:
+        found = keys(store, f"{prefix}/cv_heatmap-")
+        return any("/units/" in key for key in found) and not any(key.endswith("/metrics.json") for key in found)
+
+    return look
+
+
+def test_data_and_run_in_an_object_store_give_the_numbers_of_a_local_run(
+    store: FaultyS3, undisturbed: Path, tmp_path: Path
+) -> None:
+    (study,) = (undisturbed / "data").iterdir()
+    for path in study.rglob("*.*"):
+        store.direct.upload_file(str(path), store.bucket, f"clean/study/{path.relative_to(study)}")
+    words = [f"data.dataset={store.uri('clean/study/dataset.yaml')}", f"run.dir={store.uri('clean/runs')}"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "jobs" / "cv_heatmap.py"), *WORDS, *words],
+        env={**os.environ, **store.environment()},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    files = stored_files(store, "clean/runs")
+    nothing_shown(files, done.stdout, done.stderr)
+    expected = local_files(undisturbed)
+    metrics, maps = (
+        {Path(name).name: data for name, data in found.items() if kind in name}
+        for found, kind in [(files, "/metrics.json"), (files, "/maps/")]
+    )
+    for name, data in expected.items():
+        if name.endswith("/metrics.json"):
+            assert metrics["metrics.json"] == data
+    assert sorted(maps) == sorted(Path(name).name for name in expected if "/maps/" in name)
+    assert not list(tmp_path.iterdir()), "a run in an object store leaves nothing on the disk"
+
+
+def test_lost_slow_and_refused_answers_change_nothing(
+    store: FaultyS3, undisturbed: Path, job: Callable[..., tuple[int, str, str]]
+) -> None:
+    store.seen.clear()
+    store.share = 0.08
+    try:
+        code, out, err = job(store.uri("flaky", secrets=True))
+    finally:
+        store.share = 0.0
+    assert code == 0, out + err
+    assert all(store.seen[fault] >= 2 for fault in FAULTS), store.seen
+    files = stored_files(store, "flaky")
+    same_run(files, local_files(undisturbed))
+    nothing_shown(files, out, err)
+
+
+def test_store_dead_for_ten_seconds_changes_nothing(
+    store: FaultyS3, undisturbed: Path, job: Callable[..., tuple[int, str, str]]
+) -> None:
+    with meanwhile(under_way(store, "dead"), lambda: store.die(10.0)) as told:
+        code, out, err = job(store.uri("dead", secrets=True))
+    assert code == 0, out + err
+    assert told["done"]
+    same_run(stored_files(store, "dead"), local_files(undisturbed))
+
+
+def test_denied_bucket_is_one_clear_line_and_the_run_goes_on_later(
+    store: FaultyS3, undisturbed: Path, job: Callable[..., tuple[int, str, str]]
+) -> None:
+    place = store.uri("denied", secrets=True)
+    try:
+        store.denied = [f"/{store.bucket}/denied/examples/"]
+        one_line(job(place), rf"s3://{store.bucket}/denied/examples/\S+: access denied: .*")
+        store.denied = []
+        with meanwhile(under_way(store, "denied"), lambda: store.denied.append(f"/{store.bucket}/denied/cv_")) as told:
+            one_line(job(place), rf"s3://{store.bucket}/denied/cv_heatmap-\S+: access denied: .*")
+        assert told["done"]
+    finally:
+        store.denied = []
+    code, out, err = job(place)
+    assert code == 0, out + err
+    assert "8 recordings from the cache" in out
+    files = stored_files(store, "denied")
+    same_run(files, local_files(undisturbed))
+    nothing_shown(files, out, err)
+
+
+def one_line(outcome: tuple[int, str, str], pattern: str) -> None:
+    """The job ended with exit code 1, a line that says why, a line that says what to do, and nothing else."""
+    code, out, err = outcome
+    assert code == 1, out + err
+    assert "Traceback" not in out + err
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert lines[-1] == AGAIN
+    assert re.fullmatch(f"error: {pattern}", lines[-2]), err
+    nothing_shown({}, out, err)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 16 MB of its own."""
+    if os.getuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(place)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_full_disk_is_one_clear_line_and_the_run_goes_on_later(
+    small_disk: Path, undisturbed: Path, job: Callable[..., tuple[int, str, str]]
+) -> None:
+    filler, runs = small_disk / "filler", small_disk / "runs"
+
+    def fill() -> None:
+        with filler.open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(4096))
+            except OSError:
+                return
+
+    fill()
+    one_line(job(str(runs)), rf"\[Errno 28\] No space left on device: '{runs}/data/.*'")
+    filler.unlink()
+    with meanwhile(lambda: bool(list(runs.glob("cv_heatmap-*/units/*/checkpoint/*.safetensors"))), fill) as told:
+        one_line(job(str(runs)), rf"\[Errno 28\] No space left on device: '{runs}/.*'")
+    assert told["done"]
+    filler.unlink()
+    code, out, err = job(str(runs))
+    assert code == 0, out + err
+    same_run(local_files(runs), local_files(undisturbed))

@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sections that depend on what a run recorded: quality and its gate, the search, the checks of maps."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from gazeray.report import figures, gallery, page
+from gazeray.report.explanations import explanation_rows, map_sections, window_px
+from gazeray.report.quality import Quality, general_reason, read_quality
+from gazeray.report.results import Results, read_results
+from gazeray.report.search import read_search, setting_words
+from gazeray.storage import Folder
+from tests.report import fabricate as made
+
+RICH = made.Scene(participants=6, trials=12, folds=3, epochs=3, gate=True, searched=True, explained=True,
+                  maps_per_participant=1)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    run = Folder(tmp_path_factory.mktemp("rich") / "run")
+    made.fabricate(run, RICH)
+    return run
+
+
+@pytest.fixture
+def run(source: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """A copy of the rich run to be changed; figures are not rasterised, and one example of a kind is drawn."""
+    blank = figures.to_png(figures.new_figure(1, 1))
+    monkeypatch.setattr(figures, "to_png", lambda figure: blank)
+    monkeypatch.setattr(gallery, "EXAMPLES", 1)
+    shutil.copytree(source.uri, tmp_path / "run")
+    return Folder(tmp_path / "run")
+
+
+def drawn(run: Folder) -> str:
+    """The text of the report without tags, blanks folded."""
+    page.write_report(run)
+    html = run.read_text("report.html")
+    html = html[html.index("<main>") : html.index("</main>")]
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+
+
+def change(run: Folder, name: str, edit: Callable[[Any], None]) -> None:
+    content = run.read_json(name)
+    edit(content)
+    run.write_json(name, content)
+
+
+def only_quality(table: pa.Table, **manifest: Any) -> Quality:
+    empty = pa.table({})
+    return read_quality(Results(manifest, {}, empty, empty, table, [], {}, {}))
+
+
+# -- quality
+
+
+def test_participant_row_holds_medians_and_refused_trials() -> None:
+    table = pa.table(
+        {
+            "participant": ["B", "A", "A", "A"],
+            "trial": ["1", "1", "2", "3"],
+            "lost_share": [0.5, 0.1, 0.2, 0.9],
+            "sampling_hz": [250.0, 500.0, 500.0, None],
+            "rms_s2s_px": [1.0, 2.0, 4.0, 6.0],
+            "rms_s2s_deg": [float("nan")] * 4,
+            "gate": ["", "", None, "lost_share 0.90 > quality.max_lost_share 0.5"],
+        }
+    )
+    quality = only_quality(table)
+    assert quality.participant_columns == ["lost samples (%)", "sampling rate (Hz)", "RMS-S2S (px)"]
+    assert quality.participants == [["A", "3", "1", "20.0", "500.0", "4.00"], ["B", "1", "0", "50.0", "250.0", "1.00"]]
+    assert quality.refused == 1
+
+
+def test_distribution_agrees_with_sorted_values() -> None:
+    values = np.random.default_rng(0).random(101)
+    table = pa.table(
+        {"participant": ["A"] * 101, "trial": [str(i) for i in range(101)], "longest_gap_ms": values * 900}
+    )
+    ordered = sorted(values * 900)
+    expected = [f"{ordered[index]:.0f}" for index in (0, 5, 50, 95, 100)]
+    assert only_quality(table).distribution == [["longest gap (ms)", "101", *expected]]
+
+
+def test_refusals_are_grouped_without_the_trials_own_figures() -> None:
+    gates = ["lost_share 0.62 > quality.max_lost_share 0.5", "lost_share 0.91 > quality.max_lost_share 0.5", "",
+             "sampling_hz 29.9 < quality.min_sampling_hz 60; lost_share 1 > quality.max_lost_share 0.5"]  # fmt: skip
+    table = pa.table({"participant": ["A", "B", "B", "A"], "trial": list("1234"), "gate": gates})
+    quality = only_quality(table)
+    assert [(row.reason, row.trials, row.participants) for row in quality.refusals] == [
+        ("lost_share > quality.max_lost_share 0.5", 3, ["A", "B"]),
+        ("sampling_hz < quality.min_sampling_hz 60", 1, ["A"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gate", "general"),
+    [
+        ("rms_s2s_deg 1.2e-05 > quality.max 0.5", "rms_s2s_deg > quality.max 0.5"),
+        ("duration_ms nan < quality.min_duration_ms 80", "duration_ms < quality.min_duration_ms 80"),
+        ("rms_s2s_deg is not known, quality.max_rms_s2s_deg 1", "rms_s2s_deg is not known, quality.max_rms_s2s_deg 1"),
+    ],
+)
+def test_reason_loses_only_the_measured_figure(gate: str, general: str) -> None:
+    assert general_reason(gate) == general
+
+
+def test_table_without_new_columns_or_with_nothing_measured_is_read(run: Folder) -> None:
+    old = pa.table({"participant": ["P01"], "trial": ["1"], "lost_share": [0.25]})
+    quality = only_quality(old)
+    assert quality.participants == [["P01", "1", "0", "25.0"]]
+    assert not quality.gated
+    assert not quality.precision
+    run.write_table("quality.parquet", pa.table({"participant": ["P01"], "trial": ["1"], "lost_share": [float("nan")]}))
+    assert "1 trials were read; none of their quality could be measured." in drawn(run)
+    assert not run.exists("figures/quality.png")
+
+
+def test_gated_run_names_reasons_and_refused_trials(run: Folder) -> None:
+    table = run.read_table("quality.parquet")
+    refused = sum(bool(gate) for gate in table["gate"].to_pylist())
+    assert refused
+    words = drawn(run)
+    assert f"{refused} of {table.num_rows} trials were refused" in words
+    assert f"{refused} lost_share &gt; quality.max_lost_share 0.5" in words
+    assert "RMS-S2S (deg)" in words
+    assert "BCEA, 68 % (deg²)" in words
+
+
+def test_notes_on_recordings_are_listed_and_cut_at_50(run: Folder) -> None:
+    notes = [f"file{number}.asc: <left> eye" for number in range(53)]
+    change(run, "manifest.json", lambda manifest: manifest.update(notes_on_recordings=notes))
+    words = drawn(run)
+    assert "Notes on recordings file0.asc: &lt;left&gt; eye" in words
+    assert "file49.asc" in words
+    assert "file50.asc" not in words
+    assert "And 3 more notes: see manifest.json" in words
+
+
+def test_many_participants_are_cut_at_200() -> None:
+    table = pa.table(
+        {"participant": [f"P{i:03d}" for i in range(205)], "trial": ["1"] * 205, "lost_share": [0.1] * 205}
+    )
+    quality = only_quality(table)
+    assert len(quality.participants) == 200
+    assert quality.more_participants == 5
+
+
+# -- search
+
+
+def test_optimism_is_inner_minus_outer(run: Folder) -> None:
+    search = read_search(read_results(run))
+    assert search is not None
+    folds = run.read_json("metrics.json")["search"]["folds"]
+    for shown, entry in zip(search.folds, folds, strict=True):
+        gap = entry["inner_score"] - entry["outer_score"]
+        assert shown.optimism == f"{gap:+.3f}".replace("-", "−")
+        assert shown.chosen == "model.width = 16, train.epochs = 12"
+    assert search.mean is not None
+    mean = np.mean([entry["inner_score"] - entry["outer_score"] for entry in folds])
+    assert search.mean.optimism == f"{mean:+.3f}".replace("-", "−")
+
+
+def test_trials_come_by_fold_and_rank_with_failed_ones_last(run: Folder) -> None:
+    search = read_search(read_results(run))
+    assert search is not None
+    assert [row[0] for row in search.trials] == [str(fold) for fold in range(3) for _ in range(4)]
+    losses = [row[3] for row in search.trials[:4]]
+    assert losses[:3] == sorted(losses[:3])
+    assert search.trials[3][2:] == ["undefined", "undefined", "3", "0", "failed"]
+
+
+def test_search_section_shows_space_and_choice(run: Folder) -> None:
+    words = drawn(run)
+    assert "Search for the setting" in words
+    assert "model.width 8, 16 train.learning_rate 0.0001 to 0.01 (logarithmic)" in words
+    assert "Cawley, G. C." in words
+
+
+def test_fold_without_scores_and_long_tables_do_not_stop_the_section(run: Folder) -> None:
+    def edit(metrics: dict[str, Any]) -> None:
+        metrics["search"]["folds"][0].update(inner_score=None, outer_score=None)
+        metrics["search"]["folds"][1]["trials"] *= 100
+
+    change(run, "metrics.json", edit)
+    search = read_search(read_results(run))
+    assert search is not None
+    assert search.folds[0].optimism == "undefined"
+    assert len(search.trials) == 300
+    assert search.more_trials == 108
+    assert "And 108 more" in drawn(run)
+
+
+def test_settings_are_spelled_by_key() -> None:
+    setting = {"train.learning_rate": 0.00012346, "model.width": 16, "render.kind": "both"}
+    assert setting_words(setting) == "model.width = 16, render.kind = both, train.learning_rate = 0.0001235"
+
+
+# -- explanations
+
+
+def test_checks_of_maps_are_a_table_with_the_verdict(run: Folder) -> None:
+    words = drawn(run)
+    entry = run.read_json("metrics.json")["explanations"]["gradient"]
+    assert f"gradient looks the same with random weights: do not read it; {entry['verdict'].split('; ')[1]}" in words
+    assert f"{entry['deletion_auc']:.3f} {entry['deletion_auc_random']:.3f} {entry['deletion_auc_dwell']:.3f}" in words
+    assert "integrated gradients changes with the weights" in words
+    assert "Petsiuk, V." in words
+
+
+def test_map_summary_becomes_four_pictures_with_their_words(run: Folder) -> None:
+    sections = map_sections(run, read_results(run))
+    names = [picture.name for section in sections for picture in section.pictures]
+    assert names == ["deletion_curves", "randomisation", "class_maps", "class_differences"]
+    assert all(len(picture.alt) > 30 and picture.caption for section in sections for picture in section.pictures)
+    assert "pseudoword minus control" in sections[1].pictures[1].caption
+
+
+def test_map_summary_without_window_or_content_is_an_error(run: Folder) -> None:
+    table = run.read_table("predictions.parquet")
+    run.write_table("predictions.parquet", table.drop_columns(["window_width_px"]))
+    with pytest.raises(ValueError, match="has no window_width_px"):
+        map_sections(run, read_results(run))
+    run.write_bytes("explain.npz", b"no archive")
+    with pytest.raises(ValueError, match="not a map summary"):
+        map_sections(run, read_results(run))
+
+
+def test_commonest_window_gives_the_axes(run: Folder) -> None:
+    sizes = [800.0, 800.0, 1024.0]
+    table = pa.table({"window_width_px": sizes, "window_height_px": [600.0, 600.0, 768.0]})
+    empty = pa.table({})
+    assert window_px(Results({}, {}, table, empty, empty, [], {}, {})) == (800.0, 600.0)
+
+
+def test_missing_figures_of_a_check_are_undefined() -> None:
+    empty = pa.table({})
+    metrics = {"explanations": {"smoothgrad": {"deletion_auc": None, "verdict": "too few"}}}
+    rows = explanation_rows(Results({}, metrics, empty, empty, empty, [], {}, {}))
+    assert rows == [["SmoothGrad", *["undefined"] * 6, "too few"]]
+
+
+# -- what was held out
+
+
+def test_sections_without_data_are_not_there(tmp_path: Path, run: Folder) -> None:
+    plain = Folder(tmp_path / "plain")
+    made.fabricate(plain, made.Scene(participants=4, folds=2, epochs=2, maps_per_participant=0))
+    page.write_report(plain)
+    html = plain.read_text("report.html")
+    for absent in ('id="search"', 'id="explanations"', 'href="#search"', "Trials refused", "Notes on recordings"):
+        assert absent not in html
+
+
+@pytest.mark.parametrize(
+    ("hold_out", "said"),
+    [("stimuli", "scores speak for new stimuli read by these people"), ("both", "neither a recording of its")],
+)
+def test_methods_say_what_was_held_out(run: Folder, hold_out: str, said: str) -> None:
+    def edit(manifest: dict[str, Any]) -> None:
+        manifest["config"]["folds"]["hold_out"] = hold_out
+        for fold in manifest["folds"]:
+            fold["stimuli"] = {"train": ["s1", "s2"], "validation": ["s3"], "test": [f"t{fold['fold']}"]}
+            if hold_out == "stimuli":
+                fold.update(train=[], validation=[], test=[])
+
+    change(run, "manifest.json", edit)
+    words = drawn(run)
+    assert said in words
+    assert "0 t0 2 1 t1 2" in words
+    assert "Never tested" not in words
+
+
+# -- the gallery
+
+
+def test_gallery_says_how_many_of_how_many_it_shows(run: Folder) -> None:
+    index = run.read_table("maps/index.parquet").to_pylist()
+    correct = sum(row["label"] == row["predicted"] for row in index)
+    words = drawn(run)
+    assert f"Shown: 1 of {correct} correct and {min(1, len(index) - correct)} of {len(index) - correct} wrong" in words
+    assert "all of them lie in maps/" in words
+    assert words.count("(fold ") == 1 + min(1, len(index) - correct)
+
+
+def test_gallery_draws_another_map_where_there_is_no_gradient() -> None:
+    names = ["heatmap", "smoothgrad_true", "smoothgrad_predicted", "integrated_gradients_predicted"]
+    assert gallery.map_method(names, "maps/a.npz") == "integrated_gradients"
+    assert gallery.map_method([*names, "gradient_predicted"], "maps/a.npz") == "gradient"
+    with pytest.raises(ValueError, match="holds no map of the predicted class"):
+        gallery.map_method(["heatmap"], "maps/a.npz")
+
+
+@pytest.mark.parametrize(
+    ("kind", "method", "expected"),
+    [
+        ("heatmap", "gradient", ("gaze heatmap", "ms", "gradient", "logit per ms")),
+        ("heatmap", "integrated_gradients", ("gaze heatmap", "ms", "integrated gradients", "logit")),
+        ("scanpath", "smoothgrad", ("scanpath", "intensity", "SmoothGrad", "logit per intensity")),
+    ],
+)
+def test_units_follow_picture_and_method(kind: str, method: str, expected: tuple[str, ...]) -> None:
+    empty = pa.table({})
+    words = gallery.picture_words(Results({"pictures": {"kind": kind}}, {}, empty, empty, empty, [], {}, {}), method)
+    assert (words.picture, words.unit, words.method, words.map_unit) == expected
