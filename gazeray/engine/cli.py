@@ -7,12 +7,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+import types
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Union, get_args, get_origin
 
+from pydantic import BaseModel
 from ray.exceptions import RayError, RayTaskError
 
 from gazeray.config import ConfigError, load_config
@@ -35,7 +39,7 @@ def main(
 
     config: the YAML that is read when --config is not given. report: draws report.html from the run folder.
     """
-    arguments = _parser(job, config).parse_intermixed_args(argv)
+    arguments = _parser(job, config, study.config).parse_intermixed_args(argv)
     view = ProgressView()
     try:
         cfg = load_config(study.config, arguments.config, arguments.overrides)
@@ -75,16 +79,72 @@ def storage_fault(error: BaseException | None) -> OSError | None:
     return None
 
 
-def _parser(job: str, config: Path) -> argparse.ArgumentParser:
+EXIT_CODES = """exit codes:
+  0  done
+  1  some units failed (named), or the storage did; the same command retries what is missing
+  2  bad config or input, every mistake listed, nothing fitted
+"""
+
+
+def _parser(job: str, config: Path, settings: type[BaseModel]) -> argparse.ArgumentParser:
+    listed = "\n".join(settings_help(settings))
     parser = argparse.ArgumentParser(
         prog=f"python jobs/{job}.py",
         description="Without arguments it runs on the embedded simulated study.",
-        epilog="Exit codes: 0 done; 1 some units failed (named); 2 bad config or input, nothing started.",
+        epilog=f"{EXIT_CODES}\nsettings, with their defaults:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", type=Path, default=config, help=f"YAML with the settings (default: {config.name})")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that replace the YAML's")
     return parser
+
+
+def settings_help(model: type[BaseModel]) -> Iterator[str]:
+    """Every setting of a config as lines of text: `section.key=default  (type)`, and what it means below."""
+    for key, default, kind, description in _settings(model, model(), ""):
+        yield f"  {key}={default if isinstance(default, str) else json.dumps(default)}  ({kind})"
+        yield from textwrap.wrap(description, 112, initial_indent=" " * 6, subsequent_indent=" " * 6)
+
+
+def _settings(model: type[BaseModel], defaults: BaseModel, prefix: str) -> Iterator[tuple[str, Any, str, str]]:
+    """(dotted key, default, type, description) of every value in a nested model, in its order.
+
+    A section that may be null stands for itself, and its keys follow with the defaults that they have once it is there.
+    """
+    for name, field in model.model_fields.items():
+        key, value = f"{prefix}{name}", getattr(defaults, name)
+        sections = [kind for kind in _parts(field.annotation) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not sections:
+            limits = [sign + f"{getattr(rule, limit):.10g}" for rule in field.metadata for limit, sign in LIMITS.items()
+                      if getattr(rule, limit, None) is not None]  # fmt: skip
+            yield key, value, ", ".join([_kind(field.annotation), *limits]), field.description or ""
+            continue
+        if value is None:
+            yield key, value, "a section, or null", field.description or ""
+        yield from _settings(sections[0], sections[0]() if value is None else value, f"{key}.")
+
+
+LIMITS = {"gt": "> ", "ge": ">= ", "lt": "< ", "le": "<= "}
+KINDS = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    """What a union joins; anything else alone."""
+    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+
+
+def _kind(annotation: Any) -> str:
+    """A type in words: `integer or null`, `adamw | sgd`, `list of ...`."""
+    parts = _parts(annotation)
+    if len(parts) > 1:
+        return " or ".join(map(_kind, parts))
+    inner = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return " | ".join(inner)
+    if get_origin(annotation) is tuple:
+        return f"list of {_kind(inner[0])}" if inner[-1] is ... else f"[{', '.join(map(_kind, inner))}]"
+    return KINDS.get(annotation, "mapping")
 
 
 def _close(outcome: Outcome) -> int:

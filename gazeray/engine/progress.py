@@ -138,7 +138,9 @@ class Stage:
 
 def headline(record: Mapping[str, Any]) -> dict[str, float]:
     """The scores worth a line: those of validation, and of the test once there are some."""
-    scores = {key: value for key, value in record.items() if key.startswith("validation_")}
+    scores = {key: value for key, value in record.items() if key.startswith("validation_") and value is not None}
+    if not scores and "train_loss" in record:  # a refit: nobody is left to validate on
+        scores = {"train_loss": record["train_loss"]}
     scores |= {f"test {key}": value for key, value in record.get("metrics", {}).items() if key == "balanced_accuracy"}
     return {key: value for key, value in scores.items() if isinstance(value, float)}
 

@@ -9,6 +9,7 @@ itself writes is scratch. Nobody who is tested in the outer fold is seen here.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -261,7 +262,7 @@ def _tune(
 ) -> None:
     """Work on some points up to an epoch, as many at the same time as fit."""
     assert work.cfg.search is not None
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    _quiet_tune()
     each = {name.lower(): amount for name, amount in per_worker(resources.per_unit).items()}
     scheduler = None
     if work.cfg.search.scheduler == "asha":
@@ -297,6 +298,13 @@ def _tune(
                 work.write(point, "failed", [], f"the worker process died: {' '.join(str(result.error).split())[:200]}")
     finally:
         work.run.delete_folder("ray")
+
+
+def _quiet_tune() -> None:
+    """Tune without its own tables, and without a word about the result files that it was told not to write."""
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
 
 
 def _work_on_point(config: dict[str, Any], work: InnerSearch) -> None:
