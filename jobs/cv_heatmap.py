@@ -1,6 +1,10 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Cross-validated heatmap CNN: raw gaze to scores, gradient maps and a report."""
+"""Cross-validated heatmap CNN: gaze files (or screen pictures) to scores, checked gradient maps and a report.
+
+Without arguments it reads the embedded simulated study. `--help` lists every setting, `--dry-run` prints the plan, and
+configs/cv_heatmap.paper.yaml is the published protocol.
+"""
 
 import sys
 from pathlib import Path

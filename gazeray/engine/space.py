@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from gazeray.config import ConfigError, JobConfig, validate
 from gazeray.engine.folds import derive_seed
 
-FIXED = ("data", "folds", "search", "resources", "run")
+FIXED = ("data", "folds", "search", "scores", "explain", "resources", "run")
 """Sections that are not hyper-parameters."""
 
 CHOSEN_ANYWAY = ("train.epochs", "train.patience")

@@ -245,9 +245,7 @@ def _check_geometry(cfg: HeatmapConfig, data: Dataset) -> None:
         unknown = int(data.trials[columns].isna().any(axis=1).sum()) if wanted else 0
         if unknown:
             names = ", ".join(name.removeprefix("screen_") for name in columns)
-            errors.append(
-                f"{key}: works in degrees, and {unknown} trials lack one of the screen's {names}: declare them"
-            )
+            errors.append(f"{key}: {unknown} trials lack one of the screen's {names}, which degrees need: declare them")
     if errors:
         raise DataError(errors)
 

@@ -4,8 +4,13 @@
 from __future__ import annotations
 
 import importlib.util
+import math
+import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -41,6 +46,21 @@ def ingest() -> ModuleType:
 @pytest.fixture(scope="module")
 def cross_validation() -> ModuleType:
     return _load("cross_validation")
+
+
+@pytest.fixture(scope="module")
+def units() -> ModuleType:
+    return _load("units")
+
+
+@pytest.fixture(scope="module")
+def ingest_vendor() -> Iterator[ModuleType]:
+    """It imports its neighbour `ingest`, as a script in that folder can."""
+    pytest.importorskip("pymovements")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        yield _load("ingest_vendor")
+    sys.modules.pop("ingest", None)
 
 
 @pytest.fixture
@@ -154,3 +174,96 @@ def test_published_preset_has_the_published_size(cross_validation: ModuleType) -
     assert (options.width, options.size, options.folds, options.batch_size) == (128, 128, 8, 32)
     assert options.people * options.trials == 340
     assert options.epochs == 2
+
+
+@pytest.mark.slow
+def test_units_prints_start_up_and_overhead(
+    units: ModuleType, ray_cluster: None, settings_restored: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = units.main(["--units", "3", "--seconds", "0.1"])
+    printed = capsys.readouterr().out
+    workers = int(_number(r"3 units that sleep 0\.1 s on (\d+) workers?", printed))
+    assert _number(r"then ([\d.]+) s to the start of the first unit", printed) > 0
+    spent, shut_down = _number(r"units: ([\d.]+) s", printed), _number(r"shut-down ([\d.]+) s", printed)
+    least = math.ceil(3 / workers) * 0.1
+    assert _number(r"overhead per unit: ([\d.]+) s", printed) == pytest.approx((spent - least) / 3, abs=0.005)
+    whole = _number(r"shut-down included ([\d.]+) s", printed)
+    assert whole == pytest.approx((spent + shut_down - least) / 3, abs=0.008)
+    if abs(whole - 0.1) > 0.001:
+        assert code == int(whole > 0.1)
+
+
+def test_overhead_is_what_exceeds_whole_rounds(units: ModuleType) -> None:
+    timing = units.Timing(called=0, began=10, ended=11.8, returned=12.3, workers=2)
+    assert timing.overheads(5, 0.5) == pytest.approx((0.06, 0.16))  # three rounds of 0.5 s
+
+
+def test_sleeping_unit_sleeps_as_long_as_asked(units: ModuleType) -> None:
+    result = units.Sleep(0.05).run(None, None, None, torch.device("cpu"))
+    assert 0.05 <= result["ended"] - result["began"] < 5
+
+
+@pytest.mark.slow
+def test_vendor_ingest_finds_the_same_fixations_as_pymovements(
+    ingest_vendor: ModuleType, ray_cluster: None, settings_restored: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ["--recordings", "1", "--trials", "2", "--seconds", "2", "--repeats", "1"]
+    ingest_vendor.main(sizes)
+    printed = capsys.readouterr().out
+    for kind in ("asc", "csv"):
+        ours = _number(rf"{kind}: gazeray on Ray Data +([\d,]+) samples/s \(4,000", printed)
+        theirs = _number(rf"{kind}: pymovements +([\d,]+) samples/s \(4,000", printed)
+        assert _number(rf"{kind}: ratio ([\d.]+)", printed) == pytest.approx(ours / theirs, rel=0.01, abs=0.006)
+        found = _number(rf"{kind}: .* (\d+) by gazeray", printed)
+        assert found == _number(rf"{kind}: .* (\d+) by pymovements", printed)
+        assert found > 5
+        assert _number(rf"{kind}: .* median of ([\d.]+) ms apart", printed) <= 1
+        assert _number(rf"{kind}: twice the recordings: ([\d.]+) times", printed) > 0
+        assert len(re.findall(rf"{kind}: largest worker, +\d+ recordings: \d+ MiB private", printed)) == 2
+
+
+def test_both_vendor_formats_hold_the_same_gaze(ingest_vendor: ModuleType, tmp_path: Path) -> None:
+    ingest_vendor.write_study(tmp_path, 1, 2, 1.0)
+    lines = (tmp_path / "asc" / "P0001.asc").read_text().splitlines()
+    asc = [line.split()[:3] for line in lines if line[:1].isdigit()]
+    csv = [line.split(",") for line in (tmp_path / "csv" / "P0001.csv").read_text().splitlines()[1:]]
+    assert len(asc) == 2000
+    assert [[t, *("." if cell == "" else cell for cell in xy)] for _, t, *xy in csv] == asc
+    assert (tmp_path / "asc" / "P0002.asc").read_bytes() == (tmp_path / "asc" / "P0001.asc").read_bytes()
+
+
+def test_onsets_are_compared_within_their_trial(ingest_vendor: ModuleType) -> None:
+    ours = {("a", "1"): np.array([100.0, 300]), ("a", "2"): np.array([1000.0])}
+    theirs = {("a", "1"): np.array([103.0, 1000]), ("a", "2"): np.array([1001.0])}
+    assert ingest_vendor.apart_ms(ours, theirs) == 3
+    assert ingest_vendor.apart_ms({}, theirs) == math.inf
+
+
+@pytest.mark.slow
+def test_scaling_prints_efficiency_and_the_bytes_that_nodes_pull() -> None:
+    """In a process of its own, since the simulated nodes are a cluster of their own."""
+    short = tempfile.mkdtemp(prefix="gr-", dir="/tmp")  # sockets lie below it, and their paths may have 107 bytes
+    words = ["--readers", "6", "--sentences", "6", "--folds", "3", "--epochs", "2", "--repeats", "1", "--nodes", "2"]
+    try:
+        done = subprocess.run(
+            [sys.executable, str(FOLDER / "scaling.py"), *words],
+            env={**os.environ, "RAY_TMPDIR": short, "PYTHONPATH": str(FOLDER.parent)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    finally:
+        shutil.rmtree(short, ignore_errors=True)
+    assert done.returncode == 0, done.stderr
+    one, two = (
+        _number(rf"medians {pattern}", done.stdout) for pattern in (r"([\d.]+) s and", r"[\d.]+ s and ([\d.]+)")
+    )
+    assert _number(r"efficiency of two workers: ([\d.]+)", done.stdout) == pytest.approx(
+        one / (2 * two), rel=0.1, abs=0.05
+    )
+    megabytes, stores = (
+        _number(rf"2 nodes: .* {pattern}", done.stdout) for pattern in (r"of ([\d.]+) MB", r"in (\d) stores")
+    )
+    assert megabytes > 0.1
+    assert _number(r"2 nodes: .* moved ([\d.]+) MB", done.stdout) == pytest.approx(megabytes * (stores - 1), abs=0.01)

@@ -44,7 +44,7 @@ def test_rows_are_sorted_into_trials(tmp_path: Path) -> None:
     }
     assert found.n_rows == 4
     assert found.rejects == []
-    assert [row["trial"] for row in found.quality] == ["1", "2"]
+    assert [trial.trial for trial in found.trials] == ["1", "2"]
 
 
 def test_interleaved_trials_keep_the_order_of_their_rows(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_window_of_each_trial_is_its_own(tmp_path: Path) -> None:
 def test_unusable_trial_is_rejected_and_the_next_one_kept(tmp_path: Path, rows: str, row: int, reason: str) -> None:
     found = read_first(tmp_path, "trial,t,x,y\n" + rows + "2,0,300,120\n")
     assert [trial.trial for trial in found.trials] == ["2"]
-    assert [line["trial"] for line in found.quality] == ["2"]
+    assert [trial.trial for trial in found.trials] == ["2"]
     assert reasons(found.rejects) == [("gaze/P1.csv", row, reason)]
     assert (found.rejects[0].stage, found.rejects[0].participant, found.rejects[0].trial) == ("gaze", "P1", "1")
 
@@ -217,7 +217,7 @@ def test_unusable_file_is_one_reject_and_takes_its_trials_along(
 ) -> None:
     found = read_first(tmp_path, content)
     assert found.trials == []
-    assert found.quality == []
+    assert found.trials == []
     assert [(reject.source, reject.row, reject.trial) for reject in found.rejects] == [
         ("gaze/P1.csv", -1, ""),
         ("gaze/P1.csv", -1, "1"),
@@ -288,7 +288,7 @@ def test_fixations_stand_beside_the_samples(tmp_path: Path) -> None:
         "y_px": [100, 110],
     }
     assert found.n_rows == 7
-    assert [row["n_fixations"] for row in found.quality] == [2, 1]
+    assert [len(trial.fixations["x_px"]) for trial in found.trials if trial.fixations] == [2, 1]
 
 
 def test_fixations_alone_are_enough(tmp_path: Path) -> None:
