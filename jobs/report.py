@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from gazeray.config import ConfigError
 from gazeray.report.page import write_report
-from gazeray.storage import Folder
+from gazeray.storage import Folder, masked
 
 DRAWN, UNREADABLE = 0, 2
 
@@ -24,17 +24,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("run", metavar="RUN", help="run folder, local or s3://")
     arguments = parser.parse_args(argv)
+    shown = masked(arguments.run)
     try:
         run = Folder(arguments.run)
         write_report(run)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {masked(str(error))}", file=sys.stderr)
         return UNREADABLE
     except FileNotFoundError as error:
-        print(f"error: {arguments.run}: not a run folder: {error}", file=sys.stderr)
+        print(f"error: {shown}: not a run folder: {masked(str(error))}", file=sys.stderr)
         return UNREADABLE
     except (OSError, ValueError, KeyError) as error:
-        print(f"error: {arguments.run}: cannot be read: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"error: {shown}: cannot be read: {type(error).__name__}: {masked(str(error))}", file=sys.stderr)
         return UNREADABLE
     print(f"report: {run.uri}/report.html")
     return DRAWN

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from gazeray.config import ConfigError
 from gazeray.report.validate import NotARunError, validate_run
-from gazeray.storage import Folder
+from gazeray.storage import Folder, masked
 
 VALID, FINDINGS, UNREADABLE = 0, 1, 2
 
@@ -24,20 +24,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("run", metavar="RUN", help="run folder, local or s3://")
     arguments = parser.parse_args(argv)
+    shown = masked(arguments.run)
     try:
         findings = validate_run(Folder(arguments.run))
     except (NotARunError, ConfigError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {masked(str(error))}", file=sys.stderr)
         return UNREADABLE
     except OSError as error:
-        print(f"error: {arguments.run}: cannot be read: {error}", file=sys.stderr)
+        print(f"error: {shown}: cannot be read: {masked(str(error))}", file=sys.stderr)
         return UNREADABLE
     for finding in findings:
         print(finding)
     if findings:
-        print(f"{arguments.run}: {len(findings)} finding{'s' * (len(findings) > 1)}", file=sys.stderr)
+        print(f"{shown}: {len(findings)} finding{'s' * (len(findings) > 1)}", file=sys.stderr)
         return FINDINGS
-    print(f"{arguments.run}: valid")
+    print(f"{shown}: valid")
     return VALID
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import textwrap
 import types
@@ -17,19 +16,17 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
-from ray.exceptions import RayError, RayTaskError
 
 from gazeray.config import ConfigError, load_config
 from gazeray.engine.cross_validation import Outcome, checked_plan, cross_validate, plan_lines
+from gazeray.engine.faults import BAD_PLACE, storage_fault
 from gazeray.engine.progress import ProgressView
-from gazeray.storage import Folder, StorageError, masked
+from gazeray.engine.search import SearchError
+from gazeray.storage import Folder, masked
 from gazeray.study import Study
 from gazeray.tables import DataError
 
 DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
-BAD_PLACE = (PermissionError, NotADirectoryError, IsADirectoryError, FileNotFoundError, FileExistsError)
-STORAGE_FAULTS = {kind.__name__: kind for kind in (StorageError, OSError, *BAD_PLACE)}
-WORKER_FAULT = re.compile(rf"^(?:[\w.]+\.)?({'|'.join(STORAGE_FAULTS)}): (.+)$", re.MULTILINE)
 
 
 def main(
@@ -54,6 +51,9 @@ def main(
         for line in error.errors:
             print(f"error: {masked(line)}", file=sys.stderr)
         return BAD_INPUT
+    except SearchError as error:
+        print(f"error: {masked(str(error))}", file=sys.stderr)
+        return SOME_FAILED
     except Exception as error:
         fault = storage_fault(error)
         if fault is None:
@@ -64,19 +64,6 @@ def main(
         print("run the same command again when the storage works: what is done is kept", file=sys.stderr)
         return SOME_FAILED
     return _close(outcome)
-
-
-def storage_fault(error: BaseException | None) -> OSError | None:
-    """The OSError behind an error; None when there is none. A worker's arrives in Ray's own, often as text only."""
-    while error is not None:
-        told = WORKER_FAULT.findall(str(error)) if isinstance(error, RayTaskError) else []
-        if told:
-            name, text = told[-1]
-            return STORAGE_FAULTS[name](text)
-        if isinstance(error, OSError) and not isinstance(error, RayError):
-            return error
-        error = getattr(error, "cause", None) or error.__cause__
-    return None
 
 
 EXIT_CODES = """exit codes:

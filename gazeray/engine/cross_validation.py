@@ -112,6 +112,9 @@ def plan_folds(cfg: Any, plan: Plan, participants: np.ndarray, stimuli: np.ndarr
         raise DataError([str(error)]) from error
     for fold in folds:
         split = split_rows(participants, fold, stimuli)
+        for side in ("train", "validation", "test"):
+            if not len(getattr(split, side)):
+                raise DataError([f"fold {fold.fold}: no example to {side} on; {_FEWER[cfg.folds.hold_out]}"])
         _check_classes(f"fold {fold.fold}", split.train, labels, plan, unit)
         if cfg.search is not None:
             known = np.sort(np.concatenate([split.train, split.validation]))
@@ -119,9 +122,18 @@ def plan_folds(cfg: Any, plan: Plan, participants: np.ndarray, stimuli: np.ndarr
                 inner = inner_splits(known, participants, stimuli, labels, cfg.folds, inner_seed(cfg.run.seed, fold))
             except ValueError as error:
                 raise DataError([f"fold {fold.fold}: {error}; lower folds.inner"]) from error
-            for number, (train, _) in enumerate(inner):
+            for number, (train, validation) in enumerate(inner):
+                if not len(validation):
+                    raise DataError([f"fold {fold.fold}, inner fold {number}: no example to validate on"])
                 _check_classes(f"fold {fold.fold}, inner fold {number}", train, labels, plan, unit)
     return folds
+
+
+_FEWER = {
+    "participants": "lower folds.outer",
+    "stimuli": "lower folds.outer",
+    "both": "not everybody saw every stimulus: lower folds.outer or folds.stimuli, or hold out one of them",
+}
 
 
 def _check_classes(name: str, rows: np.ndarray, labels: np.ndarray, plan: Plan, unit: str) -> None:

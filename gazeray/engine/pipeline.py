@@ -187,7 +187,9 @@ class ExampleSource:
 def share_examples(cache: Cache, cache_gb: float, window_examples: int, view: ProgressView) -> ExampleSource:
     """Put the examples into the object store when they fit in `cache_gb`; else they are streamed from the shards."""
     if cache.bytes_total > cache_gb * 1e9:
-        view.line(f"examples: {cache.bytes_total / 1e9:.2f} GB, streamed from the shards (data.cache_gb {cache_gb:g})")
+        view.line(
+            f"examples: {cache.bytes_total / 1e9:.2f} GB, streamed from the shards ({cache_gb:g} left of data.cache_gb)"
+        )
         return ExampleSource(cache, window_examples, None)
     arrays = load_shared(cache.index, cache.folder, cache.columns)
     view.line(f"examples: {cache.bytes_total / 1e6:.1f} MB in shared memory")

@@ -24,14 +24,20 @@ from ray.tune.schedulers import ASHAScheduler
 
 from gazeray.config import JobConfig, ResourcesConfig, digest
 from gazeray.engine.cluster import per_worker, workers_that_fit
+from gazeray.engine.faults import storage_fault
 from gazeray.engine.fit import Fit, Task, be_deterministic
 from gazeray.engine.folds import Fold, derive_seed, inner_seed, inner_splits, split_rows
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.queue import Unit
 from gazeray.engine.units import UnitFolder
 from gazeray.engine.variants import Variant
-from gazeray.storage import Folder
+from gazeray.storage import Folder, StorageError
 from gazeray.study import Study
+
+
+class SearchError(RuntimeError):
+    """The search cannot go on: nothing of a fold is left to choose from, or its workers die. What is done is kept."""
+
 
 TRIAL = "trial.json"
 """A point's learning curve so far, its state and why it ended."""
@@ -152,7 +158,7 @@ def search(work: InnerSearch, resources: ResourcesConfig, view: ProgressView) ->
     depend on how many workers ran. asha (Li et al. 2020): Tune's asynchronous scheduler; faster on many workers, and
     what it stops depends on who is first.
 
-    Raises RuntimeError when every setting of a fold failed.
+    Raises SearchError when every setting of a fold failed or a worker died again and again; StorageError.
     """
     cfg = work.cfg
     assert cfg.search is not None
@@ -170,8 +176,11 @@ def search(work: InnerSearch, resources: ResourcesConfig, view: ProgressView) ->
         alive = _survivors(work, alive, until, cfg.search.reduction)
     for point in everything:
         trial = work.trial(point)
-        if trial is not None and trial["state"] == "running":
+        if trial is None or trial["state"] == "failed":
+            continue
+        if not all(UnitFolder(work.run, unit).result() for unit in work.units(point)):
             work.close(point, len(trial["curve"]))
+        if trial["state"] == "running":
             work.write(point, "stopped", trial["curve"])
     return [_choose(work, fold) for fold in range(len(work.folds))]
 
@@ -221,7 +230,7 @@ def _choose(work: InnerSearch, fold: int) -> Chosen:
     ranked = _ranked(work, points, work.cfg.train.epochs)
     if not ranked:
         reasons = sorted({str(trial["error"]) for trial in trials if trial is not None})
-        raise RuntimeError(f"fold-{fold}: every setting of the search failed: {'; '.join(reasons)[:500]}")
+        raise SearchError(f"fold-{fold}: every setting of the search failed: {'; '.join(reasons)[:500]}")
     best = trials[ranked[0].setting]
     assert best is not None
     epochs = best_epoch(best["curve"])
@@ -293,9 +302,12 @@ def _tune(
     try:
         results = tuner.fit()
         for result in results:
-            if result.error is not None:  # the process died, again and again: what raises is written down by itself
-                point = Point(*result.config["point"])
-                work.write(point, "failed", [], f"the worker process died: {' '.join(str(result.error).split())[:200]}")
+            if result.error is not None:  # what a setting raises is written down; this is the storage or a death
+                fault = storage_fault(result.error)
+                if fault is not None:
+                    raise StorageError(str(fault)) from result.error
+                reason = " ".join(str(result.error).split())[:300]
+                raise SearchError(f"a worker of the search died again and again: {reason}") from result.error
     finally:
         work.run.delete_folder("ray")
 
@@ -316,6 +328,8 @@ def _work_on_point(config: dict[str, Any], work: InnerSearch) -> None:
         torch.cuda.set_per_process_memory_fraction(config["gpu"], device)
     try:
         work.work(point, config["until"], device, tune.report)
+    except OSError:  # the storage: says nothing about the setting
+        raise
     except Exception as error:
         trial = work.trial(point)
         work.write(point, "failed", trial["curve"] if trial else [], f"{type(error).__name__}: {error}")

@@ -111,7 +111,8 @@ def _draw(choice: Any, rng: np.random.Generator) -> Any:
     if isinstance(choice, list):
         return choice[int(rng.integers(len(choice)))]
     low, high = choice["low"], choice["high"]
-    value = (
-        float(np.exp(rng.uniform(np.log(low), np.log(high)))) if choice.get("log") else float(rng.uniform(low, high))
-    )
-    return round(value) if isinstance(low, int) and isinstance(high, int) else value
+    whole = isinstance(low, int) and isinstance(high, int)
+    if choice.get("log"):
+        value = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        return round(value) if whole else value
+    return int(rng.integers(low, high + 1)) if whole else float(rng.uniform(low, high))

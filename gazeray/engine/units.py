@@ -204,7 +204,10 @@ def _watch(
                 kind = "failed"
                 faults.append(payload["error"])
             if kind == "died":
-                UnitFolder(run, by_name[name]).fail(payload["error"], "")
+                try:
+                    UnitFolder(run, by_name[name]).fail(payload["error"], "")
+                except OSError as error:
+                    faults.append(str(error))
             view.unit_event(name, kind, payload)
         if last:
             return

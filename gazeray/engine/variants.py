@@ -35,6 +35,7 @@ def variants_of(study: Study, cfg: Any, plan: Plan, cache: Cache, store: Folder,
     trials than the config does: settings can be compared on the same trials only.
     """
     drawn: dict[str, tuple[Plan, ExampleSource]] = {}
+    left_gb = cfg.data.cache_gb
     variants = []
     for setting in settings_to_try(cfg):
         own = with_setting(cfg, setting)
@@ -46,7 +47,10 @@ def variants_of(study: Study, cfg: Any, plan: Plan, cache: Cache, store: Folder,
             if _ids(its) != _ids(cache):
                 counts = f"{len(its.index)} usable trials, not the {len(cache.index)} of the config"
                 raise DataError([f"search.space: {setting} leaves {counts}; settings are compared on the same trials"])
-            drawn[look] = theirs, share_examples(its, cfg.data.cache_gb, cfg.data.window_examples, view)
+            source = share_examples(its, left_gb, cfg.data.window_examples, view)
+            if source.reference is not None:
+                left_gb -= its.bytes_total / 1e9
+            drawn[look] = theirs, source
         variants.append(Variant(setting, own, *drawn[look]))
     return variants
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from gazeray.config import digest
 from gazeray.gaze.declaration import DatasetSpec, GazeSpec, TableSpec, load_dataset
 from gazeray.gaze.files import ids_in_path, matching_files, placeholders, visible_files
+from gazeray.gaze.readers import READERS
 from gazeray.gaze.readers.base import Kind, ReadError
 from gazeray.gaze.trials import TextTable, TrialsReader, class_names, read_text_table
 from gazeray.storage import FileStat, Folder
@@ -32,7 +34,7 @@ class Recording:
 
     Plain values, so that it travels as a row. `key` is unique and safe as a file name. Paths are relative to the data
     set's root. `refused` lists "participant/trial" of trials that were rejected before any gaze was read: their gaze is
-    left out without a further reject.
+    left out without a further reject. `state` changes when one of the files, or one that belongs to it, does.
     """
 
     key: str
@@ -42,6 +44,7 @@ class Recording:
     size: int
     mtime_ns: int
     refused: list[str] = field(default_factory=list)
+    state: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ def _recordings(
     by_person = {str(name): rows for name, rows in frame.groupby("participant", sort=False)}
     recordings = []
     for key, people in _groups(spec, sorted(by_person)).items():
-        recording = _recording(key, people, pd.concat([by_person[name] for name in people]), spec, found)
+        recording = _recording(key, people, pd.concat([by_person[name] for name in people]), spec, found, files)
         recordings.append(replace(recording, refused=[pair for name in people for pair in refused[name]]))
     return frame, recordings
 
@@ -196,6 +199,7 @@ def _recording(
     trials: pd.DataFrame,
     spec: DatasetSpec,
     found: dict[Kind, dict[tuple[str, ...], FileStat]],
+    files: Sequence[FileStat],
 ) -> Recording:
     """The recording of these participants: every file that one of their trials is in."""
     stats: dict[str, list[FileStat]] = {"samples": [], "fixations": []}
@@ -203,9 +207,18 @@ def _recording(
         wanted = dict.fromkeys(_ids_of(trials, placeholders(gaze.path)))
         stats[kind] = [found[kind][ids] for ids in wanted if ids in found[kind]]
     every = {stat.path: stat for stat in stats["samples"] + stats["fixations"]}.values()
+    by_path = {stat.path: stat for stat in files}
+    beside = [
+        by_path[path]
+        for kind, gaze in spec.gaze().items()
+        for stat in stats[kind]
+        for path in READERS[gaze.reader].companions(stat.path)
+        if path in by_path
+    ]
+    state = digest(sorted({(stat.path, stat.size, stat.mtime_ns) for stat in [*every, *beside]}))
     paths = {kind: sorted(stat.path for stat in found_here) for kind, found_here in stats.items()}
     size, mtime_ns = sum(stat.size for stat in every), max(stat.mtime_ns for stat in every)
-    return Recording(key, participants, paths["samples"], paths["fixations"], size, mtime_ns)
+    return Recording(key, participants, paths["samples"], paths["fixations"], size, mtime_ns, state=state)
 
 
 def _pairs(trials: pd.DataFrame) -> list[tuple[str, str]]:

@@ -120,8 +120,8 @@ def _read_files(
         hashing.update(f"{spec.kind} {path} {len(data)}\n".encode())
         hashing.update(data)
         fixed = _ids_fixed_by(spec, path, known)
-        beside = _companions(spec, root, path, hashing)
         try:
+            beside = _companions(spec, root, path, hashing)
             table = READERS[spec.reader].read(data, path, spec, fixed, beside)
         except ReadError as error:
             read.failed.append((path, error.reason))
@@ -139,11 +139,15 @@ def _read_files(
 
 
 def _companions(spec: GazeSpec, root: Folder, path: str, hashing: Any) -> dict[str, bytes]:
-    """The files that belong to a gaze file, those that there are."""
+    """The files that belong to a gaze file, those that there are. Raises ReadError where one is forbidden."""
     found = {}
     for companion in READERS[spec.reader].companions(path):
         if root.exists(companion):
-            found[companion] = root.read_bytes(companion)
+            try:
+                found[companion] = root.read_bytes(companion)
+            except (FileNotFoundError, PermissionError) as error:
+                reason = f"{companion}, which belongs to it, cannot be read: {error.strerror or error}"
+                raise ReadError(path, reason) from error
             hashing.update(f"beside {companion} {len(found[companion])}\n".encode())
             hashing.update(found[companion])
     return found

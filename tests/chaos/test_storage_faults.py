@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 from ray.exceptions import RayTaskError
 
-from gazeray.engine.cli import main, storage_fault
+from gazeray.engine.cli import main
+from gazeray.engine.faults import storage_fault
 from gazeray.report.page import write_report
 from gazeray.storage import StorageError
 from gazeray.studies.heatmap import HeatmapStudy

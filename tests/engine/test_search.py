@@ -14,11 +14,12 @@ import torch
 from rich.console import Console
 
 from gazeray.config import load_config
-from gazeray.engine.cross_validation import cross_validate, split_rows
+from gazeray.engine.cross_validation import cross_validate, plan_folds, split_rows
 from gazeray.engine.progress import ProgressView
-from gazeray.engine.search import InnerSearch, Point, best_epoch, rungs
+from gazeray.engine.search import InnerSearch, Point, SearchError, _choose, _work_on_point, best_epoch, rungs
 from gazeray.storage import Folder
 from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+from gazeray.tables import DataError
 from tests.engine.local import predictions_here, read_here, variants_here
 
 CPU = torch.device("cpu")
@@ -88,6 +89,40 @@ def test_score_of_a_point_is_the_mean_of_fresh_inner_models(tmp_path: Path) -> N
             fit.epoch()
         losses.append([record["validation_loss"] for record in fit.progress.history])
     np.testing.assert_allclose([record["loss"] for record in curve], np.mean(losses, axis=0), rtol=1e-12)
+
+
+def test_fault_of_the_storage_says_nothing_about_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = search_of(config(tmp_path, "search.space.model.width=[2]"), Folder(tmp_path / "run"))
+    told = {"point": (0, 0), "until": 2, "cpu": 1.0}
+
+    def full(self: Any, point: Point, until: int, device: Any, report: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(InnerSearch, "work", full)
+    with pytest.raises(OSError, match="No space left"):
+        _work_on_point(told, work)
+    assert work.trial(Point(0, 0)) is None
+
+    def diverge(self: Any, point: Point, until: int, device: Any, report: Any) -> None:
+        raise ArithmeticError("loss is nan")
+
+    monkeypatch.setattr(InnerSearch, "work", diverge)
+    _work_on_point(told, work)
+    assert work.trial(Point(0, 0))["error"] == "ArithmeticError: loss is nan"  # type: ignore[index]
+    with pytest.raises(SearchError, match="every setting of the search failed: ArithmeticError"):
+        _choose(work, 0)
+
+
+def test_folds_that_nobody_can_be_tested_in_are_refused(tmp_path: Path) -> None:
+    """Two lists of stimuli, each seen by half of the readers: crossed folds without an example."""
+    people = np.repeat([f"P{n}" for n in range(8)], 8)
+    lists = np.concatenate([np.arange(8) + 8 * (n % 2) for n in range(8)])
+    stimuli = np.array([f"S{n:02}" for n in lists])
+    labels = lists % 2
+    cfg = config(tmp_path, "folds.hold_out=both", "folds.outer=4", "folds.stimuli=4", "search=null")
+    plan = HeatmapStudy().plan(cfg)
+    with pytest.raises(DataError, match="not everybody saw every stimulus"):
+        plan_folds(cfg, plan, people, stimuli, labels)
 
 
 def test_rungs_grow_to_all_epochs() -> None:

@@ -46,6 +46,14 @@ def test_ranges_are_drawn_evenly_and_by_seed() -> None:
     assert settings_to_try(other) != found
 
 
+def test_whole_numbers_of_a_range_are_equally_likely() -> None:
+    found = settings_to_try(
+        config({"model": {"width": {"low": 1, "high": 4}, "dropout": {"low": 0, "high": 0.5}}}, settings=4000)
+    )
+    counts = np.bincount([one["model.width"] for one in found])[1:]
+    np.testing.assert_allclose(counts / 4000, 0.25, atol=0.03)
+
+
 def test_setting_replaces_values_of_the_config() -> None:
     changed = with_setting(HeatmapConfig(), {"model.width": 3, "render.sigma_px": 11.0})
     assert (changed.model.width, changed.render.sigma_px, changed.model.dropout) == (3, 11.0, 0.4)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults of the storage, however Ray wraps them."""
+
+from __future__ import annotations
+
+import re
+
+from ray.exceptions import RayError, RayTaskError
+
+from gazeray.storage import StorageError
+
+BAD_PLACE = (PermissionError, NotADirectoryError, IsADirectoryError, FileNotFoundError, FileExistsError)
+STORAGE_FAULTS = {kind.__name__: kind for kind in (StorageError, OSError, *BAD_PLACE)}
+WORKER_FAULT = re.compile(rf"^(?:[\w.]+\.)?({'|'.join(STORAGE_FAULTS)}): (.+)$", re.MULTILINE)
+
+
+def storage_fault(error: BaseException | None) -> OSError | None:
+    """The OSError behind an error; None when there is none. A worker's arrives in Ray's own, often as text only."""
+    while error is not None:
+        told = WORKER_FAULT.findall(str(error)) if isinstance(error, RayTaskError) else []
+        if told:
+            name, text = told[-1]
+            return STORAGE_FAULTS[name](text)
+        if isinstance(error, OSError) and not isinstance(error, RayError):
+            return error
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
