@@ -73,12 +73,12 @@ class SearchConfig(Section):
 class TrainConfig(Section):
     """One fit."""
 
-    epochs: int = Field(40, ge=1)
-    batch_size: int = Field(32, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(1e-2, ge=0)
+    epochs: int = Field(40, ge=1, description="passes over the training examples, at most")
+    batch_size: int = Field(32, ge=1, description="examples per step")
+    learning_rate: float = Field(1e-3, gt=0, description="step size of the optimizer")
+    weight_decay: float = Field(1e-2, ge=0, description="of the optimizer")
     momentum: float = Field(0.0, ge=0, lt=1, description="of sgd")
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "sgd"] = Field("adamw", description="AdamW, or plain SGD")
     patience: int = Field(10, ge=1, description="epochs without a better validation loss before stopping")
     class_weights: bool = Field(True, description="weigh classes the same, counted in the training people")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU")
@@ -102,7 +102,7 @@ class RunSettings(Section):
     """Where results go, and the seed of everything."""
 
     dir: str = Field("runs", description="folder or URI that holds the runs")
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(0, ge=0, lt=2**31, description="every random number comes from it")
 
 
 class JobConfig(Section):

@@ -66,7 +66,7 @@ class ModelConfig(Section):
     """The CNN."""
 
     width: int = Field(16, ge=1, description="channels of the first convolution; the second has twice as many")
-    dropout: float = Field(0.4, ge=0, lt=1)
+    dropout: float = Field(0.4, ge=0, lt=1, description="share of activations dropped in training")
 
 
 class ExplainConfig(Section):
