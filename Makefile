@@ -20,6 +20,9 @@ bench: $(READY)
 	$(VENV)/bin/python benchmarks/render.py
 	$(VENV)/bin/python benchmarks/ingest.py
 	$(VENV)/bin/python benchmarks/cross_validation.py
+	$(VENV)/bin/python benchmarks/units.py
+	$(VENV)/bin/python benchmarks/ingest_vendor.py
+	$(VENV)/bin/python benchmarks/scaling.py
 
 # The constraints pin every package to the version that was tested; without them the lower bounds of pyproject.toml hold.
 $(READY): pyproject.toml constraints.txt

@@ -5,12 +5,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
 import re
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -237,33 +233,3 @@ def test_onsets_are_compared_within_their_trial(ingest_vendor: ModuleType) -> No
     theirs = {("a", "1"): np.array([103.0, 1000]), ("a", "2"): np.array([1001.0])}
     assert ingest_vendor.apart_ms(ours, theirs) == 3
     assert ingest_vendor.apart_ms({}, theirs) == math.inf
-
-
-@pytest.mark.slow
-def test_scaling_prints_efficiency_and_the_bytes_that_nodes_pull() -> None:
-    """In a process of its own, since the simulated nodes are a cluster of their own."""
-    short = tempfile.mkdtemp(prefix="gr-", dir="/tmp")  # sockets lie below it, and their paths may have 107 bytes
-    words = ["--readers", "6", "--sentences", "6", "--folds", "3", "--epochs", "2", "--repeats", "1", "--nodes", "2"]
-    try:
-        done = subprocess.run(
-            [sys.executable, str(FOLDER / "scaling.py"), *words],
-            env={**os.environ, "RAY_TMPDIR": short, "PYTHONPATH": str(FOLDER.parent)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-    finally:
-        shutil.rmtree(short, ignore_errors=True)
-    assert done.returncode == 0, done.stderr
-    one, two = (
-        _number(rf"medians {pattern}", done.stdout) for pattern in (r"([\d.]+) s and", r"[\d.]+ s and ([\d.]+)")
-    )
-    assert _number(r"efficiency of two workers: ([\d.]+)", done.stdout) == pytest.approx(
-        one / (2 * two), rel=0.1, abs=0.05
-    )
-    megabytes, stores = (
-        _number(rf"2 nodes: .* {pattern}", done.stdout) for pattern in (r"of ([\d.]+) MB", r"in (\d) stores")
-    )
-    assert megabytes > 0.1
-    assert _number(r"2 nodes: .* moved ([\d.]+) MB", done.stdout) == pytest.approx(megabytes * (stores - 1), abs=0.01)

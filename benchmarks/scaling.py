@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same cross-validation on one worker and on two, and what several nodes send each other for it.
+
+The job is the heatmap study on simulated readers, as in `jobs/cv_heatmap.py` without maps: folds as units that workers
+of one thread take from a queue, a fixed number of epochs.
+
+Workers: the time from the start of the first fold to the end of the last, by the clocks of the workers, with one
+worker and with two on this machine, in turns; efficiency = median(t1) / (2 median(t2)). Starting Ray and the workers,
+reading, and scoring are left out. What a fold takes is printed for both: where it takes longer with two workers, they
+are in each other's way (cores that are shared with something else, memory bandwidth).
+
+Nodes: the same job on clusters of 1, 2 and 4 simulated nodes (`ray.cluster_utils.Cluster`: a raylet and an object store
+each, on this machine), one worker each. The examples are one object in the store of the first node, which the others
+pull. Counted are its copies in the stores of other nodes, as Ray's directory of objects knows them after the last fold,
+times its size; per unit: divided by the folds. Not counted are messages below 100 kB, which Ray sends inline (units,
+progress), and what goes through the run folder (checkpoints, results, predictions).
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+import ray.experimental
+import torch
+from ray.cluster_utils import Cluster
+from rich.console import Console
+
+from gazeray.config import digest
+from gazeray.engine.cluster import cluster
+from gazeray.engine.cross_validation import FoldWork, checked_plan, plan_folds
+from gazeray.engine.pipeline import cache_examples
+from gazeray.engine.progress import ProgressView
+from gazeray.engine.queue import Unit
+from gazeray.engine.units import UnitFolder, run_units
+from gazeray.engine.variants import variants_of
+from gazeray.storage import Folder
+from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+
+STORE_BYTES = 100_000_000
+"""Of each simulated node."""
+
+
+class TimedFolds(FoldWork):
+    """Folds whose results say when and where they were done."""
+
+    def run(self, opened: dict[int, Any], unit: Unit, folder: UnitFolder, device: torch.device) -> dict[str, Any]:
+        began = time.time()
+        result = FoldWork.run(self, opened, unit, folder, device)
+        where = {"process": os.getpid(), "node": ray.get_runtime_context().get_node_id()}
+        return {**result, **where, "began": began, "ended": time.time()}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of all folds: wall seconds, mean seconds of a fold, workers and nodes that did some.
+
+    object_bytes: size of the examples in the object store; copies: in how many stores they are.
+    """
+
+    seconds: float
+    fold_seconds: float
+    workers: int
+    nodes: int
+    folds: int
+    object_bytes: int
+    copies: int
+
+    @property
+    def moved_bytes(self) -> int:
+        """What other nodes than the first have pulled."""
+        return self.object_bytes * (self.copies - 1)
+
+
+def run_folds(options: argparse.Namespace, store: str, workers: int) -> Run:
+    """The job on the cluster that is joined, with examples cached in `store`. Raises RuntimeError when a fold fails."""
+    study, cfg, view = HeatmapStudy(), job_config(options, store, workers), ProgressView(Console(quiet=True))
+    plan = checked_plan(study, cfg)
+    cache = cache_examples(study.reader(cfg, plan), plan, Folder(store), view)
+    index = cache.index
+    folds = plan_folds(cfg, plan, index.participants, index.stimuli, index.labels)
+    variants = variants_of(study, cfg, plan, cache, Folder(store), view)
+    reference = variants[0].source.reference
+    if reference is None:
+        raise RuntimeError("the examples do not fit into data.cache_gb: they are streamed, and no object is moved")
+    with tempfile.TemporaryDirectory() as folder:
+        run = Folder(folder)
+        specs = [{"fold": fold.__dict__, "chosen": None} for fold in folds]
+        units = [Unit(f"fold-{fold.fold}", spec, digest([spec])) for fold, spec in zip(folds, specs, strict=True)]
+        status = run_units(units, TimedFolds(study, variants, cfg.run.seed, run), run, cfg.resources, view)
+        failed = {name: state for name, state in status.items() if state != "done"}
+        if failed:
+            raise RuntimeError(f"folds failed: {failed}")
+        results = [run.read_json(f"units/{unit.name}/result.json") for unit in units]
+    place = ray.experimental.get_object_locations([reference])[reference]
+    return Run(
+        max(result["ended"] for result in results) - min(result["began"] for result in results),
+        statistics.mean(result["ended"] - result["began"] for result in results),
+        len({result["process"] for result in results}),
+        len({result["node"] for result in results}),
+        len(units),
+        place["object_size"],
+        len(place["node_ids"]),
+    )
+
+
+def job_config(options: argparse.Namespace, store: str, workers: int) -> HeatmapConfig:
+    """The heatmap study's config: all epochs are run, so that each fold takes the same number of steps."""
+    return HeatmapConfig.model_validate(
+        {
+            "data": {"simulate": {"readers": options.readers, "sentences": options.sentences}},
+            "train": {"epochs": options.epochs, "patience": options.epochs},
+            "folds": {"outer": options.folds},
+            "explain": {"maps": False},
+            "resources": {"per_unit": {"cpu": 1, "gpu": 0}, "workers": workers},
+            "run": {"dir": store},
+        }
+    )
+
+
+def compare_workers(options: argparse.Namespace) -> None:
+    """One worker and two in turns, on one cluster."""
+    turns: dict[int, list[Run]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as store, cluster():
+        for _ in range(options.repeats):
+            for workers, runs in turns.items():
+                runs.append(run_folds(options, store, workers))
+    for workers, runs in turns.items():
+        walls = ", ".join(f"{run.seconds:.1f}" for run in runs)
+        fold_s = statistics.median(run.fold_seconds for run in runs)
+        used = sorted({run.workers for run in runs})
+        if used != [workers]:
+            raise RuntimeError(f"{workers} workers were asked for, but {used} did folds: are there enough CPUs?")
+        print(f"{workers} worker{'s' * (workers > 1)}: folds {walls} s; a fold takes {fold_s:.2f} s")
+    one, two = (statistics.median(run.seconds for run in runs) for runs in turns.values())
+    print(f"efficiency of two workers: {one / (2 * two):.2f} (medians {one:.1f} s and {two:.1f} s)")
+
+
+def run_on_nodes(options: argparse.Namespace, nodes: int) -> Run:
+    """The job on a cluster of simulated nodes of one CPU each. Raises RuntimeError when another cluster is joined."""
+    if ray.is_initialized():
+        raise RuntimeError("simulated nodes need a process that has joined no cluster")
+    node = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
+    simulated = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    try:
+        for _ in range(nodes - 1):
+            simulated.add_node(**node)
+        ray.init(address=simulated.address, log_to_driver=False, logging_level=logging.ERROR)
+        with tempfile.TemporaryDirectory() as store, cluster():
+            return run_folds(options, store, nodes)
+    finally:
+        ray.shutdown()
+        simulated.shutdown()
+
+
+def compare_nodes(options: argparse.Namespace) -> None:
+    """The bytes moved with each number of nodes."""
+    for nodes in options.nodes:
+        run = run_on_nodes(options, nodes)
+        moved, each = run.moved_bytes / 1e6, run.moved_bytes / run.folds / 1e6
+        print(
+            f"{nodes} node{'s' * (nodes > 1)}: {run.folds} folds done on {run.nodes}; examples of "
+            f"{run.object_bytes / 1e6:.2f} MB in {run.copies} stores; moved {moved:.2f} MB, {each:.3f} MB per unit",
+            flush=True,
+        )
+
+
+def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--readers", type=int, default=24, help="simulated readers (default: 24)")
+    parser.add_argument("--sentences", type=int, default=12, help="sentences that each reads (default: 12)")
+    parser.add_argument("--folds", type=int, default=8, help="(default: 8)")
+    parser.add_argument("--epochs", type=int, default=20, help="epochs of each fold (default: 20)")
+    parser.add_argument("--repeats", type=int, default=3, help="turns with one and two workers (default: 3; 0: none)")
+    parser.add_argument("--nodes", type=int, nargs="*", default=[1, 2, 4], help="cluster sizes (default: 1 2 4)")
+    options = parser.parse_args(argv)
+    if options.repeats < 0 or any(nodes < 1 for nodes in options.nodes):
+        parser.error("--repeats must be at least 0, --nodes 1 each")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parsed(argv)
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would give way to whatever else runs
+    print(
+        f"{options.readers} readers x {options.sentences} sentences, {options.folds} folds x {options.epochs} epochs; "
+        f"{len(os.sched_getaffinity(0))} cores, load average {os.getloadavg()[0]:.1f}",
+        flush=True,
+    )
+    if options.repeats:
+        compare_workers(options)
+    compare_nodes(options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What it costs to do many small units: 32 units of 0.5 s on two workers.
+
+Each unit sleeps, so that the work takes its time on a busy machine too and all else is overhead: handing the unit out,
+looking whether it is done, writing its result. With U units of T seconds on W workers the least time is U T / W.
+
+Prints, from the clocks of the driver and of the workers (one machine, one clock):
+
+* start-up: starting Ray, and from the call of `gazeray.engine.units.run_units` to the start of the first unit;
+* the overhead per unit: (from the start of the first unit to the end of the last - least time) / U. The second worker
+  may start later than the first; that counts;
+* the same with the shut-down of the workers, up to the return of `run_units`.
+
+Returns 1 when the overhead per unit, shut-down included, is 0.1 s or more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from gazeray.config import PerUnit, ResourcesConfig
+from gazeray.engine.cluster import cluster
+from gazeray.engine.progress import ProgressView
+from gazeray.engine.queue import Unit
+from gazeray.engine.units import UnitFolder, run_units
+from gazeray.storage import Folder
+
+MOST_OVERHEAD_S = 0.1
+"""Per unit."""
+
+
+@dataclass(frozen=True)
+class Sleep:
+    """Work that takes `seconds` and needs no core. See `gazeray.engine.units.Work`."""
+
+    seconds: float
+
+    def open(self) -> None:
+        """Nothing is shared."""
+
+    def run(self, shared: None, unit: Unit, folder: UnitFolder, device: torch.device) -> dict[str, Any]:
+        began = time.time()
+        time.sleep(self.seconds)
+        return {"began": began, "ended": time.time(), "process": os.getpid(), "metrics": {}, "epochs": 1}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One run of `run_units`, seconds: called, first unit begun, last unit ended, returned; and how many workers."""
+
+    called: float
+    began: float
+    ended: float
+    returned: float
+    workers: int
+
+    def overheads(self, units: int, seconds: float) -> tuple[float, float]:
+        """Seconds per unit beyond the least time of so many units of so many seconds: up to the end of the last unit,
+        and up to the return. Whole rounds count: 5 units on 2 workers take 3."""
+        least = math.ceil(units / self.workers) * seconds
+        return (self.ended - self.began - least) / units, (self.returned - self.began - least) / units
+
+
+def timed_units(units: int, seconds: float, workers: int) -> Timing:
+    """Do the units in a fresh run folder. Raises RuntimeError when one is not done."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Folder(folder)
+        todo = [Unit(f"unit-{number}", {}, f"hash-{number}") for number in range(units)]
+        resources = ResourcesConfig(per_unit=PerUnit(gpu=0), workers=workers)
+        called = time.time()
+        status = run_units(todo, Sleep(seconds), run, resources, ProgressView(Console(quiet=True)))
+        returned = time.time()
+        failed = {name: state for name, state in status.items() if state != "done"}
+        if failed:
+            raise RuntimeError(f"units failed: {failed}")
+        results = [run.read_json(f"units/{unit.name}/result.json") for unit in todo]
+    began, ended = min(result["began"] for result in results), max(result["ended"] for result in results)
+    return Timing(called, began, ended, returned, len({result["process"] for result in results}))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--units", type=int, default=32, help="(default: 32)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="sleep of each unit (default: 0.5)")
+    parser.add_argument("--workers", type=int, default=2, help="units at the same time (default: 2)")
+    options = parser.parse_args(argv)
+    if min(options.units, options.workers) < 1 or options.seconds <= 0:
+        parser.error("--units and --workers must be at least 1, --seconds above 0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would give way to whatever else runs
+    load, start = os.getloadavg()[0], time.time()
+    with cluster():
+        ray_s = time.time() - start
+        timing = timed_units(options.units, options.seconds, options.workers)
+    cores = len(os.sched_getaffinity(0))
+    print(
+        f"{options.units} units that sleep {options.seconds:g} s on {timing.workers} workers; {cores} cores, "
+        f"load average {load:.1f}"
+    )
+    print(f"start-up: Ray {ray_s:.1f} s, then {timing.began - timing.called:.1f} s to the start of the first unit")
+    working, whole = timing.overheads(options.units, options.seconds)
+    print(f"units: {timing.ended - timing.began:.2f} s; shut-down {timing.returned - timing.ended:.2f} s")
+    print(f"overhead per unit: {working:.3f} s; shut-down included {whole:.3f} s (aim: under {MOST_OVERHEAD_S:g} s)")
+    return 0 if whole < MOST_OVERHEAD_S else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
