@@ -85,7 +85,6 @@ def no_gaze(study: Path) -> None:
         pytest.param(lambda study: None, ["data.label=mood"], "mood", id="unknown_label"),
         pytest.param(lambda study: None, ["data.root=nowhere/at/all"], "nowhere", id="missing_folder"),
         pytest.param(lambda study: None, ["data.dataset=no.yaml"], "no such file", id="missing_declaration"),
-        pytest.param(lambda study: None, ["render.source=fixations"], "fixations", id="undeclared_source"),
     ],
 )
 def test_what_makes_the_study_impossible_exits_2_and_starts_nothing(

@@ -149,8 +149,11 @@ def test_failed_unit_is_named_and_exits_1_and_is_retried(
     words = [f"run.dir={tmp_path}", "data.simulate.readers=6", "data.simulate.sentences=4", "folds.outer=2"]
     words += ["train.epochs=2", "model.width=2", "scores.resamples=100", "scores.permutations=99", "explain.maps=false"]
     run = tmp_path / f"cv_heatmap-{config_hash(load_config(HeatmapConfig, CONFIG, words))}"
-    obstacle = run / "units/fold-1/predictions.parquet"
-    (obstacle / "in the way").mkdir(parents=True)
+    assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 0
+    unit = json.loads((run / "manifest.json").read_text())["unit_hashes"]["fold-1"]
+    obstacle = run / f"units/fold-1/checkpoint/{unit[:10]}.safetensors"
+    obstacle.write_bytes(b"no checkpoint")
+    (run / "units/fold-1/result.json").unlink()
 
     assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 1
     assert "failed: fold-1: " in capsys.readouterr().err
@@ -162,8 +165,7 @@ def test_failed_unit_is_named_and_exits_1_and_is_retried(
     assert "fold-1" in (run / "report.html").read_text()
     first = (run / "units/fold-0/result.json").stat().st_mtime_ns
 
-    (obstacle / "in the way").rmdir()
-    obstacle.rmdir()
+    obstacle.unlink()
     assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 0
     assert (run / "units/fold-0/result.json").stat().st_mtime_ns == first
     assert [fold["fold"] for fold in json.loads((run / "metrics.json").read_text())["folds"]] == [0, 1]

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from gazeray.config import config_hash, load_config
+from gazeray.config import ConfigError, config_hash, load_config
 from gazeray.engine.run import RunFolder
 from gazeray.examples import ExampleIndex, SharedExamples, _to_numpy
 from gazeray.storage import Folder
@@ -102,6 +102,26 @@ def test_trials_without_fixations_are_refused_when_fixations_are_drawn(tmp_path:
     assert len(rejects) == 2 * TRIALS
     assert all("no fixations" in reject.reason for reject in rejects)
     assert (pictures_of(shards).reshape(16, -1).sum(axis=1) > 0).all()
+
+
+def test_samples_that_are_not_declared_cannot_be_drawn(tmp_path: Path) -> None:
+    declaration = write_study(tmp_path, {})
+    spec = yaml.safe_load(declaration.read_text())
+    del spec["samples"]
+    declaration.write_text(yaml.safe_dump(spec))
+    with pytest.raises(ConfigError, match="declares no samples"):
+        HeatmapStudy().plan(config(declaration))
+    assert len(HeatmapStudy().plan(config(declaration, "render.source=fixations")).recordings) == READERS
+
+
+def test_fixations_that_are_not_declared_are_detected_and_drawn(tmp_path: Path) -> None:
+    declaration = write_study(tmp_path, {})
+    declared = pictures_of(read_all(config(declaration, "render.source=fixations"))[1])
+    spec = yaml.safe_load(declaration.read_text())
+    del spec["fixations"]
+    declaration.write_text(yaml.safe_dump(spec))
+    detected = pictures_of(read_all(config(declaration, "render.source=fixations"))[1])
+    assert np.corrcoef(declared.ravel().astype(float), detected.ravel().astype(float))[0, 1] > 0.99
 
 
 def test_features_of_trials_without_fixations_come_from_detected_ones(tmp_path: Path) -> None:
