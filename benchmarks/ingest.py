@@ -240,7 +240,9 @@ class WorkerMemory:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(POLL_S):
+        over = False
+        while not over:
+            over = self._over.wait(POLL_S)  # and a last look when the block is over, however short it was
             for worker in workers_below(os.getpid()):
                 try:
                     private = kilobytes(worker / "smaps_rollup", ("Private_Clean", "Private_Dirty"))
