@@ -75,6 +75,14 @@ def _label_values(value: Any) -> dict[str, str]:
     return classes
 
 
+def notes_of_labels(notes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+    """The notes of a declaration. Raises ValueError naming those of no declared label."""
+    unknown = [name for name in notes if name not in info.data.get("labels", notes)]
+    if unknown:
+        raise ValueError(f"no such label: {', '.join(unknown)} (declared: {', '.join(info.data['labels'])})")
+    return notes
+
+
 Quantity = Annotated[float | str, PlainValidator(_quantity)]
 PositiveQuantity = Annotated[float | str, PlainValidator(_positive_quantity)]
 LabelValues = Annotated[dict[str, str], PlainValidator(_label_values)]
@@ -278,10 +286,7 @@ class DatasetSpec(Section):
     @field_validator("notes")
     @classmethod
     def _notes_of_labels(cls, notes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        unknown = [name for name in notes if name not in info.data.get("labels", notes)]
-        if unknown:
-            raise ValueError(f"no such label: {', '.join(unknown)} (declared: {', '.join(info.data['labels'])})")
-        return notes
+        return notes_of_labels(notes, info)
 
     @field_validator("participants", "trials")
     @classmethod

@@ -25,7 +25,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from gazeray.config import Section
 from gazeray.gaze.dataset import HASHED_KEY
-from gazeray.gaze.declaration import LabelValues, canonical
+from gazeray.gaze.declaration import LabelValues, canonical, notes_of_labels
 from gazeray.gaze.files import identifier, is_unsafe, visible_files
 from gazeray.gaze.readers.base import ReadError
 from gazeray.gaze.trials import WINDOW_COLUMNS
@@ -93,10 +93,7 @@ class ScreensSpec(Section):
     @field_validator("notes")
     @classmethod
     def _notes_of_labels(cls, notes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        unknown = [name for name in notes if name not in info.data.get("labels", notes)]
-        if unknown:
-            raise ValueError(f"no such label: {', '.join(unknown)} (declared: {', '.join(info.data['labels'])})")
-        return notes
+        return notes_of_labels(notes, info)
 
     @field_validator("crop_px")
     @classmethod
