@@ -8,7 +8,7 @@ two thin matrices and one product, instead of a convolution over every pixel of 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
@@ -101,21 +101,31 @@ def heatmaps(
 
 def _check(x: Tensor, y: Tensor, duration: Tensor, window: Tensor, size: tuple[int, int], sigma: Tensor) -> None:
     """Raise ValueError where the arguments of `heatmaps` do not fit together."""
-    if x.ndim != 2 or y.shape != x.shape or duration.shape != x.shape:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (x, y, duration))
-        raise ValueError(f"x_px, y_px and duration_ms must have one shape (B, N), not {shapes}")
-    if window.shape != (len(x), 4):
-        raise ValueError(f"window must have shape ({len(x)}, 4), not {tuple(window.shape)}")
+    check_gaze({"x_px": x, "y_px": y, "duration_ms": duration}, window, size)
     if sigma.shape not in ((), (len(x),)):
         raise ValueError(f"sigma_px must be a number or have shape ({len(x)},), not {tuple(sigma.shape)}")
+    if not bool((torch.isfinite(sigma) & (sigma > 0)).all()):
+        raise ValueError("sigma_px must be positive and finite")
+
+
+def check_gaze(gaze: Mapping[str, Tensor], window: Tensor, size: tuple[int, int]) -> None:
+    """Raise ValueError where the gaze of B trials, by name, their windows and the size of the picture do not fit.
+
+    gaze: (B, N) each, duration_ms among them. window: (B, 4). size: (H, W).
+    """
+    duration = gaze["duration_ms"]
+    if duration.ndim != 2 or any(tensor.shape != duration.shape for tensor in gaze.values()):
+        *names, last = gaze
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in gaze.values())
+        raise ValueError(f"{', '.join(names)} and {last} must have one shape (B, N), not {shapes}")
+    if window.shape != (len(duration), 4):
+        raise ValueError(f"window must have shape ({len(duration)}, 4), not {tuple(window.shape)}")
     if min(size) < 1:
         raise ValueError(f"size (H, W) must be at least (1, 1), not {tuple(size)}")
     if bool(((duration < 0) | torch.isinf(duration)).any()):
         raise ValueError("duration_ms must be finite and not negative")
     if not bool((torch.isfinite(window).all(1) & (window[:, 2:] > 0).all(1)).all()):
         raise ValueError("window must be finite with positive width and height")
-    if not bool((torch.isfinite(sigma) & (sigma > 0)).all()):
-        raise ValueError("sigma_px must be positive and finite")
 
 
 def _chunks(present: Tensor, values_per_point: int) -> Iterator[tuple[slice, slice]]:

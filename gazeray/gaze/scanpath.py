@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gazeray.config import Section
+from gazeray.gaze.render import check_gaze
 
 CHUNK_PAIRS = 2**19
 """How many (stroke, pixel) pairs are held at once: it bounds the memory and stays near the caches."""
@@ -122,7 +123,7 @@ def scanpaths(
     """
     x, y, duration, window = (tensor.to(x_px.device, torch.float32) for tensor in (x_px, y_px, duration_ms, window))
     onset = onset_ms.to(x_px.device, torch.float64)
-    _check(x, y, duration, onset, window, size)
+    check_gaze({"x_px": x, "y_px": y, "duration_ms": duration, "onset_ms": onset}, window, size)
     found = _in_order(x, y, duration, onset)
     if look.kind == "channels":
         discs, time = _layers(_circles(found, look), window, size, found.share)
@@ -134,21 +135,6 @@ def scanpaths(
         (arrows,) = _layers(_lines(found, look, arrows=True), window, size)
         picture -= arrows[:, None] * (1 - _colour(ORANGE, x.device))
     return picture.lerp_(_colour(CYAN, x.device).expand_as(picture), circles[:, None].expand_as(picture))
-
-
-def _check(x: Tensor, y: Tensor, duration: Tensor, onset: Tensor, window: Tensor, size: tuple[int, int]) -> None:
-    """Raise ValueError where the arguments of `scanpaths` do not fit together."""
-    if x.ndim != 2 or any(tensor.shape != x.shape for tensor in (y, duration, onset)):
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in (x, y, duration, onset))
-        raise ValueError(f"x_px, y_px, duration_ms and onset_ms must have one shape (B, N), not {shapes}")
-    if window.shape != (len(x), 4):
-        raise ValueError(f"window must have shape ({len(x)}, 4), not {tuple(window.shape)}")
-    if min(size) < 1:
-        raise ValueError(f"size (H, W) must be at least (1, 1), not {tuple(size)}")
-    if bool(((duration < 0) | torch.isinf(duration)).any()):
-        raise ValueError("duration_ms must be finite and not negative")
-    if not bool((torch.isfinite(window).all(1) & (window[:, 2:] > 0).all(1)).all()):
-        raise ValueError("window must be finite with positive width and height")
 
 
 def _colour(rgb: tuple[float, float, float], device: torch.device) -> Tensor:

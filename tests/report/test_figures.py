@@ -16,20 +16,6 @@ from gazeray.report import figures
 from gazeray.report.example_figure import example
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The figures of the test: laid out, but not written as PNG."""
-    kept: list[Any] = []
-
-    def lay_out(figure: Any) -> bytes:
-        figure.draw_without_rendering()
-        kept.append(figure)
-        return b""
-
-    monkeypatch.setattr(figures, "to_png", lay_out)
-    return kept
-
-
 @pytest.mark.parametrize("window_px", [(1280, 720), (1500, 200), (600, 800)])
 @pytest.mark.parametrize("corner", [(0, 0), (0, -1), (-1, 0), (-1, -1)])
 def test_hot_corner_of_a_heatmap_is_drawn_in_that_corner(window_px: tuple[int, int], corner: tuple[int, int]) -> None:

@@ -10,23 +10,9 @@ import numpy as np
 import pytest
 
 from gazeray.explain.summary import MapSummary
-from gazeray.report import figures, map_figures
+from gazeray.report import map_figures
 
 METHODS = ("gradient", "integrated_gradients", "smoothgrad")
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The figures of the test: laid out, but not written as PNG."""
-    kept: list[Any] = []
-
-    def lay_out(figure: Any) -> bytes:
-        figure.draw_without_rendering()
-        kept.append(figure)
-        return b""
-
-    monkeypatch.setattr(figures, "to_png", lay_out)
-    return kept
 
 
 def summary(classes: int = 2, count: int = 12, size: tuple[int, int] = (9, 16)) -> MapSummary:
