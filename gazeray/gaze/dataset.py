@@ -71,7 +71,7 @@ def open_dataset(spec: DatasetSpec, root: Folder, label: str | None = None) -> D
     Raises DataError with every reason found: folder missing or empty, no trials file or gaze file, a column that is
     not there, an unknown label or none named, no trial left, a single class.
     """
-    files = _listed(root)
+    files = listed_files(root)
     errors: list[str] = []
     rejects: list[Reject] = []
     chosen = _chosen_label(spec, label, errors)
@@ -93,7 +93,7 @@ def open_dataset(spec: DatasetSpec, root: Folder, label: str | None = None) -> D
     return Dataset(spec, chosen, class_names(spec, chosen), frame, recordings, rejects)
 
 
-def _listed(root: Folder) -> list[FileStat]:
+def listed_files(root: Folder) -> list[FileStat]:
     """The files of the data set. Raises DataError when there are none."""
     try:
         if not root.exists():
@@ -129,7 +129,7 @@ def _table(
     root: Folder, files: Sequence[FileStat], spec: TableSpec, errors: list[str], rejects: list[Reject]
 ) -> TextTable | None:
     """A declared table, or None after noting why it cannot be read."""
-    found = _preferred(spec.path, matching_files(spec.path, files), rejects)
+    found = preferred_files(spec.path, matching_files(spec.path, files), rejects)
     if not found:
         errors.append(f"{root.uri}: no file {spec.path} (there are: {_some(files)})")
         return None
@@ -143,7 +143,7 @@ def _table(
     return table
 
 
-def _preferred(template: str, files: Sequence[FileStat], rejects: list[Reject]) -> list[FileStat]:
+def preferred_files(template: str, files: Sequence[FileStat], rejects: list[Reject]) -> list[FileStat]:
     """The files without second copies: of x.csv and x.csv.gz the one spelt as declared stays, the other is rejected."""
     spelt = sorted(files, key=lambda stat: (stat.path.endswith(".gz") != template.endswith(".gz"), stat.path))
     kept: dict[str, FileStat] = {}
@@ -241,7 +241,7 @@ def _files_by_ids(
     names = placeholders(gaze.path)
     known = {tuple(dict(zip(("participant", "trial"), pair, strict=True))[name] for name in names) for pair in named}
     found: dict[tuple[str, ...], FileStat] = {}
-    for stat in _preferred(gaze.path, matching_files(gaze.path, files), rejects):
+    for stat in preferred_files(gaze.path, matching_files(gaze.path, files), rejects):
         readings = [tuple(ids[name] for name in names) for ids in ids_in_path(gaze.path, stat.path)]
         fitting = [ids for ids in readings if ids in known]
         if len(fitting) == 1 and found.setdefault(fitting[0], stat) is stat:

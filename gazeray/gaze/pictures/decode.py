@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the bytes of a picture file to pixels: any common format, checked before it is unpacked."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from gazeray.storage import Folder
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+"""What is tried, by Pillow's names. Formats that call other programs (EPS, WMF) are not."""
+
+MID_GREY = 128
+"""What a transparent picture is put upon: neither figure nor ground is favoured, and no edge is at its strongest."""
+
+DAMAGE = (
+    *(OSError, ValueError, TypeError, SyntaxError, IndexError, KeyError, EOFError, OverflowError, MemoryError),
+    *(AttributeError, ZeroDivisionError, struct.error, zlib.error),
+)
+"""What decoders raise on damaged files."""
+
+
+class PictureError(ValueError):
+    """A picture cannot be used. `source` is its path, `reason` says why."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        self.source, self.reason = source, reason
+        super().__init__(f"{source}: {reason}")
+
+
+def read_picture(root: Folder, path: str, max_pixels: int) -> np.ndarray:
+    """The picture at `path` below `root`, (H, W, 3) uint8 RGB; see `decode_picture`.
+
+    Raises PictureError, also for a file that is missing or forbidden; OSError when the storage fails otherwise.
+    """
+    return decode_picture(_bytes(root, path), path, max_pixels)
+
+
+def read_map(root: Folder, path: str, max_pixels: int) -> np.ndarray:
+    """The picture of a fixation map, (H, W) float32 from 0 to 1: 16 bits are kept, colours become their luma.
+
+    Raises PictureError, OSError as `read_picture` does; PictureError where nothing is drawn (all pixels are 0).
+    """
+    data = _bytes(root, path)
+    with _checked(path, max_pixels):
+        image = _opened(data, path, max_pixels)
+        if _is_wide(image):
+            values = np.asarray(_sixteen_bits(image, path), dtype=np.float32) / 65535
+        else:
+            values = np.asarray(_flattened(image, path).convert("L"), dtype=np.float32) / 255
+    if not values.any():
+        raise PictureError(path, "nothing is drawn: all pixels of the map are 0")
+    return values
+
+
+def decode_picture(data: bytes, source: str, max_pixels: int) -> np.ndarray:
+    """The bytes of a picture as RGB, (H, W, 3) uint8.
+
+    EXIF rotation is applied: H and W are those of the picture as viewers show it. Grey becomes three equal channels, a
+    palette is looked up, CMYK is converted without a colour profile (as are all), 16 bits become 8, what is transparent
+    shows mid grey, and of an animation or a TIFF of many pages the first one is taken.
+
+    Raises PictureError: empty, none of FORMATS, more than `max_pixels` (seen in the header, before anything is
+    unpacked), cut off or damaged.
+    """
+    with _checked(source, max_pixels):
+        return np.array(_flattened(_opened(data, source, max_pixels), source))
+
+
+def _bytes(root: Folder, path: str) -> bytes:
+    try:
+        return root.read_bytes(path)
+    except (FileNotFoundError, PermissionError) as error:
+        raise PictureError(path, f"cannot be read: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def _checked(source: str, max_pixels: int) -> Iterator[None]:
+    """Whatever the decoder says about a file as a PictureError, and its warnings not at all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            yield
+        except PictureError:
+            raise
+        except UnidentifiedImageError as error:
+            raise PictureError(source, f"not a picture ({', '.join(FORMATS)})") from error
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            raise PictureError(source, f"more than {max_pixels} pixels: {error}") from error
+        except DAMAGE as error:
+            raise PictureError(source, f"cut off or damaged: {' '.join(str(error).split())}") from error
+
+
+def _opened(data: bytes, source: str, max_pixels: int) -> Image.Image:
+    """The unpacked picture, upright. Raises PictureError, and what the decoder raises."""
+    if not data:
+        raise PictureError(source, "empty file")
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    width, height = image.size
+    if not 0 < width * height <= max_pixels:
+        raise PictureError(source, f"{width} x {height} px; a picture has 1 to {max_pixels} pixels")
+    image.load()
+    return ImageOps.exif_transpose(image)
+
+
+def _is_wide(image: Image.Image) -> bool:
+    """Is it grey of more than 8 bits?"""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def _sixteen_bits(image: Image.Image, source: str) -> np.ndarray:
+    """The values of a picture that is wide, (H, W) uint32. Raises PictureError where they are not of 16 bits."""
+    values = np.asarray(image)
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        raise PictureError(source, "neither 8 nor 16 bits for each channel")
+    return values.astype(np.uint32)
+
+
+def _flattened(image: Image.Image, source: str) -> Image.Image:
+    """The picture as RGB of 8 bits without transparency. Raises PictureError, and what the decoder raises."""
+    if _is_wide(image):
+        values = (_sixteen_bits(image, source) + 128) // 257
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    ground = Image.new("RGBA", image.size, (MID_GREY, MID_GREY, MID_GREY, 255))
+    return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
