@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Linear probes: what one layer of a frozen network knows of where people look.
+
+Three probes share one shape. `fit_readout`, `fit_ridge` and `fit_pooled` go over the pictures, fit one model per column
+and penalty at once, choose each test fold's penalty on its inner folds, and return a `Probe`.
+
+A column is the set of folds that a model never sees: {k} for the model that is tested on fold k, {k, j} for the inner
+model that judges penalties for test fold k on fold j (and for test fold j on fold k: it is the same model).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ProbePicture:
+    """What a probe sees of one picture.
+
+    features: (C, h, w) float16 or float32, the activations of one layer. fold: the fold that tests the picture.
+    cells: (N, 2) int64, row and column of each fixation on the grid, repeats count. target: (H, W) float32, the human
+    map on the grid, 0..1. Pictures of one set may differ in (h, w) and (H, W), not in C.
+    """
+
+    features: np.ndarray
+    fold: int
+    cells: np.ndarray
+    target: np.ndarray
+
+
+Pictures = Callable[[int | None], Iterator[ProbePicture]]
+"""pictures(seed): one pass over all pictures, in an order that the seed decides; None: the order of the files."""
+
+
+class Probe(Protocol):
+    """A fitted probe."""
+
+    @property
+    def chosen(self) -> dict[int, float]:
+        """The penalty of each test fold."""
+
+    @property
+    def inner(self) -> dict[int, dict[float, float]]:
+        """For each test fold the inner score of each penalty; its unit and direction are the probe's."""
+
+    def predict(self, features: np.ndarray, size: tuple[int, int], fold: int) -> np.ndarray:
+        """The map (H, W) float32, `size` = (H, W), of a picture that belongs to test fold `fold`.
+
+        features: (C, h, w). The model has seen no picture of that fold.
+        """
+
+
+Column = frozenset[int]
+
+
+def columns(folds: int) -> list[Column]:
+    """The sets of left-out folds: first {k} in order of k, then {k, j}. Raises ValueError below 3 folds."""
+    if folds < 3:
+        raise ValueError(f"nested cross-validation needs at least 3 folds, not {folds}")
+    pairs = itertools.combinations(range(folds), 2)
+    return [frozenset([fold]) for fold in range(folds)] + [frozenset(pair) for pair in pairs]
+
+
+def check_penalties(penalties: Sequence[float]) -> None:
+    """Raises ValueError where there is none, or one is not positive and finite, or is named twice."""
+    if not penalties or not all(0 < penalty < float("inf") for penalty in penalties):
+        raise ValueError(f"penalties must be positive and finite, at least one: {list(penalties)}")
+    if len(set(penalties)) < len(penalties):
+        raise ValueError(f"a penalty is named twice: {list(penalties)}")
+
+
+def choose(inner: Mapping[int, Mapping[float, float]], largest: bool) -> dict[int, float]:
+    """The penalty with the best inner score per test fold; the stronger penalty where two are equal."""
+    sign = 1.0 if largest else -1.0
+    return {fold: max(scores, key=lambda penalty: (sign * scores[penalty], penalty)) for fold, scores in inner.items()}
+
+
+def inverse_scale(variance: Tensor) -> Tensor:
+    """1 / standard deviation of each feature, 0 where a feature is constant (to rounding): such a feature has no say.
+
+    variance: (..., C), not negative but for rounding.
+    """
+    constant = variance <= 1e-10 * variance.amax(dim=-1, keepdim=True)
+    return torch.where(constant, 0.0, variance.clamp_min(torch.finfo(variance.dtype).tiny).rsqrt())
+
+
+def shrunk(size: Sequence[int], longest: int) -> tuple[int, int]:
+    """(H, W) at which the longest side is at most `longest`: aspect kept, rounded, never enlarged, no side below 1."""
+    scale = min(1.0, longest / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def area_matrix(length: int, out: int) -> Tensor:
+    """(out, length) float64 that averages `length` cells over `out` equal stretches, parts of cells by their part."""
+    edges = torch.arange(out + 1, dtype=torch.float64) * length / out
+    cell = torch.arange(length, dtype=torch.float64)
+    upper = torch.minimum(edges[1:, None], cell + 1)
+    lower = torch.maximum(edges[:-1, None], cell)
+    return (upper - lower).clamp_min(0) * out / length
+
+
+def linear_matrix(length: int, out: int) -> Tensor:
+    """(out, length) float64 that interpolates between the centres of `length` cells at the centres of `out` cells.
+
+    Beyond the outermost centres the value of the outermost cell is kept.
+    """
+    position = ((torch.arange(out, dtype=torch.float64) + 0.5) * length / out - 0.5).clamp(0, length - 1)
+    cell = torch.arange(length, dtype=torch.float64)
+    return (1 - (position[:, None] - cell).abs()).clamp_min(0)
+
+
+def resize_matrix(length: int, out: int) -> Tensor:
+    """(out, length) float64: averages over areas where the side shrinks, else interpolates linearly."""
+    return (area_matrix if out < length else linear_matrix)(length, out)
+
+
+def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (..., h, w) at `size` (H, W): averaged over areas along a side that shrinks, else interpolated linearly."""
+    for axis, out in ((-2, size[0]), (-1, size[1])):
+        matrix = resize_matrix(maps.shape[axis], out).to(maps)
+        maps = (maps.transpose(axis, -1) @ matrix.T).transpose(axis, -1)
+    return maps
+
+
+def gaussian_matrix(length: int, sigma: Tensor) -> Tensor:
+    """Blur along a side of `length` cells by Gaussians of sigma (R,), in cells: (R, length, length), rows sum to 1.
+
+    At the edges the kernel is cut off and divided by what is left: a constant stays a constant.
+    """
+    cell = torch.arange(length, dtype=sigma.dtype, device=sigma.device)
+    distance = (cell[:, None] - cell).square()
+    return (-0.5 * distance / sigma[:, None, None].square()).softmax(2)
+
+
+def spread_matrix(length: int, out: int, sigma: Tensor) -> Tensor:
+    """(R, out, length): resample `length` cells to `out`, then blur by sigma (R,), in cells of the outcome."""
+    return gaussian_matrix(out, sigma) @ resize_matrix(length, out).to(sigma)
