@@ -10,7 +10,11 @@ from collections.abc import Sequence
 
 from gazeray.config import ConfigError
 from gazeray.report.page import write_report
+from gazeray.report.salience import write_salience_report
 from gazeray.storage import Folder, masked
+
+REPORTS = {"salience": write_salience_report, "score_maps": write_salience_report}
+"""By study; the others are classification runs."""
 
 DRAWN, UNREADABLE = 0, 2
 
@@ -27,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = masked(arguments.run)
     try:
         run = Folder(arguments.run)
-        write_report(run)
+        manifest = run.read_json("manifest.json")
+        study = manifest.get("study") if isinstance(manifest, dict) else None
+        REPORTS.get(str(study), write_report)(run)
     except ConfigError as error:
         print(f"error: {masked(str(error))}", file=sys.stderr)
         return UNREADABLE

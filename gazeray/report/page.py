@@ -10,10 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
-import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from gazeray.report.explanations import MapSection, explanation_rows, map_sections
 from gazeray.report.gallery import Gallery, picture_kind, read_gallery
 from gazeray.report.picture import Picture
@@ -21,10 +17,9 @@ from gazeray.report.pictures import all_pictures
 from gazeray.report.quality import read_quality
 from gazeray.report.results import Results, read_results
 from gazeray.report.search import read_search
-from gazeray.report.words import METRIC_NAMES, interval, metric_name, number, p_value, verdict
+from gazeray.report.template import Rejects, config_yaml, environment, write_pictures
+from gazeray.report.words import METRIC_NAMES, verdict
 from gazeray.storage import Folder
-
-REJECT_ROWS, REJECT_REASONS = 200, 30
 
 
 def write_report(run: Folder) -> None:
@@ -39,12 +34,7 @@ def write_report(run: Folder) -> None:
     sections = map_sections(run, results)
     shown = [*pictures, *(example.picture for example in gallery.examples)]
     shown += [picture for section in sections for picture in section.pictures]
-    drawn = {f"figures/{picture.name}.png": picture.png for picture in shown}
-    for path, png in drawn.items():
-        run.write_bytes(path, png)
-    for old in run.list("figures"):
-        if old.path.endswith(".png") and old.path not in drawn:
-            run.delete(old.path)
+    write_pictures(run, shown)
     run.write_text("report.html", render(results, pictures, gallery, sections))
 
 
@@ -58,30 +48,14 @@ def fold_rows(results: Results) -> list[dict[str, Any]]:
     return rows
 
 
-def reject_counts(rejects: pa.Table) -> list[dict[str, Any]]:
-    """How many rows were rejected per stage and reason, most first."""
-    if not rejects.num_rows:
-        return []
-    counts = rejects.group_by(["stage", "reason"]).aggregate([([], "count_all")]).to_pylist()
-    return sorted(counts, key=lambda row: (-row["count_all"], row["stage"] or "", row["reason"] or ""))
-
-
 def render(results: Results, pictures: Sequence[Picture], gallery: Gallery, sections: Sequence[MapSection]) -> str:
     """The page as HTML. Whatever comes from the data is escaped."""
-    environment = Environment(
-        loader=PackageLoader("gazeray.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, interval=interval, metric_name=metric_name, p_value=p_value)
     folds = fold_rows(results)
     tested = set(results.metrics.get("participants") or {})
     scored = results.metrics.get("metrics", {})
-    counts = reject_counts(results.rejects)
     config = results.manifest.get("config", {})
-    return environment.get_template("report.html.j2").render(
+    template = environment().get_template("report.html.j2")
+    return template.render(
         manifest=results.manifest,
         classes=results.classes,
         verdict=verdict(results),
@@ -99,11 +73,8 @@ def render(results: Results, pictures: Sequence[Picture], gallery: Gallery, sect
         gallery=gallery,
         picture_kind=picture_kind(results),
         quality=read_quality(results),
-        reject_counts=counts[:REJECT_REASONS],
-        more_reasons=max(0, len(counts) - REJECT_REASONS),
-        rejects=results.rejects.slice(0, REJECT_ROWS).to_pylist(),
-        more_rejects=max(0, results.rejects.num_rows - REJECT_ROWS),
-        config_yaml=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
+        rejects=Rejects.of(results.rejects),
+        config_yaml=config_yaml(results.manifest),
     )
 
 

@@ -47,18 +47,19 @@ def read_results(run: Folder) -> Results:
             lines = [json.loads(line) for line in run.read_text(f"units/{name}/metrics.jsonl").splitlines() if line]
             by_epoch = {line["epoch"]: line for line in lines}  # a resumed fit may log an epoch twice: the last counts
             epochs[name] = [by_epoch[epoch] for epoch in sorted(by_epoch)]
-    maps = _table(run, "maps/index.parquet").to_pylist()
+    maps = table_or_empty(run, "maps/index.parquet").to_pylist()
     return Results(
         manifest=manifest,
         metrics=run.read_json("metrics.json") if run.exists("metrics.json") else {},
-        predictions=_table(run, "predictions.parquet"),
-        rejects=_table(run, "rejects.parquet"),
-        quality=_table(run, "quality.parquet"),
+        predictions=table_or_empty(run, "predictions.parquet"),
+        rejects=table_or_empty(run, "rejects.parquet"),
+        quality=table_or_empty(run, "quality.parquet"),
         maps=[row for row in maps if row["path"] in present],
         units=units,
         epochs=epochs,
     )
 
 
-def _table(run: Folder, path: str) -> pa.Table:
+def table_or_empty(run: Folder, path: str) -> pa.Table:
+    """A Parquet table of the run folder, or one without columns where the run did not write it."""
     return run.read_table(path) if run.exists(path) else pa.table({})

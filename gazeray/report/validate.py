@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gazeray.config import RESULT_FREE, ConfigError, digest, validate
 from gazeray.report.validate_results import check_results
+from gazeray.report.validate_salience import COMPARISONS, ComparisonManifest, check_comparison
 from gazeray.report.validate_tools import Check, Finding, some
 from gazeray.storage import Folder
 
@@ -97,13 +98,20 @@ def validate_run(run: Folder) -> list[Finding]:
         raise NotARunError(f"{run.uri}/manifest.json: not a JSON object")
     check = Check(run, {stat.path: stat.size for stat in run.list()})
     try:
-        manifest = validate(Manifest, raw, "manifest.json")
+        manifest: Manifest | ComparisonManifest
+        if raw.get("study") in COMPARISONS:
+            manifest = validate(ComparisonManifest, raw, "manifest.json")
+            _check_manifest(check, manifest)
+            check_comparison(check, manifest)
+            _check_orphans(check, manifest.units, searched=False)
+        else:
+            manifest = validate(Manifest, raw, "manifest.json")
+            _check_manifest(check, manifest)
+            _check_classes(check, manifest)
+            _check_folds(check, manifest)
+            check_results(check, raw, _check_units(check, manifest, raw))
     except ConfigError as error:
         return [Finding(*line.split(": ", 1)) for line in error.errors]
-    _check_manifest(check, manifest)
-    _check_folds(check, manifest)
-    results = _check_units(check, manifest, raw)
-    check_results(check, raw, results)
     if "report.html" not in check.files:
         check.found("report.html", "missing; jobs/report.py draws it")
     elif manifest.config_hash not in run.read_text("report.html"):
@@ -111,7 +119,7 @@ def validate_run(run: Folder) -> list[Finding]:
     return check.findings
 
 
-def _check_manifest(check: Check, manifest: Manifest) -> None:
+def _check_manifest(check: Check, manifest: Manifest | ComparisonManifest) -> None:
     if manifest.status != "done":
         reason = "the run has not ended, or was killed" if manifest.status == "running" else "some units failed"
         check.found("manifest.json", f"status is {manifest.status}: {reason}")
@@ -124,6 +132,9 @@ def _check_manifest(check: Check, manifest: Manifest) -> None:
         check.found("manifest.json", f"config_hash is {manifest.config_hash}, that of the config is {expected}")
     if manifest.seed != (manifest.config.get("run") or {}).get("seed"):
         check.found("manifest.json", f"seed is {manifest.seed}, the config says otherwise")
+
+
+def _check_classes(check: Check, manifest: Manifest) -> None:
     if len(set(manifest.classes)) != len(manifest.classes) or len(manifest.classes) < 2:
         check.found("manifest.json", f"classes are {', '.join(manifest.classes)}: at least two different ones needed")
 
