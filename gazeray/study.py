@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import torch
+from pydantic import BaseModel
 
 from gazeray.config import JobConfig, digest
 from gazeray.examples import Examples
@@ -151,3 +152,72 @@ class Study(Protocol):
         self, cfg: Any, plan: Plan, files: Sequence[Mapping[str, bytes]]
     ) -> tuple[dict[str, Any], dict[str, bytes]]:
         """What the files of all finished units add up to: entries for metrics.json, and files for the run folder."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over a data set in pieces, such as decoding the pictures or running a frozen network on them.
+
+    name: what people see. items: what is still to do, one mapping of plain values per piece, each with a `key`. make:
+    called with the workers' device; returns the function that does an item and writes its files. network: making it is
+    dear, as a network is, so workers keep it, and have a GPU each where there are GPUs.
+    """
+
+    name: str
+    items: Sequence[Mapping[str, Any]]
+    make: Callable[[torch.device], Callable[[Mapping[str, Any]], None]]
+    network: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What lies ready once the passes are over; plain enough to travel to the workers.
+
+    content: SHA-256 of everything that the units' results depend on beside the config. units: {name: what it is about,
+    plain values}. manifest: entries for manifest.json. tables: for the run folder, by name. own: the study's own.
+    """
+
+    content: str
+    units: dict[str, dict[str, Any]]
+    manifest: dict[str, Any]
+    tables: dict[str, pa.Table]
+    own: Any
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the units add up to: metrics.json, tables and further files for the run folder, by name."""
+
+    metrics: dict[str, Any]
+    tables: dict[str, pa.Table]
+    files: dict[str, bytes]
+
+
+class Comparison(Protocol):
+    """A study that compares predictors on the same items: models, baselines and ceilings in one table."""
+
+    @property
+    def name(self) -> str:
+        """Its name in manifests and metrics."""
+
+    @property
+    def config(self) -> type[BaseModel]:
+        """The pydantic model of its config, with the sections `resources` and `run`."""
+
+    def plan(self, cfg: Any) -> Any:
+        """Look at what there is; decode no picture. Raises DataError, ConfigError."""
+
+    def describe(self, cfg: Any, plan: Any) -> list[str]:
+        """What a run would do, for --dry-run."""
+
+    def prepare(self, cfg: Any, plan: Any, store: Folder, go_through: Callable[[Pass], None]) -> Prepared:
+        """Whatever all units share, made by passes over the data set; what lies in the store already is kept.
+
+        Raises DataError when nothing usable is left.
+        """
+
+    def work(self, cfg: Any, prepared: Prepared, run: Folder) -> Any:
+        """What the workers do with a unit: see `gazeray.engine.units.Work`."""
+
+    def score(self, cfg: Any, prepared: Prepared, done: Mapping[str, Folder], failed: Sequence[str]) -> Compared:
+        """Put the finished units together; done: {name: the unit's folder}."""

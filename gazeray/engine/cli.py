@@ -11,40 +11,58 @@ import json
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
 from gazeray.config import ConfigError, load_config
-from gazeray.engine.cross_validation import Outcome, checked_plan, cross_validate, plan_lines
+from gazeray.engine import comparison, cross_validation
 from gazeray.engine.faults import BAD_PLACE, storage_fault
+from gazeray.engine.outcome import Outcome
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.search import SearchError
 from gazeray.storage import Folder, masked
-from gazeray.study import Study
+from gazeray.study import Comparison, Study
 from gazeray.tables import DataError
 
 DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
 
 
-def main(
-    study: Study, job: str, config: Path, report: Callable[[Folder], None], argv: Sequence[str] | None = None
-) -> int:
-    """Run a cross-validation job from the command line; returns its exit code.
+@dataclass(frozen=True)
+class Flow:
+    """How a kind of study is run: the lines of its plan, the run itself, its metrics as a text table."""
 
-    config: the YAML that is read when --config is not given. report: draws report.html from the run folder.
+    plan_lines: Callable[[Any, Any], list[str]]
+    run: Callable[[Any, Any, str, ProgressView], Outcome]
+    table: Callable[[dict[str, Any]], str]
+
+
+def main(
+    study: Study | Comparison,
+    job: str,
+    config: Path,
+    report: Callable[[Folder], None],
+    argv: Sequence[str] | None = None,
+    flow: Flow | None = None,
+) -> int:
+    """Run a job from the command line; returns its exit code.
+
+    config: the YAML that is read when --config is not given. report: draws report.html from the run folder. flow: how
+    the study is run; default: cross-validation by participant.
     """
+    flow = flow or CROSS_VALIDATION
     arguments = _parser(job, config, study.config).parse_intermixed_args(argv)
     view = ProgressView()
     try:
         cfg = load_config(study.config, arguments.config, arguments.overrides)
         if arguments.dry_run:
-            for line in plan_lines(cfg, checked_plan(study, cfg)):
+            for line in flow.plan_lines(study, cfg):
                 print(line)
             return DONE
-        outcome = cross_validate(study, cfg, job, view)
+        outcome = flow.run(study, cfg, job, view)
         with view.stage("report"):
             report(outcome.run)
     except (ConfigError, DataError) as error:
@@ -63,7 +81,7 @@ def main(
             return BAD_INPUT
         print("run the same command again when the storage works: what is done is kept", file=sys.stderr)
         return SOME_FAILED
-    return _close(outcome)
+    return _close(outcome, flow.table)
 
 
 EXIT_CODES = """exit codes:
@@ -134,7 +152,7 @@ def _kind(annotation: Any) -> str:
     return KINDS.get(annotation, "mapping")
 
 
-def _close(outcome: Outcome) -> int:
+def _close(outcome: Outcome, table: Callable[[dict[str, Any]], str]) -> int:
     """Print the table, where the results are, and what failed."""
     if outcome.metrics is not None:
         print("\n" + table(outcome.metrics) + "\n")
@@ -161,15 +179,37 @@ def table(metrics: dict[str, Any]) -> str:
         ]
         for name, entry in metrics["metrics"].items()
     ]
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [header, *rows]
-    ]
+    lines = _aligned([header, *rows])
     test = metrics["permutation"]
     name = test["metric"].replace("_", " ")
     lines.append(f"permutation of labels within participants, {name}: p = {_number(test['p'])}")
     return "\n".join(lines)
+
+
+def comparison_table(metrics: dict[str, Any]) -> str:
+    """Every predictor's scores as text, one line each: ceilings, models and baselines, best first within each kind."""
+    shown = metrics["metrics_shown"]
+
+    def place(key: str) -> tuple[int, float]:
+        entry = metrics["rows"][key].get(shown[0]) or {}
+        value = entry.get("value")
+        return KINDS_OF_ROWS.index(metrics["predictors"][key]["kind"]), -value if value is not None else float("inf")
+
+    rows = [["", "", *(name.replace("_", " ") for name in shown)]]
+    for key in sorted(metrics["rows"], key=place):
+        entries: Mapping[str, Any] = metrics["rows"][key]
+        cells = ["" if not entries.get(name) else _number(entries[name]["value"]) for name in shown]
+        rows.append([metrics["predictors"][key]["kind"], metrics["predictors"][key]["label"], *cells])
+    return "\n".join(_aligned(rows))
+
+
+KINDS_OF_ROWS = ("ceiling", "model", "baseline")
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines of text in columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _number(value: float | None) -> str:
@@ -178,3 +218,7 @@ def _number(value: float | None) -> str:
 
 def _interval(interval: Sequence[float] | None) -> str:
     return "undefined" if interval is None else f"[{interval[0]:.3f}, {interval[1]:.3f}]"
+
+
+CROSS_VALIDATION = Flow(cross_validation.plan_lines, cross_validation.cross_validate, table)
+COMPARISON = Flow(comparison.plan_lines, comparison.compare, comparison_table)

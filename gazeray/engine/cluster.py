@@ -23,6 +23,7 @@ ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more to start; units resume after any death
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",  # after a machine is lost: until it is seen that fewer workers fit
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # else Ray's core prints its advice on actors; what fails arrives as an exception
 }
 
 GPU_SHARE = 0.25

@@ -16,6 +16,7 @@ from gazeray.config import digest
 from gazeray.engine.cluster import cluster, workers_that_fit
 from gazeray.engine.fit import Task, fit
 from gazeray.engine.folds import Fold, derive_seed, inner_seed, inner_splits, outer_folds, split_rows
+from gazeray.engine.outcome import Outcome
 from gazeray.engine.pipeline import Cache, cache_examples
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.queue import Unit
@@ -28,15 +29,6 @@ from gazeray.examples import Examples
 from gazeray.storage import Folder
 from gazeray.study import Plan, Split, Study
 from gazeray.tables import DataError, Reject, rejects_table
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: its folder, its metrics (None when no unit finished), the failed units with reasons."""
-
-    run: Folder
-    metrics: dict[str, Any] | None
-    failed: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -153,8 +145,9 @@ def checked_plan(study: Study, cfg: Any) -> Plan:
     return plan
 
 
-def plan_lines(cfg: Any, plan: Plan) -> list[str]:
-    """What a run would do, for --dry-run."""
+def plan_lines(study: Study, cfg: Any) -> list[str]:
+    """What a run would do, for --dry-run. Raises DataError, ConfigError."""
+    plan = checked_plan(study, cfg)
     trials = plan.trials
     people = len(set(trials.column("participant").to_pylist()))
     labels = trials.column("label_index").to_numpy()

@@ -79,8 +79,7 @@ class ProgressView:
             self._over(f"{name}: failed: {payload['error']}")
         elif kind == "done":
             seconds = time.monotonic() - self._unit_starts.get(name, time.monotonic())
-            scores = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in headline(payload).items())
-            self._over(f"{name}: done in {seconds:.1f} s ({payload.get('epochs', '?')} epochs; {scores})")
+            self._over(f"{name}: done in {seconds:.1f} s ({payload.get('said') or _said(payload)})")
 
     def _note(self, name: str, record: Mapping[str, Any]) -> None:
         scores = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in headline(record).items())
@@ -143,6 +142,12 @@ def headline(record: Mapping[str, Any]) -> dict[str, float]:
         scores = {"train_loss": record["train_loss"]}
     scores |= {f"test {key}": value for key, value in record.get("metrics", {}).items() if key == "balanced_accuracy"}
     return {key: value for key, value in scores.items() if isinstance(value, float)}
+
+
+def _said(result: Mapping[str, Any]) -> str:
+    """What a fit says when it is done: its epochs and its scores."""
+    scores = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in headline(result).items())
+    return f"{result.get('epochs', '?')} epochs; {scores}"
 
 
 def _clock(seconds: float) -> str:

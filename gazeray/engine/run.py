@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from gazeray.config import JobConfig, config_hash
+from gazeray.config import config_hash
 from gazeray.storage import Folder
 
 PACKAGES = ("gazeray", "ray", "torch", "numpy", "scikit-learn", "pyarrow")
 
 
 class RunFolder:
-    """`<run.dir>/<job>-<config hash>/` and its manifest."""
+    """`<run.dir>/<job>-<config hash>/` and its manifest. cfg: a config with a section `run`."""
 
-    def __init__(self, cfg: JobConfig, job: str, study: str) -> None:
+    def __init__(self, cfg: Any, job: str, study: str) -> None:
         self.store = Folder(cfg.run.dir)
         self.name = f"{job}-{config_hash(cfg)}"
         self.folder = self.store.sub(self.name)

@@ -9,8 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from gazeray.engine.cross_validation import cross_validate
 from gazeray.engine.progress import ProgressView
 from gazeray.storage import Folder
 from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+from tests.processes import descendants, gone, wait_until
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "cv_heatmap.yaml"
@@ -66,29 +65,6 @@ def in_the_middle(folder: Path) -> bool:
     done = results(folder)
     begun = {path.parent.parent.name for path in folder.glob("cv_heatmap-*/units/*/checkpoint/*.safetensors")}
     return bool(done) and len(done) < 4 and bool(begun - set(done))
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"waited {DEADLINE_S} s for {what}")
-        time.sleep(0.02)
-
-
-def descendants(pid: int) -> list[int]:
-    """The processes below `pid`, from /proc."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue  # it ended while we looked
-    found, front = [], [pid]
-    while front:
-        front = [child for child, parent in parents.items() if parent in front]
-        found += front
-    return found
 
 
 def train_workers() -> list[int]:
@@ -156,7 +132,7 @@ def test_killed_driver_changes_no_number(undisturbed: Path, tmp_path: Path) -> N
         below = descendants(driver.pid)
         driver.kill()
         driver.wait()
-    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below), "the cluster to go with its driver")
+    wait_until(lambda: gone(below), "the cluster to go with its driver")
     before = results(tmp_path)
     assert 0 < len(before) < 4
     assert not (run_of(tmp_path) / "metrics.json").exists()

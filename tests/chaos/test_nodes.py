@@ -17,8 +17,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from gazeray.config import load_config
 from gazeray.engine.cross_validation import cross_validate
 from gazeray.engine.progress import ProgressView
 from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
 FOLDS = 6
@@ -92,14 +91,6 @@ def in_the_middle(folder: Path) -> bool:
     done = results(folder)
     begun = {path.parent.parent.name for path in folder.glob("cv_heatmap-*/units/*/checkpoint/*.safetensors")}
     return bool(done) and len(done) < FOLDS and bool(begun - set(done))
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"waited {DEADLINE_S} s for {what}")
-        time.sleep(0.02)
 
 
 def train_workers(node: Any) -> list[int]:

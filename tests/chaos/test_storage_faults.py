@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from gazeray.report.page import write_report
 from gazeray.storage import StorageError
 from gazeray.studies.heatmap import HeatmapStudy
 from tests.chaos.faulty_s3 import FAULTS, KEY, SECRET, FaultyS3, faulty_s3
+from tests.processes import wait_until
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "cv_heatmap.yaml"
@@ -121,14 +121,6 @@ def nothing_shown(files: dict[str, bytes], *texts: str) -> None:
     for secret in (KEY, SECRET):
         assert not [name for name, data in files.items() if secret.encode() in data]
         assert not [text for text in texts if secret in text]
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"waited {DEADLINE_S} s for {what}")
-        time.sleep(0.1)
 
 
 def keys(store: FaultyS3, prefix: str) -> list[str]:

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import descendants
+
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 120
 WORDS = [
@@ -75,19 +77,6 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait(timeout=10)
-
-
-def descendants(pid: int) -> list[int]:
-    """The processes below `pid`, from /proc."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it ended while we looked
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-    found, front = [], [pid]
-    while front:
-        front = [child for child, parent in parents.items() if parent in front]
-        found += front
-    return found
 
 
 def free_ports(count: int) -> list[int]:

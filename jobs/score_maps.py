@@ -1,0 +1,19 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Score a folder of saliency maps (png, npy, npz) against a picture set, with baselines, ceilings and a report.
+
+Without arguments it scores maps of local contrast on embedded simulated scenes. `--help` lists every setting,
+`--dry-run` prints the plan.
+"""
+
+import sys
+from pathlib import Path
+
+from gazeray.engine.cli import COMPARISON, main
+from gazeray.report.salience import write_salience_report
+from gazeray.studies.score_maps import ScoreMapsStudy
+
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "score_maps.yaml"
+
+if __name__ == "__main__":
+    sys.exit(main(ScoreMapsStudy(), "score_maps", CONFIG, write_salience_report, flow=COMPARISON))

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What users of the salience jobs read holds: `--help` and the YAML name every setting; documented words are valid."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from gazeray.config import load_config
+from gazeray.engine.cli import COMPARISON, main, settings_help
+from gazeray.gaze.pictures.declaration import load_pictures
+from gazeray.gaze.pictures.readers import PICTURE_READERS
+from gazeray.report.salience import write_salience_report
+from gazeray.studies.salience import SalienceConfig, SalienceStudy
+from gazeray.studies.score_maps import ScoreMapsConfig, ScoreMapsStudy
+from tests.jobs.test_help import DOCS, LINE, ROOT, dotted
+
+JOBS: dict[str, tuple[Any, type[BaseModel]]] = {
+    "probe_salience": (SalienceStudy(), SalienceConfig),
+    "score_maps": (ScoreMapsStudy(), ScoreMapsConfig),
+}
+COMMANDS = [
+    (job, line)
+    for path in DOCS
+    for block in re.findall(r"^```bash\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
+    for line in block.replace("\\\n", " ").splitlines()
+    for job in JOBS
+    if line.startswith(f"python jobs/{job}.py")
+]
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_help_lists_every_setting_once_with_its_default(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    study, config = JOBS[job]
+    with pytest.raises(SystemExit) as ended:
+        main(study, job, ROOT / "configs" / f"{job}.yaml", write_salience_report, ["--help"], COMPARISON)
+    assert ended.value.code == 0
+    listed = [(key, yaml.safe_load(value)) for key, value, _ in LINE.findall(capsys.readouterr().out)]
+    assert len(dict(listed)) == len(listed)
+    assert dict(listed) == dotted(config().model_dump(mode="json"))
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_shipped_config_names_every_setting_with_its_default(job: str) -> None:
+    config, text = JOBS[job][1], (ROOT / "configs" / f"{job}.yaml").read_text()
+    listed = {key for key, _, _ in LINE.findall("\n".join(settings_help(config)))}
+    assert set(dotted(yaml.safe_load(text))) == listed
+    assert config.model_validate(yaml.safe_load(text)) == config()
+
+
+@pytest.mark.parametrize(("job", "command"), COMMANDS)
+def test_documented_settings_are_valid(job: str, command: str) -> None:
+    words = [word for word in shlex.split(command, comments=True)[2:] if not word.startswith("--")]
+    assert load_config(JOBS[job][1], None, words)
+
+
+def test_both_jobs_are_documented() -> None:
+    assert {job for job, _ in COMMANDS} == set(JOBS)
+
+
+@pytest.mark.parametrize("name", ["osie", "salicon", "mit1003", "cat2000"])
+def test_shipped_picture_sets_are_valid(name: str) -> None:
+    assert load_pictures(ROOT / "configs" / "datasets" / f"{name}.yaml").name == name
+
+
+def test_every_reader_of_pictures_is_documented() -> None:
+    text = (ROOT / "docs" / "pictures.md").read_text()
+    assert set(PICTURE_READERS) <= set(re.findall(r"`(\w+)`", text))
+
+
+def test_job_scripts_name_their_config() -> None:
+    for job in JOBS:
+        assert f'"{job}.yaml"' in (ROOT / "jobs" / f"{job}.py").read_text()
