@@ -36,31 +36,36 @@ DENSITIES = {"uniform", "centre_quarter", "centre", "centre_bias", "gold_standar
 
 @dataclass(frozen=True)
 class Counts:
-    """Where people looked on all pictures together, on relative coordinates, (CELLS, CELLS) int64, fold by fold."""
+    """Where people looked on all pictures together, on relative coordinates, (CELLS, CELLS) int64, fold by fold.
+
+    maps: there is no fixation on any picture, and the human maps stand in; else pictures without fixations count for
+    nothing.
+    """
 
     folds: np.ndarray
     bias: list[pictures.CentreBias]
+    maps: bool
 
     @classmethod
-    def of(cls, data: Iterable[PictureData], folds: int) -> Counts:
+    def of(cls, data: Iterable[PictureData], folds: int, maps: bool) -> Counts:
         """Add up the pictures of each fold, and fit the centre bias to each fold's other folds."""
         counts = np.zeros((folds, pictures.CELLS, pictures.CELLS), np.int64)
         for picture in data:
-            counts[picture.info.fold] += counts_of(picture)
-        return cls(counts, pictures.fit_centre_bias(counts))
+            counts[picture.info.fold] += counts_of(picture, maps)
+        return cls(counts, pictures.fit_centre_bias(counts), maps)
 
     def others(self, picture: PictureData) -> np.ndarray:
         """The counts of all other pictures."""
-        return np.asarray(self.folds.sum(axis=0) - counts_of(picture))
+        return np.asarray(self.folds.sum(axis=0) - counts_of(picture, self.maps))
 
     def centre_bias(self, picture: PictureData) -> np.ndarray:
         """The log-density (h, w) of the other pictures, smoothed as suits the other folds."""
         return self.bias[picture.info.fold].log_density(self.others(picture), picture.grid)
 
 
-def counts_of(picture: PictureData) -> np.ndarray:
-    """A picture's fixations, or its human map where it has none, as (CELLS, CELLS) int64 counts."""
-    if len(picture.x_px):
+def counts_of(picture: PictureData, maps: bool) -> np.ndarray:
+    """A picture's fixations, or (`maps`) its human map, as (CELLS, CELLS) int64 counts."""
+    if not maps:
         return pictures.relative_counts(picture.x_px, picture.y_px, picture.size_px)
     height, width = picture.grid
     rows, columns = np.indices((pictures.CELLS, pictures.CELLS))

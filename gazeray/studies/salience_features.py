@@ -25,6 +25,9 @@ from gazeray.studies.salience_data import PictureInfo, PictureShards
 from gazeray.study import Pass
 from gazeray.tables import DataError
 
+PRECISION = "precision.txt"
+"""Beside the features: float32 or bfloat16, whichever the first worker of a run with precision auto took."""
+
 FORMAT = 1
 """Raised when features of an older version can no longer be used."""
 
@@ -69,10 +72,11 @@ class Extract:
         network = Backbone(self.cfg.arch, self.layers, state, self.seed).to(device)
         network = network.to(memory_format=torch.channels_last)
         before = fingerprint(network)
+        bfloat16 = self._precision(device) == "bfloat16"
 
         def do(item: Mapping[str, Any]) -> None:
             infos = [PictureInfo(**info) for info in item["pictures"]]
-            kept = self.run(network, device, infos)
+            kept = self.run(network, device, infos, bfloat16)
             if fingerprint(network) != before:
                 raise RuntimeError("the network changed while pictures went through it")
             for layer in item["layers"]:
@@ -81,11 +85,19 @@ class Extract:
 
         return do
 
+    def _precision(self, device: torch.device) -> str:
+        """What the network computes in. `auto` is decided once for a folder, so that all its files are alike."""
+        if self.cfg.precision != "auto":
+            return self.cfg.precision
+        folder = self.files.folder
+        if not folder.exists(PRECISION):
+            folder.write_text(PRECISION, "bfloat16" if device.type == "cuda" else "float32")
+        return folder.read_text(PRECISION)
+
     def run(
-        self, network: Backbone, device: torch.device, infos: Sequence[PictureInfo]
+        self, network: Backbone, device: torch.device, infos: Sequence[PictureInfo], bfloat16: bool
     ) -> dict[str, dict[str, np.ndarray]]:
         """{stimulus: {layer: (C, h, w) float16}} of some pictures; those of the same size go through together."""
-        bfloat16 = self.cfg.precision == "bfloat16" or (self.cfg.precision == "auto" and device.type == "cuda")
         sizes: dict[tuple[int, int], list[PictureInfo]] = {}
         for info in infos:
             sizes.setdefault(input_size(info.height_px, info.width_px, self.cfg.longest_px), []).append(info)

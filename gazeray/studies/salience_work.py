@@ -157,10 +157,10 @@ class PictureWork:
     def open(self) -> Shared:
         """Once per worker: the fixations of all pictures, added up."""
         kept = Kept(self.cfg.data.cache_gb * 1e9)
-        shared = Shared(self.cfg, self.shards, kept, Counts(np.empty(0), []), Pool(np.empty(0), np.empty(0)))
+        shared = Shared(self.cfg, self.shards, kept, Counts(np.empty(0), [], False), Pool(np.empty(0), np.empty(0)))
         seed, most = self.cfg.run.seed, self.cfg.score.max_negatives
         total = sum(info.n_fixations for info in self.shards.pictures)
-        shared.counts = Counts.of(shared.pictures(), self.cfg.folds.outer)
+        shared.counts = Counts.of(shared.pictures(), self.cfg.folds.outer, maps=total == 0)
         shared.pool = Pool.of(shared.pictures(), total, most, seed)
         return shared
 

@@ -155,7 +155,7 @@ def test_whatever_changes_features_changes_their_folder(tmp_path: Path) -> None:
 def test_a_network_that_changes_on_the_way_is_an_error(
     shards: PictureShards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def spoil(self: Extract, network: Backbone, device: torch.device, infos: Any) -> dict[str, Any]:
+    def spoil(self: Extract, network: Backbone, device: torch.device, infos: Any, bfloat16: bool) -> dict[str, Any]:
         network.network.get_submodule("bn1").get_buffer("running_mean").add_(1e-6)
         return {}
 
@@ -169,9 +169,22 @@ def test_pictures_leave_the_network_as_it_was(shards: PictureShards, tmp_path: P
     extract = extracting(shards, tmp_path, ("layer1", "layer4"))
     network = Backbone("resnet18", extract.layers, None, 3)
     before = fingerprint(network)
-    kept = extract.run(network, torch.device("cpu"), shards.pictures)
+    kept = extract.run(network, torch.device("cpu"), shards.pictures, bfloat16=False)
     assert fingerprint(network) == before
     assert sorted(kept) == [info.stimulus for info in shards.pictures]
+
+
+def test_precision_is_decided_once_for_a_folder(shards: PictureShards, tmp_path: Path) -> None:
+    """A run that was begun on a GPU goes on in bfloat16, wherever; one that was begun here in float32."""
+    here = extracting(shards, tmp_path / "here", ("layer1",))
+    plain = computed(shards, here)
+    assert here.files.folder.read_text("precision.txt") == "float32"
+    begun = extracting(shards, tmp_path / "begun", ("layer1",))
+    begun.files.folder.write_text("precision.txt", "bfloat16")
+    coarse = computed(shards, begun)
+    for name, values in plain["layer1"].items():
+        difference = np.abs(values.astype(np.float32) - coarse["layer1"][name]).max()
+        assert 0 < difference < 0.1 * np.abs(values).max()
 
 
 def test_pictures_that_changed_since_they_were_made_ready_end_the_job_by_name(tmp_path: Path) -> None:

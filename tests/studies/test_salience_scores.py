@@ -117,10 +117,10 @@ def test_pool_takes_every_pictures_share_when_there_are_too_many(pictures: list[
 
 
 def test_baselines_of_a_picture_do_not_depend_on_its_own_gaze(pictures: list[PictureData]) -> None:
-    counts = Counts.of(pictures, 3)
+    counts = Counts.of(pictures, 3, maps=False)
     moved = picture(0, fold=0)
     moved = PictureData(moved.info, moved.x_px[::-1] * 0 + 1, moved.y_px * 0 + 1, moved.observer, moved.target)
-    counts_moved = Counts.of([moved, *pictures[1:]], 3)
+    counts_moved = Counts.of([moved, *pictures[1:]], 3, maps=False)
     targets = TargetConfig(sigma_px=5)
     before, after = (baselines(one, its, targets, None) for one, its in ((pictures[0], counts), (moved, counts_moved)))
     assert set(before) == {"uniform", "centre_quarter", "centre", "mean_of_others", "centre_bias"}
@@ -133,15 +133,20 @@ def test_baselines_of_a_picture_do_not_depend_on_its_own_gaze(pictures: list[Pic
 
 def test_map_counts_stand_in_where_there_are_no_fixations() -> None:
     one = picture(0, fixations=0)
-    counts = counts_of(one)
+    counts = counts_of(one, maps=True)
     assert counts.shape == (other_pictures.CELLS, other_pictures.CELLS)
     assert counts.sum() == pytest.approx(1e6, rel=0.02)
     assert counts.min() >= 0
 
 
+def test_picture_without_fixations_says_nothing_about_where_others_look(pictures: list[PictureData]) -> None:
+    with_map_only = Counts.of([*pictures, picture(9, fixations=0)], 3, maps=False)
+    assert np.array_equal(with_map_only.folds, Counts.of(pictures, 3, maps=False).folds)
+
+
 def test_ceilings_judge_each_observer_by_the_others(pictures: list[PictureData]) -> None:
     one = pictures[0]
-    bias = Counts.of(pictures, 3).centre_bias(one)
+    bias = Counts.of(pictures, 3, maps=False).centre_bias(one)
     found = dict(ceilings(one, bias, TargetConfig(sigma_px=5), None, splits=2, seed=0))
     assert set(found) == {"gold_standard", "other_observers", "split_half"}
     assert [len(shown.cells) for shown in found["gold_standard"]] == [3, 3, 3, 3]

@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import savgol_filter
 
 from gazeray.gaze.events.config import EventsConfig
 from gazeray.gaze.events.samples import Bools, Floats, Prepared, Runs, covered, runs_of
@@ -50,6 +49,8 @@ def savgol_velocity(gaze: Prepared, window_ms: float) -> Floats:
     orders have the same slope). NaN in segments shorter than the window.
     Raises ValueError when samples come at less than 100 Hz.
     """
+    from scipy.signal import savgol_filter  # here, since it takes a second to import, in every worker
+
     if gaze.step_ms > 1000.0 / MIN_HZ + 1e-6:
         hz = 1000.0 / gaze.step_ms
         raise ValueError(f"detector adaptive needs {MIN_HZ:g} Hz or more, samples come at {hz:.1f} Hz")
