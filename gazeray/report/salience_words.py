@@ -61,7 +61,8 @@ METRICS = {
         "kuemmerer"),
     "auc_uniform": Metric(
         "AUC", "all pixels", True,
-        "probability that a fixated pixel has a higher value than any pixel of the picture, ties count half", "judd"),
+        "probability that a fixated pixel has a higher value than a pixel drawn at random from the picture, ties "
+        "count half", "judd"),
     "auc_judd": Metric(
         "AUC-Judd", "", True,
         "area under ROC with a threshold at every fixated value and the other pixels as negatives", "judd"),
@@ -69,14 +70,17 @@ METRICS = {
         "AUC-Borji", "", True, "area under ROC with negatives drawn at random from all pixels", "borji"),
     "auc_shuffled": Metric(
         "shuffled AUC", "", True,
-        "as AUC, but the negatives are fixations of other pictures: the centre bias earns nothing", "tatler"),
+        "as AUC, but the negatives are fixations of other pictures: about 0.5 for a fixed centre bias, less for one "
+        "that is made of these very fixations (centre bias, mean map)", "tatler"),
     "nss": Metric(
         "NSS", "SD", True, "mean value at fixations of the map after standardising it over the pixels", "peters"),
     "cc": Metric("CC", "", True, "Pearson correlation of map and human map over the pixels", "bylinskii"),
     "sim": Metric(
         "SIM", "", True, "sum over pixels of the smaller of map and human map, each of sum 1", "bylinskii"),
     "kl": Metric("KL", "nat", False, "Kullback-Leibler divergence of the map from the human map", "bylinskii"),
-    "emd": Metric("EMD", "px", False, "earth mover's distance between map and human map, on a coarse grid", "rubner"),
+    "emd": Metric(
+        "EMD", "px", False, "earth mover's distance between map and human map, px of the picture, on a coarse grid",
+        "rubner"),
 }  # fmt: skip
 """Every metric that a run may show, in the words of its report."""
 

@@ -92,7 +92,8 @@ def baselines(
 
 def shown(picture: PictureData, values: np.ndarray, density: bool, bias: np.ndarray) -> Shown:
     """A map of a picture against all its fixations and its human map."""
-    return Shown(picture.info.stimulus, values, density, picture.cells, picture.target, bias)
+    px_per_cell = picture.info.width_px / picture.grid[1]
+    return Shown(picture.info.stimulus, values, density, picture.cells, picture.target, bias, px_per_cell)
 
 
 def ceilings(

@@ -89,8 +89,10 @@ class ReadoutConfig(Section):
 
     epochs: int = Field(30, ge=1, description="passes over the training pictures")
     batch_size: int = Field(8, ge=1, description="pictures per step")
-    learning_rate: float = Field(0.002, gt=0, description="of Adam, falling to 0 along a cosine")
-    penalties: tuple[Positive, ...] = Field((0.01, 0.1, 1.0), min_length=1, description="L2, tried on inner folds")
+    learning_rate: float = Field(0.01, gt=0, description="of Adam, falling to 0 along a cosine")
+    penalties: tuple[Positive, ...] = Field(
+        (0.01, 0.1, 1.0, 10.0), min_length=1, description="L2, tried on inner folds"
+    )
     blur_px: float = Field(2.0, gt=0, description="Gaussian blur, px of a grid whose longest side is longest_px")
     learn_blur: bool = Field(True, description="fit the blur too, from blur_px on")
     centre_bias: bool = Field(True, description="add the centre bias of the training pictures, with a fitted weight")

@@ -134,10 +134,9 @@ class Extract:
 
 
 def _to_float16(values: np.ndarray, stimulus: str, layer: str) -> np.ndarray:
-    small = np.clip(values, -65504, 65504).astype(np.float16)
-    if not np.isfinite(small).all():
+    if not np.isfinite(values).all():
         raise RuntimeError(f"{stimulus}: layer {layer} is not finite")
-    return small
+    return np.clip(values, -65504, 65504).astype(np.float16)
 
 
 def features_pass(shards: PictureShards, extract: Extract) -> Pass:

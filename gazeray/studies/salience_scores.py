@@ -28,6 +28,7 @@ class Shown:
 
     values: (h, w), a log-density (natural log, sums to 1 over the grid) where `density`, else any saliency map.
     cells: (N, 2) the fixations it is scored on. target: (h, w), the human map, None where none is to be compared with.
+    px_per_cell: px of the picture in the width of a cell.
     """
 
     stimulus: str
@@ -36,6 +37,7 @@ class Shown:
     cells: np.ndarray
     target: np.ndarray | None
     centre_bias: np.ndarray
+    px_per_cell: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,12 @@ class Scorer:
             return undefined
         if name == "cc":
             return saliency.cc(view.map, target)
-        density = view.log_density.exp()
         if name == "sim":
-            return saliency.sim(density, target)
+            return saliency.sim(view.map, target)
         if name == "kl":
-            return saliency.kl(density, target)
-        return saliency.emd(density, target)
+            return saliency.kl(view.map, target)
+        px_per_cell = torch.tensor([one.px_per_cell for one in shown], dtype=torch.float64, device=self.device)
+        return saliency.emd(view.map, target) * px_per_cell
 
     def _negatives(self, shown: Sequence[Shown]) -> torch.Tensor:
         """(M, 3) the fixations of other pictures, for each map."""

@@ -28,6 +28,9 @@ CENTRE_GRID = (48, 64)
 
 CHOSEN = "chosen"
 
+NO_GAIN = ("auc_shuffled",)
+"""The centre bias is made of the very fixations that are the negatives of the shuffled AUC."""
+
 
 @dataclass(frozen=True)
 class Models:
@@ -116,14 +119,15 @@ def _rows(
 ) -> dict[str, Any]:
     """One predictor's row of the table."""
     over = "centre_bias" if "centre_bias" in columns and predictor != "centre_bias" else None
-    own = columns[predictor]
+    own, theirs = columns[predictor], columns[over] if over else {}
     entries: dict[str, Any] = {
-        name: row(own[name], columns[over][name] if over else None, over, draws) for name in cfg.score.metrics
+        name: row(own[name], None if name in NO_GAIN else theirs.get(name), over, draws) for name in cfg.score.metrics
     }
     gold = columns.get("gold_standard")
     if gold is not None and "information_gain" in own and np.isfinite(gold["information_gain"]).any():
         value, interval = ratio_and_interval(own["information_gain"], gold["information_gain"], draws)
-        entries["explained"] = {"value": value, "ci95": interval, "n": entries["information_gain"]["n"]}
+        both = np.isfinite(own["information_gain"]) & np.isfinite(gold["information_gain"])
+        entries["explained"] = {"value": value, "ci95": interval, "n": int(both.sum())}
     return entries
 
 

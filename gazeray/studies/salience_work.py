@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -78,12 +78,6 @@ def _bytes_of_pictures(pictures: Sequence[PictureData]) -> int:
     return sum(one.x_px.nbytes + one.y_px.nbytes + one.observer.nbytes + one.target.nbytes for one in pictures)
 
 
-class Written(Protocol):
-    """The folder of a unit."""
-
-    folder: Folder
-
-
 @dataclass
 class Sheet:
     """The scores and maps of a unit, as they come."""
@@ -104,6 +98,9 @@ class Sheet:
 
     def add_scores(self, predictor: str, picture: PictureData, values: Mapping[str, float]) -> None:
         """One row: who predicted which picture, and how well."""
+        endless = [name for name, value in values.items() if np.isinf(value)]
+        if endless:  # a mean without it would flatter, and one with it says nothing
+            raise ValueError(f"{picture.info.stimulus}: {', '.join(endless)} of {predictor} is infinite")
         ids = {"stimulus": picture.info.stimulus, "fold": picture.info.fold, "predictor": predictor}
         self.rows.append({**ids, "n_fixations": len(picture.x_px), **values})
 

@@ -19,6 +19,7 @@ from safetensors.numpy import load, save
 from gazeray.config import ConfigError, digest
 from gazeray.gaze.files import identifier, visible_files
 from gazeray.gaze.pictures.decode import PictureError, read_map
+from gazeray.gaze.pictures.targets import same_aspect
 from gazeray.storage import FileStat, Folder, masked
 from gazeray.studies.picture_study import (
     SIMULATED,
@@ -40,13 +41,13 @@ from gazeray.tables import DataError, Reject
 
 __all__ = ["ScoreMapsConfig", "ScoreMapsStudy"]
 
-FORMAT = 1
+FORMAT = 2
 """Raised when maps that an older version brought to the grid can no longer be used."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".npy", ".npz")
 
-LARGEST_STRETCH = 1.02
-"""A map may have another size than its picture, not another aspect; rounding of small maps aside."""
+LEAST_SHARE = 1e-3
+"""Of the uniform density, mixed into people's densities."""
 
 
 class MapError(ValueError):
@@ -261,6 +262,8 @@ def _array(data: bytes, max_pixels: int) -> np.ndarray:
 def fit_to_grid(values: np.ndarray, picture: PictureData, cfg: MapsConfig) -> np.ndarray:
     """A map of any size (H, W) on the picture's grid (h, w), float32; densities sum to 1 again, as log-densities.
 
+    A density is mixed with LEAST_SHARE of the uniform one: where it is 0, a fixation would cost infinity.
+
     Raises MapError: not finite (a log-density may be -inf), another aspect than the picture's, negative densities.
     """
     bad = int(np.isnan(values).sum() + np.isposinf(values).sum())
@@ -268,9 +271,7 @@ def fit_to_grid(values: np.ndarray, picture: PictureData, cfg: MapsConfig) -> np
     if bad:
         raise MapError(f"{bad} of {values.size} values are not finite")
     height, width = picture.size_px
-    stretch = (values.shape[1] / values.shape[0]) / (width / height)
-    slack = LARGEST_STRETCH + 1 / min(values.shape)
-    if not 1 / slack <= stretch <= slack:
+    if not same_aspect((values.shape[0], values.shape[1]), (height, width)):
         have, want = f"{values.shape[1]} x {values.shape[0]}", f"{width} x {height}"
         raise MapError(f"has {have} px, another aspect than its picture's {want}")
     if cfg.kind == "log_density":
@@ -285,5 +286,4 @@ def fit_to_grid(values: np.ndarray, picture: PictureData, cfg: MapsConfig) -> np
     total = small.sum()
     if not total > 0:
         raise MapError("is no density: it is 0 everywhere")
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(small / total), np.float32)
+    return np.asarray(np.log((1 - LEAST_SHARE) * small / total + LEAST_SHARE / small.size), np.float32)

@@ -102,16 +102,22 @@ def draw_target(
     return np.asarray(drawn / drawn.max(), dtype=np.float32)
 
 
+def same_aspect(map_size: tuple[int, int], size_px: tuple[int, int]) -> bool:
+    """Has a map (H', W') the aspect of its picture (H, W)? 2 % off is allowed, and the rounding of a small map."""
+    stretch = (map_size[1] / map_size[0]) / (size_px[1] / size_px[0])
+    slack = 1.02 + 1 / min(map_size)
+    return 1 / slack <= stretch <= slack
+
+
 def map_target(values: np.ndarray, size_px: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
     """A fixation map that comes with a picture (H, W) px, on its grid (h, w), float32 from 0 to 1 (its maximum).
 
     values: (H', W'), not negative, finite, not all 0, of any size with the picture's aspect: each cell takes the mean
-    over its area. Raises ValueError: other values, an aspect that is off by more than 2 %.
+    over its area. Raises ValueError: other values, another aspect than the picture's.
     """
     if values.ndim != 2 or not np.isfinite(values).all() or not (values >= 0).all() or not values.any():
         raise ValueError("a map must be (H, W), finite, not negative and not all 0")
-    stretch = (values.shape[1] / values.shape[0]) / (size_px[1] / size_px[0])
-    if not 1 / 1.02 <= stretch <= 1.02:
+    if not same_aspect((values.shape[0], values.shape[1]), size_px):
         have, want = (f"{width} x {height}" for height, width in (values.shape, size_px))
         raise ValueError(f"the map of {have} px has another aspect than its picture of {want} px")
     drawn = resized(np.asarray(values, dtype=np.float32), grid)
