@@ -239,6 +239,8 @@ RESULT_FREE: dict[str, Any] = {
     "resources": {"workers": True, "per_unit": {"gpu"}},
     "run": {"dir"},
     "data": {"cache_gb"},
+    "backbone": {"batch_size"},
+    "show": True,
 }
 """What may change without changing any result: left out of the hash."""
 

@@ -11,7 +11,10 @@ from typing import Any
 from gazeray.config import config_hash
 from gazeray.storage import Folder
 
-PACKAGES = ("gazeray", "ray", "torch", "numpy", "scikit-learn", "pyarrow")
+PACKAGES = (
+    *("gazeray", "ray", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pyarrow"),
+    *("opencv-python", "pillow"),
+)
 
 
 class RunFolder:
@@ -45,7 +48,7 @@ class RunFolder:
 
     def forget_scores(self) -> None:
         """Delete what is made of the units' results."""
-        for name in ("metrics.json", "predictions.parquet", "report.html"):
+        for name in ("metrics.json", "predictions.parquet", "per_image.parquet", "centre.npz", "report.html"):
             self.folder.delete(name)
 
     def note(self, **entries: Any) -> None:

@@ -14,8 +14,16 @@ from gazeray.gaze.pictures.dataset import PictureSet, open_pictures
 from gazeray.gaze.pictures.declaration import PictureSetSpec
 from gazeray.storage import Folder, split_uri
 from gazeray.studies.salience_config import PictureScoring, PicturesData
-from gazeray.studies.salience_data import FORMAT, PicturesReady, PreparePictures, open_shards, pictures_pass
+from gazeray.studies.salience_data import (
+    FORMAT,
+    PictureShards,
+    PicturesReady,
+    PreparePictures,
+    open_shards,
+    pictures_pass,
+)
 from gazeray.studies.salience_summary import Models, summarise
+from gazeray.studies.salience_work import parts_of
 from gazeray.study import Compared, Pass, Prepared
 from gazeray.synth.salience import simulate_salience
 from gazeray.tables import DataError, rejects_table
@@ -113,12 +121,12 @@ def prepared_run(
     shards = ready.shards
     rejects = sorted([*plan.found.rejects, *ready.rejects], key=lambda one: (one.source, one.row, one.reason))
     folds = range(cfg.folds.outer)
-    everything = {f"baselines-fold-{fold}": {"kind": "baselines", "fold": fold} for fold in folds} | units
+    everything = baseline_units(shards, cfg.folds.outer) | units
     manifest = {
         "data": {
             "dataset": plan.spec.name,
             "licence": plan.spec.licence,
-            "notes": list(dict.fromkeys([*plan.spec.notes, *plan.found.notes])),
+            "notes": list(dict.fromkeys([*plan.spec.notes, *plan.found.notes, *ready.notes])),
             "root": plan.found.root.uri,
         },
         "counts": {
@@ -133,10 +141,23 @@ def prepared_run(
     return Prepared(content, everything, manifest, {"rejects": rejects_table(rejects)}, (shards, own))
 
 
+def baseline_units(shards: PictureShards, folds: int) -> dict[str, dict[str, Any]]:
+    """The units of baselines and ceilings: one per fold, several where a fold has many pictures."""
+    units = {}
+    for fold in range(folds):
+        parts = parts_of(shards, fold)
+        for part in range(len(parts)):
+            name = f"baselines-fold-{fold}" + (f"-part-{part}" if len(parts) > 1 else "")
+            units[name] = {"kind": "baselines", "fold": fold, "part": part}
+    return units
+
+
 def score_pictures(
     cfg: PictureScoring, study: str, ready: Prepared, models: Models, done: Mapping[str, Folder], failed: Sequence[str]
 ) -> Compared:
     """metrics.json, per_image.parquet, the pictures to show, and what the centre bias looks like."""
     shards = ready.own[0]
-    head = {"study": study, "n": ready.manifest["counts"], "failed": list(failed)}
+    judged = shards.judged
+    n = {"pictures": len(judged), "fixations": sum(info.n_fixations for info in judged)}
+    head = {"study": study, "n": {**ready.manifest["counts"], **n}, "failed": list(failed)}
     return summarise(cfg, head, shards, models, done)

@@ -122,7 +122,7 @@ class SalienceStudy:
             "sha256": plan.state,
             "layers": list(plan.layers),
             "longest_px": cfg.backbone.longest_px,
-            "unchanged": True,  # each worker compares before and after each shard, and raises
+            "precision": files.precision() or cfg.backbone.precision,
         }
         content = digest([ready.content, plan.state, files.folder.uri.rpartition("/")[2]])
         return prepared_run(cfg, plan.pictures, ready, units, {"backbone": network}, content, files)

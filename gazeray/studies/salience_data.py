@@ -27,13 +27,18 @@ from gazeray.storage import Folder
 from gazeray.study import Pass
 from gazeray.tables import DataError, Reject
 
-FORMAT = 1
+FORMAT = 2
 """Raised when shards of an older version can no longer be used."""
 
 PICTURES_PER_SHARD = 16
 
 PIXELS = ("stimulus", "width_px", "height_px", "pixels")
 """What features depend on: which picture, and what it shows."""
+
+INFO = ("stimulus", "path", "width_px", "height_px", "n_fixations")
+
+CORNER = 0.15
+"""Of width and height: fixations that all lie this near the origin may be in another unit than px."""
 
 NOBODY = Gaze(np.empty(0, np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
 
@@ -96,12 +101,21 @@ def named(gaze: Gaze) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True)
 class PictureShards:
-    """The pictures that are ready; travels to the workers, and holds no pixel."""
+    """The pictures that are ready; travels to the workers, and holds no pixel.
+
+    not_judged: pictures that nothing is scored on; their fixations still count as those of other pictures.
+    """
 
     folder: Folder
     pictures: tuple[PictureInfo, ...]
     px_per_deg: float | None
     max_pixels: int
+    not_judged: frozenset[str] = frozenset()
+
+    @property
+    def judged(self) -> tuple[PictureInfo, ...]:
+        """The pictures that are scored."""
+        return tuple(info for info in self.pictures if info.stimulus not in self.not_judged)
 
     @property
     def shards(self) -> list[str]:
@@ -125,7 +139,7 @@ class PictureShards:
 
     def thumbnail(self, info: PictureInfo) -> np.ndarray:
         """The picture at the size of the grid, (h, w, 3) uint8 RGB."""
-        return load(self.folder.read_bytes(f"{info.shard}.thumbs"))[info.stimulus]
+        return load(self.folder.read_bytes(f"{info.shard}.thumbs"))[f"picture/{info.stimulus}"]
 
     def __iter__(self) -> Iterator[PictureData]:
         for shard in self.shards:
@@ -188,7 +202,7 @@ class PreparePictures:
             target = draw_target(kept, (height, width), grid, self.targets, self.px_per_deg)
         arrays |= {f"{name}/{stimulus}": values for name, values in named(kept).items()}
         arrays[f"target/{stimulus}"] = target.astype(np.float32)
-        thumbs[stimulus] = cv2.resize(picture, (grid[1], grid[0]), interpolation=cv2.INTER_AREA)
+        thumbs[f"picture/{stimulus}"] = cv2.resize(picture, (grid[1], grid[0]), interpolation=cv2.INTER_AREA)
         return {
             "stimulus": stimulus,
             "path": path,
@@ -196,6 +210,8 @@ class PreparePictures:
             "height_px": height,
             "n_fixations": len(kept.x_px),
             "pixels": hashlib.sha256(picture.tobytes()).hexdigest(),
+            "target": hashlib.sha256(arrays[f"target/{stimulus}"].tobytes()).hexdigest(),
+            "reach_px": [float(kept.x_px.max(initial=0)), float(kept.y_px.max(initial=0))],
         }
 
 
@@ -234,7 +250,8 @@ def pictures_pass(found: PictureSet, prepare: PreparePictures) -> tuple[Pass, li
 class PicturesReady:
     """The pictures that can be used, how many observers looked at them, and what was refused.
 
-    content: SHA-256 of gaze and pictures. pictures: that of the pictures alone, which is all that features depend on.
+    content: SHA-256 of gaze, human maps and pictures. pictures: that of the pictures alone, which is all that features
+    depend on. notes: what should be known about the fixations.
     """
 
     shards: PictureShards
@@ -242,6 +259,7 @@ class PicturesReady:
     rejects: list[Reject]
     content: str
     pictures: str
+    notes: list[str]
 
 
 def open_shards(folder: Folder, keys: Sequence[str], found: PictureSet, folds: int, seed: int) -> PicturesReady:
@@ -253,17 +271,37 @@ def open_shards(folder: Folder, keys: Sequence[str], found: PictureSet, folds: i
     rejects = [Reject(**reject) for note in notes for reject in note["rejects"]]
     usable = [(note["key"], entry) for note in notes for entry in note["pictures"]]
     if len(usable) < folds:
-        reasons = sorted({reject.reason for reject in [*found.rejects, *rejects]})[:10]
-        text = f"{len(usable)} usable pictures, fewer than folds.outer = {folds}"
-        raise DataError([f"{text}; reasons: {'; '.join(reasons)}" if reasons else text])
+        raise DataError(
+            [f"{len(usable)} usable pictures, fewer than folds.outer = {folds}", *some_of([*found.rejects, *rejects])]
+        )
+    notes_on_gaze = _suspicious([entry for _, entry in usable])
     order = np.random.default_rng([seed, FORMAT]).permutation(len(usable))
     fold = np.empty(len(usable), np.int64)
     fold[order] = np.arange(len(usable)) % folds
     infos = tuple(
-        PictureInfo(**{name: value for name, value in entry.items() if name != "pixels"}, shard=key, fold=int(number))
+        PictureInfo(**{name: entry[name] for name in INFO}, shard=key, fold=int(number))
         for (key, entry), number in zip(usable, fold, strict=True)
     )
     shards = PictureShards(folder, infos, found.spec.px_per_deg, found.spec.max_pixels)
     pictures = digest([FORMAT, [[key, *(entry[name] for name in PIXELS)] for key, entry in usable]])
-    content = digest([FORMAT, found.content, pictures])
-    return PicturesReady(shards, len(found.observers), rejects, content, pictures)
+    content = digest([FORMAT, found.content, pictures, [entry["target"] for _, entry in usable]])
+    return PicturesReady(shards, len(found.observers), rejects, content, pictures, notes_on_gaze)
+
+
+def some_of(rejects: Sequence[Reject], most: int = 5) -> list[str]:
+    """The first few rejects as lines of an error, and how many more there are."""
+    lines = [f"{one.source}{'' if one.row < 0 else f', row {one.row}'}: {one.reason}" for one in rejects[:most]]
+    return [*lines, f"and {len(rejects) - most} more"] if len(rejects) > most else lines
+
+
+def _suspicious(entries: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What looks as if the fixations were not px of the picture. Raises DataError where they cannot be."""
+    seen = [entry for entry in entries if entry["n_fixations"]]
+    if not seen:
+        return []
+    if max(max(entry["reach_px"]) for entry in seen) <= 1:
+        raise DataError(["all fixations lie in the first px of their pictures: x and y must be px of the picture"])
+    reach = [max(np.divide(entry["reach_px"], [entry["width_px"], entry["height_px"]])) for entry in seen]
+    if max(reach) < CORNER:
+        return [f"All fixations lie in the top left {CORNER:.0%} of their pictures. Are they px of the picture?"]
+    return []

@@ -28,7 +28,7 @@ from gazeray.tables import DataError
 PRECISION = "precision.txt"
 """Beside the features: float32 or bfloat16, whichever the first worker of a run with precision auto took."""
 
-FORMAT = 1
+FORMAT = 2
 """Raised when features of an older version can no longer be used."""
 
 
@@ -45,7 +45,12 @@ class FeatureFiles:
 
     def load(self, layer: str, shard: str) -> dict[str, np.ndarray]:
         """{stimulus: (C, h, w) float16} of one shard."""
-        return load(self.folder.read_bytes(self.path(layer, shard)))
+        arrays = load(self.folder.read_bytes(self.path(layer, shard)))
+        return {name.removeprefix("features/"): values for name, values in arrays.items()}
+
+    def precision(self) -> str | None:
+        """What the features were computed in; None where no network ran with precision auto."""
+        return self.folder.read_text(PRECISION) if self.folder.exists(PRECISION) else None
 
 
 def features_folder(store: Folder, cfg: BackboneConfig, state: str, content: str, seed: int) -> Folder:
@@ -80,7 +85,7 @@ class Extract:
             if fingerprint(network) != before:
                 raise RuntimeError("the network changed while pictures went through it")
             for layer in item["layers"]:
-                arrays = {stimulus: np.ascontiguousarray(values[layer]) for stimulus, values in kept.items()}
+                arrays = {f"features/{name}": np.ascontiguousarray(values[layer]) for name, values in kept.items()}
                 self.files.folder.write_bytes(self.files.path(layer, item["key"]), save(arrays))
 
         return do
@@ -89,10 +94,9 @@ class Extract:
         """What the network computes in. `auto` is decided once for a folder, so that all its files are alike."""
         if self.cfg.precision != "auto":
             return self.cfg.precision
-        folder = self.files.folder
-        if not folder.exists(PRECISION):
-            folder.write_text(PRECISION, "bfloat16" if device.type == "cuda" else "float32")
-        return folder.read_text(PRECISION)
+        if self.files.precision() is None:
+            self.files.folder.write_text(PRECISION, "bfloat16" if device.type == "cuda" else "float32")
+        return self.files.folder.read_text(PRECISION)
 
     def run(
         self, network: Backbone, device: torch.device, infos: Sequence[PictureInfo], bfloat16: bool

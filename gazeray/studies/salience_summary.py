@@ -19,7 +19,7 @@ from gazeray.storage import Folder
 from gazeray.studies.salience_baselines import BASELINES, CEILINGS, DENSITIES
 from gazeray.studies.salience_config import PictureScoring
 from gazeray.studies.salience_data import PictureInfo, PictureShards
-from gazeray.studies.salience_scores import picture_draws, ratio_and_interval, row
+from gazeray.studies.salience_scores import mean_and_interval, picture_draws, ratio_and_interval, row
 from gazeray.studies.salience_work import IDS, MAPS, SCORES
 from gazeray.study import Compared
 
@@ -52,8 +52,8 @@ def summarise(
     table = _per_image(done, models)
     predictors = _predictors(table, models)
     columns = {name: _columns(table, name, shards) for name in predictors}
-    draws = picture_draws(len(shards.pictures), cfg.score.resamples, cfg.run.seed)
-    rows = {name: _rows(cfg, columns, name, draws) for name in predictors}
+    draws = picture_draws(len(shards.judged), cfg.score.resamples, cfg.run.seed)
+    rows = {name: predictor_rows(cfg, columns, name, draws) for name in predictors}
     shown: list[str] = list(cfg.score.metrics)
     if any("explained" in entries for entries in rows.values()):
         shown.insert(1, "explained")
@@ -103,21 +103,21 @@ def _strings(chosen: Mapping[int, str]) -> dict[str, str]:
 def _columns(table: pa.Table, predictor: str, shards: PictureShards) -> dict[str, np.ndarray]:
     """{metric: (P,) in the order of the pictures, NaN where undefined or not there}."""
     theirs = table.filter(pc.equal(table["predictor"], predictor)).to_pydict()
-    place = {info.stimulus: number for number, info in enumerate(shards.pictures)}
+    place = {info.stimulus: number for number, info in enumerate(shards.judged)}
     rows = [place[stimulus] for stimulus in theirs["stimulus"]]
     found = {}
     for name in theirs:
         if name not in IDS:
-            values = np.full(len(shards.pictures), np.nan)
+            values = np.full(len(shards.judged), np.nan)
             values[rows] = [np.nan if value is None else value for value in theirs[name]]
             found[name] = values
     return found
 
 
-def _rows(
+def predictor_rows(
     cfg: PictureScoring, columns: Mapping[str, dict[str, np.ndarray]], predictor: str, draws: np.ndarray
 ) -> dict[str, Any]:
-    """One predictor's row of the table."""
+    """One predictor's row of the table: {metric: value, ci95, n, gain}. columns: {predictor: {metric: (P,)}}."""
     over = "centre_bias" if "centre_bias" in columns and predictor != "centre_bias" else None
     own, theirs = columns[predictor], columns[over] if over else {}
     entries: dict[str, Any] = {
@@ -125,7 +125,10 @@ def _rows(
     }
     gold = columns.get("gold_standard")
     if gold is not None and "information_gain" in own and np.isfinite(gold["information_gain"]).any():
-        value, interval = ratio_and_interval(own["information_gain"], gold["information_gain"], draws)
+        _, whole = mean_and_interval(gold["information_gain"], draws)
+        value, interval = None, None
+        if whole is not None and whole[0] > 0:  # else a share of it is a share of nothing
+            value, interval = ratio_and_interval(own["information_gain"], gold["information_gain"], draws)
         both = np.isfinite(own["information_gain"]) & np.isfinite(gold["information_gain"])
         entries["explained"] = {"value": value, "ci95": interval, "n": int(both.sum())}
     return entries
@@ -162,7 +165,8 @@ def _pictures(
                 if stimulus in wanted:
                     kept[key] = values
     for picture in shards:
-        centre.add("human", picture.target)
+        if picture.info.stimulus not in shards.not_judged:
+            centre.add("human", picture.target)
     rows, files = [], {"centre.npz": _npz(centre.means({"mean_prediction": best}))}
     for why, info, value in chosen:
         path = f"maps/{digest(info.stimulus)[:12]}.npz"
@@ -176,7 +180,7 @@ def _worth_showing(
     cfg: PictureScoring, shards: PictureShards, scores: Mapping[str, np.ndarray] | None, first: str
 ) -> list[tuple[str, PictureInfo, float | None]]:
     """(why, picture, score) of the best, middle and worst pictures of the best model by the first metric."""
-    wanted, infos = cfg.show.pictures, shards.pictures
+    wanted, infos = cfg.show.pictures, shards.judged
     if scores is None or not np.isfinite(scores[first]).any():
         return [("middle", info, None) for info in infos[:wanted]]
     values = -scores[first] if first in SMALLER_IS_BETTER else scores[first]

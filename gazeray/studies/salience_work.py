@@ -21,8 +21,11 @@ from gazeray.metrics.saliency import as_log_density
 from gazeray.storage import Folder
 from gazeray.studies.salience_baselines import Counts, baselines, ceilings, shown
 from gazeray.studies.salience_config import PictureScoring
-from gazeray.studies.salience_data import PictureData, PictureShards
+from gazeray.studies.salience_data import PictureData, PictureInfo, PictureShards
 from gazeray.studies.salience_scores import Pool, Scorer, Shown, mean_scores
+
+PICTURES_PER_UNIT = 100
+"""Ceilings of many observers take seconds per picture: the units of a large set are so small."""
 
 SCORES = "scores.parquet"
 MAPS = "maps.safetensors"
@@ -68,10 +71,16 @@ class Shared:
         """The pictures of one shard."""
         return self.kept.get(f"pictures/{key}", lambda: self.shards.load(key), _bytes_of_pictures)
 
-    def pictures(self, fold: int | None = None) -> Iterator[PictureData]:
-        """All pictures, or those of one fold, shard by shard."""
+    def pictures(self) -> Iterator[PictureData]:
+        """All pictures, shard by shard."""
         for key in self.shards.shards:
-            yield from (picture for picture in self.shard(key) if fold in (None, picture.info.fold))
+            yield from self.shard(key)
+
+    def chosen(self, infos: Sequence[PictureInfo]) -> Iterator[PictureData]:
+        """Some pictures, shard by shard."""
+        wanted = {info.stimulus for info in infos}
+        for key in dict.fromkeys(info.shard for info in infos):
+            yield from (picture for picture in self.shard(key) if picture.info.stimulus in wanted)
 
 
 def _bytes_of_pictures(pictures: Sequence[PictureData]) -> int:
@@ -144,6 +153,13 @@ def scores_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=pa.schema([(name, types.get(name, pa.float64())) for name in names]))
 
 
+def parts_of(shards: PictureShards, fold: int) -> list[list[PictureInfo]]:
+    """The judged pictures of a fold in parts, each a unit's work; at least one, which may be empty."""
+    infos = [info for info in shards.judged if info.fold == fold]
+    count = max(1, -(-len(infos) // PICTURES_PER_UNIT))
+    return [infos[part * len(infos) // count : (part + 1) * len(infos) // count] for part in range(count)]
+
+
 @dataclass(frozen=True)
 class PictureWork:
     """What a worker does; see the module. A unit's spec: `kind`, and what that kind needs."""
@@ -170,9 +186,9 @@ class PictureWork:
     def predict(
         self, shared: Shared, spec: Mapping[str, Any], sheet: Sheet, folder: Any, device: torch.device
     ) -> dict[str, Any]:
-        """Fill the sheet; returns further entries for the unit's result. Here: the baselines of one fold."""
+        """Fill the sheet; returns further entries for the unit's result. Here: baselines and ceilings of a part."""
         cfg, px_per_deg = self.cfg, self.shards.px_per_deg
-        for picture in shared.pictures(spec["fold"]):
+        for picture in shared.chosen(parts_of(self.shards, spec["fold"])[spec["part"]]):
             drawn = baselines(picture, shared.counts, cfg.targets, px_per_deg)
             sheet.add_each([(name, picture, one) for name, one in drawn.items()])
             bias = drawn["centre_bias"].values

@@ -41,7 +41,7 @@ from gazeray.tables import DataError, Reject
 
 __all__ = ["ScoreMapsConfig", "ScoreMapsStudy"]
 
-FORMAT = 2
+FORMAT = 3
 """Raised when maps that an older version brought to the grid can no longer be used."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".npy", ".npz")
@@ -126,13 +126,15 @@ class ScoreMapsStudy:
         go_through(Pass("reading maps", missing, fit))
         notes = [row for shard in ready.shards.shards for row in fit.folder.read_json(f"{shard}.json")]
         rejects = [*plan.rejects, *(Reject(**row) for row in notes)]
-        used = len(plan.files) - len(notes)
+        used = {info.stimulus for info in ready.shards.pictures} & plan.files.keys() - {row["trial"] for row in notes}
         if not used:
             reasons = "; ".join(sorted({reject.reason for reject in rejects})[:10])
             raise DataError([f"maps.path: none of {len(plan.files)} maps can be used: {reasons}"])
         units = {f"maps-fold-{fold}": {"kind": "maps", "fold": fold} for fold in range(cfg.folds.outer)}
-        more = {"maps": {"label": plan.label, "root": plan.root.uri, "kind": cfg.maps.kind, "used": used}}
-        ready = replace(ready, rejects=[*ready.rejects, *rejects])
+        more = {"maps": {"label": plan.label, "root": plan.root.uri, "kind": cfg.maps.kind, "used": len(used)}}
+        without = frozenset(info.stimulus for info in ready.shards.pictures if info.stimulus not in used)
+        shards = replace(ready.shards, not_judged=without)
+        ready = replace(ready, shards=shards, rejects=[*ready.rejects, *rejects])
         return prepared_run(cfg, plan.pictures, ready, units, more, content, (fit.folder, plan.label))
 
     def work(self, cfg: ScoreMapsConfig, prepared: Prepared, run: Folder) -> MapWork:
@@ -192,7 +194,7 @@ class FitMaps:
                 continue
             try:
                 values = load_map(self.root, path, self.shards.max_pixels)
-                kept[picture.info.stimulus] = np.ascontiguousarray(fit_to_grid(values, picture, self.cfg))
+                kept[f"map/{picture.info.stimulus}"] = np.ascontiguousarray(fit_to_grid(values, picture, self.cfg))
             except PictureError as error:
                 rejects.append(Reject(path, -1, "maps", error.reason, trial=picture.info.stimulus))
             except MapError as error:
@@ -217,11 +219,12 @@ class MapWork(PictureWork):
             return super().predict(shared, spec, sheet, folder, device)
 
         def read() -> Iterator[tuple[PictureData, np.ndarray]]:
-            for key in self.shards.shards:
-                maps = load(self.maps.read_bytes(f"{key}.safetensors"))
-                for picture in shared.shard(key):
-                    if picture.info.fold == spec["fold"] and picture.info.stimulus in maps:
-                        yield picture, maps[picture.info.stimulus]
+            infos = [info for info in self.shards.judged if info.fold == spec["fold"]]
+            maps: dict[str, np.ndarray] = {}
+            for key in dict.fromkeys(info.shard for info in infos):
+                maps |= load(self.maps.read_bytes(f"{key}.safetensors"))
+            for picture in shared.chosen(infos):
+                yield picture, maps[f"map/{picture.info.stimulus}"]
 
         score_predictions(shared, sheet, self.predictor, read(), self.cfg.maps.kind != "saliency")
         return {}

@@ -13,7 +13,7 @@ from gazeray.gaze.pictures.readers.base import NO_OBSERVER
 from gazeray.gaze.pictures.targets import TargetConfig
 from gazeray.models.fixation_density import other_pictures
 from gazeray.studies.salience_baselines import Counts, baselines, ceilings, counts_of
-from gazeray.studies.salience_config import ScoreConfig
+from gazeray.studies.salience_config import PictureScoring, ScoreConfig
 from gazeray.studies.salience_data import PictureData, PictureInfo
 from gazeray.studies.salience_scores import (
     Pool,
@@ -25,6 +25,7 @@ from gazeray.studies.salience_scores import (
     ratio_and_interval,
     row,
 )
+from gazeray.studies.salience_summary import predictor_rows
 
 SIZE, GRID = (60, 80), (30, 40)
 
@@ -191,6 +192,20 @@ def test_ratio_is_of_means_over_the_pictures_that_both_have() -> None:
     value, _ = ratio_and_interval(above, below, picture_draws(3, 200, 0))
     assert value == 0.75
     assert ratio_and_interval(above, -below, picture_draws(3, 200, 0)) == (None, None)
+
+
+def test_share_of_what_is_not_there_is_undefined() -> None:
+    """Where the gold standard is not clearly above the centre bias, there is nothing to explain."""
+    draws = picture_draws(9, 200, 0)
+    cfg = PictureScoring()
+    half = np.full(9, 0.5)
+    for gold, share in ((np.ones(9), 0.5), (np.array([1.0, -1, 1, -1, 1, -1, 1, -1, 0.1]), None)):
+        columns = {name: dict.fromkeys(cfg.score.metrics, values) for name, values in
+                   (("model:a", half), ("gold_standard", gold), ("centre_bias", np.zeros(9)))}  # fmt: skip
+        entry = predictor_rows(cfg, columns, "model:a", draws)
+        assert entry["explained"]["value"] == share
+        assert "gain" in entry["nss"]
+        assert "gain" not in entry["auc_shuffled"]
 
 
 def test_gain_is_paired() -> None:

@@ -158,6 +158,9 @@ def test_bad_and_missing_maps_are_rejected_by_name_and_the_others_are_used(tmp_p
     assert found[f"{names[6]}.npy"] == "2 maps of this name"
     assert any(reason.startswith("no map of this picture") for reason in found.values())
     assert len(found) == 4
+    shards = prepared.own[0]
+    assert sorted(info.stimulus for info in shards.judged) == names[:5]
+    assert len(shards.pictures) == 8
     assert prepared.manifest["maps"] == {"label": "theirs", "root": str(folder), "kind": "saliency", "used": 5}
     assert prepared.manifest["counts"]["rejected"] == prepared.tables["rejects"].num_rows
 

@@ -48,7 +48,8 @@ class PictureSet:
     pictures    sorted by name; each has gaze or a map
     gaze        stimulus -> its fixations as they stand in the files (`clean_gaze` takes out what is outside)
     observers   their names; empty where nobody knows who looked
-    content     hex digest of the declaration, of the gaze files' bytes and of the paths and sizes of all pictures
+    content     hex digest of what the declaration says of the files, of the gaze files' bytes and of the paths and
+                sizes of all pictures
     """
 
     spec: PictureSetSpec
@@ -92,7 +93,8 @@ def open_pictures(spec: PictureSetSpec, root: Folder) -> PictureSet:
         why = ", ".join(f"{count} x {reason}" for reason, count in counts)
         raise DataError([f"{spec.name}: no picture is left; rejected were: {why}"])
     sizes = sorted((stat.path, stat.size) for stats in (found, maps) for stat in stats.values())
-    content = digest({"declaration": spec.model_dump(mode="json"), "gaze": hashes, "pictures": sizes})
+    declared = spec.model_dump(mode="json", exclude={"name", "licence", "notes"})
+    content = digest({"declaration": declared, "gaze": hashes, "pictures": sizes})
     notes = [*spec.notes, *dict.fromkeys(note for raw in raws.values() for note in raw.notes)]
     if gaze and not observers:
         notes.append("the data do not say which observer a fixation is of: there is no ceiling of other observers")
