@@ -23,6 +23,10 @@ bench: $(READY)
 	$(VENV)/bin/python benchmarks/units.py
 	$(VENV)/bin/python benchmarks/ingest_vendor.py
 	$(VENV)/bin/python benchmarks/scaling.py
+	$(VENV)/bin/python benchmarks/saliency_metrics.py
+	$(VENV)/bin/python benchmarks/ridge.py
+	$(VENV)/bin/python benchmarks/salicon.py
+	$(VENV)/bin/python benchmarks/probe_features.py
 
 # The constraints pin every package to the version that was tested; without them the lower bounds of pyproject.toml hold.
 $(READY): pyproject.toml constraints.txt

@@ -3,14 +3,19 @@
 
 `python benchmarks/saliency_metrics.py`: random smooth maps with a centre bias, fixations drawn from them. The negatives
 of the shuffled AUC are, on both sides, all fixations of all other images. The two sides take turns over all images and
-the best of `--repeats` turns counts; times are CPU times of the process, so that other processes disturb them little.
+the median of `--repeats` turns counts; times are CPU times of the process, so that other processes disturb them little.
+pysaliency's AUCs are `SaliencyMapModel.AUC_per_image`, which its `AUC` and `sAUC` call; its other metrics are those of
+`pysaliency.metrics`, one call per image, which its models call.
 Prints both sides in ms per image, the ratio and the greatest difference of a score; exit code 1 when a score differs by
 more than 1e-6 (5e-6 for float32 maps) or a ratio is under its aim. Needs pysaliency.
+
+`--device cuda` times gazeray alone, with the maps on the GPU: images per second of each metric, by the clock.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -67,16 +72,18 @@ def simulated(n_maps: int, height: int, width: int, n_fixations: int, dtype: str
     return Work(maps, np.roll(maps, -1, axis=0), np.concatenate(fixations).astype(np.int64))
 
 
-def by_gazeray(work: Work) -> dict[str, Callable[[], np.ndarray]]:
+def by_gazeray(work: Work, device: str = "cpu") -> dict[str, Callable[[], np.ndarray]]:
     """Every metric's call, for all images at once: scores (B,)."""
-    maps, targets, fixations = (torch.from_numpy(array) for array in (work.maps, work.targets, work.fixations))
+    maps, targets, fixations = (
+        torch.from_numpy(array).to(device) for array in (work.maps, work.targets, work.fixations)
+    )
     return {
-        "AUC": lambda: saliency.auc_uniform(maps, fixations).numpy(),
-        "shuffled AUC": lambda: saliency.auc_shuffled(maps, fixations).numpy(),
-        "NSS": lambda: saliency.nss(maps, fixations).numpy(),
-        "CC": lambda: saliency.cc(maps, targets).numpy(),
-        "SIM": lambda: saliency.sim(maps, targets).numpy(),
-        "KL": lambda: saliency.kl(maps, targets).numpy(),
+        "AUC": lambda: saliency.auc_uniform(maps, fixations).cpu().numpy(),
+        "shuffled AUC": lambda: saliency.auc_shuffled(maps, fixations).cpu().numpy(),
+        "NSS": lambda: saliency.nss(maps, fixations).cpu().numpy(),
+        "CC": lambda: saliency.cc(maps, targets).cpu().numpy(),
+        "SIM": lambda: saliency.sim(maps, targets).cpu().numpy(),
+        "KL": lambda: saliency.kl(maps, targets).cpu().numpy(),
     }
 
 
@@ -112,6 +119,19 @@ def timed(call: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
     return time.process_time() - start, scores
 
 
+def print_images_per_second(work: Work, device: str, repeats: int) -> None:
+    """Images per second of each metric by gazeray alone, the median of the repeats after one untimed call."""
+    print("metric          gazeray")
+    for name, call in by_gazeray(work, device).items():
+        call()
+        seconds = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            call()  # ends when the scores are on the CPU
+            seconds.append(time.perf_counter() - start)
+        print(f"{name:13s} {len(work.maps) / statistics.median(seconds):9.0f} images/s", flush=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--maps", type=int, default=512, help="images (default: 512)")
@@ -121,21 +141,28 @@ def main() -> int:
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of the maps")
     parser.add_argument("--repeats", type=int, default=3, help="turns of each side (default: 3)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], default="cpu", help="cuda: gazeray alone, images per second"
+    )
     options = parser.parse_args()
     if min(options.maps - 1, options.height, options.width, options.fixations, options.repeats) < 1:
         parser.error("--maps must be at least 2, the other numbers at least 1")
     torch.set_num_threads(1)
 
     work = simulated(options.maps, options.height, options.width, options.fixations, options.dtype, options.seed)
-    ours, theirs = by_gazeray(work), by_pysaliency(work)
     size = f"{options.height} x {options.width}"
-    print(f"{options.maps} maps of {size}, {options.dtype}, {options.fixations} fixations each")
+    print(f"{options.maps} maps of {size}, {options.dtype}, {options.fixations} fixations each, on {options.device}")
+    if options.device == "cuda":
+        print_images_per_second(work, options.device, options.repeats)
+        return 0
+    ours, theirs = by_gazeray(work), by_pysaliency(work)
     print("metric          pysaliency     gazeray   ratio   (aim)   greatest difference")
     met = True
     with np.errstate(divide="ignore"):  # pysaliency's KL takes the log of 0
         for name, least in LEAST_RATIOS.items():
             turns = [(timed(theirs[name]), timed(ours[name])) for _ in range(options.repeats)]
-            theirs_ms, ours_ms = (min(turn[side][0] for turn in turns) * 1000 / options.maps for side in range(2))
+            medians = [statistics.median(turn[side][0] for turn in turns) for side in range(2)]
+            theirs_ms, ours_ms = (seconds * 1000 / options.maps for seconds in medians)
             difference = float(np.abs(turns[0][0][1] - turns[0][1][1]).max())
             ratio = theirs_ms / ours_ms
             met = met and ratio >= least and difference <= MOST_DIFFERENCE[options.dtype]

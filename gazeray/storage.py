@@ -53,6 +53,7 @@ TRANSIENT_AWS = {
 """What a file system, an object store (its names, HTTP status without one) may get over. All else is raised at once."""
 
 _AWS_ERROR = re.compile(r"AWS Error (\w+)(?: \(HTTP status (\d+)\))? during \w+ operation: (.*)", re.DOTALL)
+_FOLDER = "is a directory"  # in pyarrow's words, who gives no number
 _NO_NEWS = re.compile(r"^curlCode: \d+, |\(Request ID.*|^Unable to parse ExceptionName: |No response body\.?")
 _DENIED = re.compile(r"DENIED|ACCESS_KEY|SIGNATURE|TOKEN|CLIENT|EXPIRED|\(HTTP status 40[013]\)")
 
@@ -139,7 +140,7 @@ def _retried(action: Callable[[], T], place: str, hint: str = "") -> T:
 
 def _transient(error: OSError) -> bool:
     """May the same action succeed a little later?"""
-    if error.errno is not None:
+    if error.errno is not None or _FOLDER in str(error):
         return error.errno in TRANSIENT_ERRNOS
     found = _AWS_ERROR.search(str(error))
     if found is None:
@@ -151,8 +152,8 @@ def _transient(error: OSError) -> bool:
 def _named(error: OSError, place: str, hint: str) -> OSError:
     """A lasting fault as the exception to raise, which names its place."""
     found = _AWS_ERROR.search(str(error))
-    if error.errno is not None:
-        return OSError(error.errno, os.strerror(error.errno), place)  # of the class that belongs to the number
+    if (number := errno.EISDIR if _FOLDER in str(error) else error.errno) is not None:
+        return OSError(number, os.strerror(number), place)  # of the class that belongs to the number
     if found is None:
         return type(error)(f"{place}: {_reason(error)}")
     if found[1] in ("NO_SUCH_BUCKET", "NO_SUCH_KEY", "RESOURCE_NOT_FOUND"):

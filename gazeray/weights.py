@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,9 @@ SUFFIXES = (".pth", ".pt", ".safetensors")
 
 _ALTERNATIVES = "a local or s3:// file (.pth, .pt, .safetensors), or none (untrained)"
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_FOREIGN = re.compile(r"GLOBAL ([\w.]+)")
+"""How torch names what it does not unpickle."""
 
 
 class WeightsError(ValueError):
@@ -39,7 +45,7 @@ def load_weights(spec: str, arch: str, sha256: str | None = None) -> tuple[dict[
     "state_dict", "model_state_dict" or "model". sha256: of the file, hexadecimal; checked.
 
     Raises WeightsError for a name that the network does not have, a failed download, a file that is missing, damaged,
-    of another SHA-256, or holds more or other things than tensors.
+    of another SHA-256, or holds more or other things than finite real tensors.
     """
     is_file = "/" in spec or "\\" in spec or spec.endswith(SUFFIXES)
     if sha256 is not None and not is_file:
@@ -85,14 +91,35 @@ def _from_file(spec: str, sha256: str | None) -> dict[str, Tensor]:
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and found != sha256.lower():
         raise WeightsError(f"{shown}: its SHA-256 is {found}, not {sha256.lower()}: it is another file, or damaged")
+    read = load_safetensors if spec.partition("?")[0].endswith(".safetensors") else _load_pth
     try:
-        if spec.partition("?")[0].endswith(".safetensors"):
-            loaded: Any = load_safetensors(data)
-        else:
-            loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        loaded: Any = read(data)
     except Exception as error:  # a damaged archive raises almost anything
-        raise WeightsError(f"{shown}: no weights that can be read safely: {_first_line(error)}") from error
+        reason = _why_unreadable(data, error, read is _load_pth)
+        raise WeightsError(f"{shown}: {reason}; use {_ALTERNATIVES}, or a torchvision weights name") from error
     return _state_dict(loaded, shown)
+
+
+def _load_pth(data: bytes) -> Any:
+    with warnings.catch_warnings(action="ignore"):  # what torch warns of here, it then refuses, or is no concern
+        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+
+
+def _why_unreadable(data: bytes, error: Exception, pth: bool) -> str:
+    """Why the contents of a file cannot be used, in our words: torch's own advise to read the file unsafely."""
+    if not data:
+        return "the file is empty"
+    if not pth:
+        return "cut off, damaged, or no safetensors file"
+    if found := _FOREIGN.search(str(error)):
+        return f"it holds more than tensors ({found[1][:100]}), and such a file can run code: save a state_dict() alone"
+    if not data.startswith((b"PK", b"\x80")):
+        return "no file of torch.save"
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                return "a TorchScript archive, which holds code: save a state_dict() alone"
+    return "cut off, damaged, or no file of torch.save"
 
 
 def _read(spec: str, shown: str) -> bytes:
@@ -103,7 +130,11 @@ def _read(spec: str, shown: str) -> bytes:
         path = Path(spec).expanduser().absolute()
         return Folder(path.parent).read_bytes(path.name)
     except (OSError, ConfigError) as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else _first_line(error)
+        known: dict[type[Exception], str] = {
+            FileNotFoundError: "there is no such file",
+            IsADirectoryError: "it is a folder",
+        }
+        reason = known.get(type(error)) or _first_line(error)
         raise WeightsError(f"{shown}: {reason}; use {_ALTERNATIVES}, or a torchvision weights name") from error
 
 
@@ -116,10 +147,25 @@ def _state_dict(loaded: Any, shown: str) -> dict[str, Tensor]:
     strange = next((key for key, value in loaded.items() if not isinstance(value, Tensor)), None)
     if strange is not None:
         raise WeightsError(f"{shown}: it holds no state dict: {strange!r} is not a tensor")
+    for key, value in loaded.items():
+        if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_complex():
+            raise WeightsError(f"{shown}: {key!r} is not a dense tensor of real numbers ({_kind(value)})")
+        if value.is_floating_point() and not bool(torch.isfinite(_comparable(value)).all()):
+            raise WeightsError(f"{shown}: {key!r} holds values that are not finite: it was damaged, or training failed")
     return {str(key): value for key, value in loaded.items()}
+
+
+def _kind(tensor: Tensor) -> str:
+    words = [tensor.layout, tensor.dtype] if tensor.layout != torch.strided else [tensor.dtype]
+    return " ".join(str(word).removeprefix("torch.") for word in words) + (", without values" if tensor.is_meta else "")
+
+
+def _comparable(tensor: Tensor) -> Tensor:
+    """Types of 8 bits have no arithmetic of their own."""
+    return tensor.float() if tensor.element_size() == 1 else tensor
 
 
 def _first_line(error: Exception) -> str:
     """What went wrong, in one line of at most 200 characters."""
-    lines = masked(str(error)).strip().splitlines()
+    lines = _ESCAPES.sub("", masked(str(error))).strip().splitlines()
     return (lines[0].strip() if lines else type(error).__name__)[:200]

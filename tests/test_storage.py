@@ -188,6 +188,16 @@ def test_errors_of_an_object_store_are_told_apart(hasty: None, error: str, text:
     assert len(attempts) == 1 + expected
 
 
+def test_a_folder_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail(f"waited {seconds} s"))
+    (tmp_path / "x").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        Folder(tmp_path).read_bytes("x")
+    assert caught.value.filename == f"{tmp_path}/x"
+    with pytest.raises(IsADirectoryError, match="s3://studies/a/x"):
+        storage._retried(lambda: (_ for _ in ()).throw(OSError(errno.EISDIR, "Is a directory")), "s3://studies/a/x")
+
+
 def test_denied_access_says_which_credentials_were_used() -> None:
     def action() -> None:
         raise OSError(AWS.format("ACCESS_DENIED", "No response body."))

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line that all jobs share: read the config, run, print the table, set the exit code.
 
-0 done; 1 some units failed, they are named, or the storage did; 2 bad config or input, every mistake listed.
+0 done; 1 some units failed, they are named, or the storage did; 2 bad config or input, every mistake listed;
+130 stopped by the user (Ctrl-C, SIGINT).
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
 from gazeray.config import ConfigError, load_config
 from gazeray.engine import comparison, cross_validation
-from gazeray.engine.faults import BAD_PLACE, storage_fault
+from gazeray.engine.faults import BAD_PLACE, interrupted, storage_fault
 from gazeray.engine.outcome import Outcome
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.search import SearchError
@@ -28,7 +29,7 @@ from gazeray.storage import Folder, masked
 from gazeray.study import Comparison, Study
 from gazeray.tables import DataError
 
-DONE, SOME_FAILED, BAD_INPUT = 0, 1, 2
+DONE, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,10 @@ def main(
     except SearchError as error:
         print(f"error: {masked(str(error))}", file=sys.stderr)
         return SOME_FAILED
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if interrupted(error):
+            print("stopped; run the same command again: what is done is kept", file=sys.stderr)
+            return STOPPED
         fault = storage_fault(error)
         if fault is None:
             raise
@@ -88,6 +92,7 @@ EXIT_CODES = """exit codes:
   0  done
   1  some units failed (named), or the storage did; the same command retries what is missing
   2  bad config or input, every mistake listed, nothing fitted
+  130  stopped (Ctrl-C, SIGINT); the same command does what is missing
 """
 
 
@@ -141,6 +146,8 @@ def _parts(annotation: Any) -> tuple[Any, ...]:
 
 def _kind(annotation: Any) -> str:
     """A type in words: `integer or null`, `adamw | sgd`, `list of ...`."""
+    if get_origin(annotation) is Annotated:
+        return _kind(get_args(annotation)[0])
     parts = _parts(annotation)
     if len(parts) > 1:
         return " or ".join(map(_kind, parts))

@@ -7,6 +7,8 @@ import logging
 import math
 import os
 import socket
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +27,9 @@ ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # else Ray's core prints its advice on actors; what fails arrives as an exception
 }
+
+NOTE_ON_LEVEL = b"Set ray log level from environment variable"
+"""What Ray's core writes to stderr as it starts, whatever the level."""
 
 GPU_SHARE = 0.25
 """Of a GPU, for a unit, where the config does not say."""
@@ -58,11 +63,31 @@ def cluster() -> Iterator[None]:
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it tells that tokens are on, each time
     # Ray Train hands the environment on to its workers; a runtime_env would only slow down their start.
     options = {} if joins_a_cluster() else {"include_dashboard": False}
-    ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
+    with _without_note_on_level():
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _without_note_on_level() -> Iterator[None]:
+    """Hold back what is written to stderr in the block, by C++ too; afterwards write it there, less that one note."""
+    if sys.stderr is None:  # closed
+        yield
+        return
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            held.seek(0)
+            os.write(2, b"".join(line for line in held if NOTE_ON_LEVEL not in line))
 
 
 def _check_that_somebody_answers(address: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults of the storage, however Ray wraps them."""
+"""Faults of the storage, and the user's wish to stop, however Ray wraps them."""
 
 from __future__ import annotations
 
@@ -25,3 +25,12 @@ def storage_fault(error: BaseException | None) -> OSError | None:
             return error
         error = getattr(error, "cause", None) or error.__cause__
     return None
+
+
+def interrupted(error: BaseException | None) -> bool:
+    """Is this SIGINT, or what went wrong in tidying up after one?"""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

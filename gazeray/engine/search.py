@@ -313,7 +313,11 @@ def _tune(
 
 
 def _quiet_tune() -> None:
-    """Tune without its own tables, and without a word about the result files that it was told not to write."""
+    """Tune without its own tables, and without a word about the result files that it was told not to write.
+
+    Nor does it handle SIGINT: the job would take what there is of the search for the whole of it.
+    """
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)

@@ -132,13 +132,23 @@ def _status(folder: UnitFolder) -> str:
     return "not finished: the workers stopped before it"
 
 
+class StoppableTrainer(TorchTrainer):
+    """A trainer that SIGINT stops with KeyboardInterrupt.
+
+    Ray's own handler would end the process without a word, with exit code 0 or 1, and stay in place after the fit.
+    """
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """None: Python's own stays. The workers end with the driver's cluster or, where one was joined, its job."""
+
+
 def _train(queue: Any, work: Work, run: Folder, resources: ResourcesConfig, units: int) -> None:
     """One TorchTrainer over the queue. What Ray itself writes is scratch and is removed again."""
     each = per_worker(resources.per_unit)
     gpu = each.get("GPU", 0.0)
     workers = min(units, workers_that_fit(resources))
     filesystem, path = run.sub("ray").arrow()
-    trainer = TorchTrainer(
+    trainer = StoppableTrainer(
         _drain_queue,
         train_loop_config={"queue": queue, "work": work, "run": run, "cpu": resources.per_unit.cpu, "gpu": gpu},
         scaling_config=ScalingConfig(

@@ -20,6 +20,7 @@ from gazeray.report.salience_words import (
     METRICS,
     REFERENCES,
     caveats,
+    counted,
     headline,
     metric,
     undefined,
@@ -33,7 +34,8 @@ def write_salience_report(run: Folder) -> None:
     """Draw figures/*.png and report.html in the run folder, from what lies there.
 
     Raises FileNotFoundError when there is no manifest.json; everything else may be missing or empty and is then said
-    to be so in the report. Raises ValueError for a metric that is not known, or a map without one of its arrays.
+    to be so in the report. Raises ValueError for a metric that is not known, or an example picture that lacks
+    the picture itself, its human map or its fixations.
     """
     results = read_salience(run)
     pictures, examples = all_pictures(results), read_examples(run, results)
@@ -78,7 +80,7 @@ def penalty_rows(results: SalienceResults) -> list[dict[str, Any]]:
         if not chosen:
             continue
         counts = sorted(Counter(chosen).items())
-        words = ", ".join(f"{value:g} ({count} fold{'' if count == 1 else 's'})" for value, count in counts)
+        words = ", ".join(f"{value:g} ({counted(count, 'fold')})" for value, count in counts)
         ends = sum(value in (min(tried), max(tried)) for value in chosen) if len(tried) > 1 else 0
         rows.append({"label": results.label(key), "chosen": words, "ends": ends, "folds": len(chosen)})
     return rows
@@ -92,6 +94,12 @@ def chosen_layers(results: SalienceResults) -> str:
         (fold, predictors[key].get("layer")) for fold, key in sorted(folds.items(), key=lambda item: int(item[0]))
     ]
     return ", ".join(f"{layer} (fold {fold})" for fold, layer in layers)
+
+
+def sorted_by(results: SalienceResults) -> str:
+    """The name of the metric that the example pictures were picked by; empty where they have no value of it."""
+    names = [metric(row["metric"]).name for row in results.maps if row["value"] is not None]
+    return names[0] if names else ""
 
 
 def render(results: SalienceResults, pictures: Sequence[Picture], examples: Sequence[Example]) -> str:
@@ -118,7 +126,8 @@ def render(results: SalienceResults, pictures: Sequence[Picture], examples: Sequ
         undefined=undefined(results.metrics) if results.rows else [],
         pictures={picture.name: picture for picture in pictures},
         examples={why: [example.picture for example in examples if example.why == why] for why in GROUPS},
-        example_metric=metric(results.maps[0]["metric"]).name if examples else "",
+        example_metric=sorted_by(results),
+        counted=counted,
         penalties=penalty_rows(results),
         chosen_layers=chosen_layers(results),
         words=[METRICS[name] for name in results.shown],

@@ -165,8 +165,7 @@ def example(
     across = min((figures.PAGE_IN - 0.4) / 4, 2.6 * width / height)
     tall = max(0.3, across * height / width)
     size = (4 * across + 0.4, tall + 0.32)
-    count = f"{len(cells)} fixation{'' if len(cells) == 1 else 's'}"
-    titles = ("picture", "human map", name, f"{count}, contours")
+    titles = ("picture", "human map", name, f"{len(cells)} fixation{'' if len(cells) == 1 else 's'}")
     with matplotlib.rc_context({**figures.STYLE, "axes.titlesize": 7.5}):
         figure = figures.new_figure(*size, layout=None)
         for index, title in enumerate(titles):

@@ -16,7 +16,7 @@ from gazeray.report import salience_figures as figures
 from gazeray.report.figures import shorten
 from gazeray.report.picture import Picture
 from gazeray.report.salience_results import KINDS, SalienceResults
-from gazeray.report.salience_words import CENTRE, CHOSEN, GOLD, METRICS, OTHERS, headline, metric, probe_name
+from gazeray.report.salience_words import CENTRE, CHOSEN, GOLD, METRICS, OTHERS, counted, headline, metric, probe_name
 from gazeray.report.words import number
 from gazeray.storage import Folder
 
@@ -78,9 +78,10 @@ def layers_picture(results: SalienceResults) -> Picture | None:
     name = headline(results.metrics) or results.shown[0]
     scores = {key: _value(results.entry(key, name)) for keys in rows.values() for key in keys if key in results.rows}
     said = "; ".join(f"{results.label(key)}: {number(value, 2)}" for key, value in scores.items())
+    pictures = counted(results.metrics["n"]["pictures"], "picture")
     caption = (
         f"Scores on pictures that the probes never saw, from the first layer to the last; bars: 95 % interval over "
-        f"{results.metrics['n']['pictures']} pictures. Level lines: predictors that do not depend on the layer."
+        f"{pictures}. Level lines: predictors that do not depend on the layer."
     )
     png = figures.layer_chart(layers, panels, labels)
     return Picture("layers", png, f"Scores by layer. {metric(name).name}: {said}.", caption)
@@ -144,7 +145,7 @@ def spread_picture(results: SalienceResults) -> Picture | None:
     )
     left_out = len(results.of_kind("model")) - sum(strip.kind == KINDS[0] for strip in strips)
     if left_out:
-        caption += f" {left_out} more models: see per_image.parquet."
+        caption += f" {counted(left_out, 'more model')}: see per_image.parquet."
     alt = f"Distributions over pictures. Median {METRICS[names[0]].name}: {'; '.join(said)}."
     return Picture("spread", figures.distributions([metric(name).head for name in names], strips), alt, caption)
 
@@ -166,8 +167,8 @@ def ceiling_picture(results: SalienceResults) -> Picture | None:
             figures.Scatter(words, results.label(ceiling), results.label(results.best), both[:, 0], both[:, 1])
         )
         above = int((both[:, 1] > both[:, 0]).sum())
-        said.append(f"By {METRICS[name].name} the model is above the ceiling on {above} of {len(both)} pictures"
-                    + _correlation(both))  # fmt: skip
+        part = f"{above} of {counted(len(both), 'picture')}"
+        said.append(f"By {METRICS[name].name} the model is above the ceiling on {part}{_correlation(both)}")
     if not panels:
         return None
     caption = f"One point per picture; on the dotted line both score the same. {'. '.join(said)}."
@@ -200,7 +201,7 @@ def inner_picture(results: SalienceResults) -> Picture | None:
     )
     if len(panels) > PANELS:
         caption += f" The first {PANELS} of {len(panels)} models; the others are in metrics.json."
-    alt = f"Inner scores by penalty of {len(panels)} models, {len(panels[0].penalties)} penalties each."
+    alt = f"Inner scores by penalty of {counted(len(panels), 'model')}, {len(panels[0].penalties)} penalties each."
     return Picture("penalties", figures.inner_curves(panels[:PANELS]), alt, caption)
 
 
@@ -211,32 +212,42 @@ def grid(entry: Mapping[str, Any]) -> list[float]:
 
 
 def read_examples(run: Folder, results: SalienceResults) -> list[Example]:
-    """The best, middle and worst pictures, drawn. Raises ValueError when a file lacks one of its arrays."""
-    examples = []
+    """The best, middle and worst pictures, drawn; those without a map to draw (their unit failed) are left out.
+
+    Raises ValueError when a file lacks picture, human map or fixations.
+    """
+    examples: list[Example] = []
     for why in GROUPS:
-        for index, row in enumerate([row for row in results.maps if row["why"] == why][:EXAMPLES], start=1):
-            examples.append(Example(_example(run, results, f"{why}_{index}", row), why))
+        drawn: list[Picture] = []
+        for row in results.maps:
+            if row["why"] == why and len(drawn) < EXAMPLES:
+                picture = _example(run, results, f"{why}_{len(drawn) + 1}", row)
+                drawn += [] if picture is None else [picture]
+        examples += [Example(picture, why) for picture in drawn]
     return examples
 
 
-def _example(run: Folder, results: SalienceResults, name: str, row: Mapping[str, Any]) -> Picture:
+def _example(run: Folder, results: SalienceResults, name: str, row: Mapping[str, Any]) -> Picture | None:
+    """One picture of the data set with the prediction, or else the centre bias; None where it has neither."""
     with np.load(io.BytesIO(run.read_bytes(row["path"])), allow_pickle=False) as stored:
-        gone = sorted({"picture", "human", "centre_bias", "cells"} - set(stored.files))
+        gone = sorted({"picture", "human", "cells"} - set(stored.files))
         if gone:
             raise ValueError(f"{row['path']}: holds no {', '.join(gone)}")
-        predicted = "prediction" in stored.files
-        log_density = stored["prediction" if predicted else "centre_bias"].astype(np.float64)
+        shown = next((key for key in ("prediction", "centre_bias") if key in stored.files), None)
+        if shown is None:
+            return None
+        log_density = stored[shown].astype(np.float64)
         density = np.exp(np.where(np.isfinite(log_density), log_density, -np.inf))
-        title = "prediction" if predicted else "centre bias"
+        title = shown.replace("_", " ")
         png = figures.example(stored["picture"], stored["human"], density, stored["cells"], title)
-    words = metric(row["metric"])
-    parts = [f"{words.name} {number(row['value'], 2)} {words.unit}".strip()]
-    ceiling = results.per_picture(GOLD, [row["metric"]]).get(row["stimulus"], {}).get(row["metric"])
-    if ceiling is not None:
-        parts[0] += f" (gold standard {number(ceiling, 2)})"
+    words, parts = metric(row["metric"]), []
+    if row["value"] is not None:
+        parts.append(f"{words.name} {number(row['value'], 2)} {words.unit}".strip())
+        ceiling = results.per_picture(GOLD, [row["metric"]]).get(row["stimulus"], {}).get(row["metric"])
+        parts[0] += "" if ceiling is None else f" (gold standard {number(ceiling, 2)})"
     others = [key for key in results.shown if key != row["metric"]]
     scored = results.per_picture(results.best or CENTRE, [*others, "fold"]).get(row["stimulus"], {})
     parts += [f"{METRICS[key].name} {number(scored[key], 2)}" for key in others if scored.get(key) is not None]
     fold = f" (fold {scored['fold']})" if "fold" in scored else ""
-    caption = f"{row['stimulus']}{fold}: {', '.join(parts)}."
+    caption = f"{row['stimulus']}{fold}{': ' if parts else ''}{', '.join(parts)}."
     return Picture(name, png, f"Picture, human map, {title}, fixations. {caption}", caption)

@@ -84,6 +84,9 @@ METRICS = {
 }  # fmt: skip
 """Every metric that a run may show, in the words of its report."""
 
+WITH_MAPS = ("cc", "sim", "kl", "emd")
+"""The metrics that compare with a human map; the others need fixations."""
+
 
 def probe_name(key: str) -> str:
     """A probe in words."""
@@ -95,6 +98,11 @@ def metric(key: str) -> Metric:
     if key not in METRICS:
         raise ValueError(f"metrics.json: metric {key} is none of {', '.join(METRICS)}")
     return METRICS[key]
+
+
+def counted(count: int, noun: str) -> str:
+    """How many of a thing: "1 picture", "12 pictures"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def score(entry: Mapping[str, Any] | None, digits: int = 2) -> str:
@@ -164,8 +172,15 @@ def _against_centre(entry: Mapping[str, Any], name: str, key: str) -> str:
 def _share(metrics: Mapping[str, Any], best: str) -> str:
     share = metrics["rows"][best].get("explained") or {}
     whole = (metrics["rows"].get(GOLD) or {}).get("information_gain") or {}
-    if share.get("value") is None or whole.get("value") is None:
+    if whole.get("value") is None:
         return "There is no gold standard of other observers, so the share of what could be explained is unknown."
+    if (metrics["rows"][best].get("information_gain") or {}).get("value") is None:
+        return ""
+    if share.get("value") is None:
+        return (
+            f"The other observers of a picture gain {score(whole)} bit, not clearly above 0: beyond the centre bias "
+            "there is nothing certain to measure the model against."
+        )
     bounds = share.get("ci95")
     spread = f" [{number(100 * bounds[0], 0)}, {number(100 * bounds[1], 0)}]" if bounds else ""
     return (
@@ -185,7 +200,8 @@ def _beside(metrics: Mapping[str, Any], best: str, key: str) -> str:
         "for the map of the other observers": ((rows.get(OTHERS) or {}).get(second) or {}).get("value"),
     }
     beside = [f"{number(value, 2)} {words}" for words, value in values.items() if value is not None]
-    found = f"{METRICS[second].name} is {number(rows[best][second]['value'], 2)}"
+    name = METRICS[second].name
+    found = f"{name[0].upper()}{name[1:]} is {number(rows[best][second]['value'], 2)}"
     return f"{found}, beside {' and '.join(beside)}." if beside else f"{found}."
 
 
@@ -205,30 +221,61 @@ def _honest(metrics: Mapping[str, Any], best: str, key: str) -> str:
 def caveats(manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
     """What to know before the numbers are believed, a sentence each."""
     counts, backbone, rows = manifest.get("counts") or {}, manifest.get("backbone") or {}, metrics.get("rows") or {}
-    pictures, observers = counts.get("pictures") or 0, counts.get("observers") or 0
+    whole = counts.get("pictures") or 0
+    scored = (metrics.get("n") or {}).get("pictures", whole)
     found = []
     if backbone.get("weights") == "none":
         found.append(
             "The network is untrained (weights: none). The scores are a control: what the architecture, the read-out "
             "and the centre bias do alone. They say nothing about a trained network."
         )
-    if backbone and backbone.get("unchanged") is False:
-        found.append("The network changed while it was probed: the features of this run cannot be trusted.")
-    if pictures == 1:
+    if rows and scored != whole:
+        these = "this one" if scored == 1 else f"these {scored}"
+        found.append(f"The maps cover {scored} of {counted(whole, 'picture')}; every row is over {these} alone.")
+    if scored == 1:
         found.append("There is one picture: no interval, and nothing is said about others.")
-    elif rows and pictures < FEW_PICTURES:
-        found.append(f"There are {pictures} pictures only: intervals over so few are rough, and too narrow.")
-    if rows and not observers:
-        found.append("The data set tells no observers apart: there are no ceilings from other observers.")
-    elif rows and observers < FEW_OBSERVERS:
-        found.append(f"There are {observers} observers only: a density of so few understates what people share, so the "
-                     "gold standard is too low and the explained share too high.")  # fmt: skip
+    elif rows and scored < FEW_PICTURES:
+        found.append(f"There are {scored} pictures only: intervals over so few are rough, and too narrow.")
+    if rows:
+        found += _observers(manifest, metrics)
     shares = {key: (row.get("explained") or {}).get("value") or 0 for key, row in rows.items()}
     above = [_label(metrics, key) for key, share in shares.items() if share > 1 and _is_model(metrics, key)]
     if above:
         found.append(f"More than the gold standard is explained by {', '.join(above)}: with few observers or fixations "
                      "the gold standard is no upper bound.")  # fmt: skip
     return found
+
+
+def _observers(manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
+    """What the number of observers allows to say: the ceilings that are not there and why, or how good they are."""
+    rows, observers = metrics["rows"], (manifest.get("counts") or {}).get("observers") or 0
+    if GOLD in rows:
+        if observers >= FEW_OBSERVERS:
+            return []
+        told = any((row.get("explained") or {}).get("value") is not None for row in rows.values())
+        low = "so the gold standard is too low" + (" and the explained share too high" if told else "")
+        return [f"There are {observers} observers only: a density of so few understates what people share, {low}."]
+    if _without_fixations(metrics):
+        gone = [metric(name).name for name in metrics["metrics_shown"] if name not in WITH_MAPS]
+        what = f"{', '.join(gone)} are undefined for that reason, and " if gone else ""
+        return [f"The data set gives human maps and no fixations: {what}there are no ceilings."]
+    if not observers:
+        return ["The data set tells no observers apart: there are no ceilings from other observers."]
+    if observers == 1:
+        return ["There is one observer: there are no ceilings."]
+    if CENTRE not in rows:
+        return ["No unit of baselines finished: there are neither baselines nor ceilings."]
+    if ((manifest.get("config") or {}).get("baselines") or {}).get("observers") is False:
+        return ["The config leaves the ceilings out (baselines.observers: false)."]
+    if OTHERS not in rows:
+        return ["No picture has fixations of two observers: there are no ceilings."]
+    if observers == 2:
+        return ["There are two observers: the gold standard needs three observers."]
+    return ["No picture has fixations of three observers: the gold standard needs three observers."]
+
+
+def _without_fixations(metrics: Mapping[str, Any]) -> bool:
+    return bool((metrics.get("n") or {}).get("fixations") == 0)
 
 
 def undefined(metrics: Mapping[str, Any]) -> list[str]:
@@ -241,17 +288,38 @@ def undefined(metrics: Mapping[str, Any]) -> list[str]:
             if entry.get("value") is None:
                 gone.setdefault(_reason(metrics, key, name), []).append(METRICS[name].name)
             elif 0 < entry.get("n", 0) < metrics["n"]["pictures"]:
-                scored = f"scored on {entry['n']} of {metrics['n']['pictures']} pictures, undefined on the others"
+                scored = f"scored on {entry['n']} of {metrics['n']['pictures']} pictures, {_others(metrics, key, name)}"
                 gone.setdefault(scored, []).append(METRICS[name].name)
         for reason, names in gone.items():
             reasons.setdefault(reason, []).append(f"{_label(metrics, key)} ({', '.join(names)})")
     return [f"{reason[0].upper()}{reason[1:]}: {'; '.join(rows)}." for reason, rows in reasons.items()]
 
 
+def _others(metrics: Mapping[str, Any], key: str, name: str) -> str:
+    """Why a row's metric has no value on some of the pictures."""
+    model = _is_model(metrics, key)
+    scored_maps = model and metrics.get("study") == "score_maps"
+    units = ["maps-"] * scored_maps + ["baselines-"] * (not model or name == "explained")
+    if any(unit.startswith(tuple(units)) for unit in metrics.get("failed") or []):
+        return "undefined on the others or in a unit that failed"
+    row = metrics["rows"][key]
+    most = max((entry.get("n") or 0) for entry in row.values())
+    if scored_maps and row[name]["n"] == most:
+        return "no map of the others"
+    return "undefined on the others"
+
+
 def _reason(metrics: Mapping[str, Any], key: str, name: str) -> str:
-    if name == "explained" and GOLD not in metrics["rows"]:
-        return "there is no gold standard to divide by"
-    if key in (GOLD, OTHERS) and name in ("cc", "sim", "kl", "emd"):
+    rows = metrics["rows"]
+    if name not in WITH_MAPS and _without_fixations(metrics):
+        return "the data set gives human maps and no fixations"
+    if name == "explained":
+        gains = [((rows.get(one) or {}).get("information_gain") or {}).get("value") for one in (GOLD, key)]
+        if gains[0] is None:
+            return "there is no gold standard to divide by"
+        if gains[1] is not None:
+            return "the gold standard’s gain, to divide by, is not clearly above 0"
+    if key in (GOLD, OTHERS) and name in WITH_MAPS:
         return "one left-out person’s fixations make no human map to compare with"
     if key == "uniform":
         return "undefined for a map that is the same everywhere"

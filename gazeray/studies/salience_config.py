@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from gazeray.config import ResourcesConfig, RunSettings, Section
 from gazeray.gaze.pictures.targets import TargetConfig
@@ -16,6 +16,15 @@ Metric = Literal[
 ]
 ProbeKind = Literal["readout", "ridge", "pooled"]
 Positive = Annotated[float, Field(gt=0)]
+
+
+def _different(penalties: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(penalties)) < len(penalties):
+        raise ValueError("a penalty is named twice")
+    return penalties
+
+
+Penalties = Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_different)]
 
 DEFAULT_METRICS: tuple[Metric, ...] = (
     "information_gain",
@@ -90,9 +99,7 @@ class ReadoutConfig(Section):
     epochs: int = Field(30, ge=1, description="passes over the training pictures")
     batch_size: int = Field(8, ge=1, description="pictures per step")
     learning_rate: float = Field(0.01, gt=0, description="of Adam, falling to 0 along a cosine")
-    penalties: tuple[Positive, ...] = Field(
-        (0.01, 0.1, 1.0, 10.0), min_length=1, description="L2, tried on inner folds"
-    )
+    penalties: Penalties = Field((0.01, 0.1, 1.0, 10.0), description="L2, tried on inner folds")
     blur_px: float = Field(2.0, gt=0, description="Gaussian blur, px of a grid whose longest side is longest_px")
     learn_blur: bool = Field(True, description="fit the blur too, from blur_px on")
     centre_bias: bool = Field(True, description="add the centre bias of the training pictures, with a fitted weight")
@@ -103,17 +110,13 @@ class ReadoutConfig(Section):
 class RidgeConfig(Section):
     """Ridge regression of the human map on the features of each cell."""
 
-    penalties: tuple[Positive, ...] = Field(
-        (1e-3, 1e-2, 1e-1, 1.0, 10.0), min_length=1, description="per cell, on standardised features"
-    )
+    penalties: Penalties = Field((1e-3, 1e-2, 1e-1, 1.0, 10.0), description="per cell, on standardised features")
 
 
 class PooledConfig(Section):
     """The published variant: globally averaged features to a whole map."""
 
-    penalties: tuple[Positive, ...] = Field(
-        (0.1, 1.0, 10.0, 100.0, 1000.0), min_length=1, description="per picture, on standardised features"
-    )
+    penalties: Penalties = Field((0.1, 1.0, 10.0, 100.0, 1000.0), description="per picture, on standardised features")
     map_px: int = Field(256, ge=8, le=512, description="side of the square map")
 
 

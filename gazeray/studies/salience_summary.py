@@ -57,7 +57,7 @@ def summarise(
     shown: list[str] = list(cfg.score.metrics)
     if any("explained" in entries for entries in rows.values()):
         shown.insert(1, "explained")
-    best = _best(rows, predictors, shown)
+    best, judged_by = _best(rows, predictors, shown)
     metrics = {
         **head,
         "metrics_shown": shown,
@@ -66,7 +66,7 @@ def summarise(
         "best": best,
         **models.more,
     }
-    files, index = _pictures(cfg, shards, models, done, columns, best, shown[0])
+    files, index = _pictures(cfg, shards, models, done, columns, best, judged_by or shown[0])
     return Compared(metrics, {"per_image": table, "maps/index": index}, files)
 
 
@@ -137,15 +137,15 @@ def predictor_rows(
 SMALLER_IS_BETTER = ("kl", "emd")
 
 
-def _best(rows: Mapping[str, Any], predictors: Mapping[str, Any], shown: list[str]) -> str | None:
-    """The model with the best mean of the first metric that the models have; `chosen` is none of its own."""
+def _best(rows: Mapping[str, Any], predictors: Mapping[str, Any], shown: list[str]) -> tuple[str | None, str | None]:
+    """The model with the best mean of the first metric that the models have, and it; `chosen` is none of its own."""
     names = [name for name, entry in predictors.items() if entry["kind"] == "model" and name != CHOSEN]
     for metric in shown:
         values = {name: (rows[name].get(metric) or {}).get("value") for name in names}
         known = {name: value for name, value in values.items() if value is not None}
         if known:
-            return (min if metric in SMALLER_IS_BETTER else max)(known, key=lambda name: known[name])
-    return None
+            return (min if metric in SMALLER_IS_BETTER else max)(known, key=lambda name: known[name]), metric
+    return None, None
 
 
 def _pictures(

@@ -88,7 +88,7 @@ def test_help_gives_type_limits_and_meaning(shown: str, line: str, below: str) -
 
 
 def test_help_names_the_exit_codes_and_fits_a_terminal(shown: str) -> None:
-    for code in ("0  done", "1  some units failed", "2  bad config or input"):
+    for code in ("0  done", "1  some units failed", "2  bad config or input", "130  stopped"):
         assert code in shown
     assert max(map(len, shown.splitlines())) <= 140
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from gazeray.config import load_config
+from gazeray.config import ConfigError, load_config
 from gazeray.engine.cli import COMPARISON, main, settings_help
 from gazeray.gaze.pictures.declaration import load_pictures
 from gazeray.gaze.pictures.readers import PICTURE_READERS
@@ -43,6 +43,18 @@ def test_help_lists_every_setting_once_with_its_default(job: str, capsys: pytest
     listed = [(key, yaml.safe_load(value)) for key, value, _ in LINE.findall(capsys.readouterr().out)]
     assert len(dict(listed)) == len(listed)
     assert dict(listed) == dotted(config().model_dump(mode="json"))
+
+
+def test_help_gives_the_type_of_lists_with_limits() -> None:
+    lines = list(settings_help(SalienceConfig))
+    assert "  probes.ridge.penalties=[0.001, 0.01, 0.1, 1.0, 10.0]  (list of number)" in lines
+
+
+@pytest.mark.parametrize("probe", ["readout", "ridge", "pooled"])
+@pytest.mark.parametrize(("values", "reason"), [("[0.1, 1.0, 0.1]", "a penalty is named twice"), ("[]", "at least 1")])
+def test_penalties_that_cannot_be_told_apart_are_refused_before_the_run(probe: str, values: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=rf"probes\.{probe}\.penalties: .*{reason}"):
+        load_config(SalienceConfig, None, [f"probes.{probe}.penalties={values}"])
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -63,6 +63,7 @@ class Scene:
     first_stimulus: str = "1001"
     gold_standard: bool = True
     failed: tuple[str, ...] = ()
+    """Units that failed: models by their key ("model:layer4:ridge"), baselines by name ("baselines-fold-1")."""
     rejects: int = 3
     notes: tuple[str, ...] = ()
     seed: int = 0
@@ -71,6 +72,21 @@ class Scene:
     def stimuli(self) -> list[str]:
         """Names of the pictures."""
         return [self.first_stimulus, *(f"{1002 + index}" for index in range(self.pictures - 1))]
+
+    @property
+    def baselines(self) -> NDArray[np.bool_]:
+        """(P,) the pictures whose unit of baselines finished."""
+        return np.array([f"baselines-fold-{index % self.folds}" not in self.failed for index in range(self.pictures)])
+
+    @property
+    def ceilings(self) -> list[str]:
+        """The ceilings that so many observers allow."""
+        return [key for key in CEILINGS if self.observers > 2 or (self.observers == 2 and key != "gold_standard")]
+
+
+SMALL = Scene(pictures=12, observers=12, folds=3, layers=("layer3", "layer4"), probes=("readout", "ridge"), maps=1,
+              size_px=(40, 30), notes=("Labels were guessed.",))  # fmt: skip
+"""A run that is quickly drawn and lacks nothing."""
 
 
 def fabricate(run: Folder, scene: Scene) -> None:
@@ -84,7 +100,7 @@ def fabricate(run: Folder, scene: Scene) -> None:
     run.write_table("per_image.parquet", _per_image(scene, scores))
     if scene.maps:
         _maps(rng, run, scene, None if best is None else scores[best]["information_gain"])
-    _centre(run, best is not None)
+    _centre(run, best is not None, bool(scene.baselines.any()))
     run.write_table("rejects.parquet", rejects_table(
         Reject(f"stimuli/{2000 + index}.jpg", -1, "read", "the file ends too early") for index in range(scene.rejects)
     ))  # fmt: skip
@@ -106,14 +122,15 @@ def _predictors(scene: Scene) -> tuple[dict[str, dict[str, Any]], dict[str, floa
                             "density": probe == "readout", "inner": inner,
                             "penalty": [max(curve, key=lambda pair: pair[1])[0] for curve in inner]}  # fmt: skip
             skills[key] = scene.skill - 0.12 * abs(depth - (len(scene.layers) - 2)) - 0.07 * place
-    if scene.layers and "readout" in scene.probes:
-        layer = scene.layers[max(0, len(scene.layers) - 2)]
+    layer = scene.layers[max(0, len(scene.layers) - 2)] if scene.layers else None
+    if f"model:{layer}:readout" in entries:
         entries["chosen"] = {"kind": "model", "label": "layer chosen by inner folds", "density": True,
                              "folds": {str(fold): f"model:{layer}:readout" for fold in range(scene.folds)}}  # fmt: skip
         skills["chosen"] = scene.skill - 0.01
     for kind, group in (("baseline", BASELINES), ("ceiling", CEILINGS)):
         for key, (label, skill, density) in group.items():
-            if key != "gold_standard" or scene.gold_standard:
+            drawn = kind == "baseline" or (key in scene.ceilings and (key != "gold_standard" or scene.gold_standard))
+            if drawn and scene.baselines.any():
                 entries[key], skills[key] = {"kind": kind, "label": label, "density": density}, skill
     return entries, skills
 
@@ -138,6 +155,8 @@ def _scores(
         scores[key]["information_gain"] = 2.9 * (knows - BASELINES["centre_bias"][1])
         if key == "centre_bias":
             scores[key]["information_gain"] = np.zeros(scene.pictures)
+        if predictors[key]["kind"] != "model":
+            scores[key] = {name: np.where(scene.baselines, values, math.nan) for name, values in scores[key].items()}
         for name in UNDEFINED.get(key, ()):
             scores[key][name] = np.full(scene.pictures, math.nan)
     return scores
@@ -151,7 +170,7 @@ def _best(predictors: Mapping[str, Any], scores: Mapping[str, Mapping[str, NDArr
 def _entry(values: NDArray[np.float64], over: NDArray[np.float64] | None) -> dict[str, Any]:
     """Mean with interval, and the paired gain over the centre bias."""
     entry = _mean(values)
-    if over is not None and entry["value"] is not None and np.isfinite(over).all():
+    if over is not None and np.isfinite(values - over).any():
         entry["gain"] = {"over": "centre_bias", **_mean(values - over)}
         del entry["gain"]["n"]
     return entry
@@ -173,11 +192,11 @@ def _metrics(
 ) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     for key, values in scores.items():
-        centre = None if key == "centre_bias" else scores["centre_bias"]
+        centre = None if key == "centre_bias" else scores.get("centre_bias")
         rows[key] = {name: _entry(values[name], None if centre is None else centre[name]) for name in SPANS}
-        share: dict[str, Any] = {"value": None, "ci95": None, "n": scene.pictures}
-        if "gold_standard" in scores and np.isfinite(values["information_gain"]).all():
-            whole = float(scores["gold_standard"]["information_gain"].mean())
+        share: dict[str, Any] = {"value": None, "ci95": None, "n": int(scene.baselines.sum())}
+        if "gold_standard" in scores:
+            whole = float(np.nanmean(scores["gold_standard"]["information_gain"]))
             gain = rows[key]["information_gain"]
             bounds = gain["ci95"] and [bound / whole for bound in gain["ci95"]]
             share |= {"value": gain["value"] / whole, "ci95": bounds}
@@ -207,7 +226,8 @@ def _counts(scene: Scene) -> dict[str, int]:
 
 def _manifest(scene: Scene) -> dict[str, Any]:
     study = "score_maps" if scene.models else "salience"
-    units = [f"{layer}-{probe}" for layer in scene.layers for probe in scene.probes] or ["score"]
+    units = [f"baselines-fold-{fold}" for fold in range(scene.folds)]
+    units += [f"{layer}-{probe}" for layer in scene.layers for probe in scene.probes] or ["maps-fold-0"]
     failed = _failed(scene)
     manifest: dict[str, Any] = {
         "job": "score_maps" if scene.models else "probe_salience", "study": study,
@@ -227,7 +247,7 @@ def _manifest(scene: Scene) -> dict[str, Any]:
         manifest["maps"] = {"label": scene.models[0], "root": "maps", "kind": "saliency", "used": scene.pictures}
     else:
         manifest["backbone"] = {"arch": "resnet50", "weights": scene.weights, "sha256": "cd" * 32,
-                                "layers": list(scene.layers), "longest_px": 512, "unchanged": True}  # fmt: skip
+                                "layers": list(scene.layers), "longest_px": 512, "precision": "bfloat16"}  # fmt: skip
     return manifest
 
 
@@ -245,12 +265,15 @@ def _config(scene: Scene) -> dict[str, Any]:
 def _per_image(scene: Scene, scores: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> pa.Table:
     columns: dict[str, list[Any]] = {name: [] for name in ("stimulus", "fold", "predictor", "n_fixations", *SPANS)}
     for key, values in scores.items():
-        columns["stimulus"] += scene.stimuli
-        columns["fold"] += [index % scene.folds for index in range(scene.pictures)]
-        columns["predictor"] += [key] * scene.pictures
-        columns["n_fixations"] += [10 * scene.observers] * scene.pictures
+        model = key.startswith("model:") or key == "chosen"
+        there = [index for index in range(scene.pictures) if model or scene.baselines[index]]
+        columns["stimulus"] += [scene.stimuli[index] for index in there]
+        columns["fold"] += [index % scene.folds for index in there]
+        columns["predictor"] += [key] * len(there)
+        columns["n_fixations"] += [10 * scene.observers] * len(there)
         for name in SPANS:
-            columns[name] += [None if math.isnan(value) else float(value) for value in values[name]]
+            columns[name] += [None if math.isnan(values[name][index]) else float(values[name][index])
+                              for index in there]  # fmt: skip
     types = {"fold": pa.int32(), "n_fixations": pa.int32(), **dict.fromkeys(SPANS, pa.float64())}
     return pa.table({name: pa.array(column, types.get(name, pa.string())) for name, column in columns.items()})
 
@@ -267,14 +290,16 @@ def _maps(rng: np.random.Generator, run: Folder, scene: Scene, values: NDArray[n
     for why, chosen in groups.items():
         for number in chosen:
             path = f"maps/{len(index):04d}.npz"
-            run.write_bytes(path, scene_npz(rng, scene.size_px, values is not None, scene.gold_standard))
+            there = bool(scene.baselines[number])
+            gold = there and scene.gold_standard and "gold_standard" in scene.ceilings
+            run.write_bytes(path, scene_npz(rng, scene.size_px, values is not None, gold, there))
             index.append({"stimulus": scene.stimuli[number], "path": path, "why": why, "metric": "information_gain",
                           "value": None if values is None else float(values[number])})  # fmt: skip
     run.write_table("maps/index.parquet", pa.Table.from_pylist(index))
 
 
 def scene_npz(
-    rng: np.random.Generator, size_px: tuple[int, int], predicted: bool = True, gold_standard: bool = True
+    rng: np.random.Generator, size_px: tuple[int, int], predicted: bool, gold_standard: bool, centre_bias: bool
 ) -> bytes:
     """A made picture (w, h) with three discs, fixations on them, and the log-densities of model, centre, observers."""
     width, height = size_px
@@ -287,7 +312,7 @@ def scene_npz(
     spots = np.clip(np.concatenate(cells), 0, [height - 1, width - 1]).astype(np.int16)
     human = blobs(x, y, discs, 0.06 * width)
     centre = blobs(x, y, [(width / 2, height / 2)], 0.25 * width)
-    maps = {"centre_bias": centre}
+    maps = {"centre_bias": centre} if centre_bias else {}
     if predicted:
         maps["prediction"] = 0.6 * blobs(x, y, discs[:2], 0.08 * width) + 0.4 * centre
     if gold_standard:
@@ -306,9 +331,11 @@ def blobs(
     return np.asarray(total / np.max(total))
 
 
-def _centre(run: Folder, predicted: bool) -> None:
+def _centre(run: Folder, predicted: bool, baselines: bool) -> None:
     y, x = np.mgrid[0:48, 0:64] + 0.5
-    maps = {"human": blobs(x, y, [(32, 22), (40, 28)], 9.0), "centre_bias": blobs(x, y, [(33, 24)], 12.0)}
+    maps = {"human": blobs(x, y, [(32, 22), (40, 28)], 9.0)}
+    if baselines:
+        maps["centre_bias"] = blobs(x, y, [(33, 24)], 12.0)
     if predicted:
         maps["mean_prediction"] = blobs(x, y, [(32, 23)], 10.0)
     buffer = io.BytesIO()

@@ -8,6 +8,7 @@ import io
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gazeray.report import figures, salience_figures
+from gazeray.report import figures
 from gazeray.report.salience import chosen_layers, gain_rows, penalty_rows, score_rows, write_salience_report
 from gazeray.report.salience_results import read_salience
-from gazeray.report.salience_words import caveats, undefined, verdict
-from gazeray.report.template import Rejects, shared
 from gazeray.storage import Folder
-from gazeray.tables import Reject, rejects_table
-from tests.report.fabricate_salience import METRICS, Scene, fabricate
+from tests.report.fabricate_salience import METRICS, SMALL, Scene, fabricate
 from tests.report.test_report import Page
 
-SMALL = Scene(pictures=12, observers=12, folds=3, layers=("layer3", "layer4"), probes=("readout", "ridge"), maps=1,
-              size_px=(40, 30), notes=("Labels were guessed.",))  # fmt: skip
 SECTIONS = ["scores", "layers", "pictures", "centre", "spread", "penalties", "rejected", "methods", "config"]
 
 
@@ -67,10 +63,6 @@ def change(run: Folder, name: str, edit: Callable[[Any], None]) -> None:
     content = run.read_json(name)
     edit(content)
     run.write_json(name, content)
-
-
-def texts(run: Folder) -> tuple[dict[str, Any], dict[str, Any]]:
-    return run.read_json("manifest.json"), run.read_json("metrics.json")
 
 
 # -- the whole page
@@ -176,10 +168,64 @@ def test_failed_units_are_named_at_the_top_with_their_reason(tmp_path: Path) -> 
     fabricate(run, Scene(pictures=6, folds=2, layers=("layer3", "layer4"), failed=("model:layer4:ridge",), maps=0))
     words = drawn_page(run).words
     top = words[: words.index("Means over pictures")]
-    assert "Incomplete run (5 of 6 units). “layer3, readout”" in top
+    assert "Incomplete run (7 of 8 units). “layer3, readout”" in top
     assert "not complete (status: failed)" in top
     assert "layer4-ridge: failed. RuntimeError: loss is <nan> in epoch 2" in top
-    assert "The run folder holds no maps." in words
+    assert "The run folder holds no maps to draw." in words
+
+
+def test_failed_unit_of_baselines_leaves_out_only_what_it_would_have_drawn(tmp_path: Path) -> None:
+    run = Folder(tmp_path / "run")
+    fabricate(run, replace(SMALL, maps=4, failed=("baselines-fold-1",)))
+    paths = run.read_table("maps/index.parquet")["path"].to_pylist()
+    held = [set(np.load(io.BytesIO(run.read_bytes(path))).files) for path in paths]
+    assert {"centre_bias" in names for names in held} == {True, False}
+    parsed = drawn_page(run)
+    names = {f"{why}_{index}" for why in ("best", "middle", "worst") for index in range(1, 5)}
+    assert names < {Path(stat.path).stem for stat in run.list("figures")}
+    assert "baselines-fold-1: failed. RuntimeError" in parsed.words
+    assert "Scored on 8 of 12 pictures, undefined on the others or in a unit that failed: " in parsed.words
+    assert "“layer3, readout” predicts where people look better than the centre bias" in parsed.words
+
+
+def test_run_whose_baselines_all_failed_shows_its_models(tmp_path: Path) -> None:
+    run = Folder(tmp_path / "run")
+    fabricate(run, replace(SMALL, failed=tuple(f"baselines-fold-{fold}" for fold in range(3))))
+    words = drawn_page(run).words
+    assert {"best_1", "middle_1", "worst_1", "layers"} <= {Path(stat.path).stem for stat in run.list("figures")}
+    assert "No unit of baselines finished: there are neither baselines nor ceilings." in words
+    assert "Gain over the centre bias of the other pictures" not in words
+    assert "There is no gold standard to divide by: layer chosen by inner folds (explained); layer3, readout" in words
+
+
+def test_pictures_without_anything_to_draw_are_left_out(tmp_path: Path) -> None:
+    run = Folder(tmp_path / "run")
+    fabricate(run, replace(SMALL, layers=(), probes=(), maps=4, failed=("baselines-fold-1",)))
+    words = drawn_page(run).words
+    examples = [Path(stat.path).stem for stat in run.list("figures") if "middle" in stat.path]
+    assert examples == ["middle_1", "middle_2", "middle_3"]
+    for stimulus, drawn in (("1001", True), ("1002", False), ("1003", True), ("1004", True)):
+        assert (f" {stimulus} (fold " in words) == drawn
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_run_with_nothing_to_draw_says_so(tmp_path: Path) -> None:
+    run = Folder(tmp_path / "run")
+    failed = ("model:layer3:readout", "baselines-fold-0")
+    fabricate(run, Scene(pictures=2, folds=1, layers=("layer3",), probes=("readout",), failed=failed, size_px=(20, 20)))
+    words = drawn_page(run).words
+    assert "No verdict, because nothing was scored." in words
+    assert "The run folder holds no maps to draw." in words
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_pictures_that_could_not_be_sorted_are_called_the_first_ones(copy: Folder) -> None:
+    index = [row | {"why": "middle", "value": None} for row in copy.read_table("maps/index.parquet").to_pylist()]
+    copy.write_table("maps/index.parquet", pa.Table.from_pylist(index))
+    parsed = drawn_page(copy)
+    assert "These are the first pictures: they could not be sorted by score." in parsed.words
+    assert "undefined bit per fixation" not in parsed.words
+    assert "Best, middle and worst pictures" not in parsed.words
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -218,7 +264,10 @@ def test_one_picture_is_reported_without_intervals_and_with_a_warning(tmp_path: 
     assert "There is one picture: no interval" in words
     assert "The network is untrained (weights: none)." in words
     assert "“layer4, readout” of the untrained resnet50 was compared with the centre bias" in words
-    assert "There are 2 observers only" in words
+    assert "There are two observers: the gold standard needs three observers." in words
+    assert "1 picture, 2 observers, 20 fixations" in words
+    assert "95 % interval over 1 picture." in words
+    assert "1 pictures" not in words
     assert "without an interval" in words
 
 
@@ -253,88 +302,26 @@ def test_map_without_its_arrays_is_an_error_that_names_the_file(copy: Folder) ->
     buffer = io.BytesIO()
     np.savez_compressed(buffer, picture=np.zeros((3, 4, 3), np.uint8), human=np.zeros((3, 4), np.float16))
     copy.write_bytes("maps/0000.npz", buffer.getvalue())
-    with pytest.raises(ValueError, match=r"maps/0000\.npz: holds no cells, centre_bias"):
+    with pytest.raises(ValueError, match=r"maps/0000\.npz: holds no cells"):
         write_salience_report(copy)
 
 
-# -- the verdict
+# -- the methods
 
 
-@pytest.mark.parametrize(
-    ("value", "ci95", "said"),
-    [
-        pytest.param(0.4, [0.3, 0.5], "better than the centre bias", id="above_the_centre_bias"),
-        pytest.param(0.02, [-0.1, 0.14], "cannot be told apart from the centre bias", id="interval_holds_zero"),
-        pytest.param(-0.4, [-0.5, -0.3], "worse than the centre bias", id="below_the_centre_bias"),
-    ],
-)
-def test_verdict_follows_the_interval_of_the_information_gain(
-    small: Folder, value: float, ci95: list[float], said: str
-) -> None:
-    manifest, metrics = texts(small)
-    metrics["rows"][metrics["best"]]["information_gain"].update(value=value, ci95=ci95)
-    assert said in verdict(manifest, metrics)
+@pytest.mark.usefixtures("undrawn")
+def test_methods_say_how_the_network_was_watched_and_its_precision(copy: Folder) -> None:
+    watched = "each worker compares the SHA-256 of all parameters and buffers before and after each shard of pictures"
+    words = drawn_page(copy).words
+    assert "its features were computed once in bfloat16" in words
+    assert watched in words
+    change(copy, "manifest.json", lambda manifest: manifest["backbone"].pop("precision"))
+    words = drawn_page(copy).words
+    assert "its features were computed once; each worker" in words
+    assert watched in words
 
 
-def test_verdict_turns_round_where_smaller_is_better(small: Folder) -> None:
-    manifest, metrics = texts(small)
-    entry = {"value": 0.5, "ci95": [0.4, 0.6], "n": 12, "gain": {"over": "centre_bias", "value": -0.3,
-                                                               "ci95": [-0.4, -0.2]}}  # fmt: skip
-    metrics["rows"][metrics["best"]] = {"kl": entry, "information_gain": {"value": None}}
-    text = verdict(manifest, metrics)
-    assert (
-        "better than the centre bias of the other pictures does: KL 0.50 [0.40, 0.60] nat, −0.30 [−0.40, −0.20]" in text
-    )
-    entry["gain"].update(value=0.3, ci95=[0.2, 0.4])
-    assert "worse than the centre bias" in verdict(manifest, metrics)
-
-
-def test_verdict_gives_the_share_and_points_at_the_honest_row(small: Folder) -> None:
-    manifest, metrics = texts(small)
-    rows = metrics["rows"]
-    rows[metrics["best"]]["explained"].update(value=0.654, ci95=[0.6, 0.7])
-    rows["chosen"]["information_gain"].update(value=0.5, ci95=[0.4, 0.6])
-    text = verdict(manifest, metrics)
-    assert "explains 65 % [60, 70] of what they know beyond the centre bias" in text
-    assert "the best of 4 models" in text
-    assert "the row “layer chosen by inner folds”, chosen without the test pictures: 0.50 [0.40, 0.60]." in text
-
-
-def test_verdict_without_a_gold_standard_says_that_the_share_is_unknown(small: Folder) -> None:
-    manifest, metrics = texts(small)
-    del metrics["rows"]["gold_standard"]
-    for row in metrics["rows"].values():
-        row["explained"].update(value=None, ci95=None)
-    assert "the share of what could be explained is unknown" in verdict(manifest, metrics)
-    (line,) = (line for line in undefined(metrics) if line.startswith("There is no gold standard to divide by: "))
-    assert "layer3, readout (explained)" in line
-
-
-def test_caveats_follow_from_the_run(small: Folder) -> None:
-    manifest, metrics = texts(small)
-    assert caveats(manifest, metrics) == [
-        "There are 12 pictures only: intervals over so few are rough, and too narrow."
-    ]
-    manifest["counts"].update(pictures=400, observers=0)
-    manifest["backbone"]["unchanged"] = False
-    metrics["rows"]["model:layer3:readout"]["explained"]["value"] = 1.2
-    found = " ".join(caveats(manifest, metrics))
-    assert "pictures only" not in found
-    assert "tells no observers apart" in found
-    assert "The network changed while it was probed" in found
-    assert "More than the gold standard is explained by layer3, readout" in found
-
-
-def test_empty_cells_are_explained_and_partly_scored_rows_named(small: Folder) -> None:
-    _, metrics = texts(small)
-    metrics["rows"]["model:layer4:ridge"]["cc"]["n"] = 11
-    lines = undefined(metrics)
-    assert any(line.startswith("One left-out person’s") and line.count("(CC, SIM, KL)") == 2 for line in lines)
-    assert "Undefined for a map that is the same everywhere: uniform (CC)." in lines
-    assert "Scored on 11 of 12 pictures, undefined on the others: layer4, ridge (CC)." in lines
-
-
-# -- the tables and pictures
+# -- the tables
 
 
 def test_penalties_are_counted_and_ends_of_the_grid_noticed(small: Folder) -> None:
@@ -356,106 +343,6 @@ def test_captions_of_pictures_give_the_scores_of_that_picture(small: Folder) -> 
     mine = next(row for row in rows if row["stimulus"] == first["stimulus"] and row["predictor"] == "gold_standard")
     said = f"{first['stimulus']} (fold {mine['fold']}): information gain {first['value']:.2f} bit per fixation"
     assert f"{said} (gold standard {mine['information_gain']:.2f})" in read_page(small).words
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_lines_enclose_the_smallest_area_that_holds_their_share(seed: int) -> None:
-    density = np.random.default_rng(seed).gamma(0.7, 1.0, (6, 9))
-    for share in (0.25, 0.5, 0.75):
-        (level,) = salience_figures.mass_levels(density, [share])
-        taken: list[float] = []
-        for value in sorted(density.ravel().tolist(), reverse=True):
-            taken.append(value)
-            if sum(taken) >= share * density.sum() - 1e-12:
-                break
-        assert level == taken[-1]
-
-
-@pytest.mark.parametrize("density", [np.zeros((4, 5)), np.full((4, 5), 0.3)], ids=["no_mass", "even"])
-def test_density_without_a_shape_has_no_lines(density: Any) -> None:
-    assert salience_figures.mass_levels(density) == []
-
-
-def test_corner_fixation_and_prediction_are_drawn_in_their_corner(drawn: list[Any]) -> None:
-    density = np.zeros((6, 10))
-    density[0, 9] = 1.0
-    cells = np.array([[0, 9]])
-    salience_figures.example(np.zeros((6, 10, 3), np.uint8), density, density, cells)
-    panels = drawn[0].axes
-    assert [axis.get_title(loc="left") for axis in panels][:3] == ["picture", "human map", "prediction"]
-    for axis in panels[1:3]:
-        left, right, bottom, top = axis.images[0].get_extent()
-        assert (left, right, bottom, top) == (0, 10, 6, 0)
-        assert axis.images[0].get_array()[0, 9] == 1.0
-    x, y = panels[3].lines[0].get_data()
-    assert (x[0], y[0]) == (9.5, 0.5)
-    height = panels[3].get_window_extent().height
-    shown = panels[3].transData.transform((x[0], y[0])) - panels[3].transAxes.transform((0, 0))
-    assert shown[1] > 0.8 * height
-
-
-def test_layers_without_a_score_leave_a_gap_not_a_zero(drawn: list[Any]) -> None:
-    values = {"readout": np.array([[0.4, 0.3, 0.5], [np.nan] * 3, [0.6, 0.5, 0.7]])}
-    panel = salience_figures.LayerPanel("NSS", values, {"centre_bias": 0.2})
-    salience_figures.layer_chart(["a", "b", "c"], [panel], {"centre_bias": "centre bias", "readout": "read-out"})
-    line = drawn[0].axes[0].lines[1]
-    assert np.isnan(line.get_ydata()[1])
-    assert line.get_ydata()[[0, 2]].tolist() == [0.4, 0.6]
-    assert drawn[0].axes[0].lines[0].get_ydata() == [0.2, 0.2]
-
-
-def test_centre_density_is_normalised_to_an_even_spread_of_one(drawn: list[Any]) -> None:
-    left = np.zeros((4, 8))
-    left[:, :4] = 3.0
-    salience_figures.centre({"gaze": left})
-    across, down = (axis for axis in drawn[0].axes if "share of the picture" in axis.get_xlabel())
-    assert across.lines[1].get_ydata().tolist() == [2, 2, 2, 2, 0, 0, 0, 0]
-    assert down.lines[1].get_ydata().tolist() == [1, 1, 1, 1]
-    assert across.get_ylim()[0] == down.get_ylim()[0] == 0
-    assert across.get_ylim()[1] > 2
-
-
-def test_both_marginals_fit_into_their_panels(drawn: list[Any]) -> None:
-    low = np.zeros((8, 4))
-    low[0] = 1.0
-    salience_figures.centre({"gaze": low})
-    for axis in drawn[0].axes:
-        for line in axis.lines:
-            assert np.max(line.get_ydata()) <= axis.get_ylim()[1]
-
-
-def test_many_long_layer_names_fit_into_the_picture(drawn: list[Any]) -> None:
-    layers = [f"encoder.layers.encoder_layer_{index}" for index in range(12)]
-    values = {"readout": np.linspace(0, 1, 36).reshape(12, 3)}
-    salience_figures.layer_chart(layers, [salience_figures.LayerPanel("NSS", values, {})] * 3, {"readout": "read-out"})
-    edge = drawn[0].bbox
-    for axis in drawn[0].axes:
-        for label in axis.get_xticklabels():
-            box = label.get_window_extent()
-            assert edge.x0 - 1 <= box.x0 <= box.x1 <= edge.x1 + 1
-            assert edge.y0 - 1 <= box.y0
-
-
-@pytest.mark.parametrize(
-    ("reasons", "said"),
-    [
-        pytest.param(["8 fixations without picture: 'a.jpg'", "9 fixations without picture: 'b.jpg'"],
-                     "… fixations without picture: …", id="numbers_and_names_that_differ"),
-        pytest.param(["share 0.6 is above 0.5", "share 0.7 is above 0.5"], "share … is above 0.5", id="shared_limit"),
-        pytest.param(["8 fixations without picture: 'a.jpg'"], "8 fixations without picture: 'a.jpg'", id="alone"),
-        pytest.param(["P01.csv is empty", "P01.csv is empty"], "P01.csv is empty", id="same"),
-    ],
-)  # fmt: skip
-def test_reasons_that_differ_in_figures_alone_are_told_as_one(reasons: list[str], said: str) -> None:
-    assert shared(reasons) == said
-
-
-def test_rejects_of_one_kind_are_counted_together() -> None:
-    rows = [Reject("a.mat", -1, "gaze", f"{count} fixations outside") for count in (3, 5, 5)]
-    counts = Rejects.of(rejects_table([*rows, Reject("b.jpg", -1, "read", "no picture")])).counts
-    assert [(row["count_all"], row["stage"], row["reason"]) for row in counts] == [
-        (3, "gaze", "… fixations outside"), (1, "read", "no picture")
-    ]  # fmt: skip
 
 
 def test_rejects_are_listed_with_their_reason(small: Folder) -> None:

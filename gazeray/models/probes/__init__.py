@@ -82,6 +82,21 @@ def choose(inner: Mapping[int, Mapping[float, float]], largest: bool) -> dict[in
     return {fold: max(scores, key=lambda penalty: (sign * scores[penalty], penalty)) for fold, scores in inner.items()}
 
 
+def ridge_slopes(covariance: Tensor, slopes: Tensor, penalty: float) -> Tensor:
+    """The w of (covariance + penalty I) w = slopes: slopes (C, k); covariance (C, C) of standardised features.
+
+    Raises ValueError for a penalty that is lost in the rounding of a covariance that has no inverse of its own.
+    """
+    system = covariance.clone()
+    system.diagonal().add_(penalty)
+    factor, failed = torch.linalg.cholesky_ex(system)
+    varies = covariance.diagonal() > 0
+    rounding = len(system) * torch.finfo(system.dtype).eps
+    if bool(failed) or bool((factor.diagonal().square()[varies] < rounding).any()):
+        raise ValueError(f"penalty {penalty:g} is too small: it is lost in rounding, as some features repeat others")
+    return torch.cholesky_solve(slopes, factor)
+
+
 def inverse_scale(variance: Tensor) -> Tensor:
     """1 / standard deviation of each feature, 0 where a feature is constant (to rounding): such a feature has no say.
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gazeray.models.probes import Pictures, check_penalties, choose, columns, inverse_scale, resize
+from gazeray.models.probes import Pictures, check_penalties, choose, columns, inverse_scale, resize, ridge_slopes
 
 INNER_SIDE = 32
 """Penalties are compared on maps averaged down to so many cells a side."""
@@ -141,8 +141,6 @@ def _weighings(pooled: Tensor, training: Tensor, penalties: Sequence[float]) -> 
     covariance = standard.T @ standard / len(training)
     found = []
     for penalty in penalties:
-        system = covariance.clone()
-        system.diagonal().add_(penalty)
-        slopes = torch.cholesky_solve(standard.T / len(training), torch.linalg.cholesky(system))
+        slopes = ridge_slopes(covariance, standard.T / len(training), penalty)
         found.append(Weighing(training, mean, scale[:, None] * slopes))
     return found

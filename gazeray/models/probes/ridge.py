@@ -15,7 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gazeray.models.probes import Column, Pictures, check_penalties, choose, columns, inverse_scale, resize
+from gazeray.models.probes import (
+    Column,
+    Pictures,
+    check_penalties,
+    choose,
+    columns,
+    inverse_scale,
+    resize,
+    ridge_slopes,
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,8 @@ class NormalEquations:
 
         w belongs to features that are standardised by the mean and the (population) standard deviation of those cells;
         features that are constant there get 0; the intercept is not penalised. With n cells it is sklearn's
-        Ridge(alpha=penalty * n) on standardised features. Raises ValueError where no cell is left.
+        Ridge(alpha=penalty * n) on standardised features. Raises ValueError where no cell is left, for a penalty
+        that is lost in rounding.
         """
         kept = [fold for fold in range(self.folds) if fold not in left_out]
         n = self.n[kept].sum()
@@ -80,9 +90,7 @@ class NormalEquations:
         slope = scale * (self.with_target[kept].sum(0) / n - mean * mean_target)
         found = []
         for penalty in penalties:
-            system = covariance.clone()
-            system.diagonal().add_(penalty)
-            weights = torch.cholesky_solve(slope[:, None], torch.linalg.cholesky(system))[:, 0] * scale
+            weights = ridge_slopes(covariance, slope[:, None], penalty)[:, 0] * scale
             found.append(LinearMap(weights, float(mean_target - weights @ mean)))
         return found
 

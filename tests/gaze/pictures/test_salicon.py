@@ -138,7 +138,7 @@ print(sum(map(len, found.gaze.values())), (kilobytes("VmHWM") - before) * 1024)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from Linux's /proc")
-def test_a_point_takes_at_most_32_bytes_of_memory_at_the_peak(tmp_path: Path) -> None:
+def test_a_point_takes_at_most_24_bytes_of_memory_at_the_peak(tmp_path: Path) -> None:
     points = np.random.default_rng(0).integers(1, 481, (120, 2)).tolist()
     text = salicon_json([annotation(n % 100, n, points) for n in range(6000)], {n: f"{n}.jpg" for n in range(100)})
     write(tmp_path, {"fixations.json": text, **{f"pictures/{n}.jpg": b"" for n in range(100)}})
@@ -147,4 +147,4 @@ def test_a_point_takes_at_most_32_bytes_of_memory_at_the_peak(tmp_path: Path) ->
     printed = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout
     n_points, n_bytes = map(int, printed.split())
     assert n_points == 720_000
-    assert n_bytes / n_points < 32
+    assert n_bytes / n_points < 24

@@ -118,3 +118,9 @@ def test_features_that_are_not_finite_and_empty_folds_are_refused() -> None:
 
 def test_maps_are_kept_in_half_precision() -> None:
     assert fit_pooled(passes(make_set()), FOLDS, PENALTIES, 16).maps.dtype == torch.float16
+
+
+def test_a_penalty_that_is_lost_in_rounding_is_named() -> None:
+    found = [dataclasses.replace(one, features=one.features.repeat(2, 0)) for one in make_set()]
+    with pytest.raises(ValueError, match=r"penalty 1e-300 is too small"):
+        fit_pooled(passes(found), FOLDS, (1.0, 1e-300), SIDE)

@@ -148,6 +148,27 @@ def test_unusable_penalties_are_refused(penalties: tuple[float, ...]) -> None:
         fit_ridge(passes(make_set()), FOLDS, penalties)
 
 
+def test_a_penalty_that_is_lost_in_rounding_is_named() -> None:
+    found = [dataclasses.replace(one, features=np.concatenate([one.features, one.features[2:3]])) for one in make_set()]
+    with pytest.raises(ValueError, match=r"penalty 1e-300 is too small"):
+        fit_ridge(passes(found), FOLDS, (1.0, 1e-300))
+    assert fit_ridge(passes(found), FOLDS, (1.0, 1e-9)).chosen
+
+
+def test_a_tiny_penalty_is_no_matter_where_features_tell_apart() -> None:
+    found = make_set()
+    sums = NormalEquations(CHANNELS, FOLDS)
+    for picture in found:
+        target = picture.target.reshape(picture.features.shape[1], 3, -1, 3).mean((1, 3))
+        sums.add(picture.features, target, picture.fold)
+    model = sums.solve(frozenset(), [1e-300])[0]
+    x, y = stacked(found, set(range(FOLDS)))
+    wanted = np.linalg.lstsq(np.column_stack([x, np.ones(len(x))]), y, rcond=None)[0]
+    np.testing.assert_allclose(
+        x @ model.weights.numpy() + model.intercept, np.column_stack([x, np.ones(len(x))]) @ wanted, rtol=1e-5
+    )
+
+
 def test_columns_are_single_folds_then_pairs() -> None:
     assert columns(3) == [frozenset(folds) for folds in ([0], [1], [2], [0, 1], [0, 2], [1, 2])]
     with pytest.raises(ValueError, match="at least 3"):
