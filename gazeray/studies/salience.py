@@ -20,7 +20,7 @@ from safetensors.torch import save as save_tensors
 from gazeray.config import ConfigError, digest
 from gazeray.models.backbone import Backbone, default_layers
 from gazeray.models.probes import Probe, ProbePicture
-from gazeray.models.probes.pooled import fit_pooled
+from gazeray.models.probes.pooled import PooledProbe, fit_pooled, pool
 from gazeray.models.probes.readout import ReadoutSettings, fit_readout
 from gazeray.models.probes.ridge import fit_ridge
 from gazeray.storage import Folder
@@ -204,16 +204,27 @@ class ProbeWork(PictureWork):
         probing = Probing(spec["probe"], spec["layer"])
         probe = self._fit(probing, shared, folder, device)
 
-        def predicted() -> Iterator[tuple[PictureData, np.ndarray]]:
-            for picture, features in self._walk(shared, probing.layer, None):
-                yield picture, probe.predict(features, picture.grid, picture.info.fold)
-
-        score_predictions(shared, sheet, probing.predictor, predicted(), probing.probe == "readout")
+        predicted = self._predicted(probe, shared, probing.layer)
+        score_predictions(shared, sheet, probing.predictor, predicted, probing.probe == "readout")
         folds = range(self.cfg.folds.outer)
         return {
             "penalty": [probe.chosen[fold] for fold in folds],
             "inner": [list(map(list, probe.inner[fold].items())) for fold in folds],
         }
+
+    def _predicted(self, probe: Probe, shared: Shared, layer: str) -> Iterator[tuple[PictureData, np.ndarray]]:
+        """Each picture with its map, by the model of its fold."""
+        if not isinstance(probe, PooledProbe):
+            for picture, features in self._walk(shared, layer, None):
+                yield picture, probe.predict(features, picture.grid, picture.info.fold)
+            return
+        waiting: dict[int, list[tuple[PictureData, torch.Tensor]]] = {}
+        for picture, features in self._walk(shared, layer, None):
+            waiting.setdefault(picture.info.fold, []).append((picture, pool(features)))
+            if len(waiting[picture.info.fold]) == POOLED_AT_ONCE:
+                yield from _pooled_maps(probe, picture.info.fold, waiting.pop(picture.info.fold))
+        for fold, some in waiting.items():
+            yield from _pooled_maps(probe, fold, some)
 
     def _fit(self, probing: Probing, shared: Shared, folder: Any, device: torch.device) -> Probe:
         own, folds = self.cfg.probes, self.cfg.folds.outer
@@ -252,6 +263,17 @@ class ProbeWork(PictureWork):
             for picture in pictures:
                 yield picture, features[picture.info.stimulus]
 
+
+def _pooled_maps(
+    probe: PooledProbe, fold: int, some: Sequence[tuple[PictureData, torch.Tensor]]
+) -> Iterator[tuple[PictureData, np.ndarray]]:
+    pictures = [picture for picture, _ in some]
+    pooled = torch.stack([values for _, values in some])
+    return zip(pictures, probe.predict_batch(pooled, [picture.grid for picture in pictures], fold), strict=True)
+
+
+POOLED_AT_ONCE = 64
+"""Pictures of a fold for which the training maps are gone through once."""
 
 HISTORY = "history"
 """The training losses so far, beside the state of a read-out."""

@@ -161,12 +161,10 @@ def test_the_published_figures_of_pysaliency_are_met(real_data: Path) -> None:
     free = [[i, *pixel] for i in range(n) for pixel in np.argwhere(counts[int(image[i])] == 0).tolist()]
     meets(saliency.auc_shuffled(alone, each, torch.tensor(free)), "AUC_unfixated")
 
-    fixated, repeated = (
-        torch.from_numpy(gaussian_filter(hits, (0, 10, 10), mode="reflect"))
-        for hits in (np.minimum(counts, 1.0), counts)
-    )
+    # pysaliency's figure of SIM, too, is that of its fixation map with repeated fixations counted once
+    fixated = torch.from_numpy(gaussian_filter(np.minimum(counts, 1.0), (0, 10, 10), mode="reflect"))
     meets(saliency.cc(maps, fixated).mean(), "CC_vs_fixmap_kernel10_ignore_duplicates")
-    meets(saliency.sim(maps, repeated).mean(), "SIM_vs_fixmap_kernel10")
+    meets(saliency.sim(maps, fixated).mean(), "SIM_vs_fixmap_kernel10")
     np.testing.assert_allclose(
         saliency.sim(maps, torch.ones_like(maps)).numpy(), known["SIM_vs_constant"], rtol=0, atol=1e-5
     )
@@ -176,7 +174,7 @@ def test_the_published_figures_of_pysaliency_are_met(real_data: Path) -> None:
     np.testing.assert_array_equal(saliency.auc_shuffled(constant, rows).numpy(), known["const_model"]["AUC"])
     assert known["const_model"]["NSS"] == known["const_model"]["CC"] == 0.0  # undefined here
     assert torch.isnan(saliency.nss(constant, rows)).all()
-    assert torch.isnan(saliency.cc(constant, repeated)).all()
+    assert torch.isnan(saliency.cc(constant, fixated)).all()
 
 
 def test_constant_maps_are_where_pysaliency_differs(oracle: Any) -> None:

@@ -18,6 +18,9 @@ from torch import Tensor
 
 from gazeray.models.probes import Pictures, check_penalties, choose, columns, inverse_scale, resize, ridge_slopes
 
+MAPS_AT_ONCE = 256
+"""Training maps that are in float32 at the same time."""
+
 INNER_SIDE = 32
 """Penalties are compared on maps averaged down to so many cells a side."""
 
@@ -53,12 +56,21 @@ class PooledProbe:
 
     def predict(self, features: np.ndarray, size: tuple[int, int], fold: int) -> np.ndarray:
         """The map (H, W) float32 of a picture of test fold `fold`. features: (C, h, w)."""
+        return self.predict_batch(pool(features)[None], [size], fold)[0]
+
+    def predict_batch(self, pooled: Tensor, sizes: Sequence[tuple[int, int]], fold: int) -> list[np.ndarray]:
+        """The maps (H, W) float32 of B pictures of one test fold. pooled: (B, C) of `pool`. sizes: (H, W) of each.
+
+        The training maps are gone through once for the whole batch, some at a time.
+        """
         weighing = self.weighings[fold]
-        weights = weighing.weights(_pooled(features).to(weighing.mean.device)[None])[0]
-        maps = self.maps[weighing.training].flatten(1).to(torch.float32)
-        square = (weights.to(torch.float32) @ maps).reshape(self.maps.shape[1:])
-        map_: np.ndarray = resize(square, size).cpu().numpy()
-        return map_
+        weights = weighing.weights(pooled.to(weighing.mean)).to(torch.float32)
+        squares = weights.new_zeros(len(weights), self.maps[0].numel())
+        for start in range(0, len(weighing.training), MAPS_AT_ONCE):
+            some = slice(start, start + MAPS_AT_ONCE)
+            squares += weights[:, some] @ self.maps[weighing.training[some]].flatten(1).to(torch.float32)
+        shaped = squares.reshape(len(weights), *self.maps.shape[1:])
+        return [resize(square, size).cpu().numpy() for square, size in zip(shaped, sizes, strict=True)]
 
 
 def fit_pooled(
@@ -100,7 +112,7 @@ def fit_pooled(
     return PooledProbe(chosen, inner, maps, weighings)
 
 
-def _pooled(features: np.ndarray) -> Tensor:
+def pool(features: np.ndarray) -> Tensor:
     """The mean of each channel (C,) float64. Raises ValueError where it is not finite."""
     pooled = torch.tensor(features, dtype=torch.float64).mean((1, 2))
     if not bool(torch.isfinite(pooled).all()):
@@ -113,7 +125,7 @@ def _gather(pictures: Pictures, map_px: int, device: torch.device | None) -> tup
     pooled, maps, small, folds = [], [], [], []
     for picture in pictures(None):
         target = torch.tensor(picture.target, dtype=torch.float64)
-        pooled.append(_pooled(picture.features))
+        pooled.append(pool(picture.features))
         maps.append(resize(target, (map_px, map_px)).to(torch.float16))
         small.append(resize(target, (INNER_SIDE, INNER_SIDE)).flatten())
         folds.append(picture.fold)

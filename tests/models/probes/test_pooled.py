@@ -12,7 +12,7 @@ import torch
 from sklearn.linear_model import Ridge
 
 from gazeray.models.probes import Pictures, ProbePicture
-from gazeray.models.probes.pooled import fit_pooled
+from gazeray.models.probes.pooled import fit_pooled, pool
 
 FOLDS, CHANNELS, SIDE, PENALTIES = 3, 5, 64, (1e-3, 0.1, 10.0)
 
@@ -49,6 +49,16 @@ def by_sklearn(found: list[ProbePicture], left_out: set[int], penalty: float, pi
     tested = (picture.features.astype(np.float64).mean((1, 2)) - mean) / std
     wanted: np.ndarray = model.predict(tested[None]).reshape(SIDE, SIDE)
     return wanted
+
+
+def test_batch_and_single_predictions_agree_whatever_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = make_set()
+    probe = fit_pooled(passes(found), FOLDS, [0.1], SIDE)
+    own = [picture for picture in found if picture.fold == 1]
+    together = probe.predict_batch(torch.stack([pool(one.features) for one in own]), [(SIDE, SIDE)] * len(own), 1)
+    monkeypatch.setattr("gazeray.models.probes.pooled.MAPS_AT_ONCE", 3)
+    for one, map_ in zip(own, together, strict=True):
+        np.testing.assert_allclose(probe.predict(one.features, (SIDE, SIDE), 1), map_, atol=1e-6)
 
 
 def test_predictions_inner_scores_and_choice_equal_sklearn() -> None:
