@@ -7,6 +7,7 @@ A piece writes its own files, and these are the mark that it is done: the study 
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,21 +37,22 @@ class PieceWorker:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[str]]:
         told = [self._try(json.loads(text)) for text in batch["item"]]
-        return {"storage": [storage for storage, _ in told], "data": [data for _, data in told]}
+        return {kind: [faults.get(kind, "") for faults in told] for kind in ("storage", "data", "bug")}
 
-    def _try(self, item: Mapping[str, Any]) -> tuple[str, str]:
-        """(fault of the storage, fault of the data), empty where there is none."""
+    def _try(self, item: Mapping[str, Any]) -> dict[str, str]:
+        """The fault by its kind. Nothing is raised here: Ray Data would keep the workers of a pass that raised."""
         try:
             if self.do is None:  # not in __init__: what goes wrong there, Ray tells without its cause
                 self.do = self.make(self.device)
             self.do(item)
         except OSError as error:
-            return str(error) or type(error).__name__, ""
+            return {"storage": str(error) or type(error).__name__}
         except DataError as error:
-            return "", json.dumps(error.errors)
+            return {"data": json.dumps(error.errors)}
         except Exception as error:
-            raise RuntimeError(f"{item['key']} cannot be done: {type(error).__name__}: {error}") from error
-        return "", ""
+            name = f"{item['key']} cannot be done: {type(error).__name__}: {error}"
+            return {"bug": f"{name}\n{traceback.format_exc()}"}
+        return {}
 
 
 def _do_pieces(
@@ -63,7 +65,8 @@ def _do_pieces(
 def go_through(work: Pass, view: ProgressView) -> None:
     """Do the items of a pass: in actors what is set up once, on GPUs where the cluster has some; the rest in tasks.
 
-    Raises StorageError when a worker could not read or write, DataError when the data make the pass impossible.
+    Raises StorageError when a worker could not read or write, DataError when the data make the pass impossible, and
+    RuntimeError with the worker's traceback for anything else.
     """
     with view.stage(work.name, len(work.items)) as progress:
         if not work.items:
@@ -84,6 +87,8 @@ def go_through(work: Pass, view: ProgressView) -> None:
                 raise StorageError(row["storage"])
             if row["data"]:
                 raise DataError(json.loads(row["data"]))
+            if row["bug"]:
+                raise RuntimeError(row["bug"])
             progress.step()
 
 

@@ -22,6 +22,7 @@ from gazeray.engine.progress import ProgressView
 from gazeray.storage import StorageError
 from gazeray.study import Pass
 from gazeray.tables import DataError
+from tests.processes import wait_until
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,14 @@ def test_lines_about_the_data_come_back_as_they_were(ray_cluster: None, tmp_path
     assert caught.value.errors == lines
 
 
+def test_workers_of_a_pass_that_failed_are_free_again(ray_cluster: None, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="3 cannot be done: KeyError: 'nobody'"):
+        run(Make(tmp_path, fault=KeyError("nobody")), 6, network=True)
+    wait_until(lambda: ray.available_resources().get("CPU", 0) == 2, "both CPUs to be free", 30)
+
+
 def test_a_bug_names_the_item_and_the_error(ray_cluster: None, tmp_path: Path) -> None:
-    with pytest.raises(Exception, match="3 cannot be done: KeyError: 'nobody'"):
+    with pytest.raises(RuntimeError, match="3 cannot be done: KeyError: 'nobody'"):
         run(Make(tmp_path, fault=KeyError("nobody")), 6, network=False)
 
 
