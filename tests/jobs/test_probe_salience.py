@@ -33,7 +33,7 @@ SMALL = [
     "backbone.arch=resnet18",
     "backbone.layers=[layer1, layer3]",
     "backbone.longest_px=160",
-    "probes.readout.epochs=6",
+    "probes.readout.epochs=40",
     "probes.readout.penalties=[0.03, 0.3]",
     "probes.readout.learning_rate=0.01",
     "probes.readout.longest_px=40",
@@ -156,7 +156,6 @@ def test_rerun_does_only_what_is_missing_and_ends_with_the_same_numbers(finished
 
 def test_killed_job_goes_on_and_ends_with_the_same_numbers(finished: tuple[Outcome, str, Path], tmp_path: Path) -> None:
     command = [sys.executable, str(CONFIGS.parent / "jobs" / "probe_salience.py"), *SMALL, f"run.dir={tmp_path}"]
-    command.append("probes.readout.epochs=40")
     with (tmp_path / "first.log").open("w") as log:
         driver = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path)
         wait_until(lambda: reading_out(tmp_path) or driver.poll() is not None, "a read-out in its epochs")
@@ -168,12 +167,11 @@ def test_killed_job_goes_on_and_ends_with_the_same_numbers(finished: tuple[Outco
     done = {path.parent.name for path in tmp_path.glob("probe_salience-*/units/*/result.json")}
     assert "readout-layer1" not in done
     assert not list(tmp_path.glob("probe_salience-*/metrics.json"))
-    again, shown = run_job(tmp_path, "probes.readout.epochs=40")
+    again, shown = run_job(tmp_path)
     assert "preparing pictures: 0 to do" in shown
     assert "computing features: 0 to do" in shown
     assert not done or f"10 in all, {len(done)} done before" in shown
-    undisturbed, _ = run_job(finished[2], "probes.readout.epochs=40")
-    assert again.run.read_bytes("metrics.json") == undisturbed.run.read_bytes("metrics.json")
+    assert again.run.read_bytes("metrics.json") == finished[0].run.read_bytes("metrics.json")
     history = [json.loads(line) for line in again.run.read_text("units/readout-layer1/metrics.jsonl").splitlines()]
     assert [record["epoch"] for record in history] == list(range(1, 41))
 
