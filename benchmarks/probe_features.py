@@ -130,7 +130,7 @@ def plain_loop(job: Job, workers: int, out: Path) -> None:
                     size = [max(1, round(side * scale)) for side in values.shape[2:]]
                     values = torch.nn.functional.interpolate(values, size, mode="area")
                 for number, value in enumerate(values.half().contiguous().numpy()):
-                    kept[layer][job.pictures[done + number].stimulus] = value
+                    kept[layer][f"features/{job.pictures[done + number].stimulus}"] = value
         done += len(batch)
         if done % PICTURES_PER_SHARD == 0 or done == len(job.pictures):
             for layer, arrays in kept.items():
