@@ -62,7 +62,7 @@ def test_features_that_differ_are_told(benchmark: ModuleType, tmp_path: Path) ->
     assert benchmark.greatest_difference(job, tmp_path / "ours", tmp_path / "theirs") == 0
     path = tmp_path / "theirs" / "layer2" / "00000.safetensors"
     changed = load_file(path)
-    stimulus = pictures[1].stimulus
+    stimulus = f"features/{pictures[1].stimulus}"
     changed[stimulus] = changed[stimulus].copy()
     changed[stimulus][0, 0, 0] += changed[stimulus].max()
     save_file(changed, path)
