@@ -45,14 +45,14 @@ from rich.console import Console
 
 from gazeray.config import FoldsConfig, JobConfig, PerUnit, ResourcesConfig, RunSettings, TrainConfig, digest
 from gazeray.engine.cross_validation import cross_validate
-from gazeray.engine.folds import Fold, participant_folds
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.progress import Stage as ProgressStage
-from gazeray.examples import Examples, tensor_column
 from gazeray.gaze.render import Window, heatmaps, pad_trials, stack_windows
+from gazeray.learn.folds import Fold, participant_folds
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.storage import Folder
-from gazeray.study import Plan, Shard, Split, Stage, Tested
+from gazeray.store import Examples, tensor_column
+from gazeray.study import FoldResult, Plan, Shard, Split, Stage
 from gazeray.synth.reading import SCREEN_PX, ReadingSimulation, design, make_reader, make_sentences, scanpath
 from gazeray.tables import QUALITY
 
@@ -291,7 +291,7 @@ class PictureStudy:
         split: Split,
         device: torch.device,
         keep: Callable[[str, bytes], None],
-    ) -> Tested:
+    ) -> FoldResult:
         if not isinstance(model, TimedCNN):
             raise TypeError(f"the model must be the TimedCNN that this study made, not {type(model).__name__}")
         model.phases.to("test")
@@ -305,7 +305,7 @@ class PictureStudy:
         table = table.append_column("predicted", pa.array(np.concatenate(predicted)))
         hits = table["predicted"].to_numpy() == table["label_index"].to_numpy()
         seconds = {f"{SECONDS}{phase}": value for phase, value in model.phases.seconds.items()}
-        return Tested(table, {"accuracy": float(hits.mean()), "steps": float(model.steps), **seconds})
+        return FoldResult(table, {"accuracy": float(hits.mean()), "steps": float(model.steps), **seconds})
 
     def score(self, cfg: JobConfig, plan: Plan, predictions: pa.Table) -> dict[str, Any]:
         """The folds' scores suffice."""

@@ -46,12 +46,12 @@ from scipy.ndimage import gaussian_filter
 from gazeray.engine.cluster import cluster
 from gazeray.engine.pipeline import Cache, ShardWriter, cache_examples
 from gazeray.engine.progress import ProgressView
-from gazeray.examples import load_shared
 from gazeray.gaze.events import fixations_idt
 from gazeray.gaze.features import reading_features
 from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations, stack_windows
 from gazeray.storage import Folder
-from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+from gazeray.store import load_shared
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from gazeray.study import Plan, Stage
 from gazeray.synth.reading import SCREEN_PX, WINDOW_PX
 

@@ -45,7 +45,7 @@ from gazeray.engine.cluster import cluster
 from gazeray.engine.pipeline import Cache
 from gazeray.gaze.events import Screen
 from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations, stack_windows
-from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from gazeray.synth.gaze import simulate_gaze
 
 SAMPLING_HZ = 1000

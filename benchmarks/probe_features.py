@@ -5,7 +5,7 @@ Both sides do the same work on the same pictures: decode the JPEG, resize it, ru
 faster layout on both sides), average the activations of its layers down, and write them as float16 safetensors, 16
 pictures to a file. The plain loop is a DataLoader before torchvision's network in one process with as many threads as
 there are cores, without and with `--workers` loading processes; the better of the two counts. Ours is the pass of the
-salience study on Ray Data, as `gazeray.engine.passes.go_through` runs it. Starting Ray is not counted; the pass's own
+saliency study on Ray Data, as `gazeray.engine.passes.go_through` runs it. Starting Ray is not counted; the pass's own
 start-up (workers, their code, the network) is, and is also shown apart, as the time of the same pass over no picture.
 
 Prints pictures per second of both sides and the ratio of their times, how far the features are apart, and how fast a
@@ -47,11 +47,11 @@ from gazeray.engine.passes import go_through
 from gazeray.engine.progress import ProgressView
 from gazeray.models.backbone import MEAN, STD, Backbone, default_layers, input_size
 from gazeray.storage import Folder
-from gazeray.studies.salience_config import BackboneConfig
-from gazeray.studies.salience_data import PICTURES_PER_SHARD, PictureInfo, PictureShards
-from gazeray.studies.salience_features import Extract, FeatureFiles, features_pass
+from gazeray.studies.pictures.passes import PICTURES_PER_SHARD, PictureInfo, PictureShards
+from gazeray.studies.probe_saliency.config import BackboneConfig
+from gazeray.studies.probe_saliency.passes import Extract, FeatureFiles, features_pass
 from gazeray.study import Pass
-from gazeray.synth.salience import SalienceSimulation, simulate_salience
+from gazeray.synth.saliency import SaliencySimulation, simulate_saliency
 
 MOST_RATIO = 1.3
 MOST_DIFFERENCE = 0.01
@@ -140,7 +140,7 @@ def plain_loop(job: Job, workers: int, out: Path) -> None:
 
 
 def our_pass(job: Job, out: Path, pictures: bool = True) -> None:
-    """The pass of the salience study; without pictures only what it costs to begin."""
+    """The pass of the saliency study; without pictures only what it costs to begin."""
     files = FeatureFiles(Folder(out))
     weights = Folder(job.weights.parent), job.weights.name
     extract = Extract(Folder(job.root), files, job.cfg, job.layers, MAX_PIXELS, 0, weights)
@@ -247,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         root = Path(given) / "saliency_osie" if options.real and given else folder / "scenes"
         if not options.real:
             scenes = {"pictures": max(options.pictures, 3), "width_px": options.width, "height_px": options.height}
-            simulate_salience(Folder(root), SalienceSimulation(observers=1, **scenes))
+            simulate_saliency(Folder(root), SaliencySimulation(observers=1, **scenes))
         layers = tuple(default_layers(cfg.arch))
         untrained(folder / "state.safetensors", cfg, layers)
         job = Job(root, found(root, options.pictures), folder / "state.safetensors", cfg, layers)

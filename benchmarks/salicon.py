@@ -24,8 +24,8 @@ WORKERS, POINTS, LIMIT_GB = 60, 120, 2.0
 
 OURS = """
 import sys
-from gazeray.gaze.pictures.dataset import open_pictures
-from gazeray.gaze.pictures.declaration import PictureSetSpec
+from gazeray.stimuli.dataset import open_pictures
+from gazeray.stimuli.declaration import PictureSetSpec
 from gazeray.storage import Folder
 spec = PictureSetSpec.model_validate({"name": "made", "pictures": {"path": "pictures/{stimulus}.jpg"},
                                       "fixations": {"reader": "salicon", "path": "fixations.json"}})

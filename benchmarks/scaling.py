@@ -44,7 +44,7 @@ from gazeray.engine.queue import Unit
 from gazeray.engine.units import UnitFolder, run_units
 from gazeray.engine.variants import variants_of
 from gazeray.storage import Folder
-from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 
 STORE_BYTES = 100_000_000
 """Of each simulated node."""

@@ -18,8 +18,8 @@ import torch
 from pydantic import BaseModel
 
 from gazeray.config import JobConfig, digest
-from gazeray.examples import Examples
 from gazeray.storage import Folder
+from gazeray.store import Examples
 from gazeray.tables import Reject
 
 
@@ -89,7 +89,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Tested:
+class FoldResult:
     """What a unit learned about its test examples: predictions (one row each) and headline scores.
 
     files: by file name, for the unit's own folder; `Study.gather` gets them back.
@@ -139,7 +139,7 @@ class Study(Protocol):
         split: Split,
         device: torch.device,
         keep: Callable[[str, bytes], None],
-    ) -> Tested:
+    ) -> FoldResult:
         """Predictions of the fitted model, and of the baselines, for the test rows, in their order.
 
         keep(name, data): writes a map at once to the run's maps/, so that a fold's maps are never held together.

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from gazeray.engine.cli import main
-from gazeray.report.page import write_report
-from gazeray.studies.heatmap import HeatmapStudy
+from gazeray.studies.heatmap.report import write_report
+from gazeray.studies.heatmap.study import HeatmapStudy
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "cv_heatmap.yaml"
 

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from gazeray.config import ConfigError
-from gazeray.report.page import write_report
-from gazeray.report.salience import write_salience_report
 from gazeray.storage import Folder, masked
+from gazeray.studies.heatmap.report import write_report
+from gazeray.studies.pictures.report import write_saliency_report
 
-REPORTS = {"salience": write_salience_report, "score_maps": write_salience_report}
+REPORTS = {"probe_saliency": write_saliency_report, "score_maps": write_saliency_report}
 """By study; the others are classification runs."""
 
 DRAWN, UNREADABLE = 0, 2

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 from gazeray.engine.cli import COMPARISON, main
-from gazeray.report.salience import write_salience_report
-from gazeray.studies.score_maps import ScoreMapsStudy
+from gazeray.studies.pictures.report import write_saliency_report
+from gazeray.studies.score_maps.study import ScoreMapsStudy
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "score_maps.yaml"
 
 if __name__ == "__main__":
-    sys.exit(main(ScoreMapsStudy(), "score_maps", CONFIG, write_salience_report, flow=COMPARISON))
+    sys.exit(main(ScoreMapsStudy(), "score_maps", CONFIG, write_saliency_report, flow=COMPARISON))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gazeray.config import ConfigError, JobConfig, config_hash, load_config
-from gazeray.studies.heatmap import HeatmapConfig
+from gazeray.studies.heatmap.study import HeatmapConfig
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

@@ -14,19 +14,19 @@ from safetensors.torch import save
 
 from gazeray.config import digest
 from gazeray.engine.cluster import cluster, workers_that_fit
-from gazeray.engine.fit import Task, fit
-from gazeray.engine.folds import Fold, derive_seed, inner_seed, inner_splits, outer_folds, split_rows
 from gazeray.engine.outcome import Outcome
 from gazeray.engine.pipeline import Cache, cache_examples
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.queue import Unit
 from gazeray.engine.run import RunFolder
 from gazeray.engine.search import Chosen, InnerSearch, search
-from gazeray.engine.space import settings_to_try, with_setting
 from gazeray.engine.units import UnitFolder, run_units
 from gazeray.engine.variants import Variant, variants_of
-from gazeray.examples import Examples
+from gazeray.learn.fit import Task, fit
+from gazeray.learn.folds import Fold, derive_seed, inner_seed, inner_splits, outer_folds, split_rows
+from gazeray.learn.space import settings_to_try, with_setting
 from gazeray.storage import Folder
+from gazeray.store import Examples
 from gazeray.study import Plan, Split, Study
 from gazeray.tables import DataError, Reject, rejects_table
 

@@ -17,8 +17,8 @@ import ray.data
 import torch
 
 from gazeray.engine.cluster import machines, quiet_data, room
-from gazeray.engine.fit import be_deterministic
 from gazeray.engine.progress import ProgressView
+from gazeray.learn.fit import be_deterministic
 from gazeray.storage import StorageError
 from gazeray.study import Pass
 from gazeray.tables import DataError

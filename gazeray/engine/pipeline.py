@@ -21,8 +21,8 @@ import ray.data
 from gazeray.config import digest
 from gazeray.engine.cluster import quiet_data
 from gazeray.engine.progress import ProgressView
-from gazeray.examples import ExampleIndex, Examples, SharedExamples, StreamedExamples, load_shared, tensors_of
 from gazeray.storage import Folder, StorageError
+from gazeray.store import ExampleIndex, Examples, SharedExamples, StreamedExamples, load_shared, tensors_of
 from gazeray.study import Plan, Stage
 from gazeray.tables import QUALITY, DataError, Reject
 

@@ -25,12 +25,12 @@ from ray.tune.schedulers import ASHAScheduler
 from gazeray.config import JobConfig, ResourcesConfig, digest
 from gazeray.engine.cluster import per_worker, workers_that_fit
 from gazeray.engine.faults import storage_fault
-from gazeray.engine.fit import Fit, Task, be_deterministic
-from gazeray.engine.folds import Fold, derive_seed, inner_seed, inner_splits, split_rows
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.queue import Unit
 from gazeray.engine.units import UnitFolder
 from gazeray.engine.variants import Variant
+from gazeray.learn.fit import Fit, Task, be_deterministic
+from gazeray.learn.folds import Fold, derive_seed, inner_seed, inner_splits, split_rows
 from gazeray.storage import Folder, StorageError
 from gazeray.study import Study
 

@@ -26,9 +26,9 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from gazeray.config import ResourcesConfig
 from gazeray.engine.cluster import per_worker, this_machine, workers_that_fit
-from gazeray.engine.fit import be_deterministic
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.queue import Unit, UnitQueue
+from gazeray.learn.fit import be_deterministic
 from gazeray.storage import Folder, StorageError
 
 NEVER_S = 1e9

@@ -9,7 +9,7 @@ from typing import Any
 from gazeray.config import digest
 from gazeray.engine.pipeline import Cache, ExampleSource, cache_examples, share_examples
 from gazeray.engine.progress import ProgressView
-from gazeray.engine.space import Setting, settings_to_try, with_setting
+from gazeray.learn.space import Setting, settings_to_try, with_setting
 from gazeray.storage import Folder
 from gazeray.study import Plan, Study
 from gazeray.tables import DataError

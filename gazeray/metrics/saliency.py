@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Saliency metrics for batches of maps, on the CPU and on the GPU. docs/saliency.md has them in one table.
+"""Saliency metrics for batches of maps, on the CPU and on the GPU. docs/saliency_metrics.md has them in one table.
 
 Shapes, in every function:
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from gazeray.report.picture import Picture
+from gazeray.report.figure import Figure
 from gazeray.report.words import interval, metric_name, number, p_value
 from gazeray.storage import Folder
 
@@ -78,7 +78,7 @@ def environment() -> Environment:
     return made
 
 
-def write_pictures(run: Folder, pictures: Iterable[Picture]) -> None:
+def write_figures(run: Folder, pictures: Iterable[Figure]) -> None:
     """Write figures/<name>.png of every picture, and delete other PNGs that lie there."""
     drawn = {f"figures/{picture.name}.png": picture.png for picture in pictures}
     for path, png in drawn.items():

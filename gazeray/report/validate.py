@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any
 
 from gazeray.config import RESULT_FREE, ConfigError, digest, validate
 from gazeray.report.validate_results import check_results
-from gazeray.report.validate_salience import COMPARISONS, ComparisonManifest, check_comparison
-from gazeray.report.validate_tools import Check, Finding, some
+from gazeray.report.validate_saliency import COMPARISONS, ComparisonManifest, check_comparison
+from gazeray.report.validate_tools import Check, Finding, Open, RunManifest, some
 from gazeray.storage import Folder
 
 SIDES = ("train", "validation", "test")
@@ -26,11 +24,7 @@ class NotARunError(ValueError):
     """There is no run folder here, or its manifest cannot be read."""
 
 
-class _Open(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-
-class FoldEntry(_Open):
+class FoldEntry(Open):
     """A planned fold: participants per side, and stimuli per side where stimuli are held out."""
 
     fold: int
@@ -40,7 +34,7 @@ class FoldEntry(_Open):
     stimuli: dict[str, list[str]] | None = None
 
 
-class DataEntry(_Open):
+class DataEntry(Open):
     """What the run was fed with."""
 
     dataset: str
@@ -48,7 +42,7 @@ class DataEntry(_Open):
     fingerprint: str
 
 
-class Counts(_Open):
+class Counts(Open):
     """How much was read, used and rejected."""
 
     recordings: int
@@ -58,23 +52,13 @@ class Counts(_Open):
     rejected: int
 
 
-class Manifest(_Open):
+class Manifest(RunManifest):
     """manifest.json of a run that has got as far as having folds."""
 
-    job: str
-    study: str
-    status: Literal["running", "done", "failed"]
-    config: dict[str, Any]
-    config_hash: str
-    seed: int
-    started: str
-    finished: str | None
-    versions: dict[str, str]
     data: DataEntry
     classes: list[str]
     folds: list[FoldEntry]
     counts: Counts
-    units: dict[str, Literal["done", "failed"]]
 
     @property
     def hold_out(self) -> str:

@@ -7,14 +7,36 @@ import io
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
 
 from gazeray.storage import Folder
 
 T = TypeVar("T")
+
+
+class Open(BaseModel):
+    """A part of a manifest: what is named must be there, more may be."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class RunManifest(Open):
+    """What manifest.json says of a run of any study."""
+
+    job: str
+    study: str
+    status: Literal["running", "done", "failed"]
+    config: dict[str, Any]
+    config_hash: str
+    seed: int
+    started: str
+    finished: str | None
+    versions: dict[str, str]
+    units: dict[str, Literal["done", "failed"]]
 
 
 @dataclass(frozen=True)

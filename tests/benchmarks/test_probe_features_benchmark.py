@@ -49,9 +49,9 @@ def test_both_sides_write_the_same_features_and_a_ratio_is_printed(
 
 def test_features_that_differ_are_told(benchmark: ModuleType, tmp_path: Path) -> None:
     cfg = benchmark.BackboneConfig(arch="resnet18", longest_px=64, longest_cells=8, precision="float32")
-    benchmark.simulate_salience(
+    benchmark.simulate_saliency(
         benchmark.Folder(tmp_path / "scenes"),
-        benchmark.SalienceSimulation(pictures=3, observers=1, width_px=128, height_px=96),
+        benchmark.SaliencySimulation(pictures=3, observers=1, width_px=128, height_px=96),
     )
     benchmark.untrained(tmp_path / "state.safetensors", cfg, ("layer2",))
     pictures = benchmark.found(tmp_path / "scenes", 3)

@@ -19,7 +19,7 @@ from gazeray.config import load_config
 from gazeray.engine.cross_validation import cross_validate
 from gazeray.engine.progress import ProgressView
 from gazeray.storage import Folder
-from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from tests.processes import descendants, gone, wait_until
 
 ROOT = Path(__file__).parents[2]

@@ -19,9 +19,9 @@ from ray.exceptions import RayTaskError
 
 from gazeray.engine.cli import main
 from gazeray.engine.faults import storage_fault
-from gazeray.report.page import write_report
 from gazeray.storage import StorageError
-from gazeray.studies.heatmap import HeatmapStudy
+from gazeray.studies.heatmap.report import write_report
+from gazeray.studies.heatmap.study import HeatmapStudy
 from tests.chaos.faulty_s3 import FAULTS, KEY, SECRET, FaultyS3, faulty_s3
 from tests.processes import wait_until
 

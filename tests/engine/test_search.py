@@ -18,7 +18,7 @@ from gazeray.engine.cross_validation import cross_validate, plan_folds, split_ro
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.search import InnerSearch, Point, SearchError, _choose, _work_on_point, best_epoch, rungs
 from gazeray.storage import Folder
-from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from gazeray.tables import DataError
 from tests.engine.local import predictions_here, read_here, variants_here
 
@@ -223,7 +223,7 @@ def test_label_that_is_only_known_from_who_reads_scores_at_chance(tmp_path: Path
     examples, index = read_leaky(cache), cache.index
     train = np.flatnonzero(np.arange(len(index)) % 6 < 4)
     test = np.setdiff1d(np.arange(len(index)), train)
-    from gazeray.studies.classification import logistic_regression_scores
+    from gazeray.studies.shared.classification import logistic_regression_scores
 
     leaked = logistic_regression_scores(examples[train], index.labels[train], examples[test], 2)
     assert (leaked.argmax(axis=1) == index.labels[test]).mean() > 0.9
@@ -231,7 +231,7 @@ def test_label_that_is_only_known_from_who_reads_scores_at_chance(tmp_path: Path
 
 def read_leaky(cache: Any) -> np.ndarray:
     """The pictures as plain vectors."""
-    from gazeray.examples import StreamedExamples
+    from gazeray.store import StreamedExamples
 
     pictures = StreamedExamples(cache.index, cache.folder, 1000).take(np.arange(len(cache.index)), ["picture"])
     return np.asarray(pictures["picture"].reshape(len(cache.index), -1), np.float64)

@@ -10,7 +10,7 @@ import pytest
 
 from gazeray.config import load_config
 from gazeray.storage import Folder
-from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from gazeray.tables import DataError
 from tests.engine.local import read_here
 

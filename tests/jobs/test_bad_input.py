@@ -12,9 +12,9 @@ import pytest
 import ray
 
 from gazeray.engine.cli import main
-from gazeray.report.page import write_report
 from gazeray.storage import Folder
-from gazeray.studies.heatmap import HeatmapStudy
+from gazeray.studies.heatmap.report import write_report
+from gazeray.studies.heatmap.study import HeatmapStudy
 from gazeray.synth.reading import simulate
 from gazeray.synth.reading_parameters import ReadingSimulation
 

@@ -16,8 +16,8 @@ from gazeray.config import config_hash, load_config
 from gazeray.engine.cli import main
 from gazeray.engine.cross_validation import Outcome, cross_validate
 from gazeray.engine.progress import ProgressView
-from gazeray.report.page import write_report
-from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+from gazeray.studies.heatmap.report import write_report
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 
 CONFIG = Path(__file__).parents[2] / "configs" / "cv_heatmap.yaml"
 

@@ -14,13 +14,13 @@ import yaml
 
 from gazeray.config import load_config, validate
 from gazeray.engine.cli import main, settings_help
-from gazeray.engine.space import settings_to_try
 from gazeray.gaze.declaration import DatasetSpec
 from gazeray.gaze.readers import READERS
 from gazeray.gaze.screens import ScreensSpec
-from gazeray.report.page import write_report
-from gazeray.studies.heatmap import HeatmapStudy
-from gazeray.studies.heatmap_config import HeatmapConfig
+from gazeray.learn.space import settings_to_try
+from gazeray.studies.heatmap.config import HeatmapConfig
+from gazeray.studies.heatmap.report import write_report
+from gazeray.studies.heatmap.study import HeatmapStudy
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ROOT / "configs" / "cv_heatmap.yaml"

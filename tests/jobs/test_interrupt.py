@@ -15,8 +15,8 @@ from gazeray.config import Section
 from gazeray.engine.cli import CROSS_VALIDATION, Flow, main, table
 from gazeray.engine.outcome import Outcome
 from gazeray.engine.progress import ProgressView
-from gazeray.report.page import write_report
-from gazeray.studies.heatmap import HeatmapStudy
+from gazeray.studies.heatmap.report import write_report
+from gazeray.studies.heatmap.study import HeatmapStudy
 from tests.jobs.test_help import CONFIG, ROOT
 from tests.processes import descendants, gone, wait_until
 

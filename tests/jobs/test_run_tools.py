@@ -14,10 +14,11 @@ import pyarrow as pa
 import pytest
 
 from gazeray.config import config_hash, load_config
-from gazeray.report import figures, gallery
+from gazeray.report import figures
+from gazeray.report.sections import gallery
 from gazeray.report.validate import unit_hash, validate_run, without
 from gazeray.storage import Folder
-from gazeray.studies.heatmap import HeatmapConfig
+from gazeray.studies.heatmap.study import HeatmapConfig
 from tests.report import fabricate as made
 
 JOBS = Path(__file__).parents[2] / "jobs"
@@ -291,7 +292,7 @@ def test_hash_of_a_unit_agrees_with_the_engines_own() -> None:
     from types import SimpleNamespace as Plain
 
     from gazeray.engine import cross_validation
-    from gazeray.engine.folds import Fold
+    from gazeray.learn.folds import Fold
 
     fold = Fold(1, ["a"], ["b"], ["c"])
     variant = Plain(source=Plain(cache=Plain(content="f" * 64)), setting={})

@@ -15,10 +15,10 @@ from gazeray.config import load_config
 from gazeray.engine.cross_validation import cross_validate
 from gazeray.engine.progress import ProgressView
 from gazeray.models.heatmap_cnn import HeatmapCNN
-from gazeray.report.page import write_report
 from gazeray.report.validate import validate_run
 from gazeray.storage import Folder
-from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+from gazeray.studies.heatmap.report import write_report
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from gazeray.synth.reading_parameters import ReadingSimulation
 from gazeray.synth.screens import ScreensSimulation, simulate_screens
 

@@ -17,15 +17,7 @@ from scipy.special import ndtr
 from scipy.stats import multivariate_normal, norm
 
 from gazeray.gaze.render import Window, heatmaps, stack_windows
-from gazeray.models.fixation_density.kernels import (
-    LEAST_SHARE,
-    fixation_map,
-    grid_cells,
-    kernel_steps,
-    mixture_shares,
-)
-from gazeray.models.fixation_density.other_observers import gold_standard, other_observers, split_halves
-from gazeray.models.fixation_density.other_pictures import (
+from gazeray.models.fixation_density.centre_bias import (
     BANDWIDTHS,
     CELLS,
     centre_gaussian,
@@ -34,6 +26,14 @@ from gazeray.models.fixation_density.other_pictures import (
     mean_of_others,
     relative_counts,
     uniform,
+)
+from gazeray.models.fixation_density.inter_observer import gold_standard, other_observers, split_halves
+from gazeray.models.fixation_density.kernels import (
+    LEAST_SHARE,
+    fixation_map,
+    grid_cells,
+    kernel_steps,
+    mixture_shares,
 )
 
 SIZE, GRID = (90, 160), (18, 32)

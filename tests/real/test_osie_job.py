@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small version of the salience job on real free viewing (OSIE, 15 observers): the known figures are met."""
+"""A small version of the saliency job on real free viewing (OSIE, 15 observers): the known figures are met."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.console import Console
 from gazeray.config import load_config
 from gazeray.engine.comparison import compare
 from gazeray.engine.progress import ProgressView
-from gazeray.report.salience import write_salience_report
 from gazeray.report.validate import validate_run
-from gazeray.studies.salience import SalienceConfig, SalienceStudy
+from gazeray.studies.pictures.report import write_saliency_report
+from gazeray.studies.probe_saliency.study import ProbeSaliencyConfig, ProbeSaliencyStudy
 
 ROOT = Path(__file__).parents[2]
 KNOWN = {
@@ -36,8 +36,8 @@ def test_known_figures_are_met_and_a_probe_of_an_untrained_network_beats_the_cen
         *("targets.sigma_px=24", "baselines.splits=1", "score.resamples=200", f"run.dir={tmp_path}"),
         *("backbone.arch=resnet18", "backbone.layers=[layer1]", "backbone.longest_px=160", "probes.kinds=[ridge]"),
     ]
-    cfg = load_config(SalienceConfig, ROOT / "configs/probe_salience.yaml", words)
-    outcome = compare(SalienceStudy(), cfg, "probe_salience", ProgressView(Console(file=io.StringIO())))
+    cfg = load_config(ProbeSaliencyConfig, ROOT / "configs/probe_saliency.yaml", words)
+    outcome = compare(ProbeSaliencyStudy(), cfg, "probe_saliency", ProgressView(Console(file=io.StringIO())))
     assert outcome.failed == {}
     assert outcome.metrics is not None
     assert outcome.metrics["n"] == {"pictures": 140, "observers": 15, "fixations": 19_852, "rejected": 560}
@@ -48,5 +48,5 @@ def test_known_figures_are_met_and_a_probe_of_an_untrained_network_beats_the_cen
     assert rows["model:layer1:ridge"]["nss"]["gain"]["ci95"][0] > 0
     assert rows["model:layer1:ridge"]["auc_shuffled"]["value"] > 0.6
     assert rows["gold_standard"]["information_gain"]["value"] > 2
-    write_salience_report(outcome.run)
+    write_saliency_report(outcome.run)
     assert validate_run(outcome.run) == []

@@ -12,8 +12,8 @@ from rich.console import Console
 from gazeray.config import load_config
 from gazeray.engine.cross_validation import cross_validate
 from gazeray.engine.progress import ProgressView
-from gazeray.report.page import write_report
-from gazeray.studies.heatmap import HeatmapConfig, HeatmapStudy
+from gazeray.studies.heatmap.report import write_report
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from gazeray.report import gallery
-from gazeray.report import page as report
+from gazeray.report.sections import gallery
 from gazeray.storage import Folder
+from gazeray.studies.heatmap import report as report
 from tests.report import fabricate as made
 
 browser = pytest.importorskip("tests.report.browser", reason="aiohttp, which comes with ray[default], is not installed")

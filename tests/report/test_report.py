@@ -17,10 +17,13 @@ import pyarrow as pa
 import pytest
 from matplotlib.image import imread
 
-from gazeray.report import figures, gallery, page, pictures
+from gazeray.report import figures
 from gazeray.report.results import Results, read_results
+from gazeray.report.sections import classification as pictures
+from gazeray.report.sections import gallery
 from gazeray.report.words import number, verdict
 from gazeray.storage import Folder
+from gazeray.studies.heatmap import report as page
 from gazeray.tables import QUALITY, REJECTS
 from tests.report import fabricate as made
 
@@ -285,7 +288,7 @@ def test_three_classes_are_each_drawn_against_the_rest(tmp_path: Path, request: 
     run = Folder(tmp_path / "run")
     scene = made.Scene(participants=6, folds=3, epochs=2, classes=("read", "seek", "skim"), maps_per_participant=0)
     made.fabricate(run, scene)
-    roc = pictures.roc_picture(read_results(run))
+    roc = pictures.roc_figure(read_results(run))
     assert roc is not None
     request.getfixturevalue("undrawn")
     page.write_report(run)
@@ -303,7 +306,7 @@ def test_bars_are_sorted_and_one_class_participants_are_mentioned(copy: Folder) 
                                    "C": {"confusion": [[0, 0], [0, 0]]}}  # fmt: skip
 
     change(copy, "metrics.json", edit)
-    picture = pictures.participants_picture(read_results(copy))
+    picture = pictures.participants_figure(read_results(copy))
     assert picture is not None
     assert "2 participants: lowest 0.62, median 0.81, highest 1.00" in picture.alt
     assert "Pale: 1 with trials of one class only" in picture.caption

@@ -13,12 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gazeray.report import figures, gallery, page
-from gazeray.report.explanations import explanation_rows, map_sections, window_px
-from gazeray.report.quality import Quality, general_reason, read_quality
+from gazeray.report import figures
 from gazeray.report.results import Results, read_results
-from gazeray.report.search import read_search, setting_words
+from gazeray.report.sections import gallery
+from gazeray.report.sections.explanations import explanation_rows, map_sections, window_px
+from gazeray.report.sections.quality import Quality, general_reason, read_quality
+from gazeray.report.sections.search import read_search, setting_words
 from gazeray.storage import Folder
+from gazeray.studies.heatmap import report as page
 from tests.report import fabricate as made
 
 RICH = made.Scene(participants=6, trials=12, folds=3, epochs=3, gate=True, searched=True, explained=True,

@@ -15,12 +15,12 @@ import pytest
 import torch
 
 from gazeray.config import load_config, parse_yaml, validate
-from gazeray.engine.folds import participant_folds
 from gazeray.gaze.render import heatmaps, sample_durations, stack_windows
 from gazeray.gaze.screens import ScreensSpec, open_screens, read_screens
+from gazeray.learn.folds import participant_folds
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.storage import Folder
-from gazeray.studies.heatmap import HeatmapConfig
+from gazeray.studies.heatmap.study import HeatmapConfig
 from gazeray.synth.reading import simulate
 from gazeray.synth.reading_parameters import ReadingSimulation
 from gazeray.synth.screens import SIGMA_PX, WINDOW, ScreensSimulation, coloured, simulate_screens

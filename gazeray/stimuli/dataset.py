@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Opening a set of pictures: which pictures there are, who looked where on them, and everything that does not fit."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from gazeray.config import digest
+from gazeray.gaze.dataset import listed_files, preferred_files
+from gazeray.gaze.files import ids_in_path, is_unsafe, matching_files
+from gazeray.gaze.readers.base import CHUNK_BYTES, ReadError
+from gazeray.stimuli.declaration import FixationsSpec, PictureSetSpec, TemplateSpec, load_pictures
+from gazeray.stimuli.readers import PICTURE_READERS
+from gazeray.stimuli.readers.base import NO_OBSERVER, SUFFIXES, Gaze, RawGaze, in_picture, natural, stimulus_id
+from gazeray.storage import FileStat, Folder
+from gazeray.tables import DataError, Reject
+
+__all__ = ["Gaze", "PictureSet", "PictureSetSpec", "PictureSource", "clean_gaze", "load_pictures", "open_pictures"]
+
+READING_THREADS = 8
+"""Gaze files that are fetched at the same time."""
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """A picture: its name, its path and that of its fixation map, below the root."""
+
+    stimulus: str
+    path: str
+    map_path: str | None = None
+
+
+@dataclass(frozen=True)
+class PictureSet:
+    """A set that was opened: its gaze is read, its pictures are not.
+
+    pictures    sorted by name; each has gaze or a map
+    gaze        stimulus -> its fixations as they stand in the files (`clean_gaze` takes out what is outside)
+    observers   their names; empty where nobody knows who looked
+    content     hex digest of what the declaration says of the files, of the gaze files' bytes and of the paths and
+                sizes of all pictures
+    """
+
+    spec: PictureSetSpec
+    root: Folder
+    pictures: list[PictureSource]
+    gaze: dict[str, Gaze]
+    observers: list[str]
+    rejects: list[Reject]
+    notes: list[str]
+    content: str
+
+
+def open_pictures(spec: PictureSetSpec, root: Folder) -> PictureSet:
+    """List the pictures and the maps, read the gaze, and bring them together.
+
+    Rejected: pictures (and maps) whose names are the same but for the suffix, all of them, since nobody knows which is
+    right; gaze files that cannot be used; fixations without a picture, one reject for each picture that is not there;
+    maps without a picture; pictures without fixations and map.
+    Raises DataError: no such folder, no picture or gaze file that matches, no gaze file that can be used, none left.
+    """
+    files = listed_files(root)
+    rejects: list[Reject] = []
+    found = _by_name(spec.pictures, files, root, "picture", rejects)
+    maps = _by_name(spec.maps, files, root, "map", rejects) if spec.maps else {}
+    aliases = _aliases(found)
+    raws, hashes = _read_all(spec.fixations, root, files, aliases, rejects) if spec.fixations else ({}, {})
+    gaze, observers = _joined(raws, aliases, rejects)
+    for name in sorted(set(maps) - set(found)):
+        rejects.append(Reject(maps[name].path, -1, "read", f"a map without picture: {name!r}", trial=name))
+    pictures = []
+    for name in sorted(found, key=natural):
+        path, own = found[name].path, maps.get(name)
+        if name in gaze or own:
+            pictures.append(PictureSource(name, path, own.path if own else None))
+        else:
+            rejects.append(
+                Reject(path, -1, "gaze", "a picture without fixations" + " and map" * bool(maps), trial=name)
+            )
+    if not pictures:
+        counts = Counter(reject.reason for reject in rejects).most_common(5)
+        why = ", ".join(f"{count} x {reason}" for reason, count in counts)
+        raise DataError([f"{spec.name}: no picture is left; rejected were: {why}"])
+    sizes = sorted((stat.path, stat.size) for stats in (found, maps) for stat in stats.values())
+    declared = spec.model_dump(mode="json", exclude={"name", "licence", "notes"})
+    content = digest({"declaration": declared, "gaze": hashes, "pictures": sizes})
+    notes = [*spec.notes, *dict.fromkeys(note for raw in raws.values() for note in raw.notes)]
+    if gaze and not observers:
+        notes.append("the data do not say which observer a fixation is of: there is no ceiling of other observers")
+    return PictureSet(spec, root, pictures, gaze, observers, rejects, notes, content)
+
+
+def clean_gaze(source: str, gaze: Gaze, width_px: int, height_px: int) -> tuple[Gaze, list[Reject]]:
+    """The fixations inside a picture, 0 <= x < width and 0 <= y < height.
+
+    One reject for those outside and one for those that are not finite, each with the number; `source` is the picture.
+    """
+    inside = in_picture(gaze, (height_px, width_px))
+    finite = np.isfinite(gaze.x_px) & np.isfinite(gaze.y_px)
+    rejects = []
+    for bad, what in (
+        (~finite, "not finite"),
+        (finite & ~inside, f"outside the picture of {width_px} x {height_px} px"),
+    ):
+        if bad.any():
+            first = int(np.argmax(bad))
+            place = f"({gaze.x_px[first]:g}, {gaze.y_px[first]:g})"
+            reason = f"{int(bad.sum())} of {len(gaze)} fixations are {what}, the first at {place} px"
+            rejects.append(Reject(source, -1, "gaze", reason))
+    return (gaze if inside.all() else gaze.where(inside)), rejects
+
+
+def _name_in(ids: Mapping[str, str]) -> str:
+    """The name of a picture from the placeholders of a path."""
+    return "_".join([*([ids["category"]] if "category" in ids else []), stimulus_id(ids["stimulus"])])
+
+
+def _by_name(
+    spec: TemplateSpec, files: Sequence[FileStat], root: Folder, what: str, rejects: list[Reject]
+) -> dict[str, FileStat]:
+    """Name -> file, of the files that match and end as pictures do."""
+    named: dict[str, list[FileStat]] = defaultdict(list)
+    for stat in matching_files(spec.path, files):
+        if stat.path.lower().endswith(SUFFIXES):
+            named[_name_in(ids_in_path(spec.path, stat.path)[0])].append(stat)
+    if not named:
+        some = ", ".join(stat.path for stat in files[:5])
+        raise DataError(
+            [f"{root.uri}: no {what} matches {spec.path} (there is: {some}; suffixes: {' '.join(SUFFIXES)})"]
+        )
+    for name, stats in named.items():
+        for stat in stats if len(stats) > 1 else ():
+            others = ", ".join(other.path for other in stats if other is not stat)
+            reason = f"duplicate: {others} has the same name {name!r}"
+            rejects.append(Reject(stat.path, -1, "read", reason, trial=name))
+        if is_unsafe(name):
+            rejects.append(Reject(stats[0].path, -1, "read", f"unsafe name of the {what}: {name!r}", trial=name))
+    return {name: stats[0] for name, stats in named.items() if len(stats) == 1 and not is_unsafe(name)}
+
+
+def _aliases(found: Mapping[str, FileStat]) -> dict[str, str]:
+    """What a gaze file may call a picture -> its name: the name, the file's name, folder/file; where one alone fits."""
+    called: dict[str, set[str]] = defaultdict(set)
+    for name, stat in found.items():
+        path = PurePosixPath(stat.path)
+        for alias in (path.name, f"{path.parent.name}/{path.name}"):
+            called[stimulus_id(alias)].add(name)
+    clear = {alias: next(iter(names)) for alias, names in called.items() if len(names) == 1}
+    return {**clear, **{name: name for name in found}}
+
+
+class _Hashing(io.RawIOBase):
+    """A stream that hashes what is read from it."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self.sha = stream, hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self.sha.update(data)
+        return len(data)
+
+
+def _read_all(
+    spec: FixationsSpec, root: Folder, files: Sequence[FileStat], aliases: Collection[str], rejects: list[Reject]
+) -> tuple[dict[str, RawGaze], dict[str, str]]:
+    """What each gaze file holds, by path, and its SHA-256. Raises DataError when none can be used."""
+    paths = [stat.path for stat in preferred_files(spec.path, matching_files(spec.path, files), rejects)]
+    if not paths:
+        some = ", ".join(stat.path for stat in files[:5])
+        raise DataError([f"{root.uri}: no gaze file matches {spec.path} (there is: {some})"])
+    with ThreadPoolExecutor(READING_THREADS) as pool:
+        results = list(pool.map(lambda path: _read_one(spec, root, path, aliases), paths))
+    raws: dict[str, RawGaze] = {}
+    failed: list[Reject] = []
+    for path, (result, _) in zip(paths, results, strict=True):
+        if isinstance(result, ReadError):
+            failed.append(Reject(result.source, -1, "read", result.reason))
+        else:
+            raws[path] = result
+    if not raws:
+        raise DataError([f"{reject.source}: {reject.reason}" for reject in failed[:20]])
+    rejects += [*failed, *(reject for raw in raws.values() for reject in raw.rejects)]
+    return raws, dict(zip(paths, (sha for _, sha in results), strict=True))
+
+
+def _read_one(
+    spec: FixationsSpec, root: Folder, path: str, aliases: Collection[str]
+) -> tuple[RawGaze | ReadError, str]:
+    """One gaze file, or why it cannot be used, and its SHA-256. Raises DataError when the storage fails."""
+    readings = ids_in_path(spec.path, path)  # several of a_b_c under {observer}_{stimulus}: the known picture counts
+    known = [ids for ids in readings if "stimulus" in ids and _name_in(ids) in aliases]
+    ids = (known or readings)[0]
+    fixed = {"stimulus": _name_in(ids)} if "stimulus" in ids else {}
+    fixed |= {"observer": ids["observer"]} if "observer" in ids else {}
+    try:
+        filesystem, _ = root.arrow()
+        with filesystem.open_input_stream(root.full(path), compression=None) as stream:
+            hashing = _Hashing(stream)
+            buffered = io.BufferedReader(hashing, CHUNK_BYTES)
+            packed = buffered.peek(2)[:2] == b"\x1f\x8b"
+            plain = gzip.GzipFile(fileobj=buffered) if packed else buffered
+            result: RawGaze | ReadError
+            try:
+                result = PICTURE_READERS[spec.reader].read(cast(BinaryIO, plain), path, spec, fixed)
+            except ReadError as error:
+                result = error
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                result = ReadError(path, f"truncated or damaged gzip: {error}")
+            while buffered.read(CHUNK_BYTES):
+                pass
+    except OSError as error:
+        raise DataError([f"{path}: cannot be read: {error}"]) from error
+    return result, hashing.sha.hexdigest()
+
+
+def _joined(
+    raws: Mapping[str, RawGaze], aliases: Mapping[str, str], rejects: list[Reject]
+) -> tuple[dict[str, Gaze], list[str]]:
+    """The gaze of all files by picture, and the names of the observers. Empties `raws` on the way.
+
+    Fixations on pictures that are not there go to `rejects`.
+    """
+    missing: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    used: set[str] = set()
+    for path, raw in raws.items():
+        for name in list(raw.gaze):
+            if stimulus_id(name) not in aliases:
+                missing[name] += len(raw.gaze.pop(name))
+                first.setdefault(name, path)
+            else:
+                codes = np.unique(raw.gaze[name].observer)
+                used.update(raw.observers[code] for code in codes if code != NO_OBSERVER)
+    for name, count in missing.items():
+        rejects.append(Reject(first[name], -1, "gaze", f"{count} fixations without picture: {name!r}", trial=name))
+    observers = sorted(used, key=natural)
+    number = {name: code for code, name in enumerate(observers)}
+    parts: dict[str, list[Gaze]] = defaultdict(list)
+    for raw in raws.values():
+        codes = np.array([*(number.get(name, NO_OBSERVER) for name in raw.observers), NO_OBSERVER], np.int32)
+        for name in list(raw.gaze):
+            gaze = raw.gaze.pop(name)
+            if len(gaze):
+                parts[aliases[stimulus_id(name)]].append(Gaze(gaze.x_px, gaze.y_px, codes[gaze.observer]))
+    return {name: _concatenated(some) for name, some in parts.items()}, observers
+
+
+def _concatenated(parts: Sequence[Gaze]) -> Gaze:
+    if len(parts) == 1:
+        return parts[0]
+    return Gaze(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("x_px", "y_px", "observer")))

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The grid on which a picture is scored, and the human map on it: fixations blurred by one of three recipes."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+import cv2
+import numpy as np
+import torch
+from pydantic import Field, model_validator
+
+from gazeray.config import Section
+from gazeray.gaze.render import heatmaps
+from gazeray.gaze.screens import resized
+from gazeray.stimuli.readers.base import Gaze, in_picture
+
+GAUSSIAN_SHARE = 0.04
+"""The default sigma, as a share of the picture's height: 24 px of 600, nearly SALICON's 19 of 480."""
+
+SALICON_SIGMA_PX, SALICON_HEIGHT_PX, TRUNCATE = 19.0, 480, 4.0
+"""SALICON: sigma for pictures 480 px high, cut at so many sigma."""
+
+PUBLISHED_SIDE_PX, PUBLISHED_SIGMA_PX = 256, 10.0
+"""The published variant: side of the square that every picture is squashed to, and sigma on it."""
+
+
+class TargetConfig(Section):
+    """How the fixations on a picture become its human map.
+
+    gaussian    each fixation a Gaussian of `sigma_px` (or `sigma_deg`; default 4 % of the picture's height), repeats
+                add up, nothing is reflected at the edges
+    salicon     as SALICON's own code: fixated pixels are 1 however often they were, Gaussian of 19 px at a height of
+                480 px, cut at 4 sigma, mirrored at the edges, minimum subtracted
+    published   the variant of a published probe of SALICON: counts on the picture squashed to 256 x 256, sigma 10 there
+                (at 640 x 480 that is 25 px across and 18.75 px down)
+    All are divided by their maximum.
+    """
+
+    recipe: Literal["gaussian", "salicon", "published"] = Field("gaussian", description="see docs/pictures.md")
+    sigma_px: float | None = Field(None, gt=0, description="gaussian: standard deviation in px of the picture")
+    sigma_deg: float | None = Field(
+        None, gt=0, description="gaussian: the same in deg; needs px_per_deg of the data set"
+    )
+
+    @model_validator(mode="after")
+    def _one_sigma(self) -> Self:
+        given = [name for name in ("sigma_px", "sigma_deg") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError("give sigma_px or sigma_deg, not both")
+        if given and self.recipe != "gaussian":
+            raise ValueError(f"{given[0]}: the recipe {self.recipe} has its own sigma")
+        return self
+
+    def sigma_of(self, height_px: int, px_per_deg: float | None = None) -> float:
+        """Sigma of a picture `height_px` high, px of the picture (down; published: across it scales with the width).
+
+        Raises ValueError where `sigma_deg` is set and `px_per_deg` is not known.
+        """
+        if self.recipe == "salicon":
+            return SALICON_SIGMA_PX * height_px / SALICON_HEIGHT_PX
+        if self.recipe == "published":
+            return PUBLISHED_SIGMA_PX * height_px / PUBLISHED_SIDE_PX
+        if self.sigma_px is not None:
+            return self.sigma_px
+        if self.sigma_deg is None:
+            return GAUSSIAN_SHARE * height_px
+        if px_per_deg is None:
+            raise ValueError("sigma_deg needs px_per_deg in the declaration of the data set")
+        return self.sigma_deg * px_per_deg
+
+
+def grid_size(size_px: tuple[int, int], longest_px: int) -> tuple[int, int]:
+    """The grid (h, w) of a picture (H, W): its longest side has `longest_px` cells, or its own px where that is less.
+
+    The aspect is kept up to rounding. Raises ValueError where a number is below 1.
+    """
+    if min(*size_px, longest_px) < 1:
+        raise ValueError(f"size {size_px} and longest_px {longest_px} must be at least 1")
+    share = min(1.0, longest_px / max(size_px))
+    height, width = (max(1, round(side * share)) for side in size_px)
+    return height, width
+
+
+def draw_target(
+    gaze: Gaze, size_px: tuple[int, int], grid: tuple[int, int], config: TargetConfig, px_per_deg: float | None = None
+) -> np.ndarray:
+    """The human map of a picture (H, W) px on its grid (h, w), float32 from 0 to 1 (its maximum); see `TargetConfig`.
+
+    Raises ValueError: no fixation, one outside the picture, `sigma_deg` without `px_per_deg`.
+    """
+    if not len(gaze):
+        raise ValueError("no fixations to draw")
+    if not in_picture(gaze, size_px).all():
+        raise ValueError("a fixation is outside the picture")
+    if config.recipe == "gaussian":
+        drawn = _gaussian(gaze, size_px, grid, config.sigma_of(size_px[0], px_per_deg))
+    elif config.recipe == "salicon":
+        drawn = resized(_salicon(gaze, size_px, config.sigma_of(size_px[0])), grid)
+    else:
+        drawn = resized(_published(gaze, size_px), grid)
+    return np.asarray(drawn / drawn.max(), dtype=np.float32)
+
+
+def same_aspect(map_size: tuple[int, int], size_px: tuple[int, int]) -> bool:
+    """Has a map (H', W') the aspect of its picture (H, W)? 2 % off is allowed, and the rounding of a small map."""
+    stretch = (map_size[1] / map_size[0]) / (size_px[1] / size_px[0])
+    slack = 1.02 + 1 / min(map_size)
+    return 1 / slack <= stretch <= slack
+
+
+def map_target(values: np.ndarray, size_px: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
+    """A fixation map that comes with a picture (H, W) px, on its grid (h, w), float32 from 0 to 1 (its maximum).
+
+    values: (H', W'), not negative, finite, not all 0, of any size with the picture's aspect: each cell takes the mean
+    over its area. Raises ValueError: other values, another aspect than the picture's.
+    """
+    if values.ndim != 2 or not np.isfinite(values).all() or not (values >= 0).all() or not values.any():
+        raise ValueError("a map must be (H, W), finite, not negative and not all 0")
+    if not same_aspect((values.shape[0], values.shape[1]), size_px):
+        have, want = (f"{width} x {height}" for height, width in (values.shape, size_px))
+        raise ValueError(f"the map of {have} px has another aspect than its picture of {want} px")
+    drawn = resized(np.asarray(values, dtype=np.float32), grid)
+    return np.asarray(drawn / drawn.max(), dtype=np.float32)
+
+
+def _gaussian(gaze: Gaze, size_px: tuple[int, int], grid: tuple[int, int], sigma_px: float) -> np.ndarray:
+    """Sum of Gaussians, averaged over each cell, (h, w)."""
+    x, y = (torch.from_numpy(np.asarray(values, dtype=np.float32))[None] for values in (gaze.x_px, gaze.y_px))
+    window = torch.tensor([[0.0, 0.0, size_px[1], size_px[0]]])
+    return np.asarray(heatmaps(x, y, torch.ones_like(x), window, grid, sigma_px)[0, 0])
+
+
+def _salicon(gaze: Gaze, size_px: tuple[int, int], sigma_px: float) -> np.ndarray:
+    """SALICON's map at full size (H, W), minimum subtracted."""
+    fixated = np.zeros(size_px, np.float32)
+    fixated[gaze.y_px.astype(np.int64), gaze.x_px.astype(np.int64)] = 1
+    side = 2 * int(TRUNCATE * sigma_px + 0.5) + 1
+    blurred = cv2.GaussianBlur(fixated, (side, side), sigma_px, borderType=cv2.BORDER_REFLECT)
+    drawn = blurred - blurred.min()
+    return drawn if drawn.any() else blurred
+
+
+def _published(gaze: Gaze, size_px: tuple[int, int]) -> np.ndarray:
+    """Counts on 256 x 256, blurred there."""
+    side = PUBLISHED_SIDE_PX
+    y, x = (
+        np.minimum(np.floor(values).astype(np.int64) * side // length, side - 1)
+        for values, length in zip((gaze.y_px, gaze.x_px), size_px, strict=True)
+    )
+    counts = np.zeros((side, side), np.float32)
+    np.add.at(counts, (y, x), 1)
+    return np.asarray(cv2.GaussianBlur(counts, (0, 0), PUBLISHED_SIGMA_PX))

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of fixations on pictures: csv, tsv or Parquet, plain or gzipped, one row per fixation."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gazeray.gaze.files import delimiter_of, identifier
+from gazeray.gaze.readers.base import ReadError, unpacked
+from gazeray.gaze.readers.cells import MISSING_CELLS, check_columns, row_rejects
+from gazeray.gaze.readers.delimited import DICTIONARY, check_utf8, header_of, parse
+from gazeray.gaze.readers.text import Numbers, as_numbers
+from gazeray.stimuli.readers.base import NO_OBSERVER, Gaze, RawGaze, as_px, register_picture_reader
+from gazeray.tables import Reject
+
+if TYPE_CHECKING:
+    from gazeray.stimuli.declaration import FixationsSpec
+
+NAMES = ("stimulus", "observer")
+
+
+@register_picture_reader("table", keys=("columns", "delimiter"), in_path=("stimulus", "category", "observer"))
+def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed: Mapping[str, str]) -> RawGaze:
+    """Read one table; see `PictureReader`.
+
+    Rejected by row: another number of fields than the header has, no stimulus, no observer where a column holds them,
+    x_px or y_px that is no number.
+    Raises ReadError: empty, damaged, not UTF-8, no rows, a column that is missing or does not hold numbers.
+    """
+    data = unpacked(stream.read(), source)
+    wanted = {ours: theirs for ours, theirs in spec.columns.items() if ours not in fixed}
+    read = _read_parquet if data[:4] == b"PAR1" else _read_text
+    table, rows, rejects = read(data, source, spec, wanted)
+    names: dict[str, list[str]] = {name: [fixed[name]] if name in fixed else [] for name in NAMES}
+    codes = {name: np.full(len(rows), 0 if name in fixed else NO_OBSERVER, np.int32) for name in NAMES}
+    faulty = np.zeros(len(rows), bool)
+    for name in NAMES:
+        if name in wanted:
+            names[name], codes[name] = _names(table[wanted[name]])
+            _reject(source, rows, codes[name] < 0, faulty, lambda index, name=name: f"no {name}", rejects)
+    xy = []
+    for name in ("x_px", "y_px"):
+        try:
+            numbers = as_numbers(table[wanted[name]], MISSING_CELLS)
+        except (pa.ArrowException, ValueError) as error:
+            raise ReadError(source, f"column {wanted[name]!r} does not hold numbers: {error}") from error
+        fault = partial(Numbers.fault, numbers, name=wanted[name])
+        _reject(source, rows, numbers.bad, faulty, fault, rejects)
+        _reject(source, rows, np.isnan(numbers.values), faulty, lambda at, n=name: f"{wanted[n]}: no value", rejects)
+        xy.append(as_px(numbers.values, spec.offset_px))
+    return RawGaze(_by_stimulus(names["stimulus"], codes, xy, ~faulty), names["observer"], rejects)
+
+
+def _read_text(
+    data: bytes, source: str, spec: FixationsSpec, wanted: Mapping[str, str]
+) -> tuple[pa.Table, np.ndarray, list[Reject]]:
+    """The wanted columns of delimited text, their row numbers (N,), and the rows with too many or too few fields."""
+    check_utf8(data, source)
+    delimiter = spec.delimiter or delimiter_of(source)
+    header, skip = header_of(data, source, delimiter)
+    check_columns(wanted, header, source)
+    types = {theirs: DICTIONARY if ours in NAMES else pa.float64() for ours, theirs in wanted.items()}
+    table, wrong = parse(data, source, delimiter, header, skip, types)
+    wrong_rows = np.array([row for row, _ in wrong], np.int64)
+    rows = np.setdiff1d(np.arange(1, table.num_rows + len(wrong) + 1), wrong_rows, assume_unique=True)
+    rejects: list[Reject] = []
+    reason = "{} fields instead of " + str(len(header))
+    every = np.ones(len(wrong), bool)
+    _reject(source, wrong_rows, every, ~every, lambda index: reason.format(wrong[index][1]), rejects)
+    return table, rows, rejects
+
+
+def _read_parquet(
+    data: bytes, source: str, spec: FixationsSpec, wanted: Mapping[str, str]
+) -> tuple[pa.Table, np.ndarray, list[Reject]]:
+    """The wanted columns of a Parquet file and the numbers of their rows (N,)."""
+    try:
+        file = pq.ParquetFile(io.BytesIO(data))
+        check_columns(wanted, file.schema_arrow.names, source)
+        table = file.read(columns=list(dict.fromkeys(wanted.values())))
+    except (pa.ArrowException, OSError) as error:
+        raise ReadError(source, f"not a readable Parquet file: {error}") from error
+    if not table.num_rows:
+        raise ReadError(source, "a header without rows")
+    return table, np.arange(1, table.num_rows + 1), []
+
+
+def _reject(
+    source: str, rows: np.ndarray, bad: np.ndarray, faulty: np.ndarray, reason: Any, rejects: list[Reject]
+) -> None:
+    """Add the rows of the mask `bad` to the rejects and to the mask `faulty`, each row once."""
+    where = np.flatnonzero(bad & ~faulty)
+    faulty |= bad
+    rejects += row_rejects(source, rows[where], "read", lambda index: reason(int(where[index])), lambda index: ("", ""))
+
+
+def _names(cells: Any) -> tuple[list[str], np.ndarray]:
+    """A column of names: the different ones, and (N,) int32 which of them each row has, NO_OBSERVER: none.
+
+    Whole floats read as ints: 1001.0 is "1001".
+    """
+    codes, values = pd.factorize(cells.to_pandas())
+    suffix = ".0" if pa.types.is_floating(cells.type) else ""
+    texts = ["" if value is None else identifier(str(value).removesuffix(suffix)) for value in values]
+    number: dict[str, int] = {}
+    code = np.array([number.setdefault(text, len(number)) if text else NO_OBSERVER for text in texts] + [NO_OBSERVER])
+    return list(number), code[codes].astype(np.int32)
+
+
+def _by_stimulus(
+    stimuli: list[str], codes: Mapping[str, np.ndarray], xy: list[np.ndarray], keep: np.ndarray
+) -> dict[str, Gaze]:
+    """The kept rows by stimulus, in the order of the file."""
+    x, y = (values[keep] for values in xy)
+    stimulus, observer = codes["stimulus"][keep], codes["observer"][keep]
+    order = np.argsort(stimulus, kind="stable")
+    ends = np.cumsum(np.bincount(stimulus, minlength=len(stimuli)))
+    parts = np.split(order, ends[:-1]) if len(stimuli) else []
+    return {name: Gaze(x[at], y[at], observer[at]) for name, at in zip(stimuli, parts, strict=True) if len(at)}

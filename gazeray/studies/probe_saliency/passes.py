@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a frozen network says of the pictures, computed once and kept: one file per layer and shard, float16.
+
+The features of a layer are shared by all its probes, folds and later runs. A file is written whole or not at all, so
+its being there is the mark that it is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load, save
+from safetensors.torch import load as load_tensors
+
+from gazeray.config import digest
+from gazeray.models.backbone import Backbone, fingerprint, input_size, pool_to
+from gazeray.stimuli.decode import PictureError, read_picture
+from gazeray.storage import Folder
+from gazeray.studies.pictures.passes import PictureInfo, PictureShards
+from gazeray.studies.probe_saliency.config import BackboneConfig
+from gazeray.study import Pass
+from gazeray.tables import DataError
+
+PRECISION = "precision.txt"
+"""Beside the features: float32 or bfloat16, whichever the first worker of a run with precision auto took."""
+
+FORMAT = 2
+"""Raised when features of an older version can no longer be used."""
+
+
+@dataclass(frozen=True)
+class FeatureFiles:
+    """Where the features of a network lie; travels to the workers."""
+
+    folder: Folder
+
+    @staticmethod
+    def path(layer: str, shard: str) -> str:
+        """The file of one layer and shard, below the folder."""
+        return f"{layer}/{shard}.safetensors"
+
+    def load(self, layer: str, shard: str) -> dict[str, np.ndarray]:
+        """{stimulus: (C, h, w) float16} of one shard."""
+        arrays = load(self.folder.read_bytes(self.path(layer, shard)))
+        return {name.removeprefix("features/"): values for name, values in arrays.items()}
+
+    def precision(self) -> str | None:
+        """What the features were computed in; None where no network ran with precision auto."""
+        return self.folder.read_text(PRECISION) if self.folder.exists(PRECISION) else None
+
+
+def features_folder(store: Folder, cfg: BackboneConfig, state: str, content: str, seed: int) -> Folder:
+    """Where the features of these pictures through this network belong. state: SHA-256 of the weights, or none."""
+    parts = [FORMAT, content, cfg.arch, state, cfg.longest_px, cfg.longest_cells, cfg.precision]
+    return store.sub(f"features/{digest([*parts, seed if state == 'none' else None])[:16]}")
+
+
+@dataclass(frozen=True)
+class Extract:
+    """Runs pictures through the frozen network; see the module. `weights`: a file of the store, None: untrained."""
+
+    root: Folder
+    files: FeatureFiles
+    cfg: BackboneConfig
+    layers: tuple[str, ...]
+    max_pixels: int
+    seed: int
+    weights: tuple[Folder, str] | None
+
+    def __call__(self, device: torch.device) -> Callable[[Mapping[str, Any]], None]:
+        """Build the network on the device; returns the function that does an item."""
+        state = None if self.weights is None else load_tensors(self.weights[0].read_bytes(self.weights[1]))
+        network = Backbone(self.cfg.arch, self.layers, state, self.seed).to(device)
+        network = network.to(memory_format=torch.channels_last)
+        before = fingerprint(network)
+        bfloat16 = self._precision(device) == "bfloat16"
+
+        def do(item: Mapping[str, Any]) -> None:
+            infos = [PictureInfo(**info) for info in item["pictures"]]
+            kept = self.run(network, device, infos, bfloat16)
+            if fingerprint(network) != before:
+                raise RuntimeError("the network changed while pictures went through it")
+            for layer in item["layers"]:
+                arrays = {f"features/{name}": np.ascontiguousarray(values[layer]) for name, values in kept.items()}
+                self.files.folder.write_bytes(self.files.path(layer, item["key"]), save(arrays))
+
+        return do
+
+    def _precision(self, device: torch.device) -> str:
+        """What the network computes in. `auto` is decided once for a folder, so that all its files are alike."""
+        if self.cfg.precision != "auto":
+            return self.cfg.precision
+        if self.files.precision() is None:
+            self.files.folder.write_text(PRECISION, "bfloat16" if device.type == "cuda" else "float32")
+        return self.files.folder.read_text(PRECISION)
+
+    def run(
+        self, network: Backbone, device: torch.device, infos: Sequence[PictureInfo], bfloat16: bool
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """{stimulus: {layer: (C, h, w) float16}} of some pictures; those of the same size go through together."""
+        sizes: dict[tuple[int, int], list[PictureInfo]] = {}
+        for info in infos:
+            sizes.setdefault(input_size(info.height_px, info.width_px, self.cfg.longest_px), []).append(info)
+        kept: dict[str, dict[str, np.ndarray]] = {}
+        for size, group in sizes.items():
+            for start in range(0, len(group), self.cfg.batch_size):
+                some = group[start : start + self.cfg.batch_size]
+                x = torch.stack([self._input(info, size) for info in some]).to(device, non_blocking=True)
+                x = x.float().div_(255).contiguous(memory_format=torch.channels_last)
+                with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                    found = network(x)
+                for layer, values in found.items():
+                    for info, feature in zip(some, values.float(), strict=True):
+                        small = pool_to(feature, self.cfg.longest_cells).cpu().numpy()
+                        kept.setdefault(info.stimulus, {})[layer] = _to_float16(small, info.stimulus, layer)
+        return kept
+
+    def _input(self, info: PictureInfo, size: tuple[int, int]) -> torch.Tensor:
+        """(3, h, w) uint8: the picture at the size of the network's input.
+
+        Raises DataError where it is no longer what it was when the set was made ready.
+        """
+        try:
+            picture = torch.from_numpy(read_picture(self.root, info.path, self.max_pixels)).permute(2, 0, 1)
+        except PictureError as error:
+            raise DataError([f"{error} (it could be read a while ago)"]) from error
+        if picture.shape[1:] != (info.height_px, info.width_px):
+            raise DataError([f"{info.path}: its size has changed since it was first read; run the job again"])
+        if picture.shape[1:] == size:
+            return picture
+        return torch.nn.functional.interpolate(
+            picture[None].float(), size=size, mode="bilinear", antialias=True, align_corners=False
+        )[0].round_().to(torch.uint8)  # fmt: skip
+
+
+def _to_float16(values: np.ndarray, stimulus: str, layer: str) -> np.ndarray:
+    if not np.isfinite(values).all():
+        raise RuntimeError(f"{stimulus}: layer {layer} is not finite")
+    return np.clip(values, -65504, 65504).astype(np.float16)
+
+
+def features_pass(shards: PictureShards, extract: Extract) -> Pass:
+    """The pass that computes what is missing of the wanted layers."""
+    present = {stat.path for stat in extract.files.folder.list()}
+    items: list[dict[str, Any]] = []
+    for shard in shards.shards:
+        layers = [layer for layer in extract.layers if extract.files.path(layer, shard) not in present]
+        if layers:
+            pictures = [info.__dict__ for info in shards.of_shard(shard)]
+            items.append({"key": shard, "layers": layers, "pictures": pictures})
+    wanted = {layer for item in items for layer in item["layers"]}
+    extract = replace(extract, layers=tuple(layer for layer in extract.layers if layer in wanted))
+    return Pass("computing features", items, extract, network=True)

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A simulated free-viewing study: scenes with objects, faces and signs, and where observers fixate on them.
+
+    stimuli/scene_001.jpg    the pictures
+    fixations.csv            stimulus, observer, x_px, y_px, duration_ms
+    dataset.yaml             how gazeray reads them
+
+Each fixation is drawn from a mixture that is known (`true_density`): a Gaussian at each thing, one at the centre of the
+picture and the uniform density. It is the embedded data of the saliency study and its test: with `effect` 0 the gaze
+does not depend on what is in the picture. Fixations of a trial are independent of each other, which real ones are not.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy.special import ndtr
+
+from gazeray.config import Section
+from gazeray.storage import Folder
+from gazeray.synth.saliency_scene import KINDS, Thing, make_scene, paint
+
+Floats = NDArray[np.float64]
+
+CENTRE_SIGMA = 0.22
+"""Of the centre bias, as a share of width and of height."""
+
+SPREAD = 0.45
+"""Sigma of the fixations on a thing, as a share of its half extents; the noise comes on top."""
+
+JPEG_QUALITY = 92
+
+
+class SaliencySimulation(Section):
+    """The simulated study. Weights are relative: those of a picture's things, the centre and the rest are rescaled.
+
+    That faces and text draw more gaze than other objects is published (Cerf, Frady & Koch 2009, J Vision 9(12):10), and
+    so is the centre bias (Tatler 2007, J Vision 7(14):4); the SIZES are our own assumption. Do not quote them as
+    findings.
+    """
+
+    pictures: int = Field(60, ge=3, le=9999)
+    observers: int = Field(10, ge=1, le=999)
+    width_px: int = Field(320, ge=64, le=4000)
+    height_px: int = Field(240, ge=64, le=4000)
+    fixations: float = Field(8.0, ge=1, le=200, description="mean number per observer and picture; Poisson, at least 1")
+    effect: float = Field(
+        1.0, ge=0, le=10, description="scales the weight of everything in the picture; 0: gaze does not depend on it"
+    )
+    objects: float = Field(1.0, ge=0, le=100, description="weight of each object; ours")
+    faces: float = Field(3.0, ge=0, le=100, description="weight of each face; ours")
+    text: float = Field(2.0, ge=0, le=100, description="weight of each sign with a word; ours")
+    centre: float = Field(2.0, gt=0, le=100, description="weight of the picture's centre; ours")
+    anywhere: float = Field(0.4, gt=0, le=100, description="weight of the whole picture, evenly; ours")
+    observer_cv: float = Field(
+        0.4, ge=0, le=2, description="spread between observers of their weights of objects, faces, text, centre; ours"
+    )
+    noise_px: float = Field(4.0, ge=0, le=200, description="noise of the tracker (standard deviation per axis); ours")
+    bad_rows: int = Field(4, ge=0, le=999, description="rows with a place outside the picture or no number, in turn")
+    seed: int = Field(0, ge=0, lt=2**31)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Where one observer looks on one picture: K Gaussians cut at the picture's edges, the last part is even.
+
+    weights: (K + 1,), sum 1. mean_px, sigma_px: (K, 2), x and y.
+    """
+
+    weights: Floats
+    mean_px: Floats
+    sigma_px: Floats
+
+
+def _stream(params: SaliencySimulation, *key: int) -> np.random.Generator:
+    """An independent random stream for each purpose.
+
+    (0, picture) scene, (1, picture) background, (2, observer) style, (3, picture, observer) fixations, (4,) bad rows.
+    """
+    return np.random.default_rng(np.random.SeedSequence(params.seed, spawn_key=key))
+
+
+def scene(params: SaliencySimulation, picture: int) -> list[Thing]:
+    """What is in picture number `picture` (from 0)."""
+    return make_scene(_stream(params, 0, picture), params.width_px, params.height_px)
+
+
+def mixture(params: SaliencySimulation, picture: int, observer: int) -> Mixture:
+    """Where observer number `observer` (from 0) looks on a picture."""
+    style = np.exp(params.observer_cv * _stream(params, 2, observer).standard_normal(4))
+    kinds = dict(zip(KINDS, (params.objects, params.faces, params.text) * style[:3], strict=True))
+    things = scene(params, picture)
+    size = np.array([params.width_px, params.height_px], dtype=np.float64)
+    weights = [params.centre * style[3], *(params.effect * kinds[thing.kind] for thing in things), params.anywhere]
+    mean = [size / 2, *(np.array([thing.x_px, thing.y_px]) for thing in things)]
+    spread = [SPREAD * np.array([thing.half_width_px, thing.half_height_px]) for thing in things]
+    sigma = np.stack([CENTRE_SIGMA * size, *spread])
+    return Mixture(np.array(weights) / sum(weights), np.stack(mean), np.hypot(sigma, params.noise_px))
+
+
+def true_density(
+    params: SaliencySimulation, picture: int, observer: int | None = None, grid: tuple[int, int] | None = None
+) -> Floats:
+    """The density from which a picture's fixations are drawn, (h, w), sum 1 over the grid's pixels, exact over each.
+
+    observer: a number from 0, or None for the mean over all observers. grid: (h, w), default the picture's size.
+    """
+    size = (params.height_px, params.width_px)
+    observers = range(params.observers) if observer is None else [observer]
+    height, width = grid or size
+    density = np.zeros((height, width))
+    for who in observers:
+        parts = mixture(params, picture, who)
+        down, across = (
+            _masses(parts.mean_px[:, axis], parts.sigma_px[:, axis], size[1 - axis], pixels)
+            for axis, pixels in ((1, height), (0, width))
+        )
+        density += (parts.weights[:-1, None] * down).T @ across + parts.weights[-1] / (height * width)
+    return density / len(observers)
+
+
+def _masses(mean: Floats, sigma: Floats, extent: int, pixels: int) -> Floats:
+    """The mass of Gaussians cut at 0 and `extent` in each of the pixels of a side, (K, pixels)."""
+    reached = ndtr((np.linspace(0, extent, pixels + 1) - mean[:, None]) / sigma[:, None])
+    mass: Floats = np.diff(reached, axis=1) / (reached[:, -1:] - reached[:, :1])
+    return mass
+
+
+def draw_fixations(params: SaliencySimulation, picture: int, observer: int) -> Floats:
+    """One trial's fixations, rows (x_px, y_px, duration_ms), (N, 3), inside the picture.
+
+    With `effect` 0 they are the same whatever the scene. Durations are gamma distributed, 250 ms on average.
+    """
+    rng = _stream(params, 3, picture, observer)
+    parts = mixture(params, picture, observer)
+    order = np.r_[0, len(parts.weights) - 1, 1 : len(parts.weights) - 1]  # the centre, anywhere, the things
+    rows = []
+    for _ in range(max(1, int(rng.poisson(params.fixations)))):
+        part = int(rng.choice(order, p=parts.weights[order]))
+        x, y = _place(params, parts, part, rng)
+        rows.append((x, y, rng.gamma(6.0, 250 / 6)))
+    return np.array(rows)
+
+
+def _place(params: SaliencySimulation, parts: Mixture, part: int, rng: np.random.Generator) -> tuple[float, float]:
+    """A place inside the picture, px, from one part of the mixture."""
+    if part == len(parts.mean_px):
+        return float(rng.uniform(0, params.width_px)), float(rng.uniform(0, params.height_px))
+    while True:
+        x, y = rng.normal(parts.mean_px[part], parts.sigma_px[part])
+        if 0 <= x < params.width_px and 0 <= y < params.height_px:
+            return float(x), float(y)
+
+
+def simulate_saliency(root: Folder, params: SaliencySimulation) -> None:
+    """Write the study below `root`, and last dataset.yaml, which marks it as complete.
+
+    Equal parameters give equal bytes. The bad rows stand at random places in the table.
+
+    Raises FileExistsError when the folder already holds a dataset.yaml: nothing is overwritten.
+    """
+    if root.exists("dataset.yaml"):
+        raise FileExistsError(f"{root.uri} already holds a dataset.yaml; simulate into another folder")
+    rows = []
+    for picture in range(params.pictures):
+        painted = paint(scene(params, picture), _stream(params, 1, picture), params.width_px, params.height_px)
+        root.write_bytes(f"stimuli/{name_of(picture)}.jpg", _jpeg(painted))
+        for observer in range(params.observers):
+            for x, y, duration in draw_fixations(params, picture, observer):
+                rows.append([name_of(picture), f"O{observer + 1:02d}", _cut(x), _cut(y), f"{duration:.0f}"])
+    root.write_text("fixations.csv", _table(_with_bad_rows(params, rows)))
+    root.write_text("dataset.yaml", yaml.safe_dump(DECLARATION, sort_keys=False))
+
+
+def name_of(picture: int) -> str:
+    """The stimulus of picture number `picture` (from 0)."""
+    return f"scene_{picture + 1:03d}"
+
+
+def _cut(px: float) -> str:
+    """Two decimals, never rounded up: a place inside the picture stays inside."""
+    return f"{math.floor(100 * px) / 100:.2f}"
+
+
+def _with_bad_rows(params: SaliencySimulation, rows: list[list[str]]) -> list[list[str]]:
+    """The rows, and between them `bad_rows` more: by turns right of the picture, and not a number."""
+    rng = _stream(params, 4)
+    for number in range(params.bad_rows):
+        at = int(rng.integers(len(rows) + 1))
+        stimulus, observer, _, y, duration = rows[min(at, len(rows) - 1)]
+        x = f"{params.width_px + 20.0:.2f}" if number % 2 == 0 else "nan"
+        rows.insert(at, [stimulus, observer, x, y, duration])
+    return rows
+
+
+def _table(rows: list[list[str]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["stimulus", "observer", "x_px", "y_px", "duration_ms"])
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _jpeg(picture: NDArray[np.uint8]) -> bytes:
+    """A picture (H, W, 3) uint8 in RGB as a JPEG file."""
+    done, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    if not done:
+        raise ValueError(f"a picture of shape {picture.shape} cannot be written as JPEG")
+    return bytes(data)
+
+
+DECLARATION: dict[str, object] = {
+    "name": "simulated free viewing",
+    "licence": "CC0-1.0",
+    "notes": ["Simulated: the sizes of all effects are assumptions."],
+    "pictures": {"path": "stimuli/{stimulus}.jpg"},
+    "fixations": {
+        "reader": "table",
+        "path": "fixations.csv",
+        "columns": {"stimulus": "stimulus", "observer": "observer", "x_px": "x_px", "y_px": "y_px"},
+    },
+}
+"""How gazeray reads the study."""

@@ -1,0 +1,19 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Linear probes of a frozen network: which layer knows where people look? Scores, maps and a report.
+
+Without arguments it reads embedded simulated scenes through an untrained network. `--help` lists every setting,
+`--dry-run` prints the plan.
+"""
+
+import sys
+from pathlib import Path
+
+from gazeray.engine.cli import COMPARISON, main
+from gazeray.studies.pictures.report import write_saliency_report
+from gazeray.studies.probe_saliency.study import ProbeSaliencyStudy
+
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "probe_saliency.yaml"
+
+if __name__ == "__main__":
+    sys.exit(main(ProbeSaliencyStudy(), "probe_saliency", CONFIG, write_saliency_report, flow=COMPARISON))

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which settings a search tries, and which spaces it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gazeray.config import ConfigError, JobConfig
+from gazeray.learn.space import settings_to_try, with_setting
+from gazeray.studies.heatmap.study import HeatmapConfig
+
+
+def config(space: dict[str, Any], **search: Any) -> HeatmapConfig:
+    return HeatmapConfig.model_validate({"search": {"space": space, **search}})
+
+
+def test_without_a_search_the_config_is_the_only_setting() -> None:
+    assert settings_to_try(JobConfig()) == [{}]
+
+
+def test_small_space_of_lists_is_tried_whole() -> None:
+    found = settings_to_try(config({"model": {"width": [4, 8]}, "train": {"learning_rate": [0.1, 0.01, 0.001]}}))
+    assert len(found) == 6
+    assert {(one["model.width"], one["train.learning_rate"]) for one in found} == {
+        (width, rate) for width in (4, 8) for rate in (0.1, 0.01, 0.001)
+    }
+
+
+def test_ranges_are_drawn_evenly_and_by_seed() -> None:
+    space = {
+        "train": {"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}},
+        "model": {"width": {"low": 4, "high": 9}},
+    }
+    cfg = config(space, settings=400)
+    found = settings_to_try(cfg)
+    assert found == settings_to_try(cfg)
+    rates = np.log10([one["train.learning_rate"] for one in found])
+    assert rates.min() > -4
+    assert rates.max() < -1
+    np.testing.assert_allclose(np.quantile(rates, [0.25, 0.5, 0.75]), [-3.25, -2.5, -1.75], atol=0.25)
+    assert {one["model.width"] for one in found} == set(range(4, 10))
+    other = config(space, settings=400).model_copy(update={"run": cfg.run.model_copy(update={"seed": 1})})
+    assert settings_to_try(other) != found
+
+
+def test_whole_numbers_of_a_range_are_equally_likely() -> None:
+    found = settings_to_try(
+        config({"model": {"width": {"low": 1, "high": 4}, "dropout": {"low": 0, "high": 0.5}}}, settings=4000)
+    )
+    counts = np.bincount([one["model.width"] for one in found])[1:]
+    np.testing.assert_allclose(counts / 4000, 0.25, atol=0.03)
+
+
+def test_setting_replaces_values_of_the_config() -> None:
+    changed = with_setting(HeatmapConfig(), {"model.width": 3, "render.sigma_px": 11.0})
+    assert (changed.model.width, changed.render.sigma_px, changed.model.dropout) == (3, 11.0, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        ({"model": {"widht": [1]}}, "search.space.model.widht: unknown key"),
+        ({"model": [1]}, "search.space.model: unknown key"),
+        ({"model": {"width": []}}, "search.space.model.width: an empty list"),
+        ({"model": {"width": 4}}, "search.space.model.width: must be a list of values, or low, high and log"),
+        ({"model.width": [1, 2]}, "lay the space out as the config, model: {width: ...}"),
+        ({"model": {"dropout": [0.1, 2.0]}}, "model.dropout: input should be less than 1"),
+        ({"train": {"epochs": [5, 10]}}, "search.space.train.epochs: leave it out"),
+        ({"folds": {"outer": [2, 3]}}, "search.space.folds.outer: not a hyper-parameter"),
+        ({"train": {"learning_rate": {"low": 0, "high": 1, "log": True}}}, "above 0 with log"),
+        ({"train": {"learning_rate": {"low": 2, "high": 1}}}, "low must be below high"),
+        ({"train": {"learning_rate": {"low": 1, "high": 2, "step": 1}}}, "unknown key step"),
+        ({"train": {"learning_rate": {"low": "a", "high": 2}}}, "low and high must be numbers"),
+    ],
+)
+def test_wrong_space_is_refused_by_name(space: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings_to_try(config(space))
+    assert any(words in line for line in caught.value.errors), caught.value.errors
+
+
+def test_every_mistake_is_reported() -> None:
+    with pytest.raises(ConfigError) as caught:
+        settings_to_try(config({"model": {"width": [], "heigth": [1]}}))
+    assert len(caught.value.errors) == 2

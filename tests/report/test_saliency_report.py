@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report on saliency predictors: complete, escaped, honest, and still there when half of the run is not."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from gazeray.report import figures
+from gazeray.report.sections.saliency_results import read_saliency
+from gazeray.storage import Folder
+from gazeray.studies.pictures.report import chosen_layers, gain_rows, penalty_rows, score_rows, write_saliency_report
+from tests.report.fabricate_saliency import METRICS, SMALL, Scene, fabricate
+from tests.report.test_report import Page
+
+SECTIONS = ["scores", "layers", "pictures", "centre", "spread", "penalties", "rejected", "methods", "config"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    run = Folder(tmp_path_factory.mktemp("probe_saliency") / "run")
+    fabricate(run, SMALL)
+    write_saliency_report(run)
+    return run
+
+
+@pytest.fixture
+def copy(small: Folder, tmp_path: Path) -> Folder:
+    """The small run, not drawn yet, to be changed."""
+    shutil.copytree(small.uri, tmp_path / "copy", ignore=shutil.ignore_patterns("figures", "report.html"))
+    return Folder(tmp_path / "copy")
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are set up but not rasterised: for tests of words only."""
+    blank = figures.to_png(figures.new_figure(1, 1))
+    monkeypatch.setattr(figures, "to_png", lambda figure: blank)
+
+
+def read_page(run: Folder) -> Page:
+    parsed = Page(run.read_text("report.html"))
+    assert not parsed.open
+    return parsed
+
+
+def drawn_page(run: Folder) -> Page:
+    write_saliency_report(run)
+    return read_page(run)
+
+
+def change(run: Folder, name: str, edit: Callable[[Any], None]) -> None:
+    content = run.read_json(name)
+    edit(content)
+    run.write_json(name, content)
+
+
+# -- the whole page
+
+
+def test_sections_come_in_order_with_every_picture_inline(small: Folder) -> None:
+    parsed = read_page(small)
+    assert [attributes["id"] for attributes in parsed.all("section")] == SECTIONS
+    files = {Path(stat.path).stem: small.read_bytes(stat.path) for stat in small.list("figures")}
+    assert set(files) == {"layers", "centre", "spread", "ceiling", "penalties", "best_1", "middle_1", "worst_1"}
+    inline = {str(image["src"]) for image in parsed.all("img")}
+    assert inline == {f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in files.values()}
+    assert all(len(str(image["alt"])) > 20 for image in parsed.all("img"))
+
+
+def test_page_asks_for_nothing_outside_itself_and_its_links_lead_somewhere(small: Folder) -> None:
+    parsed = read_page(small)
+    assert "url(" not in small.read_text("report.html")
+    targets = {str(attributes["id"]) for _, attributes in parsed.tags if "id" in attributes}
+    for _, attributes in parsed.tags:
+        for name in {"src", "href", "srcset", "action", "data", "poster"} & set(attributes):
+            value = str(attributes[name])
+            assert value.startswith("data:image/png;base64,") or value[1:] in targets
+
+
+def test_same_run_gives_same_bytes_and_drops_stale_pictures(small: Folder, copy: Folder) -> None:
+    copy.write_bytes("figures/best_9.png", b"stale")
+    write_saliency_report(copy)
+    assert copy.read_bytes("report.html") == small.read_bytes("report.html")
+    assert not copy.exists("figures/best_9.png")
+
+
+def test_score_table_holds_the_numbers_of_metrics_json(small: Folder) -> None:
+    words, rows = read_page(small).words, small.read_json("metrics.json")["rows"]
+    for key, label in (("model:layer3:readout", "layer3, readout model"), ("centre_bias", "of the other pictures)")):
+        cells = []
+        for name in ("information_gain", "explained", "auc_uniform"):
+            low, high = rows[key][name]["ci95"]
+            cells.append(f"{rows[key][name]['value']:.3f} [{low:.3f}, {high:.3f}]".replace("-", "−"))
+        assert f"{label} {'baseline ' if key == 'centre_bias' else ''}{' '.join(cells)}" in words
+
+
+def test_models_stand_first_and_sorted_then_baselines_then_ceilings(small: Folder) -> None:
+    rows = score_rows(read_saliency(small))
+    assert [row["kind"] for row in rows] == 5 * ["model"] + 5 * ["baseline"] + 3 * ["ceiling"]
+    values = [row["entries"]["information_gain"]["value"] for row in rows[:5]]
+    assert values == sorted(values, reverse=True)
+    assert [row["key"] for row in rows if row["best"]] == ["model:layer3:readout"]
+    assert [row["key"] for row in rows[5:]] == [
+        "uniform", "centre_quarter", "centre", "mean_of_others", "centre_bias",
+        "split_half", "other_observers", "gold_standard",
+    ]  # fmt: skip
+
+
+def test_gains_are_those_of_the_run_and_leave_out_what_is_a_gain_already(small: Folder) -> None:
+    rows = gain_rows(score_rows(read_saliency(small)))
+    stored = small.read_json("metrics.json")["rows"]
+    assert {row["key"] for row in rows} == set(stored) - {"centre_bias"}
+    for row in rows:
+        assert "information_gain" not in row["entries"]
+        assert row["entries"]["nss"] == stored[row["key"]]["nss"]["gain"]
+
+
+def test_markup_and_long_names_from_the_data_stay_text(copy: Folder) -> None:
+    evil = "<script>alert('x')</script>" + 80 * "w"
+
+    def rename(metrics: dict[str, Any]) -> None:
+        metrics["predictors"]["model:layer3:readout"]["label"] = evil
+
+    change(copy, "metrics.json", rename)
+    change(copy, "manifest.json", lambda manifest: manifest["data"].update(dataset="</title><img src=x>", notes=[evil]))
+    change(copy, "manifest.json", lambda manifest: manifest["config"].update(evil="</pre><script>alert(3)</script>"))
+    index = copy.read_table("maps/index.parquet").to_pylist()
+    index[0]["stimulus"] = "$\\frac{<b>bold</b>"
+    copy.write_table("maps/index.parquet", pa.Table.from_pylist(index))
+    parsed = drawn_page(copy)
+    assert len(parsed.all("script")) == 1
+    assert all(str(image["src"]).startswith("data:image/png") for image in parsed.all("img"))
+    for text in (evil, "</title><img src=x>", "</pre><script>alert(3)</script>", index[0]["stimulus"]):
+        assert text in parsed.text
+        assert text not in copy.read_text("report.html")
+
+
+# -- runs that lack something
+
+
+def test_scored_maps_have_no_layers_and_no_penalties(tmp_path: Path) -> None:
+    run = Folder(tmp_path / "run")
+    fabricate(run, Scene(pictures=8, models=("deepgaze", "mine"), layers=(), probes=(), maps=1, size_px=(40, 30)))
+    parsed = drawn_page(run)
+    assert [attributes["id"] for attributes in parsed.all("section")] == [
+        name for name in SECTIONS if name not in ("layers", "penalties")
+    ]
+    assert "Saliency maps against people" in parsed.words
+    assert "It is the best of 2 models, picked by these very scores, which flatters it." in parsed.words
+    assert "8 maps of “deepgaze”, read as saliency maps." in parsed.words
+    assert "Probes." not in parsed.words
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_failed_units_are_named_at_the_top_with_their_reason(tmp_path: Path) -> None:
+    run = Folder(tmp_path / "run")
+    fabricate(run, Scene(pictures=6, folds=2, layers=("layer3", "layer4"), failed=("model:layer4:ridge",), maps=0))
+    words = drawn_page(run).words
+    top = words[: words.index("Means over pictures")]
+    assert "Incomplete run (7 of 8 units). “layer3, readout”" in top
+    assert "not complete (status: failed)" in top
+    assert "layer4-ridge: failed. RuntimeError: loss is <nan> in epoch 2" in top
+    assert "The run folder holds no maps to draw." in words
+
+
+def test_failed_unit_of_baselines_leaves_out_only_what_it_would_have_drawn(tmp_path: Path) -> None:
+    run = Folder(tmp_path / "run")
+    fabricate(run, replace(SMALL, maps=4, failed=("baselines-fold-1",)))
+    paths = run.read_table("maps/index.parquet")["path"].to_pylist()
+    held = [set(np.load(io.BytesIO(run.read_bytes(path))).files) for path in paths]
+    assert {"centre_bias" in names for names in held} == {True, False}
+    parsed = drawn_page(run)
+    names = {f"{why}_{index}" for why in ("best", "middle", "worst") for index in range(1, 5)}
+    assert names < {Path(stat.path).stem for stat in run.list("figures")}
+    assert "baselines-fold-1: failed. RuntimeError" in parsed.words
+    assert "Scored on 8 of 12 pictures, undefined on the others or in a unit that failed: " in parsed.words
+    assert "“layer3, readout” predicts where people look better than the centre bias" in parsed.words
+
+
+def test_run_whose_baselines_all_failed_shows_its_models(tmp_path: Path) -> None:
+    run = Folder(tmp_path / "run")
+    fabricate(run, replace(SMALL, failed=tuple(f"baselines-fold-{fold}" for fold in range(3))))
+    words = drawn_page(run).words
+    assert {"best_1", "middle_1", "worst_1", "layers"} <= {Path(stat.path).stem for stat in run.list("figures")}
+    assert "No unit of baselines finished: there are neither baselines nor ceilings." in words
+    assert "Gain over the centre bias of the other pictures" not in words
+    assert "There is no gold standard to divide by: layer chosen by inner folds (explained); layer3, readout" in words
+
+
+def test_pictures_without_anything_to_draw_are_left_out(tmp_path: Path) -> None:
+    run = Folder(tmp_path / "run")
+    fabricate(run, replace(SMALL, layers=(), probes=(), maps=4, failed=("baselines-fold-1",)))
+    words = drawn_page(run).words
+    examples = [Path(stat.path).stem for stat in run.list("figures") if "middle" in stat.path]
+    assert examples == ["middle_1", "middle_2", "middle_3"]
+    for stimulus, drawn in (("1001", True), ("1002", False), ("1003", True), ("1004", True)):
+        assert (f" {stimulus} (fold " in words) == drawn
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_run_with_nothing_to_draw_says_so(tmp_path: Path) -> None:
+    run = Folder(tmp_path / "run")
+    failed = ("model:layer3:readout", "baselines-fold-0")
+    fabricate(run, Scene(pictures=2, folds=1, layers=("layer3",), probes=("readout",), failed=failed, size_px=(20, 20)))
+    words = drawn_page(run).words
+    assert "No verdict, because nothing was scored." in words
+    assert "The run folder holds no maps to draw." in words
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_pictures_that_could_not_be_sorted_are_called_the_first_ones(copy: Folder) -> None:
+    index = [row | {"why": "middle", "value": None} for row in copy.read_table("maps/index.parquet").to_pylist()]
+    copy.write_table("maps/index.parquet", pa.Table.from_pylist(index))
+    parsed = drawn_page(copy)
+    assert "These are the first pictures: they could not be sorted by score." in parsed.words
+    assert "undefined bit per fixation" not in parsed.words
+    assert "Best, middle and worst pictures" not in parsed.words
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_run_that_failed_before_scoring_still_gets_a_report(copy: Folder) -> None:
+    for stat in copy.list():
+        if stat.path != "manifest.json":
+            copy.delete(stat.path)
+    change(copy, "manifest.json", lambda manifest: manifest.update(status="failed", finished=None))
+    words = drawn_page(copy).words
+    for sentence in ("No verdict, because nothing was scored.", "there are no scores", "holds no maps",
+                     "There are no scores per picture.", "Nothing was rejected."):  # fmt: skip
+        assert sentence in words
+    assert copy.list("figures") == []
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_folder_without_a_manifest_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_saliency_report(Folder(tmp_path / "nothing"))
+
+
+def test_run_of_baselines_alone_says_that_no_model_was_scored(tmp_path: Path) -> None:
+    run = Folder(tmp_path / "run")
+    fabricate(run, Scene(pictures=6, layers=(), probes=(), maps=2, rejects=0, size_px=(40, 30)))
+    parsed = drawn_page(run)
+    assert "No model was scored: the table holds baselines and ceilings alone." in parsed.words
+    assert "these are the first pictures, with the centre bias" in parsed.words
+    assert {Path(stat.path).stem for stat in run.list("figures")} == {"centre", "spread", "middle_1", "middle_2"}
+
+
+def test_one_picture_is_reported_without_intervals_and_with_a_warning(tmp_path: Path) -> None:
+    run = Folder(tmp_path / "run")
+    fabricate(run, Scene(pictures=1, observers=2, folds=1, layers=("layer4",), probes=("readout",), weights="none",
+                         maps=1, size_px=(40, 30)))  # fmt: skip
+    words = drawn_page(run).words
+    assert "There is one picture: no interval" in words
+    assert "The network is untrained (weights: none)." in words
+    assert "“layer4, readout” of the untrained resnet50 was compared with the centre bias" in words
+    assert "There are two observers: the gold standard needs three observers." in words
+    assert "1 picture, 2 observers, 20 fixations" in words
+    assert "95 % interval over 1 picture." in words
+    assert "1 pictures" not in words
+    assert "without an interval" in words
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_null_values_are_dashes_and_nothing_is_called_none(copy: Folder) -> None:
+    def empty(metrics: dict[str, Any]) -> None:
+        for row in metrics["rows"].values():
+            for entry in row.values():
+                entry.update(value=None, ci95=None, n=0)
+                entry.pop("gain", None)
+
+    change(copy, "metrics.json", empty)
+    table = copy.read_table("per_image.parquet")
+    for name in METRICS:
+        if name in table.column_names:
+            gone = pa.array([None] * table.num_rows, pa.float64())
+            table = table.set_column(table.schema.get_field_index(name), name, gone)
+    copy.write_table("per_image.parquet", table)
+    words = drawn_page(copy).words
+    assert "layer3, readout model – – – – – – – –" in words
+    assert "None" not in words
+    assert "nan" not in words.lower().split()
+
+
+def test_unknown_metric_is_an_error_that_lists_the_known_ones(copy: Folder) -> None:
+    change(copy, "metrics.json", lambda metrics: metrics["metrics_shown"].append("auc_secret"))
+    with pytest.raises(ValueError, match=r"auc_secret is none of information_gain, explained, auc_uniform"):
+        write_saliency_report(copy)
+
+
+def test_map_without_its_arrays_is_an_error_that_names_the_file(copy: Folder) -> None:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, picture=np.zeros((3, 4, 3), np.uint8), human=np.zeros((3, 4), np.float16))
+    copy.write_bytes("maps/0000.npz", buffer.getvalue())
+    with pytest.raises(ValueError, match=r"maps/0000\.npz: holds no cells"):
+        write_saliency_report(copy)
+
+
+# -- the methods
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_methods_say_how_the_network_was_watched_and_its_precision(copy: Folder) -> None:
+    watched = "each worker compares the SHA-256 of all parameters and buffers before and after each shard of pictures"
+    words = drawn_page(copy).words
+    assert "its features were computed once in bfloat16" in words
+    assert watched in words
+    change(copy, "manifest.json", lambda manifest: manifest["backbone"].pop("precision"))
+    words = drawn_page(copy).words
+    assert "its features were computed once; each worker" in words
+    assert watched in words
+
+
+# -- the tables
+
+
+def test_penalties_are_counted_and_ends_of_the_grid_noticed(small: Folder) -> None:
+    results = read_saliency(small)
+    assert chosen_layers(results) == "layer3 (fold 0), layer3 (fold 1), layer3 (fold 2)"
+    entry = results.metrics["predictors"]["model:layer3:readout"]
+    entry["penalty"] = [1e-5, 1e-3, 1e-1]
+    row = penalty_rows(results)[0]
+    assert row == {"label": "layer3, readout", "ends": 2, "folds": 3,
+                   "chosen": "1e-05 (1 fold), 0.001 (1 fold), 0.1 (1 fold)"}  # fmt: skip
+    assert [row["label"] for row in penalty_rows(results)] == [
+        "layer3, readout", "layer3, ridge", "layer4, readout", "layer4, ridge"
+    ]  # fmt: skip
+
+
+def test_captions_of_pictures_give_the_scores_of_that_picture(small: Folder) -> None:
+    first = small.read_table("maps/index.parquet").to_pylist()[0]
+    rows = small.read_table("per_image.parquet").to_pylist()
+    mine = next(row for row in rows if row["stimulus"] == first["stimulus"] and row["predictor"] == "gold_standard")
+    said = f"{first['stimulus']} (fold {mine['fold']}): information gain {first['value']:.2f} bit per fixation"
+    assert f"{said} (gold standard {mine['information_gain']:.2f})" in read_page(small).words
+
+
+def test_rejects_are_listed_with_their_reason(small: Folder) -> None:
+    words = read_page(small).words
+    assert "3 read the file ends too early" in words
+    assert re.search(r"Folds of pictures: 0 \(4\), 1 \(4\), 2 \(4\)\.", words)

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""People's own maps: every format and size, and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from gazeray.config import ConfigError, load_config
+from gazeray.stimuli.decode import PictureError
+from gazeray.storage import Folder
+from gazeray.studies.pictures.passes import PictureData, PictureInfo
+from gazeray.studies.score_maps.config import MapsConfig
+from gazeray.studies.score_maps.study import MapError, ScoreMapsConfig, ScoreMapsStudy, fit_to_grid, load_map
+from gazeray.study import Pass
+from gazeray.tables import DataError
+
+
+def picture(width: int = 80, height: int = 60, grid: tuple[int, int] = (30, 40)) -> PictureData:
+    info = PictureInfo("p", "p.png", "00000", width, height, 1, 0)
+    one = np.ones(1, np.float32)
+    return PictureData(info, one, one, np.zeros(1, np.int32), np.ones(grid, np.float32))
+
+
+def npy(values: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values, allow_pickle=values.dtype == object)
+    return buffer.getvalue()
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def png(values: np.ndarray) -> bytes:
+    return bytes(cv2.imencode(".png", values)[1].tobytes())
+
+
+def read(tmp_path: Path, name: str, data: bytes) -> np.ndarray:
+    (tmp_path / name).write_bytes(data)
+    return load_map(Folder(tmp_path), name, 10_000)
+
+
+MAP = np.arange(12.0).reshape(3, 4)
+
+
+def test_one_map_in_every_format_is_the_same(tmp_path: Path) -> None:
+    whole = (MAP * 20).astype(np.uint8)
+    found = [
+        read(tmp_path, "a.npy", npy(whole.astype(np.float32))),
+        read(tmp_path, "a.npz", npz(map=whole)),
+        read(tmp_path, "b.npy", npy(whole[None, :, :, None])),
+        read(tmp_path, "a.png", png(whole)) * 255,
+    ]
+    for values in found:
+        assert np.allclose(values, whole, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "told"),
+    [
+        ("a.npy", npy(np.zeros((2, 3, 4))), r"shape \(2, 3, 4\)"),
+        ("a.npy", npy(np.array([[{}]], dtype=object)), "cannot be read"),
+        ("a.npy", npy(np.array([["x"]])), "not numbers"),
+        ("a.npy", npy(MAP)[:90], "cannot be read"),
+        ("a.npy", b"", "cannot be read"),
+        ("a.npz", npz(a=MAP, b=MAP), "2 arrays"),
+        ("a.npz", npz(map=np.zeros((2000, 2000))), "unpacks to"),
+        ("a.npz", b"PK\x03\x04 broken", "cannot be read"),
+        ("a.png", b"", "empty"),
+        ("a.png", png(np.full((200, 100), 9, np.uint8)), "10000|10,000"),
+    ],
+)
+def test_unusable_file_is_refused_with_the_reason(tmp_path: Path, name: str, data: bytes, told: str) -> None:
+    with pytest.raises((MapError, PictureError), match=told):
+        read(tmp_path, name, data)
+
+
+@pytest.mark.parametrize("size", [(30, 40), (60, 80), (300, 400), (15, 20), (29, 40)])
+def test_map_of_any_size_comes_to_the_grid(size: tuple[int, int]) -> None:
+    values = np.tile(np.linspace(0, 1, size[1]), (size[0], 1))
+    fitted = fit_to_grid(values, picture(), MapsConfig())
+    assert fitted.shape == (30, 40)
+    assert np.allclose(fitted, np.tile(np.linspace(0, 1, 40), (30, 1)), atol=0.03)
+
+
+def test_densities_sum_to_one_again_and_logarithms_may_hold_minus_infinity() -> None:
+    values = np.random.default_rng(0).random((60, 80))
+    values[:10] = 0
+    density = fit_to_grid(values, picture(), MapsConfig(kind="density"))
+    with np.errstate(divide="ignore"):
+        logarithm = fit_to_grid(np.log(values) + 7, picture(), MapsConfig(kind="log_density"))
+    assert np.exp(density.astype(np.float64)).sum() == pytest.approx(1, abs=1e-5)
+    assert np.allclose(np.exp(density), np.exp(logarithm), atol=1e-7)
+    assert np.allclose(np.exp(density[0]), 1e-3 / 1200, rtol=1e-4), "0 becomes the share of the uniform density"
+
+
+def spoilt(change: Callable[[np.ndarray], Any]) -> np.ndarray:
+    values = np.ones((30, 40))
+    change(values)
+    return values
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "told"),
+    [
+        (spoilt(lambda v: v.__setitem__((0, 0), np.nan)), "saliency", "1 of 1200 values are not finite"),
+        (spoilt(lambda v: v.__setitem__((0, 0), -np.inf)), "saliency", "not finite"),
+        (spoilt(lambda v: v.__setitem__((0, 0), np.inf)), "log_density", "not finite"),
+        (np.ones((40, 30)), "saliency", "another aspect"),
+        (np.ones((300, 300)), "saliency", "another aspect"),
+        (spoilt(lambda v: v.__setitem__((0, 0), -1.0)), "density", "smallest value is -1"),
+        (np.zeros((30, 40)), "density", "0 everywhere"),
+    ],
+)
+def test_unusable_values_are_refused_with_the_reason(values: np.ndarray, kind: str, told: str) -> None:
+    with pytest.raises(MapError, match=told):
+        fit_to_grid(values, picture(), MapsConfig.model_validate({"kind": kind}))
+
+
+def made(tmp_path: Path, *words: str) -> ScoreMapsConfig:
+    scenes = ["data.simulate.pictures=8", "data.simulate.width_px=80", "data.simulate.height_px=64", "folds.outer=3"]
+    return load_config(ScoreMapsConfig, None, [f"run.dir={tmp_path}/runs", *scenes, *words])
+
+
+def in_this_process(work: Pass) -> None:
+    do = work.make(torch.device("cpu"))
+    for item in work.items:
+        do(item)
+
+
+def test_bad_and_missing_maps_are_rejected_by_name_and_the_others_are_used(tmp_path: Path) -> None:
+    study, folder = ScoreMapsStudy(), tmp_path / "theirs"
+    folder.mkdir()
+    good = npy(np.random.default_rng(0).random((32, 40)))
+    names = [source.stimulus for source in study.plan(made(tmp_path)).pictures.found.pictures]
+    for name in names[:5]:
+        (folder / f"{name}.npy").write_bytes(good)
+    (folder / f"{names[5]}.npy").write_bytes(npy(np.full((32, 40), np.nan)))
+    (folder / f"{names[6]}.npy").write_bytes(good)
+    (folder / f"{names[6]}.png").write_bytes(png(np.zeros((32, 40), np.uint8)))
+    (folder / "nobody.npy").write_bytes(good)
+    cfg = made(tmp_path, f"maps.path={folder}")
+    plan = study.plan(cfg)
+    prepared = study.prepare(cfg, plan, Folder(tmp_path / "runs"), in_this_process)
+    found = {row["source"]: row["reason"] for row in prepared.tables["rejects"].to_pylist() if row["stage"] == "maps"}
+    assert found["nobody.npy"] == "no picture of this name"
+    assert "1280 of 1280 values" in found[f"{names[5]}.npy"]
+    assert found[f"{names[6]}.npy"] == "2 maps of this name"
+    assert any(reason.startswith("no map of this picture") for reason in found.values())
+    assert len(found) == 4
+    shards = prepared.own[0]
+    assert sorted(info.stimulus for info in shards.judged) == names[:5]
+    assert len(shards.pictures) == 8
+    assert prepared.manifest["maps"] == {"label": "theirs", "root": str(folder), "kind": "saliency", "used": 5}
+    assert prepared.manifest["counts"]["rejected"] == prepared.tables["rejects"].num_rows
+
+
+def test_no_usable_map_ends_the_job_with_the_reasons(tmp_path: Path) -> None:
+    study, folder = ScoreMapsStudy(), tmp_path / "theirs"
+    folder.mkdir()
+    with pytest.raises(DataError, match="no map is named as a picture is"):
+        study.plan(made(tmp_path, f"maps.path={folder}"))
+    for source in study.plan(made(tmp_path)).pictures.found.pictures:
+        (folder / f"{source.stimulus}.npy").write_bytes(npy(np.full((32, 40), np.nan)))
+    cfg = made(tmp_path, f"maps.path={folder}")
+    with pytest.raises(DataError, match="none of 8 maps can be used: 1280 of 1280"):
+        study.prepare(cfg, study.plan(cfg), Folder(tmp_path / "runs"), in_this_process)
+
+
+def test_maps_must_be_named_for_a_data_set_of_ones_own(tmp_path: Path) -> None:
+    study = ScoreMapsStudy()
+    plan = study.plan(made(tmp_path))
+    dataset = f"{plan.pictures.found.root.uri}/dataset.yaml"
+    with pytest.raises(ConfigError, match=r"maps\.path: which"):
+        study.plan(made(tmp_path, f"data.dataset={dataset}"))
+    with pytest.raises(ConfigError, match="no such folder"):
+        study.plan(made(tmp_path, f"maps.path={tmp_path}/nowhere"))
