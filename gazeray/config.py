@@ -9,12 +9,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 
 class ConfigError(ValueError):
@@ -51,6 +52,36 @@ class FoldsConfig(Section):
         "participants", description="what the test examples share with no training example"
     )
     stimuli: int = Field(4, ge=2, description="with hold_out both: folds of stimuli, each crossed with each outer fold")
+    path: str | None = Field(
+        None, description="CSV or Parquet file with folds dealt elsewhere; {fold} in its name: one file per fold"
+    )
+    side: str = Field("side", min_length=1, description="of that file: the column that names the side")
+    sides: dict[str, str] = Field(
+        {"train": "train", "validation": "val|validation", "test": "test"},
+        description="side -> regular expression for its words; all but train and validation are test regimes",
+    )
+    unseen: dict[str, list[Literal["participant", "stimulus"]]] = Field(
+        {}, description="test regime -> what was never trained on, which is checked; default: what hold_out says"
+    )
+
+    @field_validator("sides")
+    @classmethod
+    def _sides_are_patterns(cls, sides: dict[str, str]) -> dict[str, str]:
+        for name, pattern in sides.items():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{name}: not a regular expression: {error}") from error
+        if "train" not in sides or not set(sides) - {"train", "validation"}:
+            raise ValueError("name the side train and at least one test regime")
+        return sides
+
+    @model_validator(mode="after")
+    def _unseen_of_regimes(self) -> FoldsConfig:
+        strange = sorted(set(self.unseen) - set(self.sides) | set(self.unseen) & {"train", "validation"})
+        if strange:
+            raise ValueError(f"folds.unseen: {', '.join(strange)}: no test regime of folds.sides")
+        return self
 
 
 class SearchConfig(Section):
@@ -60,7 +91,7 @@ class SearchConfig(Section):
         {}, description="settings to try, laid out as the config: a list of values, or {low, high, log}"
     )
     settings: int = Field(12, ge=1, description="draws from the space; a space of lists that is smaller is tried whole")
-    metric: Literal["loss", "balanced_accuracy"] = Field(
+    metric: str = Field(
         "loss", description="of the inner validation people, averaged over the inner folds; loss is the smoother one"
     )
     scheduler: Literal["halving", "asha"] = Field(
@@ -79,7 +110,8 @@ class TrainConfig(Section):
     weight_decay: float = Field(1e-2, ge=0, description="of the optimizer")
     momentum: float = Field(0.0, ge=0, lt=1, description="of sgd")
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="AdamW, or plain SGD")
-    patience: int = Field(10, ge=1, description="epochs without a better validation loss before stopping")
+    patience: int = Field(10, ge=1, description="epochs without a better stop_on before stopping")
+    stop_on: str = Field("loss", description="metric of the validation people that decides when to stop")
     class_weights: bool = Field(True, description="weigh classes the same, counted in the training people")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU")
 
@@ -95,7 +127,9 @@ class ResourcesConfig(Section):
     """How much of the cluster the job takes. The number of workers changes no result."""
 
     per_unit: PerUnit = PerUnit()
-    workers: int | None = Field(None, ge=1, description="units at the same time; default: as many as fit")
+    workers: int | None = Field(
+        None, ge=0, description="units at the same time; default: as many as fit; 0: in this process, without Ray"
+    )
 
 
 class RunSettings(Section):
@@ -114,6 +148,17 @@ class JobConfig(Section):
     search: SearchConfig | None = Field(None, description="null: train with the settings above")
     resources: ResourcesConfig = ResourcesConfig()
     run: RunSettings = RunSettings()
+
+
+def check_watched(cfg: JobConfig, watched: Iterable[str]) -> None:
+    """Raises ValueError where a fit is to stop, or a search to choose, on a metric that nobody computes."""
+    wanted = {"train.stop_on": cfg.train.stop_on} | ({"search.metric": cfg.search.metric} if cfg.search else {})
+    faults = [f"{key}: no metric {name!r} (allowed: {', '.join(watched)})" for key, name in wanted.items()
+              if name not in watched]  # fmt: skip
+    if cfg.search and cfg.search.scheduler == "asha" and cfg.resources.workers == 0:
+        faults.append("search.scheduler: asha needs workers; with resources.workers=0 it must be halving")
+    if faults:
+        raise ValueError("; ".join(faults))
 
 
 C = TypeVar("C", bound=BaseModel)
@@ -245,7 +290,14 @@ RESULT_FREE: dict[str, Any] = {
 """What may change without changing any result: left out of the hash."""
 
 
-def config_hash(config: BaseModel) -> str:
+class Dumped(Protocol):
+    """A pydantic model, as far as its hash is concerned."""
+
+    def model_dump(self, *, mode: str, exclude: Any = None) -> dict[str, Any]:
+        """The settings as plain values."""
+
+
+def config_hash(config: Dumped) -> str:
     """Ten hex digits that name the results this config stands for (what is in RESULT_FREE does not count)."""
     return digest(config.model_dump(mode="json", exclude=RESULT_FREE))[:10]
 

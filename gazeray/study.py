@@ -1,223 +1,436 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a study must say about itself so that the engine can run it.
+"""What a study must say about itself so that the engine can run it: it is a set of predictors of the same items.
 
-The engine knows clusters and nothing of gaze; a study knows gaze and nothing of clusters. They meet here: a study plans
-(what is there to read), reads one recording into a shard of examples, builds a model, and tests a fitted one. A new
-study is one file in `gazeray/studies`, one YAML and one job script.
+The engine knows clusters and nothing of gaze; a study knows gaze and nothing of clusters. They meet here. A study lists
+what there is (`open`), says which passes over the data make stores of tensors of it (`passes`), which items are split
+and scored (`items`), and what predicts them: models, baselines and ceilings (`predictors`). A predictor does its work
+in units, small pieces that any worker can do; what they leave is put together by the study (`summary`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import torch
-from pydantic import BaseModel
 
-from gazeray.config import JobConfig, digest
+from gazeray.config import FoldsConfig, ResourcesConfig, RunSettings, SearchConfig, TrainConfig
 from gazeray.storage import Folder
-from gazeray.store import Examples
+from gazeray.store import Column, Store
 from gazeray.tables import Reject
 
+D = TypeVar("D")
+S = TypeVar("S")
+T = TypeVar("T")
 
-@dataclass(frozen=True)
-class Plan:
-    """What a study found before any gaze was read. Travels to the workers.
-
-    trials: one row per trial that may be used, with at least participant, trial, stimulus, label_index (int).
-    recordings: one mapping per recording, with at least `key` (unique, safe as a file name) and whatever the study's
-        reader needs; plain values only.
-    fingerprint: changes when anything that the examples depend on changes, be it only a file's date or place.
-    meaning: hash of how files are read and drawn (declaration, settings, version of the code), wherever they lie.
-    own: what else the study wants to know later; plain values.
-    """
-
-    dataset: str
-    licence: str | None
-    label: str
-    classes: list[str]
-    notes: list[str]
-    trials: pa.Table
-    recordings: list[dict[str, Any]]
-    rejects: list[Reject]
-    fingerprint: str
-    meaning: str
-    root: Folder
-    own: dict[str, Any] = field(default_factory=dict)
-
-    def fingerprint_of_trials(self) -> str:
-        """SHA-256 of the trials table: who saw what, and the labels."""
-        return digest([self.classes, self.trials.to_pydict()])
+Json = dict[str, Any]
+"""An object as JSON knows it."""
 
 
-@dataclass(frozen=True)
-class Shard:
-    """The examples of one recording.
-
-    table: ids (participant, trial), columns that travel along, and one fixed-shape tensor column per input.
-    quality: rows of the quality table. content: SHA-256 of the raw bytes that were read. tables: further tables for
-    the run folder, by name (fixations, saccades). notes: what should be known about the recording's files.
-    """
-
-    table: pa.Table
-    rejects: list[Reject]
-    quality: pa.Table
-    content: str
-    rows_read: int
-    tables: dict[str, pa.Table] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+# -- what a study works on
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A step of the pipeline: a picklable function from one recording of the plan to its shard."""
-
-    fn: Callable[[Mapping[str, Any]], Shard]
-    cpu: float = 1.0
-
-
-@dataclass(frozen=True)
-class Split:
-    """Row numbers (int64) of the examples of one fold; nobody is in two of the three."""
-
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """What a unit learned about its test examples: predictions (one row each) and headline scores.
-
-    files: by file name, for the unit's own folder; `Study.gather` gets them back.
-    """
-
-    predictions: pa.Table
-    scores: dict[str, float | None]
-    files: dict[str, bytes] = field(default_factory=dict)
-
-
-class Study(Protocol):
-    """One kind of experiment."""
+class MemoryConfig(Protocol):
+    """What the engine needs of the section `data`."""
 
     @property
-    def name(self) -> str:
-        """Its name in manifests and metrics."""
+    def cache_gb(self) -> float:
+        """How much of the stores is held in shared memory."""
+
+
+class StudyConfig(Protocol):
+    """What the engine needs of the config of any study, a pydantic model."""
 
     @property
-    def config(self) -> type[JobConfig]:
-        """The pydantic model of its config."""
+    def data(self) -> MemoryConfig:
+        """What is read."""
+
+    def model_dump(self, *, mode: str, exclude: Any = None) -> Json:
+        """The settings as plain values."""
 
     @property
-    def tensors(self) -> Sequence[str]:
-        """The tensor columns of an example that the model is fed with."""
+    def resources(self) -> ResourcesConfig:
+        """How much of the cluster the job takes."""
 
-    def plan(self, cfg: Any) -> Plan:
-        """Look at what there is, read no gaze. Raises DataError, ConfigError."""
+    @property
+    def run(self) -> RunSettings:
+        """Where results go, and the seed."""
 
-    def reader(self, cfg: Any, plan: Plan) -> Stage:
-        """The stage that turns one recording into a shard of examples."""
 
-    def model(self, cfg: Any, plan: Plan) -> torch.nn.Module:
-        """A fresh model; its random state is the caller's."""
+@dataclass(frozen=True)
+class Source(Generic[D]):
+    """What a study found before anything was decoded. data: its own. lines: what a run would do, for --dry-run."""
 
-    def inputs(self, cfg: Any, plan: Plan, batch: Mapping[str, np.ndarray], device: torch.device) -> torch.Tensor:
-        """A batch of examples as the model's input, on the device."""
-
-    def loss(self, cfg: Any, plan: Plan, labels: np.ndarray) -> torch.nn.Module:
-        """The loss module (logits, labels) -> scalar, weighted by the training labels alone where asked."""
-
-    def test(
-        self,
-        cfg: Any,
-        plan: Plan,
-        model: torch.nn.Module,
-        examples: Examples,
-        split: Split,
-        device: torch.device,
-        keep: Callable[[str, bytes], None],
-    ) -> FoldResult:
-        """Predictions of the fitted model, and of the baselines, for the test rows, in their order.
-
-        keep(name, data): writes a map at once to the run's maps/, so that a fold's maps are never held together.
-        """
-
-    def score(self, cfg: Any, plan: Plan, predictions: pa.Table) -> dict[str, Any]:
-        """The metrics (metrics.json) from everybody's out-of-fold predictions."""
-
-    def gather(
-        self, cfg: Any, plan: Plan, files: Sequence[Mapping[str, bytes]]
-    ) -> tuple[dict[str, Any], dict[str, bytes]]:
-        """What the files of all finished units add up to: entries for metrics.json, and files for the run folder."""
+    data: D
+    lines: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass over a data set in pieces, such as decoding the pictures or running a frozen network on them.
+    """One pass over the data in pieces, such as decoding pictures or running a frozen network on them: fills a store.
 
-    name: what people see. items: what is still to do, one mapping of plain values per piece, each with a `key`. make:
-    called with the workers' device; returns the function that does an item and writes its files. network: making it is
-    dear, as a network is, so workers keep it, and have a GPU each where there are GPUs.
+    name: what people see. pieces: what is still to do, one mapping of plain values per piece, each with a `key`. make:
+    called with the workers' device; returns the function that does a piece and writes its shard. folder, keys: the
+    store that is there afterwards. memory: columns that units read, held in shared memory where they fit. network:
+    making it is dear, as a network is, so workers keep it, and have a GPU each where there are GPUs.
     """
 
     name: str
-    items: Sequence[Mapping[str, Any]]
+    pieces: Sequence[Mapping[str, Any]]
     make: Callable[[torch.device], Callable[[Mapping[str, Any]], None]]
+    folder: Folder
+    keys: Sequence[str]
+    memory: Sequence[str] = ()
     network: bool = False
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What lies ready once the passes are over; plain enough to travel to the workers.
+class Side:
+    """Rows (int64) of the items that are validated or tested, and the columns whose values were never trained on."""
 
-    content: SHA-256 of everything that the units' results depend on beside the config. units: {name: what it is about,
-    plain values}. manifest: entries for manifest.json. tables: for the run folder, by name. own: the study's own.
-    """
-
-    content: str
-    units: dict[str, dict[str, Any]]
-    manifest: dict[str, Any]
-    tables: dict[str, pa.Table]
-    own: Any
+    name: str
+    rows: np.ndarray
+    unseen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Compared:
-    """What the units add up to: metrics.json, tables and further files for the run folder, by name."""
+class Fold:
+    """Who is trained on, who stops the training, who is tested in one or more regimes (unseen reader, unseen text)."""
 
-    metrics: dict[str, Any]
-    tables: dict[str, pa.Table]
-    files: dict[str, bytes]
-
-
-class Comparison(Protocol):
-    """A study that compares predictors on the same items: models, baselines and ceilings in one table."""
+    fold: int
+    train: np.ndarray
+    validation: Side
+    tests: tuple[Side, ...]
 
     @property
-    def name(self) -> str:
-        """Its name in manifests and metrics."""
+    def test(self) -> np.ndarray:
+        """The rows of all test regimes, one after the other."""
+        return np.concatenate([side.rows for side in self.tests])
 
     @property
-    def config(self) -> type[BaseModel]:
-        """The pydantic model of its config, with the sections `resources` and `run`."""
+    def known(self) -> np.ndarray:
+        """The rows that are not tested but trained or validated on, sorted."""
+        return np.sort(np.concatenate([self.train, self.validation.rows]))
 
-    def plan(self, cfg: Any) -> Any:
-        """Look at what there is; decode no picture. Raises DataError, ConfigError."""
 
-    def describe(self, cfg: Any, plan: Any) -> list[str]:
-        """What a run would do, for --dry-run."""
+@dataclass(frozen=True)
+class Items:
+    """What is split and scored.
 
-    def prepare(self, cfg: Any, plan: Any, store: Folder, go_through: Callable[[Pass], None]) -> Prepared:
-        """Whatever all units share, made by passes over the data set; what lies in the store already is kept.
+    table: one row per item: ids, groups and targets. ids: the columns that name an item. folds: see
+    `gazeray.learn.folds`. content: SHA-256 of everything
+    that units' results depend on beside the config. manifest: entries for manifest.json. rejects: of all steps. tables:
+    further tables for the run folder, by name, made when they are written.
+    """
 
-        Raises DataError when nothing usable is left.
+    table: pa.Table
+    ids: tuple[str, ...]
+    folds: Sequence[Fold]
+    content: str
+    manifest: Json
+    rejects: Sequence[Reject]
+    tables: Mapping[str, Callable[[], pa.Table]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+
+@dataclass(frozen=True)
+class Ready(Generic[D, S]):
+    """A study whose data lie ready: what it found, its stores, its items; what a search chose, where one was made."""
+
+    source: Source[D]
+    stores: S
+    items: Items
+    searched: Searched | None = None
+
+
+# -- predictors and their units
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table of scores: what it is called, and what kind of predictor it is."""
+
+    label: str
+    kind: Literal["model", "baseline", "ceiling"]
+
+
+@dataclass(frozen=True)
+class UnitSpec:
+    """One small piece of a predictor's work: a name (also its folder), what it is about (plain values).
+
+    after: units of earlier rounds that it reads. hashed: what its result depends on beside config, data and spec.
+    """
+
+    name: str
+    spec: Json = field(default_factory=dict)
+    after: tuple[str, ...] = ()
+    hashed: Any = None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit in the queue: its name, what it is about, and the hash of everything that its result depends on."""
+
+    name: str
+    spec: Json
+    hash: str
+
+
+class UnitFolder:
+    """Where one unit keeps its files: checkpoint, metrics.jsonl, whatever it writes, and result.json at the end."""
+
+    def __init__(self, run: Folder, unit: Unit, tell: Callable[[str, Json], object] | None = None) -> None:
+        """run: the run folder. tell(kind, payload): who hears of epochs."""
+        self.unit, self.run, self.tell = unit, run, tell
+        self.folder = run.sub(f"units/{unit.name}")
+        self._checkpoint = f"checkpoint/{unit.hash[:10]}.safetensors"
+
+    def load(self) -> bytes | None:
+        """The state after the last epoch, if there is one for this hash."""
+        return self.folder.read_bytes(self._checkpoint) if self.folder.exists(self._checkpoint) else None
+
+    def save(self, state: bytes, history: list[Json]) -> None:
+        """Keep the state after an epoch and tell the driver; `history` holds one record per epoch so far."""
+        self.folder.write_bytes(self._checkpoint, state)
+        self.write_history(history)
+        if self.tell is not None:
+            self.tell("epoch", history[-1])
+
+    def write_history(self, history: list[Json]) -> None:
+        """metrics.jsonl: one line per epoch."""
+        self.folder.write_text("metrics.jsonl", "".join(json.dumps(one, sort_keys=True) + "\n" for one in history))
+
+    def write_map(self, name: str, data: bytes) -> None:
+        """A map of an item, at once into the run's maps/, so that a unit's maps are never held together."""
+        self.run.write_bytes(f"maps/{name}", data)
+
+    def result(self) -> Json | None:
+        """The result, when the unit is done and its hash is still the same."""
+        if not self.folder.exists("result.json"):
+            return None
+        result: Json = self.folder.read_json("result.json")
+        return result if result.get("hash") == self.unit.hash else None
+
+    def finish(self, result: Json) -> None:
+        """Write result.json, the mark of a finished unit; what was only there to resume from goes."""
+        self.folder.write_json("result.json", {**self._record("done"), **result})
+        self.folder.delete("failure.json")
+        self.folder.delete(self._checkpoint)
+
+    def fail(self, error: str, trace: str) -> None:
+        """Write failure.json: why the unit did not finish."""
+        self.folder.write_json("failure.json", {**self._record("failed"), "error": error, "traceback": trace})
+
+    def _record(self, status: str) -> Json:
+        return {"unit": self.unit.name, "hash": self.unit.hash, "status": status}
+
+
+@dataclass
+class Worker:
+    """What a unit finds in the process that does it: a device, the run folder, and what other units left in memory."""
+
+    device: torch.device
+    run: Folder
+    memory: dict[Hashable, Any] = field(default_factory=dict)
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What all units of this process share, made by the first that asks."""
+        if key not in self.memory:
+            self.memory[key] = make()
+        made: T = self.memory[key]
+        return made
+
+    def finished(self, name: str) -> Folder:
+        """The folder of a unit of an earlier round, named in `UnitSpec.after`."""
+        return self.run.sub(f"units/{name}")
+
+
+class Predictor(Protocol):
+    """Something that predicts items; travels to the workers.
+
+    rows: key -> row of the table of scores; several where one unit fills several. round: it begins when the one before
+    is done.
+    """
+
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        """The rows of the table of scores that it fills."""
+
+    @property
+    def round(self) -> int:
+        """0, or 1 where its units read those of another predictor."""
+
+    def units(self) -> Sequence[UnitSpec]:
+        """Its work in small pieces."""
+
+    def run(self, unit: Unit, worker: Worker, out: UnitFolder) -> Json:
+        """Do a unit and write its files; returns what goes into its result.json."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What the units left: the folders of those that are done, by name, and the names of those that failed."""
+
+    done: Mapping[str, UnitFolder]
+    failed: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the units add up to: metrics.json, tables and further files for the run folder, by name.
+
+    maps: all files of maps/ but its index, by name; None where the units have written them.
+    """
+
+    metrics: Json
+    tables: Mapping[str, pa.Table]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    maps: Mapping[str, bytes] | None = None
+
+
+class Study(Protocol[D, S]):
+    """One kind of experiment: a frozen object that holds its config; another setting is another study."""
+
+    name: ClassVar[str]
+
+    @property
+    def cfg(self) -> StudyConfig:
+        """Its settings."""
+
+    def open(self) -> Source[D]:
+        """List and check what there is; decode nothing. Raises DataError, ConfigError."""
+
+    def passes(self, source: Source[D], store: Folder) -> Generator[Pass, Store, S]:
+        """The passes over the data, one after the other; each is answered by the store that it filled.
+
+        store: the folder below which all stores lie. Raises DataError when nothing usable is left.
         """
 
-    def work(self, cfg: Any, prepared: Prepared, run: Folder) -> Any:
-        """What the workers do with a unit: see `gazeray.engine.units.Work`."""
+    def items(self, source: Source[D], stores: S) -> Items:
+        """What is split and scored. Raises DataError when people, stimuli or classes do not suffice."""
 
-    def score(self, cfg: Any, prepared: Prepared, done: Mapping[str, Folder], failed: Sequence[str]) -> Compared:
-        """Put the finished units together; done: {name: the unit's folder}."""
+    def learning(self, ready: Ready[D, S]) -> Learning | None:
+        """What of it is learned by fits that a search can steer; None where nothing is."""
+
+    def with_setting(self, setting: Json) -> Study[D, S]:
+        """The study with some values of its config replaced, dotted key -> value. Raises ConfigError."""
+
+    def predictors(self, ready: Ready[D, S]) -> Sequence[Predictor]:
+        """Everything that predicts the items."""
+
+    def summary(self, ready: Ready[D, S], finished: Finished) -> Summary:
+        """Put the finished units together; there is at least one."""
+
+    def rescored(self, run: Folder, manifest: Json) -> Json:
+        """The entries of metrics.json that follow from the tables in a run folder, computed again: for validation."""
+
+
+# -- learning
+
+
+class Learner(Protocol):
+    """All that the training loop and the search know of a model; frozen, travels to the workers.
+
+    columns, targets: what it is fed with and what it learns, by the names of the store's columns. watched: metrics of
+    validation rows, name -> is more better? Any of them may stop a fit early or steer a search. headline: the one that
+    tables show.
+    """
+
+    @property
+    def train(self) -> TrainConfig:
+        """How it is fitted."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The inputs."""
+
+    @property
+    def targets(self) -> Sequence[str]:
+        """What is to be learned."""
+
+    @property
+    def watched(self) -> Mapping[str, bool]:
+        """The metrics of `metrics`, and whether more is better."""
+
+    @property
+    def headline(self) -> str:
+        """The key of `watched` that tables show."""
+
+    def with_train(self, train: TrainConfig) -> Learner:
+        """The same, fitted in another way."""
+
+    def prepare(self, rows: np.ndarray, store: Store) -> Learner:
+        """Fit scalers, class weights, sampling to the training rows, and to them alone."""
+
+    def fitted(self) -> Mapping[str, np.ndarray]:
+        """What `prepare` found, to be saved with the weights."""
+
+    def model(self) -> torch.nn.Module:
+        """A fresh model; its random state is the caller's."""
+
+    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """Its optimizer."""
+
+    def loss(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor], epoch: int) -> torch.Tensor:
+        """The mean loss of a batch of inputs and targets: heads, schedules and augmentation live here and only here."""
+
+    def predict(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Predictions (B, ...) by name. The batch has no targets: nothing can leak into a test."""
+
+    def metrics(self, predicted: Mapping[str, np.ndarray], targets: Mapping[str, Column]) -> dict[str, float]:
+        """The metrics `watched` of predictions (N, ...) and targets (N, ...), in the same order."""
+
+    def tested(self, model: torch.nn.Module, fold: Fold, store: Store, device: torch.device, out: UnitFolder) -> Json:
+        """Once after the fit: predictions, maps, checks, knock-outs; returns entries for result.json."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What of a study is learned: by whom, from which store (its rows are the items), split by which rules.
+
+    labels (N,) int: folds get similar shares of them.
+    """
+
+    learner: Learner
+    store: Store
+    labels: np.ndarray
+    folds: FoldsConfig
+    search: SearchConfig | None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A learner under one setting of a search, with its store. setting: dotted key -> value, {} without a search.
+
+    content: SHA-256 of everything that a fit depends on beside the config.
+    """
+
+    setting: Json
+    learner: Learner
+    store: Store
+    content: str
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What an outer fold is refitted with (a variant's number and values), and the table of all that was tried."""
+
+    setting: int
+    values: Json
+    epochs: int
+    inner_score: float
+    trials: list[Json]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search tried and, for each outer fold, chose."""
+
+    variants: Sequence[Variant]
+    chosen: Sequence[Chosen]

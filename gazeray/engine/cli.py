@@ -12,58 +12,48 @@ import json
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
 from gazeray.config import ConfigError, load_config
-from gazeray.engine import comparison, cross_validation
+from gazeray.engine.experiment import Outcome, plan_lines, run
 from gazeray.engine.faults import BAD_PLACE, interrupted, storage_fault
-from gazeray.engine.outcome import Outcome
 from gazeray.engine.progress import ProgressView
-from gazeray.engine.search import SearchError
+from gazeray.learn.inner_search import SearchError
+from gazeray.report.text_tables import predictors_table
 from gazeray.storage import Folder, masked
-from gazeray.study import Comparison, Study
+from gazeray.study import Json, Study
 from gazeray.tables import DataError
 
 DONE, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 
-@dataclass(frozen=True)
-class Flow:
-    """How a kind of study is run: the lines of its plan, the run itself, its metrics as a text table."""
-
-    plan_lines: Callable[[Any, Any], list[str]]
-    run: Callable[[Any, Any, str, ProgressView], Outcome]
-    table: Callable[[dict[str, Any]], str]
-
-
 def main(
-    study: Study | Comparison,
+    study: Callable[[Any], Study[Any, Any]],
+    settings: type[BaseModel],
     job: str,
     config: Path,
     report: Callable[[Folder], None],
     argv: Sequence[str] | None = None,
-    flow: Flow | None = None,
+    table: Callable[[Json], str] = predictors_table,
 ) -> int:
     """Run a job from the command line; returns its exit code.
 
-    config: the YAML that is read when --config is not given. report: draws report.html from the run folder. flow: how
-    the study is run; default: cross-validation by participant.
+    study: makes the study of a config. settings: the model of that config. config: the YAML that is read when --config
+    is not given. report: draws report.html from the run folder. table: the metrics as text.
     """
-    flow = flow or CROSS_VALIDATION
-    arguments = _parser(job, config, study.config).parse_intermixed_args(argv)
+    arguments = _parser(job, config, settings).parse_intermixed_args(argv)
     view = ProgressView()
     try:
-        cfg = load_config(study.config, arguments.config, arguments.overrides)
+        cfg = load_config(settings, arguments.config, arguments.overrides)
         if arguments.dry_run:
-            for line in flow.plan_lines(study, cfg):
+            for line in plan_lines(study(cfg)):
                 print(line)
             return DONE
-        outcome = flow.run(study, cfg, job, view)
+        outcome = run(study(cfg), job, view)
         with view.stage("report"):
             report(outcome.run)
     except (ConfigError, DataError) as error:
@@ -85,7 +75,7 @@ def main(
             return BAD_INPUT
         print("run the same command again when the storage works: what is done is kept", file=sys.stderr)
         return SOME_FAILED
-    return _close(outcome, flow.table)
+    return _close(outcome, table)
 
 
 EXIT_CODES = """exit codes:
@@ -159,7 +149,7 @@ def _kind(annotation: Any) -> str:
     return KINDS.get(annotation, "mapping")
 
 
-def _close(outcome: Outcome, table: Callable[[dict[str, Any]], str]) -> int:
+def _close(outcome: Outcome, table: Callable[[Json], str]) -> int:
     """Print the table, where the results are, and what failed."""
     if outcome.metrics is not None:
         print("\n" + table(outcome.metrics) + "\n")
@@ -170,62 +160,3 @@ def _close(outcome: Outcome, table: Callable[[dict[str, Any]], str]) -> int:
         print("run the same command again to retry only what failed", file=sys.stderr)
         return SOME_FAILED
     return DONE
-
-
-def table(metrics: dict[str, Any]) -> str:
-    """The headline numbers as text: value, interval, chance and baselines, one line per metric."""
-    baselines = sorted({name for entry in metrics["metrics"].values() for name in entry["baselines"]})
-    header = ["metric", "value", "95 % interval", "chance", *(name.replace("_", " ") for name in baselines)]
-    rows = [
-        [
-            name.replace("_", " "),
-            _number(entry["value"]),
-            _interval(entry["ci95"]),
-            _number(entry["chance"]),
-            *(_number(entry["baselines"].get(baseline)) for baseline in baselines),
-        ]
-        for name, entry in metrics["metrics"].items()
-    ]
-    lines = _aligned([header, *rows])
-    test = metrics["permutation"]
-    name = test["metric"].replace("_", " ")
-    lines.append(f"permutation of labels within participants, {name}: p = {_number(test['p'])}")
-    return "\n".join(lines)
-
-
-def comparison_table(metrics: dict[str, Any]) -> str:
-    """Every predictor's scores as text, one line each: ceilings, models and baselines, best first within each kind."""
-    shown = metrics["metrics_shown"]
-
-    def place(key: str) -> tuple[int, float]:
-        entry = metrics["rows"][key].get(shown[0]) or {}
-        value = entry.get("value")
-        return KINDS_OF_ROWS.index(metrics["predictors"][key]["kind"]), -value if value is not None else float("inf")
-
-    rows = [["", "", *(name.replace("_", " ") for name in shown)]]
-    for key in sorted(metrics["rows"], key=place):
-        entries: Mapping[str, Any] = metrics["rows"][key]
-        cells = ["" if not entries.get(name) else _number(entries[name]["value"]) for name in shown]
-        rows.append([metrics["predictors"][key]["kind"], metrics["predictors"][key]["label"], *cells])
-    return "\n".join(_aligned(rows))
-
-
-KINDS_OF_ROWS = ("ceiling", "model", "baseline")
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of cells as lines of text in columns."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
-
-
-def _interval(interval: Sequence[float] | None) -> str:
-    return "undefined" if interval is None else f"[{interval[0]:.3f}, {interval[1]:.3f}]"
-
-
-CROSS_VALIDATION = Flow(cross_validation.plan_lines, cross_validation.cross_validate, table)
-COMPARISON = Flow(comparison.plan_lines, comparison.compare, comparison_table)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue of units. A module of its own since the actor that holds it should start without importing PyTorch."""
+"""The queue of units, by name: the actor that holds it starts without importing PyTorch."""
 
 from __future__ import annotations
 
@@ -7,19 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Unit:
-    """One fit: a name (also its folder), what it is about (plain values), the hash of what its result depends on."""
-
-    name: str
-    spec: dict[str, Any]
-    hash: str
+WAIT = ""
+"""Instead of a name: all that is left must wait."""
 
 
 @dataclass
 class _Entry:
-    unit: Unit
+    name: str
     rank: int | None = None
     deaths: int = 0
     over: bool = False
@@ -33,13 +27,13 @@ class UnitQueue:
     way, so that a unit that kills its worker does not drag its neighbours along, and is given up after `max_deaths`.
     """
 
-    units: Sequence[Unit]
+    names: Sequence[str]
     max_deaths: int
     entries: dict[str, _Entry] = field(init=False)
     events: list[tuple[str, str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.entries = {unit.name: _Entry(unit) for unit in self.units}
+        self.entries = {name: _Entry(name) for name in self.names}
 
     def join(self, rank: int, workers: int) -> None:
         """A fresh worker of a group of so many reports: what its rank had in hand was cut off.
@@ -55,8 +49,8 @@ class UnitQueue:
                     entry.over = True
                     self.event(name, "died", {"error": f"the worker process died {entry.deaths} times in this unit"})
 
-    def next(self, rank: int) -> Unit | str | None:
-        """The next unit for this rank, "wait" when all that is left must wait, None when nothing is left."""
+    def next(self, rank: int) -> str | None:
+        """The next unit for this rank, WAIT when all that is left must wait, None when nothing is left."""
         waiting = [entry for entry in self.entries.values() if entry.rank is None and not entry.over]
         if not waiting:
             return None
@@ -65,10 +59,10 @@ class UnitQueue:
         suspects = [] if suspect_out else sorted(waiting, key=lambda entry: -entry.deaths)[:1]
         chosen = next((entry for entry in [*suspects, *clean] if entry), None)
         if chosen is None:
-            return "wait"
+            return WAIT
         chosen.rank = rank
-        self.event(chosen.unit.name, "started", {"rank": rank})
-        return chosen.unit
+        self.event(chosen.name, "started", {"rank": rank})
+        return chosen.name
 
     def over(self, name: str, kind: str, payload: Any) -> None:
         """A unit is done or has failed."""

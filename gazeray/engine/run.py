@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from gazeray.config import config_hash
+from gazeray.config import ConfigError, config_hash
 from gazeray.storage import Folder
+from gazeray.study import Json, StudyConfig
 
 PACKAGES = (
     *("gazeray", "ray", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pyarrow"),
@@ -17,14 +18,30 @@ PACKAGES = (
 )
 
 
+LAYOUT = 2
+"""Raised when run folders of an older version can no longer be used or read."""
+
+
+def check_layout(manifest: Any, where: str) -> None:
+    """Raises ConfigError for the manifest of a run folder that another version has laid out."""
+    found = manifest.get("layout", 1) if isinstance(manifest, dict) else None
+    if found is not None and found != LAYOUT:
+        raise ConfigError([f"{where}: a run folder of another version (layout {found}, this one writes {LAYOUT}); "
+                           "move it away, or use the version that wrote it"])  # fmt: skip
+
+
 class RunFolder:
     """`<run.dir>/<job>-<config hash>/` and its manifest. cfg: a config with a section `run`."""
 
-    def __init__(self, cfg: Any, job: str, study: str) -> None:
+    def __init__(self, cfg: StudyConfig, job: str, study: str) -> None:
+        """Raises ConfigError where the folder was laid out by another version."""
         self.store = Folder(cfg.run.dir)
         self.name = f"{job}-{config_hash(cfg)}"
         self.folder = self.store.sub(self.name)
-        self.manifest: dict[str, Any] = {
+        if self.folder.exists("manifest.json"):
+            check_layout(self.folder.read_json("manifest.json"), self.folder.uri)
+        self.manifest: Json = {
+            "layout": LAYOUT,
             "job": job,
             "study": study,
             "status": "running",
@@ -48,7 +65,14 @@ class RunFolder:
 
     def forget_scores(self) -> None:
         """Delete what is made of the units' results."""
-        for name in ("metrics.json", "predictions.parquet", "per_image.parquet", "centre.npz", "report.html"):
+        for name in (
+            "metrics.json",
+            "predictions.parquet",
+            "per_item.parquet",
+            "centre.npz",
+            "explain.npz",
+            "report.html",
+        ):
             self.folder.delete(name)
 
     def note(self, **entries: Any) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many small fits, called units, on one Ray TorchTrainer whose workers drain a queue.
+"""Many small pieces of work, called units, on one Ray TorchTrainer whose workers drain a queue; or in this process.
 
 A unit is done when its `result.json` exists with the unit's hash; that file is written last. So a run that was killed
 does again only what is missing, and a unit that was cut off resumes from the checkpoint of its last epoch. A unit that
@@ -9,15 +9,16 @@ that were under way go back to the queue.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 import traceback
 import uuid
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import ray
+import ray.cloudpickle
 import ray.train
 import ray.train.torch
 import torch
@@ -27,9 +28,10 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from gazeray.config import ResourcesConfig
 from gazeray.engine.cluster import per_worker, this_machine, workers_that_fit
 from gazeray.engine.progress import ProgressView
-from gazeray.engine.queue import Unit, UnitQueue
+from gazeray.engine.queue import WAIT, UnitQueue
 from gazeray.learn.fit import be_deterministic
-from gazeray.storage import Folder, StorageError
+from gazeray.storage import Folder
+from gazeray.study import Json, Predictor, Unit, UnitFolder, Worker
 
 NEVER_S = 1e9
 """A group at work is never restarted to make it larger: that would cut off its units."""
@@ -37,99 +39,14 @@ NEVER_S = 1e9
 MAX_DEATHS = 3
 """How many workers a unit may take down with it before it is given up."""
 
+Listener = Callable[[str, str, Json], None]
+"""Hears (unit, kind, payload) of every event of the queue."""
 
-class UnitFolder:
-    """Where one unit keeps its files: checkpoint, metrics.jsonl, whatever it writes, and result.json at the end."""
+Work = Mapping[str, tuple[Unit, Predictor]]
+"""The units to do, by name, each with its predictor."""
 
-    def __init__(self, run: Folder, unit: Unit, queue: Any = None) -> None:
-        self.unit = unit
-        self.folder = run.sub(f"units/{unit.name}")
-        self.queue = queue
-        self._checkpoint = f"checkpoint/{unit.hash[:10]}.safetensors"
-
-    def load(self) -> bytes | None:
-        """The state after the last epoch, if there is one for this hash."""
-        return self.folder.read_bytes(self._checkpoint) if self.folder.exists(self._checkpoint) else None
-
-    def save(self, state: bytes, history: list[dict[str, Any]]) -> None:
-        """Keep the state after an epoch and tell the driver."""
-        self.folder.write_bytes(self._checkpoint, state)
-        self.write_history(history)
-        if self.queue is not None:
-            self.queue.event.remote(self.unit.name, "epoch", history[-1])
-
-    def write_history(self, history: list[dict[str, Any]]) -> None:
-        """metrics.jsonl: one line per epoch."""
-        self.folder.write_text("metrics.jsonl", "".join(_json_line(record) for record in history))
-
-    def result(self) -> dict[str, Any] | None:
-        """The result, when the unit is done and its hash is still the same."""
-        if not self.folder.exists("result.json"):
-            return None
-        result: dict[str, Any] = self.folder.read_json("result.json")
-        return result if result.get("hash") == self.unit.hash else None
-
-    def finish(self, result: dict[str, Any]) -> None:
-        """Write result.json, the mark of a finished unit; what was only there to resume from goes."""
-        self.folder.write_json("result.json", {**self._record("done"), **result})
-        self.folder.delete("failure.json")
-        self.folder.delete(self._checkpoint)
-
-    def fail(self, error: str, trace: str) -> None:
-        """Write failure.json: why the unit did not finish."""
-        self.folder.write_json("failure.json", {**self._record("failed"), "error": error, "traceback": trace})
-
-    def _record(self, status: str) -> dict[str, Any]:
-        return {"unit": self.unit.name, "hash": self.unit.hash, "status": status}
-
-
-class Work(Protocol):
-    """What the workers do with a unit. Our own driver sends it to the workers."""
-
-    def open(self) -> Any:
-        """Once per worker: whatever all units share."""
-
-    def run(self, shared: Any, unit: Unit, folder: UnitFolder, device: torch.device) -> dict[str, Any]:
-        """Do the unit; returns what goes into its result.json."""
-
-
-def run_units(
-    units: Sequence[Unit], work: Work, run: Folder, resources: ResourcesConfig, view: ProgressView
-) -> dict[str, str]:
-    """Do all units that are not done yet; returns {name: "done" or the error}.
-
-    Raises StorageError when a worker could not read or write: no unit can be relied on until the storage works again.
-    """
-    done = {unit.name for unit in units if UnitFolder(run, unit).result() is not None}
-    missing = [unit for unit in units if unit.name not in done]
-    view.units(total=len(units), done=len(done))
-    if missing:
-        queue = ray.remote(UnitQueue).options(num_cpus=0, label_selector=this_machine()).remote(missing, MAX_DEATHS)
-        stop = threading.Event()
-        faults: list[str] = []
-        watcher = threading.Thread(target=_watch, args=(queue, run, missing, view, stop, faults), daemon=True)
-        watcher.start()
-        try:
-            _train(queue, work, run, resources, len(missing))
-        except TrainingFailedError as error:  # what is done is done; the status names what is not
-            view.line(f"the workers stopped: {' '.join(str(error).split())[:300]}")
-        finally:
-            stop.set()
-            watcher.join()
-            ray.kill(queue)
-        if faults:
-            raise StorageError(faults[0])
-    return {unit.name: _status(UnitFolder(run, unit)) for unit in units}
-
-
-def _status(folder: UnitFolder) -> str:
-    if folder.result() is not None:
-        return "done"
-    if folder.folder.exists("failure.json"):
-        failure = folder.folder.read_json("failure.json")
-        if failure["hash"] == folder.unit.hash:
-            return str(failure["error"])
-    return "not finished: the workers stopped before it"
+Call = Callable[..., Any]
+"""Calls a method of the queue, wherever it is: call("next", rank)."""
 
 
 class StoppableTrainer(TorchTrainer):
@@ -140,6 +57,41 @@ class StoppableTrainer(TorchTrainer):
 
     def _register_sigint_handler(self, controller: Any) -> None:
         """None: Python's own stays. The workers end with the driver's cluster or, where one was joined, its job."""
+
+
+def drain_on_ray(
+    queue: UnitQueue, work: Work, run: Folder, resources: ResourcesConfig, view: ProgressView,
+    listen: Listener,
+) -> None:  # fmt: skip
+    """Drain the queue with one TorchTrainer. Its events are heard as they come."""
+    units = len(queue.names)
+    options = {"num_cpus": 0, "label_selector": this_machine()}
+    actor = ray.remote(UnitQueue).options(**options).remote(queue.names, queue.max_deaths)
+    stop = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(actor, listen, stop), daemon=True)
+    watcher.start()
+    try:
+        _train(actor, work, run, resources, units)
+    except TrainingFailedError as error:  # what is done is done; the status names what is not
+        view.line(f"the workers stopped: {' '.join(str(error).split())[:300]}")
+    finally:
+        stop.set()
+        watcher.join()
+        ray.kill(actor)
+
+
+def drain_here(queue: UnitQueue, work: Work, run: Folder, device: torch.device, listen: Listener) -> None:
+    """Drain the queue in this process; predictors are serialised as they are for workers elsewhere."""
+
+    def call(method: str, *words: Any) -> Any:
+        answer = getattr(queue, method)(*words)
+        for name, kind, payload in queue.drain():
+            listen(name, kind, payload)
+        return answer
+
+    be_deterministic(1)
+    call("join", 0, 1)
+    drain(call, call, ray.cloudpickle.loads(ray.cloudpickle.dumps(work)), Worker(device, run), rank=0)
 
 
 def _train(queue: Any, work: Work, run: Folder, resources: ResourcesConfig, units: int) -> None:
@@ -172,57 +124,56 @@ def _train(queue: Any, work: Work, run: Folder, resources: ResourcesConfig, unit
 
 
 def _drain_queue(config: dict[str, Any]) -> None:
-    """A worker's life: take a unit, do it, until nothing is left."""
-    queue, work, run = config["queue"], config["work"], config["run"]
+    """A worker's life."""
+    queue, run = config["queue"], config["run"]
     context = ray.train.get_context()
     rank, workers = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
     be_deterministic(config["cpu"])
     if device.type == "cuda" and config["gpu"] < 1:
         torch.cuda.set_per_process_memory_fraction(config["gpu"], device)
-    ray.get(queue.join.remote(rank, workers))
-    shared = work.open()
-    while (unit := ray.get(queue.next.remote(rank))) is not None:
-        if unit == "wait":
+
+    def tell(method: str, *words: Any) -> None:
+        getattr(queue, method).remote(*words)
+
+    def call(method: str, *words: Any) -> Any:
+        return ray.get(getattr(queue, method).remote(*words))
+
+    call("join", rank, workers)
+    drain(call, tell, config["work"], Worker(device, run), rank)
+
+
+def drain(call: Call, tell: Call, work: Work, worker: Worker, rank: int) -> None:
+    """Take a unit, do it, until nothing is left. call: a method of the queue; tell: the same without an answer."""
+    while (name := call("next", rank)) is not None:
+        if name == WAIT:
             time.sleep(0.2)
             continue
-        folder = UnitFolder(run, unit, queue)
+        unit, predictor = work[name]
+        out = UnitFolder(worker.run, unit, partial(tell, "event", name))
         try:
-            result = folder.result()  # there when the worker died between the unit's end and telling of it
+            result = out.result()  # there when the worker died between the unit's end and telling of it
             if result is None:
-                result = work.run(shared, unit, folder, device)
-                folder.finish(result)
+                began = time.monotonic()
+                result = predictor.run(unit, worker, out)
+                result = {**result, "seconds": round(time.monotonic() - began, 3)}
+                out.finish(result)
         except OSError as error:  # the storage: no failure can be written down, and the next unit would fare no better
-            ray.get(queue.over.remote(unit.name, "storage", {"error": str(error)}))
+            call("over", name, "storage", {"error": str(error)})
             return
         except Exception as error:  # whatever a unit raises is recorded, and must not stop the others
-            folder.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
-            ray.get(queue.over.remote(unit.name, "failed", {"error": f"{type(error).__name__}: {error}"}))
+            out.fail(f"{type(error).__name__}: {error}", traceback.format_exc())
+            call("over", name, "failed", {"error": f"{type(error).__name__}: {error}"})
         else:
-            ray.get(queue.over.remote(unit.name, "done", result))
+            call("over", name, "done", result)
 
 
-def _watch(
-    queue: Any, run: Folder, units: Sequence[Unit], view: ProgressView, stop: threading.Event, faults: list[str]
-) -> None:
-    """Show the queue's events as they come; write down the units that were given up; collect faults of the storage."""
-    by_name = {unit.name: unit for unit in units}
+def _watch(queue: Any, listen: Listener, stop: threading.Event) -> None:
+    """Pass the queue's events on as they come."""
     while True:
         last = stop.is_set()
         for name, kind, payload in ray.get(queue.drain.remote()):
-            if kind == "storage":
-                kind = "failed"
-                faults.append(payload["error"])
-            if kind == "died":
-                try:
-                    UnitFolder(run, by_name[name]).fail(payload["error"], "")
-                except OSError as error:
-                    faults.append(str(error))
-            view.unit_event(name, kind, payload)
+            listen(name, kind, payload)
         if last:
             return
         stop.wait(0.3)
-
-
-def _json_line(record: dict[str, Any]) -> str:
-    return json.dumps(record, sort_keys=True) + "\n"

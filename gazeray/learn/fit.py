@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one training loop. It knows nothing of clusters: a `Checkpoints` object says where to save and who is told.
 
-Every epoch draws its randomness from (seed, epoch), so that a fit resumed from an epoch's checkpoint ends with the same
-numbers as one that was never interrupted.
+What is learned, and from what, is the learner's (`gazeray.study.Learner`). Every epoch draws its randomness from (seed,
+epoch), so that a fit resumed from an epoch's checkpoint ends with the same numbers as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,8 +19,8 @@ from safetensors.torch import load, save
 
 from gazeray.config import TrainConfig
 from gazeray.learn.folds import derive_seed
-from gazeray.store import Examples
-from gazeray.study import Study
+from gazeray.store import Column, Store
+from gazeray.study import Json, Learner
 
 
 class Checkpoints(Protocol):
@@ -29,7 +29,7 @@ class Checkpoints(Protocol):
     def load(self) -> bytes | None:
         """The last saved state, if any."""
 
-    def save(self, state: bytes, history: list[dict[str, Any]]) -> None:
+    def save(self, state: bytes, history: list[Json]) -> None:
         """Keep the state after an epoch; `history` holds one record per epoch so far."""
 
 
@@ -39,28 +39,36 @@ class DivergedError(ArithmeticError):
 
 @dataclass
 class Progress:
-    """How far a fit has come: one record per epoch, and the best epoch by validation loss (counted from 1)."""
+    """How far a fit has come: one record per epoch, and the best epoch (from 1) with its value of `train.stop_on`.
 
-    history: list[dict[str, Any]] = field(default_factory=list)
+    best is None until an epoch has one; `rises`: more is better.
+    """
+
+    rises: bool = False
+    history: list[Json] = field(default_factory=list)
     best_epoch: int = 0
-    best_loss: float = math.inf
+    best: float | None = None
 
     @property
     def epoch(self) -> int:
+        """Epochs done."""
         return len(self.history)
 
     def finished(self, train: TrainConfig) -> bool:
+        """All epochs done, or `train.patience` of them without a better one."""
         return self.epoch >= train.epochs or self.epoch - self.best_epoch >= train.patience
+
+    def improves(self, value: float) -> bool:
+        """Is it better than the best so far?"""
+        return self.best is None or (value > self.best if self.rises else value < self.best)
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to fit: the study with its config and plan, and the row numbers of the examples to train and validate on."""
+    """What to fit: a learner, the store, and the row numbers of the examples to train and validate on."""
 
-    study: Study
-    cfg: Any
-    plan: Any
-    examples: Examples
+    learner: Learner
+    store: Store
     train: np.ndarray
     validation: np.ndarray
     seed: int
@@ -80,36 +88,44 @@ class Fit:
     """
 
     def __init__(self, task: Task, device: torch.device, checkpoints: Checkpoints) -> None:
-        cfg: TrainConfig = task.cfg.train
+        learner = task.learner.prepare(task.train, task.store)
+        self.task, self.device, self.checkpoints = replace(task, learner=learner), device, checkpoints
         torch.manual_seed(derive_seed(task.seed, "model"))
-        self.task, self.device, self.checkpoints = task, device, checkpoints
-        self.model = task.study.model(task.cfg, task.plan).to(device).to(memory_format=torch.channels_last)
-        self.optimizer = _optimizer(self.model, cfg)
-        self.loss = task.study.loss(task.cfg, task.plan, task.examples.index.labels[task.train]).to(device)
+        self.model = learner.model().to(device).to(memory_format=torch.channels_last)
+        self.optimizer = learner.optimizer(self.model)
         self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.progress = _restore(checkpoints.load(), self.model, self.optimizer, self.best)
+        rises = learner.watched[learner.train.stop_on]
+        self.progress = _restore(checkpoints.load(), rises, self.model, self.optimizer, self.best)
+
+    @property
+    def learner(self) -> Learner:
+        """The learner, as it was prepared by the training rows."""
+        return self.task.learner
 
     @property
     def finished(self) -> bool:
-        """All epochs done, or the validation loss has not fallen for `train.patience` of them."""
-        return self.progress.finished(self.task.cfg.train)
+        """All epochs done, or no better validation for `train.patience` of them."""
+        return self.progress.finished(self.learner.train)
 
     def epoch(self) -> None:
-        """One more epoch. Raises DivergedError when the training or the validation loss is not finite."""
-        progress, task = self.progress, self.task
+        """One more epoch. Raises DivergedError when the training loss or a watched metric is not finite."""
+        progress, task, train = self.progress, self.task, self.learner.train
         epoch = progress.epoch + 1
         torch.manual_seed(derive_seed(task.seed, "epoch", epoch))
-        record: dict[str, Any] = {
+        record: Json = {
             "epoch": epoch,
-            "train_loss": _train_epoch(task, self.model, self.optimizer, self.loss, self.device, epoch),
+            "train_loss": _train_epoch(task, self.model, self.optimizer, self.device, epoch),
         }
         if len(task.validation):
-            record |= _validate(task, self.model, self.loss, self.device)
-            if not math.isfinite(record["validation_loss"]):
-                raise DivergedError(f"the validation loss of epoch {epoch} is not finite; lower train.learning_rate")
+            record |= {f"validation_{name}": value for name, value in _validate(task, self.model, self.device).items()}
+            for name in {"loss", train.stop_on} & set(self.learner.watched):
+                if not math.isfinite(record[f"validation_{name}"]):
+                    words = f"the validation {name.replace('_', ' ')} of epoch {epoch} is not finite"
+                    raise DivergedError(f"{words}; lower train.learning_rate")
         progress.history.append(record)
-        if not len(task.validation) or record["validation_loss"] < progress.best_loss:
-            progress.best_loss, progress.best_epoch = record.get("validation_loss", math.inf), epoch
+        watched = record.get(f"validation_{train.stop_on}")
+        if watched is None or progress.improves(watched):
+            progress.best, progress.best_epoch = watched, epoch
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.checkpoints.save(_state(self.model, self.optimizer, self.best, progress), progress.history)
 
@@ -118,50 +134,52 @@ class Fit:
         self.model.load_state_dict(self.best)
         return self.model.eval()
 
-
-def fit(task: Task, device: torch.device, checkpoints: Checkpoints) -> tuple[torch.nn.Module, Progress]:
-    """Train until the validation loss no longer falls (without validation rows: all epochs); the best epoch's model.
-
-    Raises DivergedError when the training or the validation loss is not finite.
-    """
-    run = Fit(task, device, checkpoints)
-    while not run.finished:
-        run.epoch()
-    return run.best_model(), run.progress
+    def run(self) -> torch.nn.Module:
+        """Train until nothing improves any longer (without validation rows: all epochs); the best epoch's model."""
+        while not self.finished:
+            self.epoch()
+        return self.best_model()
 
 
 def predict(
-    task: Task, model: torch.nn.Module, rows: np.ndarray, device: torch.device
-) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, logits) of some examples in eval mode: (N,) int64 in visiting order, (N, classes) float64."""
+    learner: Learner, model: torch.nn.Module, store: Store, rows: np.ndarray, device: torch.device
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(rows, predictions) of some examples in eval mode: (N,) int64 in visiting order, {name: (N, ...) float64}."""
     model.eval()
-    seen, logits = [], []
+    seen: list[np.ndarray] = []
+    found: dict[str, list[np.ndarray]] = {}
     with torch.inference_mode():
-        for batch_rows, batch in task.examples.batches(rows, task.cfg.train.batch_size, task.study.tensors):
-            with _autocast(task.cfg.train, device):
-                output = model(task.study.inputs(task.cfg, task.plan, batch, device))
+        for batch_rows, batch in store.batches(rows, learner.train.batch_size, learner.columns):
+            with autocast(learner.train, device):
+                predicted = learner.predict(model, on_device(batch, device))
             seen.append(batch_rows)
-            logits.append(output.double().cpu().numpy())
-    return np.concatenate(seen), np.concatenate(logits)
+            for name, values in predicted.items():
+                found.setdefault(name, []).append(values.double().cpu().numpy())
+    return np.concatenate(seen), {name: np.concatenate(values) for name, values in found.items()}
+
+
+def on_device(batch: Mapping[str, Column], device: torch.device) -> dict[str, Any]:
+    """A batch of a store as tensors on the device; ragged columns become lists of tensors."""
+    return {
+        name: [torch.from_numpy(one).to(device) for one in values]
+        if isinstance(values, list)
+        else torch.from_numpy(values).to(device, non_blocking=True)
+        for name, values in batch.items()
+    }
 
 
 def _train_epoch(
-    task: Task,
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loss: torch.nn.Module,
-    device: torch.device,
-    epoch: int,
+    task: Task, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device, epoch: int
 ) -> float:
     """One pass over the training rows; returns the mean loss per example."""
     model.train()
+    learner = task.learner
     total = torch.zeros((), dtype=torch.float64, device=device)
     order = derive_seed(task.seed, "order", epoch)
-    labels = task.examples.index.labels
-    for rows, batch in task.examples.batches(task.train, task.cfg.train.batch_size, task.study.tensors, order):
-        target = torch.from_numpy(labels[rows]).to(device)
-        with _autocast(task.cfg.train, device):
-            value = loss(model(task.study.inputs(task.cfg, task.plan, batch, device)).float(), target)
+    columns = (*learner.columns, *learner.targets)
+    for rows, batch in task.store.batches(task.train, learner.train.batch_size, columns, order):
+        with autocast(learner.train, device):
+            value = learner.loss(model, on_device(batch, device), epoch)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         optimizer.step()
@@ -172,25 +190,23 @@ def _train_epoch(
     return mean
 
 
-def _validate(task: Task, model: torch.nn.Module, loss: torch.nn.Module, device: torch.device) -> dict[str, float]:
-    """Loss and balanced accuracy on the validation rows."""
-    rows, logits = predict(task, model, task.validation, device)
-    labels = task.examples.index.labels[rows]
-    value = loss(torch.from_numpy(logits).float().to(device), torch.from_numpy(labels).to(device))
-    hits = logits.argmax(axis=1) == labels
-    recalls = [float(hits[labels == c].mean()) for c in np.unique(labels)]
-    return {"validation_loss": float(value), "validation_balanced_accuracy": float(np.mean(recalls))}
+def _validate(task: Task, model: torch.nn.Module, device: torch.device) -> dict[str, float]:
+    """The learner's metrics on the validation rows."""
+    rows, predicted = predict(task.learner, model, task.store, task.validation, device)
+    return task.learner.metrics(predicted, task.store.take(rows, task.learner.targets))
 
 
-def _autocast(cfg: TrainConfig, device: torch.device) -> torch.autocast:
-    wanted = cfg.precision == "bfloat16" or (cfg.precision == "auto" and device.type == "cuda")
+def autocast(train: TrainConfig, device: torch.device) -> torch.autocast:
+    """bfloat16 where the config asks for it; `auto`: on a GPU."""
+    wanted = train.precision == "bfloat16" or (train.precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
 
 
-def _optimizer(model: torch.nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
-    if cfg.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), cfg.learning_rate, cfg.momentum, weight_decay=cfg.weight_decay)
-    return torch.optim.AdamW(model.parameters(), cfg.learning_rate, weight_decay=cfg.weight_decay)
+def standard_optimizer(model: torch.nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW or plain SGD over all parameters, as the config says."""
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), train.learning_rate, train.momentum, weight_decay=train.weight_decay)
+    return torch.optim.AdamW(model.parameters(), train.learning_rate, weight_decay=train.weight_decay)
 
 
 def _state(
@@ -202,22 +218,21 @@ def _state(
     for number, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value for name, value in moments.items() if value is not None}
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    best_loss = progress.best_loss if math.isfinite(progress.best_loss) else None  # JSON has no infinity
-    scalars = {"history": progress.history, "best_epoch": progress.best_epoch, "best_loss": best_loss}
+    scalars = {"history": progress.history, "best_epoch": progress.best_epoch, "best": progress.best}
     return save(tensors, metadata={"progress": json.dumps(scalars)})
 
 
 def _restore(
-    state: bytes | None, model: torch.nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, torch.Tensor]
-) -> Progress:
+    state: bytes | None, rises: bool, model: torch.nn.Module, optimizer: torch.optim.Optimizer,
+    best: dict[str, torch.Tensor],
+) -> Progress:  # fmt: skip
     """Put a saved state back into model, optimizer and `best`; without one, start from nothing."""
     if state is None:
-        return Progress()
+        return Progress(rises)
     tensors = load(state)
     header = json.loads(state[8 : 8 + int.from_bytes(state[:8], "little")])
     scalars = json.loads(header["__metadata__"]["progress"])
-    best_loss = math.inf if scalars["best_loss"] is None else scalars["best_loss"]
-    progress = Progress(scalars["history"], scalars["best_epoch"], best_loss)
+    progress = Progress(rises, scalars["history"], scalars["best_epoch"], scalars["best"])
     model.load_state_dict(_under(tensors, "model"))
     for name, value in _under(tensors, "best").items():
         best[name].copy_(value)

@@ -1,31 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is trained on, who stops the training, who is tested: folds of participants, of stimuli, or of both."""
+"""Who is trained on, who stops the training, who is tested: folds of participants, of stimuli, or of both.
+
+Folds are dealt here or read from a file (`gazeray.learn.fold_files`), and whatever they claim is checked by one guard.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from gazeray.config import FoldsConfig
-from gazeray.study import Split
+from gazeray.learn.fold_files import read_folds
+from gazeray.study import Fold, Json, Side
+from gazeray.tables import DataError
 
-
-@dataclass(frozen=True)
-class Fold:
-    """One outer fold. The three lists of participants are disjoint and together everybody.
-
-    stimuli: where stimuli are held out, those of each side (train, validation, test); no test stimulus is on another
-    side. When only stimuli are held out the lists of participants are empty: everybody is on every side.
-    """
-
-    fold: int
-    train: list[str]
-    validation: list[str]
-    test: list[str]
-    stimuli: dict[str, list[str]] | None = None
+HELD_OUT = {"participants": ("participant",), "stimuli": ("stimulus",), "both": ("participant", "stimulus")}
+"""folds.hold_out -> the columns whose values are on one side only."""
 
 
 def derive_seed(seed: int, *names: object) -> int:
@@ -76,87 +69,144 @@ def _by_class_shares(participants: np.ndarray, labels: np.ndarray, rng: np.rando
     return np.asarray(people[np.lexsort([rng.permutation(len(people)), *(shares[:, c] for c in rarest_last)])])
 
 
-def participant_folds(
-    participants: np.ndarray, labels: np.ndarray, outer: int, validation: float, seed: int
-) -> list[Fold]:
-    """Outer folds in which every participant is tested exactly once, each with its own validation people.
+def group_folds(
+    groups: np.ndarray, labels: np.ndarray, outer: int, validation: float, seed: int
+) -> list[tuple[list[str], list[str], list[str]]]:
+    """(train, validation, test) groups of folds in which every group is tested exactly once.
 
-    participants, labels: (N,) one entry per example. validation: share (0 to 0.5) of the training participants that
-    decides when to stop; at least one, and they are neither trained nor tested on.
+    groups, labels: (N,) one entry per example. validation: share (0 to 0.5) of the training groups that decides when to
+    stop; at least one, and they are neither trained nor tested on.
 
-    Raises ValueError when the participants do not suffice.
+    Raises ValueError when the groups do not suffice.
     """
-    everybody = set(map(str, np.unique(participants)))
+    everybody = set(map(str, np.unique(groups)))
     folds = []
-    for number, test in enumerate(assign_folds(participants, labels, outer, derive_seed(seed, "outer"))):
-        rest = np.isin(participants, test, invert=True)
-        people = len(everybody) - len(test)
-        if people < 2:
-            raise ValueError(f"fold {number} leaves {people} participant to train on and to validate; it takes two")
-        wanted = min(max(1, round(validation * people)), people - 1)
-        chosen = draw(participants[rest], labels[rest], wanted, derive_seed(seed, "validation", number))
-        folds.append(Fold(number, sorted(everybody - set(test) - set(chosen)), sorted(chosen), sorted(test)))
+    for number, test in enumerate(assign_folds(groups, labels, outer, derive_seed(seed, "outer"))):
+        rest = np.isin(groups, test, invert=True)
+        left = len(everybody) - len(test)
+        if left < 2:
+            raise ValueError(f"fold {number} leaves {left} participant to train on and to validate; it takes two")
+        wanted = min(max(1, round(validation * left)), left - 1)
+        chosen = draw(groups[rest], labels[rest], wanted, derive_seed(seed, "validation", number))
+        folds.append((sorted(everybody - set(test) - set(chosen)), sorted(chosen), sorted(test)))
     return folds
 
 
-def outer_folds(
-    participants: np.ndarray, stimuli: np.ndarray, labels: np.ndarray, cfg: FoldsConfig, seed: int
-) -> list[Fold]:
-    """The outer folds that `cfg.hold_out` asks for; every example is tested exactly once.
+def make_folds(table: pa.Table, labels: np.ndarray, cfg: FoldsConfig, seed: int) -> list[Fold]:
+    """The outer folds that the config asks for, checked.
 
-    participants, stimuli, labels: (N,) one entry per example. `participants`: see `participant_folds`. `stimuli`: the
-    same with stimuli in their place. `both`: every participant fold is crossed with every one of `cfg.stimuli` stimulus
-    folds, and neither the person nor the stimulus of a test example was trained on.
+    table: one row per example with participant and stimulus. labels (N,) int: folds get similar shares of them.
+    `participants`: see `group_folds`. `stimuli`: the same with stimuli in their place. `both`: every participant fold
+    is crossed with every one of `cfg.stimuli` stimulus folds. With `cfg.path` the folds are those of the file.
 
-    Raises ValueError when participants or stimuli do not suffice.
+    Raises DataError when participants, stimuli or examples do not suffice, or a claim does not hold.
     """
-    if cfg.hold_out == "stimuli":
-        found = participant_folds(stimuli, labels, cfg.outer, cfg.validation, seed)
-        return [
-            Fold(fold.fold, [], [], [], {"train": fold.train, "validation": fold.validation, "test": fold.test})
-            for fold in found
-        ]
-    people = participant_folds(participants, labels, cfg.outer, cfg.validation, seed)
-    if cfg.hold_out == "participants":
-        return people
-    everything = set(map(str, np.unique(stimuli)))
+    try:
+        folds = _read(table, labels, cfg, seed) if cfg.path is not None else _dealt(table, labels, cfg, seed)
+        guard(folds, table)
+    except ValueError as error:
+        raise DataError([str(error)]) from error
+    fewer = _FEWER["read" if cfg.path is not None else cfg.hold_out]
+    for fold in folds:
+        for side, rows in (("train", fold.train), ("validate", fold.validation.rows), ("test", fold.test)):
+            if not len(rows):
+                raise DataError([f"fold {fold.fold}: no example to {side} on; {fewer}"])
+    return folds
+
+
+_FEWER = {
+    "participants": "lower folds.outer",
+    "stimuli": "lower folds.outer",
+    "both": "not everybody saw every stimulus: lower folds.outer or folds.stimuli, or hold out one of them",
+    "read": "see folds.path and folds.sides",
+}
+
+
+def text_column(table: pa.Table, name: str) -> np.ndarray:
+    """(N,) str: a column of the table."""
+    return np.asarray(table.column(name).to_pylist(), dtype=object).astype(str)
+
+
+def _dealt(table: pa.Table, labels: np.ndarray, cfg: FoldsConfig, seed: int) -> list[Fold]:
+    """Raises ValueError when participants or stimuli do not suffice."""
+    participants, stimuli = text_column(table, "participant"), text_column(table, "stimulus")
+    groups, unit = (stimuli, "stimuli") if cfg.hold_out == "stimuli" else (participants, "participants")
+    count = len(np.unique(groups))
+    if count < cfg.outer:
+        raise ValueError(f"{count} {unit} have usable trials, fewer than folds.outer = {cfg.outer}; lower folds.outer")
+    unseen = HELD_OUT[cfg.hold_out]
     folds: list[Fold] = []
-    for fold in people:
-        for test in assign_folds(stimuli, labels, cfg.stimuli, derive_seed(seed, "stimuli")):
-            known = sorted(everything - set(test))
-            sides = {"train": known, "validation": known, "test": test}
-            folds.append(Fold(len(folds), fold.train, fold.validation, fold.test, sides))
+    for names in group_folds(groups, labels, cfg.outer, cfg.validation, seed):
+        train, validation, test = (np.isin(groups, some) for some in names)
+        parts: Sequence[list[str]] = [[]]
+        if cfg.hold_out == "both":
+            parts = assign_folds(stimuli, labels, cfg.stimuli, derive_seed(seed, "stimuli"))
+        for part in parts:
+            new = np.isin(stimuli, part) if part else np.zeros(len(stimuli), bool)
+            sides = [train & ~new, validation & ~new, test & new if part else test]
+            rows = [np.flatnonzero(side) for side in sides]
+            stops = Side("validation", rows[1], unseen[:1])
+            folds.append(Fold(len(folds), rows[0], stops, (Side("test", rows[2], unseen),)))
     return folds
 
 
-def split_rows(participants: np.ndarray, fold: Fold, stimuli: np.ndarray | None = None) -> Split:
-    """The rows of a fold's three sides. participants, stimuli: (N,) one entry per example.
+def _read(table: pa.Table, labels: np.ndarray, cfg: FoldsConfig, seed: int) -> list[Fold]:
+    """The folds of a file; where it names nobody to validate on, they are drawn from the training groups."""
+    unseen = HELD_OUT[cfg.hold_out]
+    folds = read_folds(table, cfg, unseen)
+    groups = text_column(table, unseen[0])
+    for place, fold in enumerate(folds):
+        if not len(fold.validation.rows):
+            theirs = groups[fold.train]
+            count = len(np.unique(theirs))
+            if count < 2:
+                raise ValueError(
+                    f"fold {fold.fold} leaves {count} {unseen[0]} to train on and to validate; it takes two"
+                )
+            wanted = min(max(1, round(cfg.validation * count)), count - 1)
+            chosen = draw(theirs, labels[fold.train], wanted, derive_seed(seed, "validation", fold.fold))
+            stops = np.isin(theirs, chosen)
+            side = Side("validation", fold.train[stops], unseen[:1])
+            folds[place] = Fold(fold.fold, fold.train[~stops], side, fold.tests)
+    return folds
 
-    Raises ValueError when somebody is on two sides, or a test stimulus is on another side.
+
+def guard(folds: Sequence[Fold], table: pa.Table) -> None:
+    """Check that no item is on two sides of a fold, and that what a side claims unseen was never trained on.
+
+    Tested items share nothing claimed with training and validation, validated ones nothing with training.
+    Raises ValueError naming fold, side and whoever is on two sides.
     """
-    if fold.stimuli is not None and stimuli is None:
-        raise ValueError(f"fold {fold.fold}: the stimuli of the examples are needed")
-    people = [fold.train, fold.validation, fold.test]
-    held = None if fold.stimuli is None else [fold.stimuli[side] for side in ("train", "validation", "test")]
-    twice = _on_two_sides(people)
-    if held is not None:
-        twice |= set(held[2]) & (set(held[0]) | set(held[1]))
-        if not any(people):
-            twice |= _on_two_sides(held)
-    if twice:
-        raise ValueError(f"fold {fold.fold}: on two sides: {', '.join(sorted(twice))}")
-    rows = []
-    for side in range(3):
-        mask = np.isin(participants, people[side]) if any(people) else np.ones(len(participants), bool)
-        if held is not None and stimuli is not None:
-            mask &= np.isin(stimuli, held[side])
-        rows.append(np.flatnonzero(mask))
-    return Split(*rows)
+    known: dict[str, np.ndarray] = {}
+    for fold in folds:
+        for side, before in [(fold.validation, fold.train), *((side, fold.known) for side in fold.tests)]:
+            if np.intersect1d(side.rows, before).size:
+                raise ValueError(f"fold {fold.fold}: the same item is on two sides, {side.name} and another")
+            for column in side.unseen:
+                if column not in known:
+                    known[column] = text_column(table, column)
+                twice = set(known[column][side.rows]) & set(known[column][before])
+                if twice:
+                    names = ", ".join(sorted(twice)[:10])
+                    raise ValueError(f"fold {fold.fold}: on two sides ({column}, {side.name}): {names}")
 
 
-def _on_two_sides(sides: Sequence[Sequence[str]]) -> set[str]:
-    first, second, third = map(set, sides)
-    return (first & second) | (first & third) | (second & third)
+def fold_record(fold: Fold, table: pa.Table, cfg: FoldsConfig) -> Json:
+    """A fold for manifest.json: who is on which side; stimuli per side where they are held out.
+
+    When only stimuli are held out the lists of participants are empty: everybody is on every side.
+    """
+    sides = {"train": fold.train, "validation": fold.validation.rows, "test": fold.test}
+    people, stimuli = text_column(table, "participant"), text_column(table, "stimulus")
+    unseen = HELD_OUT[cfg.hold_out]
+    record: Json = {"fold": fold.fold, "stimuli": None}
+    for name, rows in sides.items():
+        record[name] = sorted(set(people[rows])) if "participant" in unseen else []
+    if "stimulus" in unseen:
+        record["stimuli"] = {name: sorted(set(stimuli[rows])) for name, rows in sides.items()}
+    if cfg.path is not None:
+        record["regimes"] = {side.name: {"n": len(side.rows), "unseen": list(side.unseen)} for side in fold.tests}
+    return record
 
 
 def inner_seed(seed: int, fold: Fold) -> int:
@@ -165,16 +215,16 @@ def inner_seed(seed: int, fold: Fold) -> int:
 
 
 def inner_splits(
-    rows: np.ndarray, participants: np.ndarray, stimuli: np.ndarray, labels: np.ndarray, cfg: FoldsConfig, seed: int
+    rows: np.ndarray, table: pa.Table, labels: np.ndarray, cfg: FoldsConfig, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """(training rows, validation rows) of the inner folds of an outer fold's training rows (M,).
 
-    participants, stimuli, labels: (N,) one entry per example. What the outer folds hold out the inner ones do too; with
-    `both`, inner fold i holds out its people and its stimuli at once.
+    table, labels: as in `make_folds`. What the outer folds hold out the inner ones do too; with `both`, inner fold i
+    holds out its people and its stimuli at once.
 
     Raises ValueError when participants or stimuli do not suffice.
     """
-    held = {"participants": [participants], "stimuli": [stimuli], "both": [participants, stimuli]}[cfg.hold_out]
+    held = [text_column(table, column) for column in HELD_OUT[cfg.hold_out]]
     dealt = [
         assign_folds(groups[rows], labels[rows], cfg.inner, derive_seed(seed, "inner", number))
         for number, groups in enumerate(held)
@@ -184,3 +234,28 @@ def inner_splits(
         outside = [np.isin(groups[rows], parts[inner]) for groups, parts in zip(held, dealt, strict=True)]
         splits.append((rows[~np.any(outside, axis=0)], rows[np.all(outside, axis=0)]))
     return splits
+
+
+# -- folds in which every item is tested once and stands alone, such as pictures
+
+
+def dealt_numbers(items: int, folds: int, seed: int) -> np.ndarray:
+    """(N,) int64, the fold that tests each item: folds differ by one item at most."""
+    order = np.random.default_rng([seed, PICTURE_FOLDS]).permutation(items)
+    number = np.empty(items, np.int64)
+    number[order] = np.arange(items) % folds
+    return number
+
+
+PICTURE_FOLDS = 2
+"""Names the draw in its seed; another number would deal other folds."""
+
+
+def numbered_folds(numbers: np.ndarray, unseen: tuple[str, ...]) -> list[Fold]:
+    """The folds of items that are tested in the fold of their number (N,) and trained on in all others."""
+    nobody = Side("validation", np.empty(0, np.int64))
+    rows = {int(number): np.flatnonzero(numbers == number) for number in np.unique(numbers)}
+    return [
+        Fold(number, np.flatnonzero(numbers != number), nobody, (Side("test", tested, unseen),))
+        for number, tested in rows.items()
+    ]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from gazeray.config import DataConfig, JobConfig, Section
+from gazeray.config import DataConfig, JobConfig, Section, check_watched
 from gazeray.explain.examples import METHODS, MapSettings, MethodName
 from gazeray.gaze.events import EventsConfig
 from gazeray.gaze.quality import QualityConfig
@@ -15,6 +15,9 @@ from gazeray.gaze.scanpath import ScanpathLook
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.studies.shared.classification import ScoresConfig
 from gazeray.synth.reading_parameters import ReadingSimulation
+
+WATCHED = {"loss": False, "balanced_accuracy": True}
+"""Metrics of the validation people that may stop a fit or steer a search, and whether more is better."""
 
 
 class HeatmapData(DataConfig):
@@ -104,6 +107,11 @@ class HeatmapConfig(JobConfig):
     model: ModelConfig = ModelConfig()
     scores: ScoresConfig = ScoresConfig()
     explain: ExplainConfig = ExplainConfig()
+
+    @model_validator(mode="after")
+    def _metrics_are_watched(self) -> HeatmapConfig:
+        check_watched(self, WATCHED)
+        return self
 
     @model_validator(mode="after")
     def _model_fits_picture(self) -> HeatmapConfig:

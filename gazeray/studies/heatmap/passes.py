@@ -21,9 +21,8 @@ from gazeray.gaze.render import decode, encode, heatmaps, pad_trials, sample_dur
 from gazeray.gaze.scanpath import scanpaths
 from gazeray.gaze.screens import ScreensRecording, ScreensSpec, read_screens
 from gazeray.storage import Folder
-from gazeray.store import tensor_column
+from gazeray.store import Column, Shard
 from gazeray.studies.heatmap.config import HeatmapConfig, RenderConfig
-from gazeray.study import Shard
 from gazeray.tables import QUALITY, Reject
 
 Geometry = dict[Any, Any]
@@ -81,16 +80,10 @@ class ReadRecording:
                 rejects.append(Reject(str(recording["key"]), -1, stage, reason, trial.participant, trial.trial))
             else:
                 kept.append(drawable)
-        table = pa.table(
-            {
-                "participant": pa.array([one.gaze.participant for one in kept], pa.string()),
-                "trial": pa.array([one.gaze.trial for one in kept], pa.string()),
-                "picture": tensor_column(self.pictures(kept)),
-                "features": tensor_column(self.features(kept)),
-            }
-        )
+        rows = ids_table([(one.gaze.participant, one.gaze.trial) for one in kept])
+        columns: dict[str, Column] = {"picture": self.pictures(kept), "features": self.features(kept)}
         qualities = pa.Table.from_pylist(quality, schema=QUALITY)
-        return Shard(table, rejects, qualities, gaze.sha256, gaze.n_rows, _event_tables(events), gaze.notes)
+        return Shard(rows, columns, rejects, qualities, gaze.sha256, gaze.n_rows, _event_tables(events), gaze.notes)
 
     def events(self, trial: TrialGaze, row: Geometry) -> Events | None:
         """The fixations and saccades found in the trial's samples; None where it has none."""
@@ -159,15 +152,15 @@ class ReadScreens:
     def __call__(self, recording: Mapping[str, Any]) -> Shard:
         size = (self.cfg.render.height_px, self.cfg.render.width_px)
         read = read_screens(self.spec, self.root, ScreensRecording(**recording), size)
-        table = pa.table(
-            {
-                "participant": pa.array([participant for participant, _ in read.ids], pa.string()),
-                "trial": pa.array([trial for _, trial in read.ids], pa.string()),
-                "picture": tensor_column(read.pictures),
-                "features": tensor_column(picture_features(read.pictures, self.cfg.features.columns)),
-            }
-        )
-        return Shard(table, read.rejects, QUALITY.empty_table(), read.sha256, read.n)
+        features = picture_features(read.pictures, self.cfg.features.columns)
+        columns: dict[str, Column] = {"picture": read.pictures, "features": features}
+        return Shard(ids_table(read.ids), columns, read.rejects, content=read.sha256, rows_read=read.n)
+
+
+def ids_table(ids: Sequence[tuple[str, str]]) -> pa.Table:
+    """(participant, trial) of some examples as a table."""
+    people, trials = ([pair[place] for pair in ids] for place in range(2))
+    return pa.table({"participant": pa.array(people, pa.string()), "trial": pa.array(trials, pa.string())})
 
 
 def network_input(stored: torch.Tensor, render: RenderConfig, screens: bool) -> torch.Tensor:

@@ -8,40 +8,44 @@ or the pictures come drawn; participants are held out; a logistic regression on 
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from gazeray.config import ConfigError, digest, parse_yaml, validate
-from gazeray.explain.checks import content, randomised_copy
-from gazeray.explain.examples import ExampleBatch, MapSettings, explain_batch
 from gazeray.explain.summary import MapSummary
 from gazeray.gaze.dataset import Dataset, DatasetSpec, open_dataset
 from gazeray.gaze.declaration import read_declaration
 from gazeray.gaze.screens import ScreensSpec, open_screens
-from gazeray.metrics.statistics import majority_scores
-from gazeray.models.heatmap_cnn import HeatmapCNN
+from gazeray.learn.folds import fold_record, make_folds
+from gazeray.learn.space import settings_to_try, with_setting
+from gazeray.learn.trained import Trained, search_record
 from gazeray.storage import Folder, split_uri
-from gazeray.store import Examples
+from gazeray.store import FORMAT, FillShards, Shard, Store, missing_shards
 from gazeray.studies.heatmap.config import HeatmapConfig
-from gazeray.studies.heatmap.passes import ReadRecording, ReadScreens, network_input
-from gazeray.studies.shared.classification import (
-    class_weighted_loss,
-    fold_scores,
-    logistic_regression_scores,
-    predictions_table,
-    score_predictions,
-    softmax,
+from gazeray.studies.heatmap.learner import SUMMARY, HeatmapLearner, PictureKind
+from gazeray.studies.heatmap.passes import ReadRecording, ReadScreens
+from gazeray.studies.shared.classification import ROWS, check_classes, fold_scores_of, score_predictions
+from gazeray.study import (
+    Finished,
+    Items,
+    Json,
+    Learning,
+    Pass,
+    Predictor,
+    Ready,
+    Source,
+    Summary,
+    UnitFolder,
+    Variant,
 )
-from gazeray.study import FoldResult, Plan, Split, Stage
 from gazeray.synth.reading import simulate
-from gazeray.tables import DataError
+from gazeray.tables import DataError, Reject
 
 __all__ = ["HeatmapConfig", "HeatmapStudy"]
 
@@ -49,19 +53,43 @@ SIMULATED = "simulated"
 READING, SIMULATION = 1, 1
 """Raised when the code reads or draws, or simulates, the same input differently: older examples are then not reused."""
 
-SUMMARY = "explain.npz"
-"""What the maps add up to: in a unit's folder of its test examples, in the run folder of all of them."""
+
+@dataclass(frozen=True)
+class Recordings:
+    """What was found before any gaze was read.
+
+    trials: one row per trial that may be used. recordings: one mapping per recording, with at least `key`.
+    fingerprint: changes when anything that the examples depend on changes, be it only a file's date or place. meaning:
+    hash of how files are read and drawn, wherever they lie.
+    """
+
+    spec: DatasetSpec | ScreensSpec
+    root: Folder
+    label: str
+    classes: tuple[str, ...]
+    trials: pa.Table
+    recordings: list[Json]
+    rejects: list[Reject]
+    fingerprint: str
+    meaning: str
+    pictures: PictureKind
 
 
+Prepared = Ready[Recordings, Store]
+
+
+@dataclass(frozen=True)
 class HeatmapStudy:
     """See `gazeray.study.Study`."""
 
-    name = "heatmap"
-    config = HeatmapConfig
-    tensors: Sequence[str] = ("picture",)
+    cfg: HeatmapConfig
 
-    def plan(self, cfg: HeatmapConfig) -> Plan:
+    name: ClassVar[str] = "heatmap"
+
+    def open(self) -> Source[Recordings]:
         """Open the data set (simulate it first where asked) and check that it can be drawn as the config says."""
+        cfg = self.cfg
+        settings_to_try(cfg)
         spec, root = _open(cfg)
         data: Any
         if isinstance(spec, ScreensSpec):
@@ -76,135 +104,199 @@ class HeatmapStudy:
         parts = [READING, spec.model_dump(mode="json", exclude={"notes", "licence", "name"})]
         parts += [part.model_dump(mode="json") for part in (cfg.render, cfg.events, cfg.quality, cfg.features)]
         meaning = digest(parts)
-        return Plan(
-            dataset=spec.name,
-            licence=spec.licence,
-            label=data.label,
-            classes=data.classes,
-            notes=[spec.notes[data.label]] if data.label in spec.notes else [],
-            trials=trials,
-            recordings=recordings,
-            rejects=data.rejects,
-            fingerprint=digest([meaning, root.uri, recordings, _digest_table(trials)]),
-            meaning=meaning,
-            root=root,
-            own=_look(cfg, spec),
+        fingerprint = digest([meaning, root.uri, recordings, _digest_table(trials)])
+        classes = tuple(data.classes)
+        found = Recordings(
+            spec, root, data.label, classes, trials, recordings, data.rejects, fingerprint, meaning, _kind(cfg, spec)
         )
+        self._folds(trials, classes, data.label)
+        return Source(found, self._lines(found))
 
-    def reader(self, cfg: HeatmapConfig, plan: Plan) -> Stage:
+    def _folds(self, table: pa.Table, classes: tuple[str, ...], label: str) -> list[Any]:
+        """The folds of trials or examples. Raises DataError when people, stimuli or classes do not suffice."""
+        labels = table.column("label_index").to_numpy()
+        folds = make_folds(table, labels, self.cfg.folds, self.cfg.run.seed)
+        check_classes(folds, table, labels, classes, label, self.cfg)
+        return folds
+
+    def _lines(self, found: Recordings) -> list[str]:
+        trials = found.trials
+        people = len(set(trials.column("participant").to_pylist()))
+        labels = trials.column("label_index").to_numpy()
+        counts = ", ".join(f"{name} {int(np.sum(labels == c))}" for c, name in enumerate(found.classes))
+        return [
+            f"data set: {found.spec.name} (licence {found.spec.licence or 'not stated'}) at {found.root.uri}",
+            f"people: {people}; recordings: {len(found.recordings)}; rejected before reading: {len(found.rejects)}",
+            f"trials: {trials.num_rows}; label {found.label}: {counts}",
+            f"units: {self._units_in_words()}",
+        ]
+
+    def _units_in_words(self) -> str:
+        cfg = self.cfg
+        folds = cfg.folds.outer * (cfg.folds.stimuli if cfg.folds.hold_out == "both" else 1)
+        number = f"{folds} folds" if cfg.folds.path is None else f"the folds of {cfg.folds.path}"
+        text = f"{number} (held out: {cfg.folds.hold_out}), each up to {cfg.train.epochs} epochs"
+        if cfg.search is None:
+            return text
+        settings = len(settings_to_try(cfg))
+        return f"{text}; before that in each a search over {settings} settings x {cfg.folds.inner} inner folds"
+
+    def passes(self, source: Source[Recordings], store: Folder) -> Generator[Pass, Store, Store]:
         """Read, detect, gate, render: one recording's files to its examples."""
-        spec, _ = _open(cfg)
-        if isinstance(spec, ScreensSpec):
-            return Stage(ReadScreens(spec, plan.root, cfg))
-        return Stage(ReadRecording(spec, plan.root, plan.trials.to_pandas(), cfg))
+        found = source.data
+        folder = store.sub(f"stores/reading-{digest([FORMAT, found.fingerprint])[:16]}")
+        read: Callable[[Mapping[str, Any]], Shard]
+        if isinstance(found.spec, ScreensSpec):
+            read = ReadScreens(found.spec, found.root, self.cfg)
+        else:
+            read = ReadRecording(found.spec, found.root, found.trials.to_pandas(), self.cfg)
+        keys = [str(recording["key"]) for recording in found.recordings]
+        missing = set(missing_shards(folder, keys))
+        pieces = [recording for recording in found.recordings if recording["key"] in missing]
+        make = FillShards(read, folder)
+        examples = yield Pass("reading recordings", pieces, make, folder, keys, memory=("picture", "features"))
+        if not len(examples):
+            rejects = [*found.rejects, *(examples.log.rejects if examples.log else [])]
+            reasons = sorted({reject.reason for reject in rejects})
+            raise DataError(["no usable trial is left; reasons: " + "; ".join(reasons[:10])])
+        examples.window_examples = self.cfg.data.window_examples
+        return examples.with_table(_with_labels(examples.table, found.trials))
 
-    def model(self, cfg: HeatmapConfig, plan: Plan) -> torch.nn.Module:
-        """The two-conv CNN on as many channels as the pictures have."""
-        size = (cfg.render.height_px, cfg.render.width_px)
-        return HeatmapCNN(plan.own["channels"], size, cfg.model.width, len(plan.classes), cfg.model.dropout)
-
-    def inputs(
-        self, cfg: HeatmapConfig, plan: Plan, batch: Mapping[str, np.ndarray], device: torch.device
-    ) -> torch.Tensor:
-        """Pictures (B, C, H, W) float32 on the device: dwell in ms, everything else 0..1."""
-        stored = torch.from_numpy(batch["picture"]).to(device, non_blocking=True)
-        x = network_input(stored, cfg.render, plan.own["kind"] == "screens")
-        return x.contiguous(memory_format=torch.channels_last)
-
-    def loss(self, cfg: HeatmapConfig, plan: Plan, labels: np.ndarray) -> torch.nn.Module:
-        """Cross-entropy, weighted by the training people's classes where asked."""
-        return class_weighted_loss(labels, len(plan.classes), cfg.train.class_weights)
-
-    def test(
-        self,
-        cfg: HeatmapConfig,
-        plan: Plan,
-        model: torch.nn.Module,
-        examples: Examples,
-        split: Split,
-        device: torch.device,
-        keep: Callable[[str, bytes], None],
-    ) -> FoldResult:
-        """Predictions of the CNN, the majority class and the logistic regression; maps of the CNN and their checks."""
-        ids = examples.index.table.select(["participant", "trial", "stimulus", "window_width_px", "window_height_px"])
-        ids = ids.take(split.test)
-        names = [_map_name(*map(str, key)) for key in zip(ids["participant"], ids["trial"], strict=True)]
-        lookup = dict(zip(split.test.tolist(), names, strict=True))
-        fresh = self._random_networks(cfg, plan, model, examples, split.train, device)
-        settings = _map_settings(cfg, plan)
-        logits, parts = [], []
-        for rows, batch in examples.batches(split.test, cfg.train.batch_size, self.tensors):
-            x = self.inputs(cfg, plan, batch, device)
-            with torch.inference_mode():
-                logits.append(model(x).double().cpu().numpy())
-            if cfg.explain.maps:
-                true = torch.from_numpy(examples.index.labels[rows])
-                groups = examples.index.participants[rows].tolist()
-                explained = explain_batch(model, fresh, ExampleBatch(x, true, rows.tolist(), groups), settings)
-                parts.append(explained.summary)
-                dwell = content(x, settings.fill).half().cpu().numpy()
-                for i, row in enumerate(rows.tolist()):
-                    arrays = {f"{name}_true": maps[i] for name, maps in explained.true.items()}
-                    arrays |= {f"{name}_predicted": maps[i] for name, maps in explained.predicted.items()}
-                    keep(lookup[row], _npz({"heatmap": dwell[i], **arrays}))
-        known = np.concatenate([split.train, split.validation])
-        labels, classes = examples.index.labels, plan.classes
-        features = [examples.take(rows, ["features"])["features"] for rows in (known, split.test)]
-        scores = {
-            "scores": softmax(np.concatenate(logits)),
-            "majority": majority_scores(labels[known], len(split.test), classes),
-            "logistic_regression": logistic_regression_scores(features[0], labels[known], features[1], len(classes)),
+    def items(self, source: Source[Recordings], stores: Store) -> Items:
+        """The examples: a trial each."""
+        found, log, table = source.data, stores.log, stores.table
+        assert log is not None
+        folds = self._folds(table, found.classes, found.label)
+        trials = digest([found.classes, found.trials.to_pydict()])
+        notes = found.spec.notes
+        rejects = [*found.rejects, *log.rejects]
+        manifest = {
+            "data": {
+                "dataset": found.spec.name,
+                "licence": found.spec.licence,
+                "label": found.label,
+                "notes": [notes[found.label]] if found.label in notes else [],
+                "root": found.root.uri,
+            },
+            "classes": list(found.classes),
+            "pictures": asdict(found.pictures),
+            "notes_on_recordings": log.notes,
+            "folds": [fold_record(fold, table, self.cfg.folds) for fold in folds],
+            "counts": {
+                "recordings": len(found.recordings),
+                "participants": len(np.unique(stores.plain("participant"))),
+                "trials": found.trials.num_rows,
+                "examples": len(stores),
+                "rejected": len(rejects),
+                "rows_read": log.rows_read,
+            },
         }
-        table = predictions_table(ids, classes, labels[split.test], scores)
-        if cfg.explain.maps:
-            table = table.append_column("map", pa.array([f"maps/{name}" for name in names]))
-        files = {SUMMARY: MapSummary.merge(parts).to_npz()} if parts else {}
-        return FoldResult(table, fold_scores(labels[split.test], scores["scores"], classes), files)
+        content = digest([FORMAT, found.meaning, sorted(log.contents), trials])
+        tables: dict[str, Callable[[], pa.Table]] = {"quality": lambda: log.quality}
+        tables |= {name: partial(stores.table_of, name) for name in log.tables}
+        return Items(table, ("participant", "trial"), folds, content, manifest, rejects, tables)
 
-    def _random_networks(
-        self, cfg: HeatmapConfig, plan: Plan, model: torch.nn.Module, examples: Examples, rows: np.ndarray,
-        device: torch.device,
-    ) -> list[torch.nn.Module]:  # fmt: skip
-        """Copies of the model with random weights; their batch statistics are those of some training pictures."""
-        if not cfg.explain.maps:
-            return []
-        _, batch = next(iter(examples.batches(rows, 256, self.tensors)))
-        x = self.inputs(cfg, plan, batch, device)
-        return [randomised_copy(model, [x], seed) for seed in range(cfg.explain.random_networks)]
+    def learning(self, ready: Prepared) -> Learning:
+        """The CNN."""
+        found, store = ready.source.data, ready.stores
+        learner = HeatmapLearner(self.cfg, found.classes, found.pictures)
+        return Learning(learner, store, store.plain("label_index"), self.cfg.folds, self.cfg.search)
 
-    def gather(
-        self, cfg: HeatmapConfig, plan: Plan, files: Sequence[Mapping[str, bytes]]
-    ) -> tuple[dict[str, Any], dict[str, bytes]]:
-        """What the maps of all folds add up to: `explanations` for metrics.json, and explain.npz."""
-        parts = [MapSummary.from_npz(own[SUMMARY]) for own in files if SUMMARY in own]
+    def with_setting(self, setting: Json) -> HeatmapStudy:
+        """The study with another config."""
+        return replace(self, cfg=with_setting(self.cfg, setting))
+
+    def predictors(self, ready: Prepared) -> list[Predictor]:
+        """The CNN; its units fill the rows of the baselines too, which are fitted to the same people."""
+        searched = ready.searched
+        own = self.learning(ready)
+        variants = searched.variants if searched else [Variant({}, own.learner, own.store, ready.items.content)]
+        chosen = searched.chosen if searched else None
+        return [Trained(ROWS, variants, ready.items.folds, self.cfg.run.seed, chosen)]
+
+    def summary(self, ready: Prepared, finished: Finished) -> Summary:
+        """Everybody's predictions put together and scored; what the maps of all folds add up to."""
+        folds = ready.items.manifest["folds"]
+        done = {place: finished.done[f"fold-{fold['fold']}"] for place, fold in enumerate(folds)
+                if f"fold-{fold['fold']}" in finished.done}  # fmt: skip
+        predictions = pa.concat_tables([unit.folder.read_table("predictions.parquet") for unit in done.values()])
+        predictions = predictions.sort_by([("fold", "ascending"), ("participant", "ascending"), ("trial", "ascending")])
+        tables = {"predictions": predictions}
+        if "map" in predictions.column_names:
+            ids = [field.name for field in predictions.schema if not pa.types.is_list(field.type)]
+            tables["maps/index"] = predictions.select(ids).rename_columns({"map": "path"})
+        results = {place: unit.result() or {} for place, unit in done.items()}
+        scored = {
+            place: {"fold": folds[place]["fold"], "metrics": result["metrics"]} for place, result in results.items()
+        }
+        explained, files = self._explained(list(done.values()))
+        metrics = {
+            "study": self.name,
+            "n": {
+                "participants": len(set(predictions.column("participant").to_pylist())),
+                "trials": predictions.num_rows,
+                "rejected": ready.items.manifest["counts"]["rejected"],
+            },
+            "failed": list(finished.failed),
+            "folds": [{**one, "test": folds[place]["test"]} for place, one in scored.items()],
+            **self._search(ready, scored),
+            **explained,
+            **self._scores(predictions, ready.source.data.classes),
+        }
+        return Summary(metrics, tables, files)
+
+    def _search(self, ready: Prepared, scored: Mapping[int, Json]) -> Json:
+        search = self.cfg.search
+        if ready.searched is None or search is None:
+            return {}
+        about = {"chosen_by": search.metric, "scheduler": search.scheduler, "space": search.space}
+        return {"search": search_record(ready.searched.chosen, scored, "balanced_accuracy", about)}
+
+    def _explained(self, units: list[UnitFolder]) -> tuple[Json, dict[str, bytes]]:
+        """`explanations` for metrics.json, and explain.npz."""
+        parts = [
+            MapSummary.from_npz(unit.folder.read_bytes(SUMMARY))
+            for unit in units
+            if SUMMARY in (unit.result() or {})["files"]
+        ]
         if not parts:
             return {}, {}
         merged = MapSummary.merge(parts)
-        return {"explanations": merged.figures(cfg.run.seed)}, {SUMMARY: merged.to_npz()}
+        return {"explanations": merged.figures(self.cfg.run.seed)}, {SUMMARY: merged.to_npz()}
 
-    def score(self, cfg: HeatmapConfig, plan: Plan, predictions: pa.Table) -> dict[str, Any]:
-        """Metrics with intervals, chance and baselines; permutation test; confusion per participant."""
-        return score_predictions(predictions, plan.classes, cfg.scores, cfg.run.seed)
+    def _scores(self, predictions: pa.Table, classes: tuple[str, ...]) -> Json:
+        """What metrics.json says of predictions: of all together, and of each test regime where there are several."""
+        cfg, seed = self.cfg.scores, self.cfg.run.seed
+        regimes = predictions.column("regime").to_pylist()
+        found = score_predictions(predictions, classes, cfg, seed)
+        names = sorted(set(regimes))
+        if len(names) > 1:
+            rows = {name: np.flatnonzero([other == name for other in regimes]) for name in names}
+            each = {name: score_predictions(predictions.take(own), classes, cfg, seed) for name, own in rows.items()}
+            found["regimes"] = {name: {"n": len(rows[name]), **scores} for name, scores in each.items()}
+        return found
+
+    def rescored(self, run: Folder, manifest: Json) -> Json:
+        """Scores of all folds, and of each, from predictions.parquet."""
+        predictions, classes = run.read_table("predictions.parquet"), tuple(manifest["classes"])
+        tests = {fold["fold"]: fold["test"] for fold in manifest["folds"]}
+        folds = [{"fold": fold, "test": tests[fold], "metrics": scores}
+                 for fold, scores in fold_scores_of(predictions, classes).items()]  # fmt: skip
+        return {**self._scores(predictions, classes), "folds": folds}
 
 
-def _look(cfg: HeatmapConfig, spec: DatasetSpec | ScreensSpec) -> dict[str, Any]:
-    """What the pictures are: their kind, their channels, and what they hold where nothing is drawn."""
+def _kind(cfg: HeatmapConfig, spec: DatasetSpec | ScreensSpec) -> PictureKind:
     if isinstance(spec, ScreensSpec):
-        return {"kind": "screens", "channels": 3, "blank": 1.0}
-    return {"kind": cfg.render.kind, "channels": cfg.render.channels, "blank": cfg.render.blank}
+        return PictureKind("screens", 3, 1.0)
+    return PictureKind(cfg.render.kind, cfg.render.channels, cfg.render.blank)
 
 
-def _map_settings(cfg: HeatmapConfig, plan: Plan) -> MapSettings:
-    explain = cfg.explain
-    return MapSettings(
-        methods=explain.methods,
-        steps=explain.steps,
-        samples=explain.samples,
-        noise_share=explain.noise_share,
-        fill=plan.own["blank"],
-        check_share=explain.check_share,
-        seed=cfg.run.seed,
-    )
+def _with_labels(examples: pa.Table, trials: pa.Table) -> pa.Table:
+    """The examples with the columns of their trials, in the order of the examples."""
+    keys = zip(trials.column("participant").to_pylist(), trials.column("trial").to_pylist(), strict=True)
+    position = {key: number for number, key in enumerate(keys)}
+    wanted = zip(examples.column("participant").to_pylist(), examples.column("trial").to_pylist(), strict=True)
+    return trials.take([position[key] for key in wanted])
 
 
 def _open(cfg: HeatmapConfig) -> tuple[DatasetSpec | ScreensSpec, Folder]:
@@ -252,17 +344,3 @@ def _check_geometry(cfg: HeatmapConfig, data: Dataset) -> None:
 
 def _digest_table(table: pa.Table) -> str:
     return hashlib.sha256(repr(table.to_pylist()).encode()).hexdigest()
-
-
-def _map_name(participant: str, trial: str) -> str:
-    """A file name for one example, safe and unique whatever the ids contain."""
-    plain = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in f"{participant}_{trial}")[
-        :60
-    ]
-    return f"{plain}-{digest([participant, trial])[:8]}.npz"
-
-
-def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()

@@ -65,6 +65,9 @@ class PictureFolds(Section):
     """Which pictures are tested when."""
 
     outer: int = Field(5, ge=3, description="folds of the pictures; inner folds are the others, each left out in turn")
+    path: str | None = Field(
+        None, description="CSV or Parquet file with the columns stimulus and fold: folds dealt elsewhere, not `outer`"
+    )
 
 
 class ShowConfig(Section):

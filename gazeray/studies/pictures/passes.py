@@ -1,41 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pictures of a set made ready once: checked, measured, their fixations on the grid, their human maps drawn.
 
-A shard holds a few pictures: `<key>.safetensors` (fixations, observers, target), `<key>.thumbs` (the
-pictures at the size of the grid, for the report) and, written last, `<key>.json` (sizes, hashes, rejects).
+A shard holds a few pictures. Its columns: x_px, y_px, observer (fixations), target (the human map on the grid) and
+thumbnail (the picture at the size of the grid, for the report).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
+import pyarrow as pa
 from safetensors.numpy import load, save
 
 from gazeray.config import digest
+from gazeray.learn.fold_files import read_numbers
+from gazeray.learn.folds import dealt_numbers
 from gazeray.models.fixation_density.kernels import grid_cells
 from gazeray.stimuli.dataset import PictureSet, clean_gaze
 from gazeray.stimuli.decode import PictureError, read_map, read_picture
 from gazeray.stimuli.human_maps import TargetConfig, draw_target, grid_size, map_target
 from gazeray.stimuli.readers.base import Gaze
 from gazeray.storage import Folder
-from gazeray.study import Pass
+from gazeray.store import FillShards, Shard, Store, missing_shards
+from gazeray.studies.pictures.config import PictureFolds
+from gazeray.study import Json, Pass
 from gazeray.tables import DataError, Reject
 
-FORMAT = 2
+FORMAT = 3
 """Raised when shards of an older version can no longer be used."""
 
 PICTURES_PER_SHARD = 16
 
-PIXELS = ("stimulus", "width_px", "height_px", "pixels")
-"""What features depend on: which picture, and what it shows."""
-
 INFO = ("stimulus", "path", "width_px", "height_px", "n_fixations")
+
+COLUMNS = ("x_px", "y_px", "observer", "target")
+"""What the units read."""
 
 CORNER = 0.15
 """Of width and height: fixations that all lie this near the origin may be in another unit than px."""
@@ -95,18 +99,18 @@ class PictureData:
 
 def named(gaze: Gaze) -> dict[str, np.ndarray]:
     """The arrays of a picture's gaze by the names that they have in the shards."""
-    columns = {"x": (gaze.x_px, np.float32), "y": (gaze.y_px, np.float32), "observer": (gaze.observer, np.int32)}
+    columns = {"x_px": (gaze.x_px, np.float32), "y_px": (gaze.y_px, np.float32), "observer": (gaze.observer, np.int32)}
     return {name: np.ascontiguousarray(values, dtype) for name, (values, dtype) in columns.items()}
 
 
 @dataclass(frozen=True)
 class PictureShards:
-    """The pictures that are ready; travels to the workers, and holds no pixel.
+    """The pictures that are ready, one per row of the store; travels to the workers, and holds no pixel.
 
     not_judged: pictures that nothing is scored on; their fixations still count as those of other pictures.
     """
 
-    folder: Folder
+    store: Store
     pictures: tuple[PictureInfo, ...]
     px_per_deg: float | None
     max_pixels: int
@@ -119,27 +123,27 @@ class PictureShards:
 
     @property
     def shards(self) -> list[str]:
-        """The keys of the shards, in order."""
+        """The keys of the shards with pictures, in order."""
         return sorted({info.shard for info in self.pictures})
+
+    def rows_of(self, shard: str) -> np.ndarray:
+        """(n,) int64, the pictures of one shard, in order."""
+        return np.flatnonzero([info.shard == shard for info in self.pictures])
 
     def of_shard(self, shard: str) -> list[PictureInfo]:
         """The pictures of one shard, in order."""
-        return [info for info in self.pictures if info.shard == shard]
+        return [self.pictures[row] for row in self.rows_of(shard)]
 
     def load(self, shard: str) -> list[PictureData]:
         """The usable pictures of one shard."""
-        arrays = load(self.folder.read_bytes(f"{shard}.safetensors"))
-        return [
-            PictureData(
-                info,
-                *(arrays[f"{name}/{info.stimulus}"] for name in ("x", "y", "observer", "target")),
-            )
-            for info in self.of_shard(shard)
-        ]
+        rows = self.rows_of(shard)
+        found = self.store.take(rows, COLUMNS)
+        return [PictureData(self.pictures[row], *(found[name][at] for name in COLUMNS)) for at, row in enumerate(rows)]
 
     def thumbnail(self, info: PictureInfo) -> np.ndarray:
         """The picture at the size of the grid, (h, w, 3) uint8 RGB."""
-        return load(self.folder.read_bytes(f"{info.shard}.thumbs"))[f"picture/{info.stimulus}"]
+        row = self.pictures.index(info)
+        return self.store.take(np.array([row]), ["thumbnail"])["thumbnail"][0]
 
     def __iter__(self) -> Iterator[PictureData]:
         for shard in self.shards:
@@ -157,40 +161,35 @@ class PreparePictures:
     max_pixels: int
     longest_px: int
 
-    def __call__(self, device: torch.device) -> PreparePictures:
-        """Nothing has to be set up."""
+    def __call__(self, piece: Mapping[str, Any]) -> Shard:
+        """piece: key, and the stimulus, path and map_path of every picture."""
         cv2.setNumThreads(1)
-        return self
-
-    def do(self, item: Mapping[str, Any]) -> None:
-        """item: key, and the stimulus, path and map_path of every picture."""
-        key = item["key"]
-        gaze = load(self.folder.read_bytes(f"gaze/{key}.safetensors"))
-        arrays: dict[str, np.ndarray] = {}
-        thumbs: dict[str, np.ndarray] = {}
-        notes: list[dict[str, Any]] = []
+        gaze = load(self.folder.read_bytes(f"gaze/{piece['key']}.safetensors"))
+        columns: dict[str, list[np.ndarray]] = {name: [] for name in (*COLUMNS, "thumbnail")}
+        rows: list[Json] = []
         rejects: list[Reject] = []
-        for stimulus, path, map_path in item["pictures"]:
-            theirs = Gaze(*(gaze[f"{name}/{stimulus}"] for name in ("x", "y", "observer")))
+        for stimulus, path, map_path in piece["pictures"]:
+            theirs = Gaze(*(gaze[f"{name}/{stimulus}"] for name in COLUMNS[:3]))
             try:
-                notes.append(self._one(stimulus, path, map_path, theirs, arrays, thumbs, rejects))
+                row, arrays, refused = self._one(stimulus, path, map_path, theirs)
             except PictureError as error:
                 rejects.append(Reject(error.source, -1, "pictures", error.reason, trial=stimulus))
-        self.folder.write_bytes(f"{key}.safetensors", save(arrays))
-        self.folder.write_bytes(f"{key}.thumbs", save(thumbs))
-        note = {"key": key, "pictures": notes, "rejects": [asdict(reject) for reject in rejects]}
-        self.folder.write_json(f"{key}.json", note)
+                continue
+            rows.append(row)
+            rejects += refused
+            for name, values in arrays.items():
+                columns[name].append(values)
+        return Shard(pa.Table.from_pylist(rows), columns, rejects)
 
     def _one(
-        self, stimulus: str, path: str, map_path: str | None, gaze: Gaze,
-        arrays: dict[str, np.ndarray], thumbs: dict[str, np.ndarray], rejects: list[Reject],
-    ) -> dict[str, Any]:  # fmt: skip
-        """One picture; adds its arrays and returns its note. Raises PictureError when it cannot be used."""
+        self, stimulus: str, path: str, map_path: str | None, gaze: Gaze
+    ) -> tuple[Json, dict[str, np.ndarray], list[Reject]]:
+        """One picture: its row, its columns, what was refused of it. Raises PictureError when it cannot be used."""
         picture = read_picture(self.root, path, self.max_pixels)
         height, width = picture.shape[:2]
         grid = grid_size((height, width), self.longest_px)
         kept, refused = clean_gaze(path, gaze, width, height)
-        rejects += [replace(one, trial=stimulus) for one in refused]
+        rejects = [replace(one, trial=stimulus) for one in refused]
         if map_path is not None:
             try:
                 target = map_target(read_map(self.root, map_path, self.max_pixels), (height, width), grid)
@@ -200,50 +199,20 @@ class PreparePictures:
             raise PictureError(path, "none of its fixations lies on it")
         else:
             target = draw_target(kept, (height, width), grid, self.targets, self.px_per_deg)
-        arrays |= {f"{name}/{stimulus}": values for name, values in named(kept).items()}
-        arrays[f"target/{stimulus}"] = target.astype(np.float32)
-        thumbs[f"picture/{stimulus}"] = cv2.resize(picture, (grid[1], grid[0]), interpolation=cv2.INTER_AREA)
-        return {
+        target = np.ascontiguousarray(target, np.float32)
+        small = cv2.resize(picture, (grid[1], grid[0]), interpolation=cv2.INTER_AREA)
+        row = {
             "stimulus": stimulus,
             "path": path,
             "width_px": width,
             "height_px": height,
             "n_fixations": len(kept.x_px),
-            "pixels": hashlib.sha256(picture.tobytes()).hexdigest(),
-            "target": hashlib.sha256(arrays[f"target/{stimulus}"].tobytes()).hexdigest(),
-            "reach_px": [float(kept.x_px.max(initial=0)), float(kept.y_px.max(initial=0))],
+            "pixels_sha256": hashlib.sha256(picture.tobytes()).hexdigest(),
+            "target_sha256": hashlib.sha256(target.tobytes()).hexdigest(),
+            "reach_x_px": float(kept.x_px.max(initial=0)),
+            "reach_y_px": float(kept.y_px.max(initial=0)),
         }
-
-
-@dataclass(frozen=True)
-class MakePictures:
-    """What a worker of the pass makes: the function that does an item. Plain, so that it travels."""
-
-    prepare: PreparePictures
-
-    def __call__(self, device: torch.device) -> Any:
-        return self.prepare(device).do
-
-
-def pictures_pass(found: PictureSet, prepare: PreparePictures) -> tuple[Pass, list[str]]:
-    """The pass that makes the pictures of a set ready, what is done left out; and the keys of all its shards."""
-    groups = [
-        found.pictures[start : start + PICTURES_PER_SHARD]
-        for start in range(0, len(found.pictures), PICTURES_PER_SHARD)
-    ]
-    present = {stat.path for stat in prepare.folder.list()}
-    keys = [f"{number:05d}" for number in range(len(groups))]
-    items = []
-    for key, group in zip(keys, groups, strict=True):
-        if f"{key}.json" in present:
-            continue
-        arrays: dict[str, np.ndarray] = {}
-        for source in group:
-            gaze = found.gaze.get(source.stimulus, NOBODY)
-            arrays |= {f"{name}/{source.stimulus}": values for name, values in named(gaze).items()}
-        prepare.folder.write_bytes(f"gaze/{key}.safetensors", save(arrays))
-        items.append({"key": key, "pictures": [(source.stimulus, source.path, source.map_path) for source in group]})
-    return Pass("preparing pictures", items, MakePictures(prepare)), keys
+        return row, {**named(kept), "target": target, "thumbnail": small}, rejects
 
 
 @dataclass(frozen=True)
@@ -262,30 +231,53 @@ class PicturesReady:
     notes: list[str]
 
 
-def open_shards(folder: Folder, keys: Sequence[str], found: PictureSet, folds: int, seed: int) -> PicturesReady:
-    """The pictures that are ready, dealt to folds: each in one; folds differ by one picture at most.
+def pictures_pass(
+    found: PictureSet, prepare: PreparePictures, folds: PictureFolds, seed: int
+) -> Generator[Pass, Store, PicturesReady]:
+    """The pass that makes the pictures of a set ready, what is done left out; the pictures, dealt to folds.
 
     Raises DataError with fewer pictures than folds.
     """
-    notes = [folder.read_json(f"{key}.json") for key in keys]
-    rejects = [Reject(**reject) for note in notes for reject in note["rejects"]]
-    usable = [(note["key"], entry) for note in notes for entry in note["pictures"]]
-    if len(usable) < folds:
-        raise DataError(
-            [f"{len(usable)} usable pictures, fewer than folds.outer = {folds}", *some_of([*found.rejects, *rejects])]
-        )
-    notes_on_gaze = _suspicious([entry for _, entry in usable])
-    order = np.random.default_rng([seed, FORMAT]).permutation(len(usable))
-    fold = np.empty(len(usable), np.int64)
-    fold[order] = np.arange(len(usable)) % folds
+    folder = prepare.folder
+    groups = {
+        f"{start // PICTURES_PER_SHARD:05d}": found.pictures[start : start + PICTURES_PER_SHARD]
+        for start in range(0, len(found.pictures), PICTURES_PER_SHARD)
+    }
+    pieces = []
+    for key in missing_shards(folder, list(groups)):
+        arrays: dict[str, np.ndarray] = {}
+        for source in groups[key]:
+            gaze = found.gaze.get(source.stimulus, NOBODY)
+            arrays |= {f"{name}/{source.stimulus}": values for name, values in named(gaze).items()}
+        folder.write_bytes(f"gaze/{key}.safetensors", save(arrays))
+        pictures = [(source.stimulus, source.path, source.map_path) for source in groups[key]]
+        pieces.append({"key": key, "pictures": pictures})
+    store = yield Pass("preparing pictures", pieces, FillShards(prepare, folder), folder, list(groups), memory=COLUMNS)
+    return _ready(store, found, folds, seed)
+
+
+def _ready(store: Store, found: PictureSet, folds: PictureFolds, seed: int) -> PicturesReady:
+    assert store.log is not None
+    rejects, rows = store.log.rejects, store.table.to_pylist()
+    if len(store) < folds.outer:
+        lines = some_of([*found.rejects, *rejects])
+        raise DataError([f"{len(store)} usable pictures, fewer than folds.outer = {folds.outer}", *lines])
+    notes = _suspicious(rows)
+    if folds.path is None:
+        numbers = dealt_numbers(len(store), folds.outer, seed)
+    else:
+        numbers = read_numbers(folds.path, [row["stimulus"] for row in rows], 3)
     infos = tuple(
-        PictureInfo(**{name: entry[name] for name in INFO}, shard=key, fold=int(number))
-        for (key, entry), number in zip(usable, fold, strict=True)
+        PictureInfo(**{name: row[name] for name in INFO}, shard=store.keys[shard], fold=int(number))
+        for row, shard, number in zip(rows, store.shard, numbers, strict=True)
     )
-    shards = PictureShards(folder, infos, found.spec.px_per_deg, found.spec.max_pixels)
-    pictures = digest([FORMAT, [[key, *(entry[name] for name in PIXELS)] for key, entry in usable]])
-    content = digest([FORMAT, found.content, pictures, [entry["target"] for _, entry in usable]])
-    return PicturesReady(shards, len(found.observers), rejects, content, pictures, notes_on_gaze)
+    shards = PictureShards(store, infos, found.spec.px_per_deg, found.spec.max_pixels)
+    names = ("stimulus", "width_px", "height_px", "pixels_sha256")
+    pictures = digest(
+        [FORMAT, [[info.shard, *(row[name] for name in names)] for info, row in zip(infos, rows, strict=True)]]
+    )
+    content = digest([FORMAT, found.content, pictures, [row["target_sha256"] for row in rows], numbers.tolist()])
+    return PicturesReady(shards, len(found.observers), rejects, content, pictures, notes)
 
 
 def some_of(rejects: Sequence[Reject], most: int = 5) -> list[str]:
@@ -299,9 +291,9 @@ def _suspicious(entries: Sequence[Mapping[str, Any]]) -> list[str]:
     seen = [entry for entry in entries if entry["n_fixations"]]
     if not seen:
         return []
-    if max(max(entry["reach_px"]) for entry in seen) <= 1:
+    if max(max(entry["reach_x_px"], entry["reach_y_px"]) for entry in seen) <= 1:
         raise DataError(["all fixations lie in the first px of their pictures: x and y must be px of the picture"])
-    reach = [max(np.divide(entry["reach_px"], [entry["width_px"], entry["height_px"]])) for entry in seen]
+    reach = [max(one["reach_x_px"] / one["width_px"], one["reach_y_px"] / one["height_px"]) for one in seen]
     if max(reach) < CORNER:
         return [f"All fixations lie in the top left {CORNER:.0%} of their pictures. Are they px of the picture?"]
     return []

@@ -8,12 +8,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from pydantic import Field
 
-from gazeray.config import Section
+from gazeray.config import JobConfig, Section
+from gazeray.learn.folds import inner_seed, inner_splits
 from gazeray.metrics.classification import score_all
 from gazeray.metrics.statistics import participant_confusions, permutation_test, summarise
+from gazeray.study import Fold, Row
+from gazeray.tables import DataError
+
+ROWS = {
+    "cnn": Row("CNN", "model"),
+    "logistic_regression": Row("logistic regression", "baseline"),
+    "majority": Row("majority class", "baseline"),
+}
+"""The rows of the table of scores."""
 
 BASELINES = ("majority", "logistic_regression")
 """Predictors that stand beside the model; each is a column of scores in predictions.parquet."""
@@ -26,17 +35,48 @@ class ScoresConfig(Section):
     permutations: int = Field(1000, ge=99, description="shuffles of the labels within participants")
 
 
-def class_weighted_loss(labels: np.ndarray, classes: int, weighted: bool) -> torch.nn.Module:
-    """Cross-entropy of logits (B, K) and labels (B,); weighted: each class counts the same whatever its size.
+def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """(K,) weights with which each class counts the same whatever its size.
 
     The weight of a class is N / (K_present * N_class), as scikit-learn's "balanced"; a class that is absent from
     `labels` (N,) weighs nothing.
     """
     counts = np.bincount(labels, minlength=classes)
-    if not weighted:
-        return torch.nn.CrossEntropyLoss()
-    weights = np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
-    return torch.nn.CrossEntropyLoss(weight=torch.tensor(weights, dtype=torch.float32))
+    return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+
+
+def balanced_accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The mean over the classes among the labels (N,) of the share that the highest of the scores (N, K) finds."""
+    hits = scores.argmax(axis=1) == labels
+    return float(np.mean([float(hits[labels == c].mean()) for c in np.unique(labels)]))
+
+
+def check_classes(
+    folds: Sequence[Fold], table: pa.Table, labels: np.ndarray, classes: Sequence[str], label: str, cfg: JobConfig
+) -> None:
+    """Raises DataError when a class is nowhere, or not among the training rows of a fold or of an inner fold.
+
+    table, labels: as in `gazeray.learn.folds.make_folds`.
+    """
+    missing = [name for c, name in enumerate(classes) if not np.any(labels == c)]
+    if missing:
+        raise DataError([f"no usable trial of class {name}; {label} cannot be learned" for name in missing])
+    unit = "stimuli" if cfg.folds.hold_out == "stimuli" else "participants"
+    for fold in folds:
+        parts = {f"fold {fold.fold}": fold.train}
+        if cfg.search is not None:
+            try:
+                inner = inner_splits(fold.known, table, labels, cfg.folds, inner_seed(cfg.run.seed, fold))
+            except ValueError as error:
+                raise DataError([f"fold {fold.fold}: {error}; lower folds.inner"]) from error
+            for number, (train, validation) in enumerate(inner):
+                if not len(validation):
+                    raise DataError([f"fold {fold.fold}, inner fold {number}: no example to validate on"])
+                parts[f"fold {fold.fold}, inner fold {number}"] = train
+        for name, rows in parts.items():
+            absent = [text for c, text in enumerate(classes) if c not in set(labels[rows])]
+            if absent:
+                raise DataError([f"{name}: no training example has class {', '.join(absent)}; it takes more {unit}"])
 
 
 def logistic_regression_scores(
@@ -92,10 +132,21 @@ def fold_scores(labels: np.ndarray, scores: np.ndarray, classes: Sequence[str]) 
     return {name: None if np.isnan(value[0]) else float(value[0]) for name, value in values.items()}
 
 
+def fold_scores_of(predictions: pa.Table, classes: Sequence[str]) -> dict[int, dict[str, float | None]]:
+    """{fold: its metrics} of out-of-fold predictions."""
+    folds = predictions.column("fold").to_numpy()
+    labels, scores = _labels(predictions, classes), _scores(predictions, "scores")
+    return {int(fold): fold_scores(labels[folds == fold], scores[folds == fold], classes) for fold in np.unique(folds)}
+
+
+def _labels(predictions: pa.Table, classes: Sequence[str]) -> np.ndarray:
+    lookup = {name: number for number, name in enumerate(classes)}
+    return np.array([lookup[name] for name in predictions.column("label").to_pylist()])
+
+
 def score_predictions(predictions: pa.Table, classes: Sequence[str], cfg: ScoresConfig, seed: int) -> dict[str, Any]:
     """Everything metrics.json says about out-of-fold predictions: metrics, permutation test, confusions."""
-    lookup = {name: number for number, name in enumerate(classes)}
-    labels = np.array([lookup[name] for name in predictions.column("label").to_pylist()])
+    labels = _labels(predictions, classes)
     participants = np.array(predictions.column("participant").to_pylist())
     scores = _scores(predictions, "scores")
     baselines = {name: _scores(predictions, name) for name in BASELINES}

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one flow of every study: look, pass over the data, deal folds, search, do the units, put them together.
+
+`run` reads from top to bottom. Everything it learns lands in one run folder; called again it does what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from gazeray.config import JobConfig, digest
+from gazeray.engine.executor import Executor, executor
+from gazeray.engine.passes import raise_fault
+from gazeray.engine.progress import ProgressView
+from gazeray.engine.queue import UnitQueue
+from gazeray.engine.run import RunFolder
+from gazeray.engine.search import search
+from gazeray.engine.units import MAX_DEATHS, Work
+from gazeray.learn.folds import guard
+from gazeray.learn.inner_search import InnerSearch
+from gazeray.learn.space import settings_to_try
+from gazeray.storage import Folder, StorageError
+from gazeray.store import Store
+from gazeray.study import (
+    Finished,
+    Json,
+    Learning,
+    Pass,
+    Predictor,
+    Ready,
+    Searched,
+    Source,
+    Study,
+    Summary,
+    Unit,
+    UnitFolder,
+    Variant,
+)
+from gazeray.tables import DataError, rejects_table
+
+D = TypeVar("D")
+S = TypeVar("S")
+
+FITTING = ("model", "train")
+"""Sections that change nothing about the examples."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: its folder, its metrics (None when no unit finished), the failed units with reasons."""
+
+    run: Folder
+    metrics: Json | None
+    failed: dict[str, str]
+
+
+def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
+    """Run the whole study, or what is missing of it.
+
+    Raises DataError or ConfigError when config or data make it impossible, before any unit is begun; SearchError;
+    StorageError.
+    """
+    with view.stage("looking at the data"):
+        source = study.open()
+    folder = RunFolder(study.cfg, job, study.name)
+    view.line(f"run folder: {folder.folder.uri}")
+    with view.live(), executor(study.cfg.resources, view) as workers:
+        memory = _Memory(workers, study.cfg.data.cache_gb, view)
+        ready = prepare(study, source, folder.store, workers, memory, view)
+        _note_start(folder, ready)
+        learning = study.learning(ready)
+        if learning is not None and learning.search is not None:
+            searched = _search(study, ready, learning, folder, workers, memory, view)
+            ready = replace(ready, searched=searched)
+        units, status = _do_rounds(study.predictors(ready), ready, folder, workers, view)
+    failed = {name: state for name, state in status.items() if state != "done"}
+    folder.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
+    metrics = None
+    with view.stage("scoring"):
+        done = {name: UnitFolder(folder.folder, unit) for name, unit in units.items() if name not in failed}
+        if done:
+            summary = study.summary(ready, Finished(done, sorted(failed)))
+            _write_summary(folder.folder, summary)
+            metrics = summary.metrics
+            folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in done.items()})
+        else:
+            folder.forget_scores()
+    folder.finish("failed" if failed else "done")
+    return Outcome(folder.folder, metrics, failed)
+
+
+def plan_lines(study: Study[D, S]) -> list[str]:
+    """What a run would do, for --dry-run. Raises DataError, ConfigError."""
+    lines = study.open().lines
+    resources = study.cfg.resources
+    workers = {None: "as many as fit", 0: "one, in this process"}.get(resources.workers, resources.workers)
+    return [*lines, f"resources: {resources.per_unit.cpu} CPU per unit; units at the same time: {workers}"]
+
+
+def prepare(
+    study: Study[D, S], source: Source[D], store: Folder, workers: Executor, memory: _Memory, view: ProgressView
+) -> Ready[D, S]:
+    """Do the passes of a study, deal its folds and check them. Raises DataError, StorageError."""
+    passes = study.passes(source, store)
+    try:
+        work = next(passes)
+        while True:
+            work = passes.send(_go_through(work, workers, memory, view))
+    except StopIteration as end:
+        stores: S = end.value
+    items = study.items(source, stores)
+    try:
+        guard(items.folds, items.table)
+    except ValueError as error:
+        raise DataError([str(error)]) from error
+    return Ready(source, stores, items)
+
+
+def _go_through(work: Pass, workers: Executor, memory: _Memory, view: ProgressView) -> Store:
+    """One pass; the store that is there afterwards."""
+    with view.stage(work.name, len(work.pieces)) as progress:
+        if work.pieces:
+            for fault in workers.pieces(work):
+                raise_fault(fault)
+                progress.step()
+        store = Store.open(work.folder, work.keys)
+        rejected = len(store.log.rejects) if store.log else 0
+        kept = len(work.keys) - len({piece["key"] for piece in work.pieces})
+        progress.summary(f"{len(store)} examples, {rejected} rejected, {kept} of {len(work.keys)} shards kept")
+    memory.hold(store, work)
+    return store
+
+
+class _Memory:
+    """What of data.cache_gb is left. Columns that fit go where all workers map them; the others are streamed."""
+
+    def __init__(self, workers: Executor, cache_gb: float, view: ProgressView) -> None:
+        self.workers, self.view = workers, view
+        self.cache_gb = self.left_gb = cache_gb
+
+    def hold(self, store: Store, work: Pass) -> None:
+        """Give a store its place in memory."""
+        store.cache_bytes = self.cache_gb * 1e9 / self.workers.workers
+        if not work.memory or not len(store):
+            return
+        size_gb = store.bytes_of(work.memory) / 1e9
+        if size_gb > self.left_gb:
+            left = f"{self.left_gb:g} left of data.cache_gb"
+            self.view.line(f"{work.name}: {size_gb:.2f} GB, streamed from the shards ({left})")
+            return
+        store.shared = self.workers.share(store.read(work.memory))
+        self.left_gb -= size_gb
+        self.view.line(f"{work.name}: {size_gb * 1e3:.1f} MB in shared memory")
+
+
+def _search(
+    study: Study[D, S], ready: Ready[D, S], learning: Learning, folder: RunFolder, workers: Executor, memory: _Memory,
+    view: ProgressView,
+) -> Searched:  # fmt: skip
+    """Choose a setting in every outer fold. Every setting is the study with another config.
+
+    Settings that draw the data in the same way share their stores. Raises DataError when a setting leaves other items
+    than the config does: settings can be compared on the same items only.
+    """
+    assert learning.search is not None
+    assert isinstance(study.cfg, JobConfig)
+    variants: list[Variant] = []
+    drawn: dict[str, Ready[D, S]] = {}
+    for setting in settings_to_try(study.cfg):
+        other = study.with_setting(setting)
+        look = digest({key: value for key, value in setting.items() if key.partition(".")[0] not in FITTING})
+        if look not in drawn:
+            theirs = prepare(other, other.open(), folder.store, workers, memory, view) if look != digest({}) else ready
+            ids = list(ready.items.ids)
+            if not theirs.items.table.select(ids).equals(ready.items.table.select(ids)):
+                counts = f"{len(theirs.items)} usable items, not the {len(ready.items)} of the config"
+                raise DataError([f"search.space: {setting} leaves {counts}; settings are compared on the same items"])
+            drawn[look] = theirs
+        own = other.learning(drawn[look])
+        assert own is not None
+        variants.append(Variant(setting, own.learner, own.store, drawn[look].items.content))
+    work = InnerSearch(
+        variants, ready.items.folds, ready.items.table, learning.labels, learning.folds, learning.search,
+        learning.learner.train, study.cfg.run.seed, folder.manifest["config_hash"], folder.folder,
+    )  # fmt: skip
+    return Searched(variants, search(work, workers.points, view))
+
+
+def _do_rounds(
+    predictors: Sequence[Predictor], ready: Ready[Any, Any], folder: RunFolder, workers: Executor, view: ProgressView
+) -> tuple[dict[str, Unit], dict[str, str]]:
+    """Do the units of all predictors, round after round; returns them and {name: "done" or the error}."""
+    units: dict[str, Unit] = {}
+    status: dict[str, str] = {}
+    for number in sorted({predictor.round for predictor in predictors}):
+        work: dict[str, tuple[Unit, Predictor]] = {}
+        for predictor in predictors:
+            for spec in predictor.units() if predictor.round == number else ():
+                before = [units[name].hash for name in spec.after]
+                parts = [folder.manifest["config_hash"], ready.items.content, spec.name, spec.spec, spec.hashed, before]
+                if spec.name in units:
+                    raise ValueError(f"two units are named {spec.name}")
+                unit = units[spec.name] = Unit(spec.name, spec.spec, digest(parts))
+                absent = [name for name in spec.after if status[name] != "done"]
+                if absent:
+                    status[unit.name] = f"{absent[0]}, which it reads, is not done"
+                else:
+                    work[unit.name] = unit, predictor
+        folder.note(unit_hashes={unit.name: unit.hash for unit in units.values()})
+        status |= _run_units(work, folder.folder, workers, view)
+    return units, status
+
+
+def _run_units(units: Work, run: Folder, workers: Executor, view: ProgressView) -> dict[str, str]:
+    """Do all units that are not done yet; returns {name: "done" or the error}.
+
+    Raises StorageError when a worker could not read or write: no unit can be relied on until the storage works again.
+    """
+    missing = {name: one for name, one in units.items() if UnitFolder(run, one[0]).result() is None}
+    view.units(total=len(units), done=len(units) - len(missing))
+    faults: list[str] = []
+
+    def listen(name: str, kind: str, payload: Json) -> None:
+        if kind == "storage":
+            kind = "failed"
+            faults.append(payload["error"])
+        if kind == "died":
+            try:
+                UnitFolder(run, units[name][0]).fail(payload["error"], "")
+            except OSError as error:
+                faults.append(str(error))
+        view.unit_event(name, kind, payload)
+
+    if missing:
+        workers.drain(UnitQueue(list(missing), MAX_DEATHS), missing, run, view, listen)
+    if faults:
+        raise StorageError(faults[0])
+    return {name: _status(UnitFolder(run, unit)) for name, (unit, _) in units.items()}
+
+
+def _status(out: UnitFolder) -> str:
+    if out.result() is not None:
+        return "done"
+    if out.folder.exists("failure.json"):
+        failure = out.folder.read_json("failure.json")
+        if failure["hash"] == out.unit.hash:
+            return str(failure["error"])
+    return "not finished: the workers stopped before it"
+
+
+# -- the run folder
+
+
+def _note_start(folder: RunFolder, ready: Ready[Any, Any]) -> None:
+    """What is known before the first unit: manifest, rejects, tables of the recordings."""
+    items = ready.items
+    folder.forget_other_data(items.content)
+    folder.note(**{**items.manifest, "data": {**items.manifest["data"], "fingerprint": items.content}})
+    rejects = sorted(items.rejects, key=lambda one: (one.source, one.row, one.reason))
+    folder.folder.write_table("rejects.parquet", rejects_table(rejects))
+    for name, make in items.tables.items():
+        folder.folder.write_table(f"{name}.parquet", make())
+
+
+def _write_summary(run: Folder, summary: Summary) -> None:
+    """metrics.json last; maps that are no longer among the summary's go."""
+    for name, table in summary.tables.items():
+        run.write_table(f"{name}.parquet", table)
+    maps: Mapping[str, bytes] = summary.maps or {}
+    for name, data in {**summary.files, **maps}.items():
+        run.write_bytes(name, data)
+    if summary.maps is not None:
+        for old in run.list("maps"):
+            if old.path.endswith(".npz") and old.path not in maps:
+                run.delete(old.path)
+    run.write_json("metrics.json", summary.metrics)

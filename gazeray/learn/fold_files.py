@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folds that somebody else has dealt, such as those of a published benchmark, read from a CSV or Parquet file."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from gazeray.config import FoldsConfig
+from gazeray.storage import Folder, split_uri
+from gazeray.study import Fold, Side
+from gazeray.tables import DataError
+
+IDS = ("participant", "trial", "stimulus")
+"""The columns of a file that may say which examples a row is about: those that it has, together."""
+
+
+def read_folds(table: pa.Table, cfg: FoldsConfig, held_out: tuple[str, ...]) -> list[Fold]:
+    """The folds of `cfg.path`, on the rows of `table`, which has the columns IDS.
+
+    A row of the file names a side for the examples that agree with it in all of the columns IDS that the file has. One
+    file has a column `fold`; with {fold} in its name there is a file per fold. `cfg.sides` says which words of the
+    column `cfg.side` mean which side; every side but train and validation is a test regime, and claims unseen what
+    `cfg.unseen` says of it, else `held_out`. Examples that no row names are on no side of that fold.
+
+    Raises DataError naming the file: cannot be read, no such columns, an unknown word, an example on two sides.
+    """
+    assert cfg.path is not None
+    folds = []
+    for number, source, rows in _files(cfg.path):
+        named = _Assigned(rows, source, cfg)
+        places = named.places(table)
+        if not any(len(found) for found in places.values()):
+            raise DataError([f"{source}: none of its rows names an example of the data set"])
+        tests = [name for name in cfg.sides if name not in ("train", "validation") and len(places[name])]
+        sides = tuple(Side(name, places[name], tuple(cfg.unseen.get(name, held_out))) for name in tests)
+        validation = Side("validation", places["validation"], ())
+        folds.append(Fold(number, places["train"], validation, sides))
+    return folds
+
+
+def read_numbers(path: str, stimuli: Sequence[str], least: int) -> np.ndarray:
+    """(N,) int64, the fold that tests each stimulus, from a CSV or Parquet file with the columns stimulus and fold.
+
+    Raises DataError: cannot be read, no such columns, a stimulus without a fold or with two, fewer folds than `least`.
+    """
+    folder, name = split_uri(path) if "://" in path else path.rpartition("/")[::2]
+    rows = _table(Folder(folder or "."), name, path)
+    missing = [column for column in ("stimulus", "fold") if column not in rows.column_names]
+    if missing:
+        raise DataError([f"{path}: no column {', '.join(missing)}; it has {', '.join(rows.column_names)}"])
+    found: dict[str, int] = {}
+    for stimulus, fold in zip(rows.column("stimulus").to_pylist(), rows.column("fold").to_pylist(), strict=True):
+        if found.setdefault(str(stimulus), fold) != fold:
+            raise DataError([f"{path}: {stimulus} is in two folds, {found[str(stimulus)]} and {fold}"])
+    absent = [stimulus for stimulus in stimuli if stimulus not in found]
+    if absent:
+        raise DataError([f"{path}: {len(absent)} pictures have no fold, the first is {absent[0]}"])
+    try:
+        known, numbers = np.unique([int(found[stimulus]) for stimulus in stimuli], return_inverse=True)
+    except (TypeError, ValueError) as error:
+        raise DataError([f"{path}: a fold is not a whole number: {error}"]) from error
+    if len(known) < least:
+        raise DataError([f"{path}: {len(known)} folds, at least {least} are needed"])
+    return np.asarray(numbers, np.int64)
+
+
+def _files(path: str) -> Iterator[tuple[int, str, pa.Table]]:
+    """(fold, file, its rows) of each fold, in order. Raises DataError."""
+    folder, name = split_uri(path) if "://" in path else path.rpartition("/")[::2]
+    root = Folder(folder or ".")
+    if "{fold}" not in name:
+        rows = _table(root, name, path)
+        if "fold" not in rows.column_names:
+            raise DataError([f"{path}: no column fold, and no {{fold}} in its name"])
+        numbers = rows.column("fold").to_pylist()
+        for number in sorted(set(numbers)):
+            mine = np.flatnonzero([other == number for other in numbers])
+            yield int(number), f"{path}, fold {number}", rows.take(mine)
+        return
+    pattern = re.compile(re.escape(name).replace(re.escape("{fold}"), r"(\d+)"))
+    found = {}
+    for stat in root.list():
+        match = pattern.fullmatch(stat.path)
+        if match:
+            found[int(match[1])] = stat.path
+    if not found:
+        raise DataError([f"folds.path: no file is named as {path}, with a number for {{fold}}"])
+    for number in sorted(found):
+        yield number, found[number], _table(root, found[number], found[number])
+
+
+def _table(root: Folder, name: str, source: str) -> pa.Table:
+    try:
+        data = root.read_bytes(name)
+    except FileNotFoundError as error:
+        raise DataError([f"folds.path: no such file: {source}"]) from error
+    try:
+        if name.endswith(".parquet"):
+            return pq.read_table(io.BytesIO(data))
+        return pa.csv.read_csv(io.BytesIO(data))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError([f"{source}: cannot be read: {' '.join(str(error).split())[:200]}"]) from error
+
+
+class _Assigned:
+    """The rows of one fold's file: which ids are on which side."""
+
+    def __init__(self, rows: pa.Table, source: str, cfg: FoldsConfig) -> None:
+        self.cfg, self.source = cfg, source
+        self.ids = [name for name in IDS if name in rows.column_names]
+        missing = [name for name in (cfg.side,) if name not in rows.column_names]
+        if missing or not self.ids:
+            have = ", ".join(rows.column_names)
+            wanted = f"column {cfg.side} (folds.side)" if missing else f"one of the columns {', '.join(IDS)}"
+            raise DataError([f"{source}: lacks {wanted}; it has {have}"])
+        words = [str(word) for word in rows.column(cfg.side).to_pylist()]
+        keys = zip(*(map(str, rows.column(name).to_pylist()) for name in self.ids), strict=True)
+        sides = {word: self._side(word) for word in set(words)}
+        self.side: dict[tuple[str, ...], str] = {}
+        for key, word in zip(keys, words, strict=True):
+            before = self.side.setdefault(key, sides[word])
+            if before != sides[word]:
+                raise DataError([f"{source}: {' '.join(key)} is on two sides: {before}, {sides[word]}"])
+
+    def _side(self, word: str) -> str:
+        for name, pattern in self.cfg.sides.items():
+            if re.fullmatch(pattern, word):
+                return name
+        allowed = ", ".join(f"{name}: {pattern}" for name, pattern in self.cfg.sides.items())
+        raise DataError([f"{self.source}: {self.cfg.side} {word!r} is on no side (folds.sides: {allowed})"])
+
+    def places(self, table: pa.Table) -> dict[str, np.ndarray]:
+        """{side: rows of the examples on it}."""
+        keys = zip(*(map(str, table.column(name).to_pylist()) for name in self.ids), strict=True)
+        found: dict[str, list[int]] = {name: [] for name in ("train", "validation", *self.cfg.sides)}
+        for row, key in enumerate(keys):
+            side = self.side.get(key)
+            if side is not None:
+                found[side].append(row)
+        return {name: np.array(rows, np.int64) for name, rows in found.items()}

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nested cross-validation: hyper-parameters chosen by inner folds.
+
+A point is a setting in an outer fold. It fits fresh models on the inner folds of that fold's training rows, an epoch of
+each in turn, and its score after an epoch is their mean. Inner fits are units: each keeps its checkpoint and its
+metrics.jsonl under `units/fold-K/setting-S/inner-I/`, so that a search that was killed goes on where it was. Nobody who
+is tested in the outer fold is seen here. Who drives the points, and where, is the engine's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from gazeray.config import FoldsConfig, SearchConfig, TrainConfig, digest
+from gazeray.learn.fit import Fit, Task
+from gazeray.learn.folds import derive_seed, inner_seed, inner_splits
+from gazeray.storage import Folder
+from gazeray.study import Chosen, Fold, Json, Unit, UnitFolder, Variant
+
+
+class SearchError(RuntimeError):
+    """The search cannot go on: nothing of a fold is left to choose from, or its workers die. What is done is kept."""
+
+
+TRIAL = "trial.json"
+"""A point's learning curve so far, its state and why it ended."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting (its number among the variants) in one outer fold (its place among the folds)."""
+
+    fold: int
+    setting: int
+
+
+@dataclass(frozen=True)
+class InnerSearch:
+    """Everything a worker needs to work on a point.
+
+    table, labels: as in `make_folds`; labels spread the inner folds. prefix: of the outer units.
+    """
+
+    variants: Sequence[Variant]
+    folds: Sequence[Fold]
+    table: pa.Table
+    labels: np.ndarray
+    split: FoldsConfig
+    search: SearchConfig
+    train: TrainConfig
+    seed: int
+    config_hash: str
+    run: Folder
+    prefix: str = "fold"
+
+    def name(self, point: Point) -> str:
+        """Where a point's files lie, below units/."""
+        return f"{self.prefix}-{self.folds[point.fold].fold}/setting-{point.setting}"
+
+    def hash(self, point: Point) -> str:
+        """Changes with anything that the point's curve depends on."""
+        variant, fold = self.variants[point.setting], self.folds[point.fold]
+        return digest([self.config_hash, variant.content, fold.known.tolist(), variant.setting])
+
+    def trial(self, point: Point) -> Json | None:
+        """What is known of a point so far, if it is still about the same."""
+        path = f"units/{self.name(point)}/{TRIAL}"
+        record: Json | None = self.run.read_json(path) if self.run.exists(path) else None
+        return record if record and record["hash"] == self.hash(point) else None
+
+    def write(self, point: Point, state: str, curve: Sequence[Json], error: str | None = None) -> None:
+        """Write trial.json; state: running, done, stopped or failed."""
+        record = {"hash": self.hash(point), "setting": self.variants[point.setting].setting, "state": state}
+        self.run.write_json(f"units/{self.name(point)}/{TRIAL}", {**record, "curve": list(curve), "error": error})
+
+    def work(self, point: Point, until: int, device: torch.device, report: Callable[[Json], None]) -> None:
+        """Train the inner models of a point up to an epoch, or until their mean score no longer rises."""
+        fits = self.fits(point, device)
+        curve: list[Json] = []
+        state = "running"
+        while state == "running" and len(curve) < until:
+            epoch = len(curve) + 1
+            for fit in fits:
+                while fit.progress.epoch < epoch:
+                    fit.epoch()
+            curve.append(self._mean([fit.progress.history[epoch - 1] for fit in fits], fits[0].learner.watched))
+            waited = epoch - best_epoch(curve)
+            state = "done" if epoch >= self.train.epochs or waited >= self.train.patience else "running"
+            self.write(point, state, curve)
+            if state == "done":
+                self.close(point, epoch)
+            report(curve[-1])  # whoever drives may end the process here
+
+    def try_work(self, point: Point, until: int, device: torch.device, report: Callable[[Json], None]) -> None:
+        """`work`; what a setting raises is written down and does not stop the others. OSError is the storage's."""
+        try:
+            self.work(point, until, device, report)
+        except OSError:
+            raise
+        except Exception as error:
+            trial = self.trial(point)
+            self.write(point, "failed", trial["curve"] if trial else [], f"{type(error).__name__}: {error}")
+
+    def close(self, point: Point, epochs: int) -> None:
+        """Mark the inner units of a point as done; what was only there to go on from goes."""
+        for unit in self.units(point):
+            UnitFolder(self.run, unit).finish({"epochs": epochs})
+
+    def units(self, point: Point) -> list[Unit]:
+        """The inner fits of a point."""
+        inner = range(self.split.inner)
+        return [Unit(f"{self.name(point)}/inner-{one}", {}, digest([self.hash(point), one])) for one in inner]
+
+    def fits(self, point: Point, device: torch.device) -> list[Fit]:
+        """A fresh model (or one that goes on from its checkpoint) for each inner fold."""
+        variant, fold = self.variants[point.setting], self.folds[point.fold]
+        seed = inner_seed(self.seed, fold)
+        fits = []
+        for unit, (train, validation) in zip(self.units(point), self.splits(fold), strict=True):
+            task = Task(variant.learner, variant.store, train, validation, derive_seed(seed, unit.name))
+            fits.append(Fit(task, device, UnitFolder(self.run, unit)))
+        return fits
+
+    def splits(self, fold: Fold) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(training rows, validation rows) of a fold's inner folds. Raises ValueError when groups do not suffice."""
+        return inner_splits(fold.known, self.table, self.labels, self.split, inner_seed(self.seed, fold))
+
+    def _mean(self, records: Sequence[Json], watched: Mapping[str, bool]) -> Json:
+        """The inner folds' mean after an epoch; `score` is what is to be as great as possible."""
+        means = {name: float(np.mean([record[f"validation_{name}"] for record in records])) for name in watched}
+        value = means[self.search.metric]
+        return {"epoch": records[0]["epoch"], **means, "score": value if watched[self.search.metric] else -value}
+
+    # -- what is chosen
+
+    def points(self) -> list[Point]:
+        """Every setting in every fold."""
+        return [Point(fold, setting) for fold in range(len(self.folds)) for setting in range(len(self.variants))]
+
+    def is_missing(self, point: Point, until: int) -> bool:
+        """Is a point still to be worked on up to this epoch? What failed is tried again."""
+        trial = self.trial(point)
+        return (
+            trial is None or trial["state"] == "failed" or (trial["state"] == "running" and len(trial["curve"]) < until)
+        )
+
+    def survivors(self, points: Sequence[Point], until: int) -> list[Point]:
+        """The best 1 in `search.reduction` points of each fold, by what was known at an epoch."""
+        kept = []
+        for fold in range(len(self.folds)):
+            ranked = self._ranked([point for point in points if point.fold == fold], until)
+            kept += sorted(ranked[: math.ceil(len(ranked) / self.search.reduction)], key=lambda point: point.setting)
+        return kept
+
+    def _ranked(self, points: Sequence[Point], until: int) -> list[Point]:
+        """The points that have a score, the best up to an epoch first; the first setting of equals."""
+        scores = {}
+        for point in points:
+            trial = self.trial(point)
+            if trial is not None and trial["state"] != "failed" and trial["curve"]:
+                scores[point] = max(record["score"] for record in trial["curve"][:until])
+        return sorted(scores, key=lambda point: (-scores[point], point.setting))
+
+    def end(self) -> None:
+        """All rungs are over: whatever still runs was stopped."""
+        for point in self.points():
+            trial = self.trial(point)
+            if trial is None or trial["state"] == "failed":
+                continue
+            if not all(UnitFolder(self.run, unit).result() for unit in self.units(point)):
+                self.close(point, len(trial["curve"]))
+            if trial["state"] == "running":
+                self.write(point, "stopped", trial["curve"])
+
+    def choose(self, fold: int) -> Chosen:
+        """The best setting of a fold and its best epoch. Raises SearchError when every setting failed."""
+        points = [Point(fold, setting) for setting in range(len(self.variants))]
+        trials = [self.trial(point) for point in points]
+        ranked = self._ranked(points, self.train.epochs)
+        if not ranked:
+            reasons = sorted({str(trial["error"]) for trial in trials if trial is not None})
+            name = f"{self.prefix}-{self.folds[fold].fold}"
+            raise SearchError(f"{name}: every setting of the search failed: {'; '.join(reasons)[:500]}")
+        best = trials[ranked[0].setting]
+        assert best is not None
+        epochs = best_epoch(best["curve"])
+        headline = self.variants[0].learner.headline
+        rows = [self._row(trial, headline) for trial in trials if trial is not None]
+        return Chosen(ranked[0].setting, best["setting"], epochs, best["curve"][epochs - 1][headline], rows)
+
+    def _row(self, trial: Json, headline: str) -> Json:
+        """A line of the table of what was tried."""
+        curve = trial["curve"]
+        best = curve[best_epoch(curve) - 1] if curve else {}
+        status = {"stopped": "stopped early", "running": "stopped early"}.get(trial["state"], trial["state"])
+        return {
+            "setting": trial["setting"],
+            "score": best.get(headline),
+            "loss": best.get("loss"),
+            "inner_folds": self.split.inner,
+            "epochs": len(curve),
+            "status": status,
+        }
+
+
+def best_epoch(curve: Sequence[Json]) -> int:
+    """The first epoch (from 1) with the best score."""
+    return int(np.argmax([record["score"] for record in curve])) + 1
+
+
+def rungs(search: SearchConfig, train: TrainConfig) -> list[int]:
+    """The epochs up to which points are worked on together."""
+    found, epochs = [], search.grace_epochs
+    while search.scheduler == "halving" and epochs < train.epochs:
+        found.append(epochs)
+        epochs *= search.reduction
+    return [*found, train.epochs]

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The scores of a run as text, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def classification_table(metrics: dict[str, Any]) -> str:
+    """The headline numbers as text: value, interval, chance and baselines, one line per metric."""
+    baselines = sorted({name for entry in metrics["metrics"].values() for name in entry["baselines"]})
+    header = ["metric", "value", "95 % interval", "chance", *(name.replace("_", " ") for name in baselines)]
+    rows = [
+        [
+            name.replace("_", " "),
+            _number(entry["value"]),
+            _interval(entry["ci95"]),
+            _number(entry["chance"]),
+            *(_number(entry["baselines"].get(baseline)) for baseline in baselines),
+        ]
+        for name, entry in metrics["metrics"].items()
+    ]
+    lines = _aligned([header, *rows])
+    test = metrics["permutation"]
+    name = test["metric"].replace("_", " ")
+    lines.append(f"permutation of labels within participants, {name}: p = {_number(test['p'])}")
+    return "\n".join(lines)
+
+
+def predictors_table(metrics: dict[str, Any]) -> str:
+    """Every predictor's scores as text, one line each: ceilings, models and baselines, best first within each kind."""
+    shown = metrics["metrics_shown"]
+
+    def place(key: str) -> tuple[int, float]:
+        entry = metrics["rows"][key].get(shown[0]) or {}
+        value = entry.get("value")
+        return KINDS_OF_ROWS.index(metrics["predictors"][key]["kind"]), -value if value is not None else float("inf")
+
+    rows = [["", "", *(name.replace("_", " ") for name in shown)]]
+    for key in sorted(metrics["rows"], key=place):
+        entries: Mapping[str, Any] = metrics["rows"][key]
+        cells = ["" if not entries.get(name) else _number(entries[name]["value"]) for name in shown]
+        rows.append([metrics["predictors"][key]["kind"], metrics["predictors"][key]["label"], *cells])
+    return "\n".join(_aligned(rows))
+
+
+KINDS_OF_ROWS = ("ceiling", "model", "baseline")
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines of text in columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _interval(interval: Sequence[float] | None) -> str:
+    return "undefined" if interval is None else f"[{interval[0]:.3f}, {interval[1]:.3f}]"

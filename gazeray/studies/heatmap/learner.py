@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the heatmap study learns: a CNN that tells classes from pictures of gaze, and its checked maps."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from gazeray.config import TrainConfig, digest
+from gazeray.explain.checks import content, randomised_copy
+from gazeray.explain.examples import ExampleBatch, MapSettings, explain_batch
+from gazeray.explain.summary import MapSummary
+from gazeray.learn.fit import on_device, standard_optimizer
+from gazeray.metrics.statistics import majority_scores
+from gazeray.models.heatmap_cnn import HeatmapCNN
+from gazeray.store import Column, Store
+from gazeray.studies.heatmap.config import WATCHED, HeatmapConfig
+from gazeray.studies.heatmap.passes import network_input
+from gazeray.studies.shared.classification import (
+    balanced_accuracy,
+    class_weights,
+    fold_scores,
+    logistic_regression_scores,
+    predictions_table,
+    softmax,
+)
+from gazeray.study import Fold, Json, UnitFolder
+
+SUMMARY = "explain.npz"
+"""What the maps add up to: in a unit's folder of its test examples, in the run folder of all of them."""
+
+IDS = ("participant", "trial", "stimulus", "window_width_px", "window_height_px")
+
+
+@dataclass(frozen=True)
+class PictureKind:
+    """What the pictures are: their kind, their channels, and what they hold where nothing is drawn."""
+
+    kind: str
+    channels: int
+    blank: float
+
+
+@dataclass(frozen=True)
+class HeatmapLearner:
+    """See `gazeray.study.Learner`. weights: (K,) of the classes, once prepared; None: the classes as they are."""
+
+    cfg: HeatmapConfig
+    classes: tuple[str, ...]
+    pictures: PictureKind
+    weights: tuple[float, ...] | None = None
+
+    columns: Sequence[str] = ("picture",)
+    targets: Sequence[str] = ("label_index",)
+    headline: str = "balanced_accuracy"
+
+    @property
+    def watched(self) -> Mapping[str, bool]:
+        """Metrics of the validation rows, and whether more is better."""
+        return WATCHED
+
+    @property
+    def train(self) -> TrainConfig:
+        """How it is fitted."""
+        return self.cfg.train
+
+    def with_train(self, train: TrainConfig) -> HeatmapLearner:
+        """The same, fitted in another way."""
+        return replace(self, cfg=self.cfg.model_copy(update={"train": train}))
+
+    def prepare(self, rows: np.ndarray, store: Store) -> HeatmapLearner:
+        """Count the classes of the training rows."""
+        if not self.cfg.train.class_weights:
+            return self
+        weights = class_weights(store.plain("label_index")[rows], len(self.classes))
+        return replace(self, weights=tuple(weights.tolist()))
+
+    def fitted(self) -> Mapping[str, np.ndarray]:
+        """The class weights, (K,)."""
+        return {} if self.weights is None else {"class_weights": np.array(self.weights, np.float32)}
+
+    def model(self) -> torch.nn.Module:
+        """The two-conv CNN on as many channels as the pictures have."""
+        size = (self.cfg.render.height_px, self.cfg.render.width_px)
+        model = self.cfg.model
+        return HeatmapCNN(self.pictures.channels, size, model.width, len(self.classes), model.dropout)
+
+    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """AdamW or SGD, as the config says."""
+        return standard_optimizer(model, self.cfg.train)
+
+    def inputs(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Pictures (B, C, H, W) float32: dwell in ms, everything else 0..1."""
+        x = network_input(batch["picture"], self.cfg.render, self.pictures.kind == "screens")
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def loss(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor], epoch: int) -> torch.Tensor:
+        """Cross-entropy, weighted by the training people's classes where asked."""
+        return self._cross_entropy(model(self.inputs(batch)).float(), batch["label_index"])
+
+    def _cross_entropy(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        weights = None if self.weights is None else torch.tensor(self.weights, dtype=torch.float32).to(logits.device)
+        return torch.nn.functional.cross_entropy(logits, labels, weight=weights)
+
+    def predict(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Logits (B, K)."""
+        return {"logits": model(self.inputs(batch))}
+
+    def metrics(self, predicted: Mapping[str, np.ndarray], targets: Mapping[str, Column]) -> dict[str, float]:
+        """Loss and balanced accuracy over the classes that are there."""
+        logits, labels = predicted["logits"], np.asarray(targets["label_index"])
+        loss = self._cross_entropy(torch.from_numpy(logits).float(), torch.from_numpy(labels))
+        return {"loss": float(loss), "balanced_accuracy": balanced_accuracy(labels, logits)}
+
+    def tested(self, model: torch.nn.Module, fold: Fold, store: Store, device: torch.device, out: UnitFolder) -> Json:
+        """Predictions of the CNN, the majority class and the logistic regression; maps of the CNN and their checks."""
+        test = np.sort(fold.test)
+        names = [
+            map_name(*key) for key in zip(store.plain("participant")[test], store.plain("trial")[test], strict=True)
+        ]
+        logits, summary = self._walk(model, fold, test, names, store, device, out)
+        known = np.concatenate([fold.train, fold.validation.rows])
+        labels, classes = store.plain("label_index"), self.classes
+        features = [np.asarray(store.take(rows, ["features"])["features"]) for rows in (known, test)]
+        scores = {
+            "scores": softmax(logits),
+            "majority": majority_scores(labels[known], len(test), classes),
+            "logistic_regression": logistic_regression_scores(features[0], labels[known], features[1], len(classes)),
+        }
+        table = predictions_table(store.table.select(list(IDS)).take(test), classes, labels[test], scores)
+        if self.cfg.explain.maps:
+            table = table.append_column("map", pa.array([f"maps/{name}" for name in names]))
+        regimes = {int(row): side.name for side in fold.tests for row in side.rows}
+        table = table.append_column("fold", pa.array([fold.fold] * len(test), pa.int32()))
+        table = table.append_column("regime", pa.array([regimes[row] for row in test.tolist()], pa.string()))
+        out.folder.write_table("predictions.parquet", table)
+        if summary is not None:
+            out.folder.write_bytes(SUMMARY, summary.to_npz())
+        metrics = fold_scores(labels[test], scores["scores"], classes)
+        return {"metrics": metrics, "files": [SUMMARY] if summary is not None else []}
+
+    def _walk(
+        self, model: torch.nn.Module, fold: Fold, test: np.ndarray, names: Sequence[str], store: Store,
+        device: torch.device, out: UnitFolder,
+    ) -> tuple[np.ndarray, MapSummary | None]:  # fmt: skip
+        """Logits (N, K) of the test rows, in their order; writes their maps, and returns what these add up to."""
+        fresh = self._random_networks(model, fold.train, store, device) if self.cfg.explain.maps else []
+        lookup = dict(zip(test.tolist(), names, strict=True))
+        settings, labels, people = self._map_settings(), store.plain("label_index"), store.plain("participant")
+        logits, parts = [], []
+        for rows, batch in store.batches(test, self.cfg.train.batch_size, self.columns):
+            x = self.inputs(on_device(batch, device))
+            with torch.inference_mode():
+                logits.append(model(x).double().cpu().numpy())
+            if self.cfg.explain.maps:
+                examples = ExampleBatch(x, torch.from_numpy(labels[rows]), rows.tolist(), people[rows].tolist())
+                explained = explain_batch(model, fresh, examples, settings)
+                parts.append(explained.summary)
+                dwell = content(x, settings.fill).half().cpu().numpy()
+                for i, row in enumerate(rows.tolist()):
+                    arrays = {f"{name}_true": maps[i] for name, maps in explained.true.items()}
+                    arrays |= {f"{name}_predicted": maps[i] for name, maps in explained.predicted.items()}
+                    out.write_map(lookup[row], _npz({"heatmap": dwell[i], **arrays}))
+        return np.concatenate(logits), MapSummary.merge(parts) if parts else None
+
+    def _random_networks(
+        self, model: torch.nn.Module, rows: np.ndarray, store: Store, device: torch.device
+    ) -> list[torch.nn.Module]:
+        """Copies of the model with random weights; their batch statistics are those of some training pictures."""
+        _, batch = next(iter(store.batches(rows, 256, self.columns)))
+        x = self.inputs(on_device(batch, device))
+        return [randomised_copy(model, [x], seed) for seed in range(self.cfg.explain.random_networks)]
+
+    def _map_settings(self) -> MapSettings:
+        explain = self.cfg.explain
+        return MapSettings(
+            methods=explain.methods,
+            steps=explain.steps,
+            samples=explain.samples,
+            noise_share=explain.noise_share,
+            fill=self.pictures.blank,
+            check_share=explain.check_share,
+            seed=self.cfg.run.seed,
+        )
+
+
+def map_name(participant: str, trial: str) -> str:
+    """A file name for one example, safe and unique whatever the ids contain."""
+    letters = (letter if letter.isascii() and letter.isalnum() else "-" for letter in f"{participant}_{trial}")
+    return f"{''.join(letters)[:60]}-{digest([participant, trial])[:8]}.npz"
+
+
+def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
