@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from scipy.stats import chisquare
 
 from gazeray.config import parse_yaml, validate
+from gazeray.metrics.resampling import grid_cells
 from gazeray.models.fixation_density.centre_bias import fit_centre_bias, relative_counts
 from gazeray.models.fixation_density.inter_observer import gold_standard
-from gazeray.models.fixation_density.kernels import grid_cells
 from gazeray.stimuli.dataset import PictureSetSpec, clean_gaze, open_pictures
 from gazeray.storage import Folder
 from gazeray.synth.saliency import (

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gazeray.metrics.resampling import grid_cells
 from gazeray.models.fixation_density import centre_bias as pictures
 from gazeray.models.fixation_density import inter_observer as observers
-from gazeray.models.fixation_density.kernels import grid_cells
 from gazeray.stimuli.human_maps import TargetConfig, draw_target
 from gazeray.stimuli.readers.base import NO_OBSERVER, Gaze
 from gazeray.studies.pictures.passes import PictureData

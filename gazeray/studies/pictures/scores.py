@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from gazeray.metrics import saliency
+from gazeray.metrics.resampling import grid_cells
 from gazeray.metrics.statistics import bootstrap_interval
-from gazeray.models.fixation_density.kernels import grid_cells
 from gazeray.studies.pictures.config import Metric, ScoreConfig
 from gazeray.studies.pictures.passes import PictureData
 
