@@ -9,26 +9,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
 import torch
-from safetensors.numpy import save
 
 from gazeray.metrics.saliency import as_log_density
-from gazeray.storage import Folder
 from gazeray.studies.pictures.baselines import Counts, baselines, ceilings, shown
 from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import PictureData, PictureInfo, PictureShards
-from gazeray.studies.pictures.scores import ScoredMap, Scorer, ShuffledNegatives, mean_scores
+from gazeray.studies.pictures.scores import ScoredMap, Scorer, ScoreTable, ShuffledNegatives
 
 PICTURES_PER_UNIT = 100
 """Ceilings of many observers take seconds per picture: the units of a large set are so small."""
-
-SCORES = "scores.parquet"
-MAPS = "maps.safetensors"
 
 T = TypeVar("T")
 
@@ -85,72 +79,6 @@ class Shared:
 
 def _bytes_of_pictures(pictures: Sequence[PictureData]) -> int:
     return sum(one.x_px.nbytes + one.y_px.nbytes + one.observer.nbytes + one.target.nbytes for one in pictures)
-
-
-@dataclass
-class ScoreTable:
-    """The scores and maps of a unit, as they come."""
-
-    scorer: Scorer
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    maps: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def add(self, predictor: str, picture: PictureData, several: Sequence[ScoredMap]) -> None:
-        """Score the maps of a predictor for one picture; the picture's score is their mean."""
-        self.add_scores(predictor, picture, mean_scores(self.scorer.score(several)))
-
-    def add_each(self, entries: Sequence[tuple[str, PictureData, ScoredMap]]) -> None:
-        """Score one map for each predictor and picture, together."""
-        scores = self.scorer.score([one for _, _, one in entries])
-        for (predictor, picture, _), values in zip(entries, scores, strict=True):
-            self.add_scores(predictor, picture, values)
-
-    def add_scores(self, predictor: str, picture: PictureData, values: Mapping[str, float]) -> None:
-        """One row: who predicted which picture, and how well."""
-        endless = [name for name, value in values.items() if np.isinf(value)]
-        if endless:  # a mean without it would flatter, and one with it says nothing
-            raise ValueError(f"{picture.info.stimulus}: {', '.join(endless)} of {predictor} is infinite")
-        ids = {"stimulus": picture.info.stimulus, "fold": picture.info.fold, "predictor": predictor}
-        self.rows.append({**ids, "n_fixations": len(picture.x_px), **values})
-
-    def keep(self, predictor: str, picture: PictureData, log_density: np.ndarray) -> None:
-        """A map (h, w) for the unit's folder and the report."""
-        self.maps[f"{predictor}/{picture.info.stimulus}"] = log_density.astype(np.float16)
-
-    def write(self, folder: Folder) -> dict[str, Any]:
-        """Write both files; returns the mean of each metric of each predictor, for the unit's result."""
-        folder.write_bytes(MAPS, save(self.maps))
-        folder.write_table(SCORES, scores_table(self.rows))
-        means: dict[str, dict[str, float | None]] = {}
-        for predictor in dict.fromkeys(row["predictor"] for row in self.rows):
-            theirs = [row for row in self.rows if row["predictor"] == predictor]
-            names = [name for name in theirs[0] if name not in IDS]
-            mean = mean_scores([{name: row[name] for name in names} for row in theirs])
-            means[predictor] = {name: value if np.isfinite(value) else None for name, value in mean.items()}
-        pictures = len({row["stimulus"] for row in self.rows})
-        return {"pictures": pictures, "means": means, "said": _said(pictures, means)}
-
-
-def _said(pictures: int, means: Mapping[str, Mapping[str, float | None]]) -> str:
-    """A line for the progress: how many pictures, and the first metric of the only (or number of) predictors."""
-    if len(means) != 1:
-        return f"{pictures} pictures, {len(means)} predictors"
-    first, value = next(iter(next(iter(means.values())).items()))
-    return f"{pictures} pictures" + ("" if value is None else f", {first.replace('_', ' ')} {value:.3f}")
-
-
-IDS = ("stimulus", "fold", "predictor", "n_fixations")
-
-
-def scores_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """The rows as a table: ids, then one float64 column per metric, null where undefined."""
-    rows = [
-        {name: None if isinstance(value, float) and not np.isfinite(value) else value for name, value in row.items()}
-        for row in rows
-    ]
-    types = {"stimulus": pa.string(), "fold": pa.int32(), "predictor": pa.string(), "n_fixations": pa.int32()}
-    names = list(dict.fromkeys(name for row in rows for name in row)) or list(IDS)
-    return pa.Table.from_pylist(rows, schema=pa.schema([(name, types.get(name, pa.float64())) for name in names]))
 
 
 def parts_of(shards: PictureShards, fold: int) -> list[list[PictureInfo]]:

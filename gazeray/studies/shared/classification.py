@@ -13,10 +13,21 @@ from pydantic import Field
 
 from gazeray.config import Section
 from gazeray.metrics.classification import score_all
-from gazeray.metrics.statistics import participant_confusions, permutation_test, summarise
+from gazeray.metrics.statistics import participant_confusions, permutation_test, resampled, rows, summarise
 
 BASELINES = ("majority", "logistic_regression")
 """Predictors that stand beside the model; each is a column of scores in predictions.parquet."""
+
+MODEL = "cnn"
+
+COLUMNS = {MODEL: "scores"} | {name: name for name in BASELINES}
+"""The column of predictions.parquet in which each predictor's scores are."""
+
+PREDICTORS = {
+    MODEL: {"kind": "model", "label": "CNN"},
+    "logistic_regression": {"kind": "baseline", "label": "logistic regression"},
+    "majority": {"kind": "baseline", "label": "majority class"},
+}
 
 
 class ScoresConfig(Section):
@@ -93,16 +104,23 @@ def fold_scores(labels: np.ndarray, scores: np.ndarray, classes: Sequence[str]) 
 
 
 def score_predictions(predictions: pa.Table, classes: Sequence[str], cfg: ScoresConfig, seed: int) -> dict[str, Any]:
-    """Everything metrics.json says about out-of-fold predictions: metrics, permutation test, confusions."""
+    """Everything metrics.json says about out-of-fold predictions: rows, metrics, permutation test, confusions.
+
+    predictions: as `predictions_table` makes it, with a column participant.
+    """
     lookup = {name: number for number, name in enumerate(classes)}
     labels = np.array([lookup[name] for name in predictions.column("label").to_pylist()])
     participants = np.array(predictions.column("participant").to_pylist())
-    scores = _scores(predictions, "scores")
-    baselines = {name: _scores(predictions, name) for name in BASELINES}
+    scores = {name: _scores(predictions, column) for name, column in COLUMNS.items()}
+    estimates = resampled(labels, scores, participants, classes, cfg.resamples, seed)
+    model = scores[MODEL]
     return {
-        "metrics": summarise(labels, scores, participants, classes, baselines, cfg.resamples, seed),
-        "permutation": permutation_test(labels, scores, participants, classes, n=cfg.permutations, seed=seed),
-        "participants": participant_confusions(labels, scores.argmax(axis=1), participants, classes),
+        "predictors": PREDICTORS,
+        "rows": rows(estimates, MODEL),
+        "metrics_shown": list(estimates[MODEL]),
+        "metrics": summarise(labels, classes, estimates, MODEL),
+        "permutation": permutation_test(labels, model, participants, classes, n=cfg.permutations, seed=seed),
+        "participants": participant_confusions(labels, model.argmax(axis=1), participants, classes),
     }
 
 
