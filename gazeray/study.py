@@ -295,9 +295,10 @@ class Summary:
 
 
 class Study(Protocol[D, S]):
-    """One kind of experiment: a frozen object that holds its config; another setting is another study."""
+    """One kind of experiment: a frozen dataclass that holds its config; another setting is another study."""
 
     name: ClassVar[str]
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     def cfg(self) -> StudyConfig:
@@ -317,9 +318,6 @@ class Study(Protocol[D, S]):
 
     def learning(self, ready: Ready[D, S]) -> Learning | None:
         """What of it is learned by fits that a search can steer; None where nothing is."""
-
-    def with_setting(self, setting: Json) -> Study[D, S]:
-        """The study with some values of its config replaced, dotted key -> value. Raises ConfigError."""
 
     def predictors(self, ready: Ready[D, S]) -> Sequence[Predictor]:
         """Everything that predicts the items."""

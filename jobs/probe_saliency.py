@@ -9,11 +9,11 @@ Without arguments it reads embedded simulated scenes through an untrained networ
 import sys
 from pathlib import Path
 
-from gazeray.engine.cli import COMPARISON, main
+from gazeray.engine.cli import main
 from gazeray.studies.pictures.report import write_saliency_report
-from gazeray.studies.probe_saliency.study import ProbeSaliencyStudy
+from gazeray.studies.probe_saliency.study import ProbeSaliencyConfig, ProbeSaliencyStudy
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "probe_saliency.yaml"
 
 if __name__ == "__main__":
-    sys.exit(main(ProbeSaliencyStudy(), "probe_saliency", CONFIG, write_saliency_report, flow=COMPARISON))
+    sys.exit(main(ProbeSaliencyStudy, ProbeSaliencyConfig, "probe_saliency", CONFIG, write_saliency_report))

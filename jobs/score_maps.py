@@ -9,11 +9,11 @@ Without arguments it scores maps of local contrast on embedded simulated scenes.
 import sys
 from pathlib import Path
 
-from gazeray.engine.cli import COMPARISON, main
+from gazeray.engine.cli import main
 from gazeray.studies.pictures.report import write_saliency_report
-from gazeray.studies.score_maps.study import ScoreMapsStudy
+from gazeray.studies.score_maps.study import ScoreMapsConfig, ScoreMapsStudy
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "score_maps.yaml"
 
 if __name__ == "__main__":
-    sys.exit(main(ScoreMapsStudy(), "score_maps", CONFIG, write_saliency_report, flow=COMPARISON))
+    sys.exit(main(ScoreMapsStudy, ScoreMapsConfig, "score_maps", CONFIG, write_saliency_report))

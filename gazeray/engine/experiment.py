@@ -20,7 +20,7 @@ from gazeray.engine.search import search
 from gazeray.engine.units import MAX_DEATHS, Work
 from gazeray.learn.folds import guard
 from gazeray.learn.inner_search import InnerSearch
-from gazeray.learn.space import settings_to_try
+from gazeray.learn.space import settings_to_try, with_setting
 from gazeray.storage import Folder, StorageError
 from gazeray.store import Store
 from gazeray.study import (
@@ -75,18 +75,18 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
             searched = _search(study, ready, learning, folder, workers, memory, view)
             ready = replace(ready, searched=searched)
         units, status = _do_rounds(study.predictors(ready), ready, folder, workers, view)
-    failed = {name: state for name, state in status.items() if state != "done"}
-    folder.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
-    metrics = None
-    with view.stage("scoring"):
-        done = {name: UnitFolder(folder.folder, unit) for name, unit in units.items() if name not in failed}
-        if done:
-            summary = study.summary(ready, Finished(done, sorted(failed)))
-            _write_summary(folder.folder, summary)
-            metrics = summary.metrics
-            folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in done.items()})
-        else:
-            folder.forget_scores()
+        failed = {name: state for name, state in status.items() if state != "done"}
+        folder.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
+        metrics = None
+        with view.stage("scoring"):
+            done = {name: UnitFolder(folder.folder, unit) for name, unit in units.items() if name not in failed}
+            if done:
+                summary = study.summary(ready, Finished(done, sorted(failed)))
+                _write_summary(folder.folder, summary)
+                metrics = summary.metrics
+                folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in done.items()})
+            else:
+                folder.forget_scores()
     folder.finish("failed" if failed else "done")
     return Outcome(folder.folder, metrics, failed)
 
@@ -169,7 +169,7 @@ def _search(
     variants: list[Variant] = []
     drawn: dict[str, Ready[D, S]] = {}
     for setting in settings_to_try(study.cfg):
-        other = study.with_setting(setting)
+        other = replace(study, cfg=with_setting(study.cfg, setting))
         look = digest({key: value for key, value in setting.items() if key.partition(".")[0] not in FITTING})
         if look not in drawn:
             theirs = prepare(other, other.open(), folder.store, workers, memory, view) if look != digest({}) else ready

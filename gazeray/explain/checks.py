@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -36,11 +35,6 @@ def map_similarity(a: Tensor, b: Tensor) -> Tensor:
     Raises ValueError: two shapes.
     """
     return _pearson(_ranks(_flat(a, b)), _ranks(_flat(b, a)))
-
-
-def map_correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson correlation of |a| and |b|, otherwise as `map_similarity`: few high values decide it."""
-    return _pearson(_flat(a, b), _flat(b, a))
 
 
 def randomisation(
@@ -113,7 +107,6 @@ def deletion_curve(
     maps: Tensor,
     fractions: Sequence[float],
     fill: Tensor | float = 0.0,
-    order: Literal["signed", "absolute"] = "signed",
     rows: int = ROWS,
 ) -> Tensor:
     """Probability of the target class once the share f of the pixels that the map ranks highest is blank, (B, F).
@@ -124,27 +117,24 @@ def deletion_curve(
 
     Args:
         model, x, targets: as for `gazeray.explain.gradients.class_gradients`.
-        maps: (B, C', H, W), any number of channels.
+        maps: (B, C', H, W), any number of channels. Pixels are ranked by the sum over channels, so that what speaks for
+            the class goes first and what speaks against it last.
         fractions: F shares in 0..1.
         fill: what a blank pixel holds, broadcastable to x; 0 for no dwell.
-        order: "signed" ranks by the sum over channels, so that what speaks for the class goes first and what speaks
-            against it last; "absolute" ranks by the sum of sizes over channels.
         rows: pictures in one forward pass, at least 1.
 
-    Raises ValueError: shapes that do not fit, a share outside 0..1, an unknown order.
+    Raises ValueError: shapes that do not fit, a share outside 0..1.
     """
     if maps.shape[:1] + maps.shape[2:] != x.shape[:1] + x.shape[2:] or targets.shape != x.shape[:1]:
         raise ValueError(f"maps {tuple(maps.shape)} or targets {tuple(targets.shape)} do not fit x {tuple(x.shape)}")
-    if order not in ("signed", "absolute"):
-        raise ValueError(f"order must be signed or absolute, not {order!r}")
     if rows < 1 or not all(0 <= share <= 1 for share in fractions):
         raise ValueError(f"fractions must be in 0..1 and rows at least 1, not {list(fractions)}, rows {rows}")
     if not len(x):
         return x.new_empty(0, len(fractions))
-    values = maps.sum(dim=1) if order == "signed" else maps.abs().sum(dim=1)
-    place = torch.argsort(torch.argsort(values.flatten(1), dim=1, descending=True, stable=True), dim=1)
+    values = maps.sum(dim=1).flatten(1)
+    place = torch.argsort(torch.argsort(values, dim=1, descending=True, stable=True), dim=1)
     place = place.view(len(x), 1, *x.shape[2:])
-    counts = torch.tensor([round(share * values[0].numel()) for share in fractions], device=x.device)
+    counts = torch.tensor([round(share * values.shape[1]) for share in fractions], device=x.device)
     blank = broadcast(fill, x, "fill")
     curves = []
     with evaluating(model), torch.inference_mode():

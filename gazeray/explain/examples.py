@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -100,30 +100,13 @@ class Explained:
     true: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def explain_examples(
-    model: nn.Module,
-    fresh: Sequence[nn.Module],
-    batches: Iterable[ExampleBatch],
-    settings: MapSettings,
-) -> MapSummary:
-    """The summary of all batches; memory holds one batch and the sums. Raises ValueError without a batch."""
-    total: MapSummary | None = None
-    for batch in batches:
-        summary = explain_batch(model, fresh, batch, settings).summary
-        total = summary if total is None else MapSummary.merge([total, summary])
-    if total is None:
-        raise ValueError("there is no example to explain")
-    return total
-
-
 def explain_batch(
     model: nn.Module, fresh: Sequence[nn.Module], batch: ExampleBatch, settings: MapSettings
 ) -> Explained:
     """Draw and check the maps of one batch.
 
-    The checks run on the maps of the predicted class; the deletion order is the signed one ("signed" of
-    `deletion_curve`), and stands beside a random order and the order of dwell. Results do not depend, beyond rounding,
-    on how examples are batched.
+    The checks run on the maps of the predicted class; the deletion order of a map stands beside a random order and the
+    order of dwell. Results do not depend, beyond rounding, on how examples are batched.
 
     Args:
         model: pictures to logits. fresh: networks with random weights, see `randomised_copy`; none skips that check.
@@ -137,8 +120,7 @@ def explain_batch(
         logits = model(x)
     classes, targets = logits.shape[1], torch.from_numpy(logits.argmax(dim=1).cpu().numpy()).to(x.device)
     labels = batch.labels.to(x.device)
-    dwell, chosen = content(x, settings.fill), np.flatnonzero(settings.checked(keys))
-    checks = _Checks(settings, len(fresh), len(keys))
+    dwell, checks = content(x, settings.fill), _Checks(settings, model, fresh, batch, targets)
     by_label, by_class = _Sums(classes, labels), _Sums(classes, targets)
     predicted: dict[str, np.ndarray] = {}
     true: dict[str, np.ndarray] = {}
@@ -149,8 +131,8 @@ def explain_batch(
         by_label.add(own)
         by_class.add(maps)
         predicted[name], true[name] = _picture(maps), _picture(own)
-        checks.of_method(row, name, model, fresh, batch, targets, maps, chosen)
-    checks.of_orders(model, batch, targets, dwell, chosen)
+        checks.of_method(row, name, maps)
+    checks.of_orders()
     summary = MapSummary(
         methods=np.array(settings.methods),
         fractions=np.array(settings.fractions),
@@ -164,7 +146,7 @@ def explain_batch(
         absolute_predicted=np.stack(by_class.absolute),
         key=np.array(keys, np.int64),
         group=np.array(list(batch.groups), str),
-        checked=np.isin(np.arange(len(keys)), chosen),
+        checked=checks.checked,
         deletion=checks.deletion,
         area=checks.area,
         random_weights=checks.random_weights,
@@ -212,48 +194,47 @@ class _Sums:
 
 
 class _Checks:
-    """The checks of a batch: arrays as in `MapSummary`, filled in for the chosen examples."""
+    """The checks of a batch: arrays as in `MapSummary`, filled in for the examples that are drawn for them."""
 
-    def __init__(self, settings: MapSettings, networks: int, count: int) -> None:
-        methods = len(settings.methods)
-        self.settings = settings
+    def __init__(
+        self, settings: MapSettings, model: nn.Module, fresh: Sequence[nn.Module], batch: ExampleBatch, targets: Tensor
+    ) -> None:
+        methods, count = len(settings.methods), len(batch.keys)
+        self.settings, self.model, self.fresh = settings, model, fresh
+        self.checked = settings.checked([int(key) for key in batch.keys])
+        self.part = torch.from_numpy(np.flatnonzero(self.checked)).to(targets.device)
+        self.x, self.targets = batch.x[self.part], targets[self.part]
+        self.keys = [int(key) for key, drawn in zip(batch.keys, self.checked, strict=True) if drawn]
         self.deletion = np.zeros((methods + len(ORDERS), len(settings.fractions)))
         self.area = np.full((methods + len(ORDERS), count), np.nan)
-        self.random_weights = np.full((methods, networks, count), np.nan)
+        self.random_weights = np.full((methods, len(fresh), count), np.nan)
         self.dwell_likeness = np.full((methods, count), np.nan)
 
-    def of_method(
-        self, row: int, name: MethodName, model: nn.Module, fresh: Sequence[nn.Module], batch: ExampleBatch,
-        targets: Tensor, maps: Tensor, chosen: np.ndarray,
-    ) -> None:  # fmt: skip
-        """Every check of one method's maps (B, C, H, W)."""
-        if not len(chosen):
+    def of_method(self, row: int, name: MethodName, maps: Tensor) -> None:
+        """Every check of one method's maps (B, C, H, W) of the whole batch."""
+        if not self.keys:
             return
-        part = torch.from_numpy(chosen).to(maps.device)
-        x, some = batch.x[part], maps[part]
-        method = self.settings.method(name, [int(batch.keys[index]) for index in chosen])
-        self.random_weights[row][:, chosen] = randomisation(model, fresh, x, targets[part], method, some).cpu().numpy()
+        some, method = maps[self.part], self.settings.method(name, self.keys)
+        alike = randomisation(self.model, self.fresh, self.x, self.targets, method, some)
+        self.random_weights[row][:, self.checked] = alike.cpu().numpy()
         sizes = some.abs().sum(dim=1, keepdim=True)
-        likeness = map_similarity(sizes, content(x, self.settings.fill)[:, None].to(sizes))
-        self.dwell_likeness[row, chosen] = likeness.cpu().numpy()
-        self._delete(row, model, x, targets[part], some, chosen)
+        likeness = map_similarity(sizes, self._dwell().to(sizes))
+        self.dwell_likeness[row, self.checked] = likeness.cpu().numpy()
+        self._delete(row, some)
 
-    def of_orders(
-        self, model: nn.Module, batch: ExampleBatch, targets: Tensor, dwell: Tensor, chosen: np.ndarray
-    ) -> None:
-        """The deletion curves of random order and of dwell (B, H, W), most first."""
-        if not len(chosen):
-            return
-        part = torch.from_numpy(chosen).to(targets.device)
-        x, first = batch.x[part], len(self.settings.methods)
-        noise = random_order(x, self.settings.seed, [int(batch.keys[index]) for index in chosen])
-        for row, order in enumerate((noise, dwell[part][:, None]), start=first):
-            self._delete(row, model, x, targets[part], order, chosen)
+    def of_orders(self) -> None:
+        """The deletion curves of random order and of dwell, most first."""
+        if self.keys:
+            noise = random_order(self.x, self.settings.seed, self.keys)
+            for row, order in enumerate((noise, self._dwell()), start=len(self.settings.methods)):
+                self._delete(row, order)
 
-    def _delete(
-        self, row: int, model: nn.Module, x: Tensor, targets: Tensor, order: Tensor, chosen: np.ndarray
-    ) -> None:
+    def _dwell(self) -> Tensor:
+        """(B, 1, H, W)"""
+        return content(self.x, self.settings.fill)[:, None]
+
+    def _delete(self, row: int, order: Tensor) -> None:
         shares, fill = self.settings.fractions, self.settings.fill
-        curves = deletion_curve(model, x, targets, order, shares, fill, "signed", self.settings.rows)
+        curves = deletion_curve(self.model, self.x, self.targets, order, shares, fill, self.settings.rows)
         self.deletion[row] = curves.double().sum(dim=0).cpu().numpy()
-        self.area[row, chosen] = curve_area(curves, shares).cpu().numpy()
+        self.area[row, self.checked] = curve_area(curves, shares).cpu().numpy()

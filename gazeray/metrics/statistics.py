@@ -14,61 +14,80 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gazeray.metrics.bootstrap import TIE, Estimate, entry, group_draws, number
 from gazeray.metrics.classification import Floats, Integers, blocks, checked_labels, score_all
-
-TIE = 1e-12
-"""Differences below this are rounding: two values of a metric that are this close count as equal."""
-
 
 # -- the bootstrap over participants
 
 
-def participant_weights(participants: ArrayLike, n_resamples: int, seed: int) -> Floats:
-    """Weights (R, N) of a bootstrap over participants (cluster bootstrap, Field & Welsh, J. R. Stat. Soc. B 69, 2007).
+def resampled(
+    labels: ArrayLike,
+    scores: Mapping[str, ArrayLike],
+    participants: ArrayLike,
+    classes: Sequence[str],
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, dict[str, Estimate]]:
+    """{predictor: {metric of `classification.score_all`: on all examples, and on resamples of the participants}}.
 
-    Each of the R = `n_resamples` rows draws as many participants as there are, with replacement; the weight of an
-    example is how often its participant was drawn. `participants` is (N,), a name per example. Raises ValueError for an
-    empty or not one-dimensional `participants` and for n_resamples < 1.
+    labels (N,), participants (N,), scores: predictor -> (N, K). All predictors meet the same resamples. Raises
+    ValueError, naming the predictor, for arrays that do not fit each other, and for n_resamples < 1.
     """
-    people, owner = _people(participants, np.size(participants))
-    return _draws(len(people), n_resamples, seed)[:, owner].astype(np.float64)
+    people, owner = _people(participants, np.size(labels))
+    draws = group_draws(len(people), n_resamples, seed)
+    found = {}
+    for name, theirs in scores.items():
+        try:
+            found[name] = _scored(labels, theirs, classes, draws, owner)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    return found
 
 
-def _draws(n_people: int, n_resamples: int, seed: int) -> Integers:
-    """How often each participant is drawn in each resample, (R, P); every row sums to P."""
-    if n_resamples < 1:
-        raise ValueError(f"n_resamples must be at least 1, not {n_resamples}")
-    return np.random.default_rng(seed).multinomial(n_people, np.full(n_people, 1.0 / n_people), size=n_resamples)
+def _scored(
+    labels: ArrayLike, scores: ArrayLike, classes: Sequence[str], draws: Floats, owner: Integers
+) -> dict[str, Estimate]:
+    """Every metric on all examples, and on the resamples `draws` (R, P).
 
-
-def bootstrap_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
-    """Percentile interval (low, high) of the replicates `values` (R,) (Efron & Tibshirani, 1993, chapter 13).
-
-    NaN replicates are dropped; None when fewer than half of the replicates are defined. Raises ValueError for a level
-    outside ]0, 1[.
+    `owner` (N,) says which participant an example belongs to; the weights (R, N) exist one block at a time.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not {level}")
-    replicates = np.asarray(values, dtype=np.float64)
-    defined = replicates[~np.isnan(replicates)]
-    if len(defined) == 0 or 2 * len(defined) < len(replicates):
-        return None
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    whole = score_all(labels, scores, classes)
+    parts = [score_all(labels, scores, classes, draws[some][:, owner]) for some in blocks(len(draws), len(owner))]
+    return {
+        metric: Estimate(
+            float(value[0]),
+            np.concatenate([part[metric] for part in parts]),
+            0 if np.isnan(value[0]) else len(owner),
+            draws.shape[1],
+        )
+        for metric, value in whole.items()
+    }
+
+
+def rows(estimates: Mapping[str, Mapping[str, Estimate]], model: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """{predictor: {metric: `bootstrap.entry`}}; the model's entries have its gain over each of the others."""
+    others = {name: theirs for name, theirs in estimates.items() if name != model}
+
+    def one(name: str, metric: str, own: Estimate) -> dict[str, Any]:
+        gains = {over: own.minus(theirs[metric]) for over, theirs in others.items()} if name == model else None
+        return entry(own, gains, why_undefined(metric) if np.isnan(own.value) else "")
+
+    return {
+        name: {metric: one(name, metric, own) for metric, own in metrics.items()} for name, metrics in estimates.items()
+    }
+
+
+def why_undefined(metric: str) -> str:
+    """Why a metric of `classification.score_all` has no value on all examples."""
+    return "no example is of this class" if metric.startswith("recall_") else "all examples are of one class"
 
 
 def summarise(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    participants: ArrayLike,
-    classes: Sequence[str],
-    baselines: Mapping[str, ArrayLike],
-    n_resamples: int = 2000,
-    seed: int = 0,
+    labels: ArrayLike, classes: Sequence[str], estimates: Mapping[str, Mapping[str, Estimate]], model: str
 ) -> dict[str, dict[str, Any]]:
-    """Every metric of `classification.score_all` with what it must be read against, ready for JSON (None for NaN).
+    """Every metric of the model with what it must be read against, ready for JSON (None for NaN).
 
-    labels (N,), scores (N, K), participants (N,), baselines: name -> scores (N, K). Per metric:
+    labels (N,); estimates: as `resampled` gives them. Per metric:
 
         value             on all examples
         ci95              [low, high], percentile bootstrap over participants
@@ -79,50 +98,22 @@ def summarise(
         ceiling           None: a study that knows one fills it in
 
     Intervals are None for a single participant, who cannot be resampled, and where fewer than half of the resamples
-    define the metric. Raises ValueError for arrays that do not fit each other and for n_resamples < 1.
+    define the metric.
     """
-    people, owner = _people(participants, np.size(labels))
-    draws = _draws(len(people), n_resamples, seed)
-    values, replicates = _scored(labels, scores, classes, draws, owner)
-    others = {}
-    for name, baseline in baselines.items():
-        try:
-            others[name] = _scored(labels, baseline, classes, draws, owner)
-        except ValueError as error:
-            raise ValueError(f"baseline {name!r}: {error}") from error
-
-    def interval(sample: Floats) -> list[float] | None:
-        limits = bootstrap_interval(sample) if len(people) > 1 else None
-        return list(limits) if limits else None
-
+    others = {name: theirs for name, theirs in estimates.items() if name != model}
     chance = chance_levels(labels, classes)
     return {
         metric: {
-            "value": _number(value),
-            "ci95": interval(replicates[metric]),
-            "chance": None if np.isnan(value) else chance[metric],
-            "baselines": {name: _number(theirs[metric]) for name, (theirs, _) in others.items()},
-            "baselines_ci95": {name: interval(sample[metric]) for name, (_, sample) in others.items()},
-            "gain_ci95": {name: interval(replicates[metric] - sample[metric]) for name, (_, sample) in others.items()},
+            "value": number(own.value),
+            "ci95": own.interval,
+            "chance": None if np.isnan(own.value) else chance[metric],
+            "baselines": {name: number(theirs[metric].value) for name, theirs in others.items()},
+            "baselines_ci95": {name: theirs[metric].interval for name, theirs in others.items()},
+            "gain_ci95": {name: own.minus(theirs[metric]).interval for name, theirs in others.items()},
             "ceiling": None,
         }
-        for metric, value in values.items()
+        for metric, own in estimates[model].items()
     }
-
-
-def _scored(
-    labels: ArrayLike, scores: ArrayLike, classes: Sequence[str], draws: Integers, owner: Integers
-) -> tuple[dict[str, float], dict[str, Floats]]:
-    """Every metric on all examples, and on the resamples `draws` (R, P), each (R,).
-
-    `owner` (N,) says which participant an example belongs to; the weights (R, N) exist one block at a time.
-    """
-    whole = score_all(labels, scores, classes)
-    parts = [score_all(labels, scores, classes, draws[rows][:, owner]) for rows in blocks(len(draws), len(owner))]
-    return (
-        {metric: float(value[0]) for metric, value in whole.items()},
-        {metric: np.concatenate([part[metric] for part in parts]) for metric in whole},
-    )
 
 
 # -- chance and the trivial guess
@@ -200,7 +191,7 @@ def permutation_test(
     truth = np.asarray(labels)
     members = [np.flatnonzero(owner == person) for person in range(len(people))]
     mixed = [rows for rows in members if len(np.unique(truth[rows])) > 1]
-    result = {"metric": metric, "value": _number(value), "p": None, "n": n, "null_mean": None, "null_p95": None}
+    result = {"metric": metric, "value": number(value), "p": None, "n": n, "null_mean": None, "null_p95": None}
     if not mixed:
         return result | {"reason": "no participant has trials of two classes, so there is nothing to shuffle"}
     if np.isnan(value):
@@ -247,8 +238,3 @@ def _people(participants: ArrayLike, n_examples: int) -> tuple[NDArray[np.str_],
         raise ValueError(f"participants must be one name for each of {n_examples} examples, not {names.shape}")
     people, owner = np.unique(names, return_inverse=True)
     return people, owner.astype(np.int64)
-
-
-def _number(value: float) -> float | None:
-    """A plain float; None for NaN."""
-    return None if np.isnan(value) else float(value)

@@ -15,14 +15,12 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from gazeray.models.probes import resize, shrunk
+from gazeray.metrics.resampling import input_size as input_size
+from gazeray.metrics.resampling import pool_to as pool_to
 from gazeray.weights import state_sha256
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet's red, green and blue, 0..1: what torchvision's networks expect to be removed."""
-
-SMALLEST_SIDE = 32
-"""Pictures are not shrunk below this side, px."""
 
 _HEADS = ("fc", "classifier", "heads", "head", "AuxLogits", "aux1", "aux2")
 """What networks call the parts behind their features."""
@@ -313,24 +311,6 @@ def _load(network: nn.Module, arch: str, state: Mapping[str, Tensor]) -> None:
     network.load_state_dict(used, strict=False)
 
 
-def input_size(height_px: int, width_px: int, longest_px: int) -> tuple[int, int]:
-    """(h, w) at which a picture goes through: longest side at most `longest_px`, aspect kept, never enlarged.
-
-    No side is below 32 px, at the cost of the aspect in pictures that are that narrow.
-    """
-    height, width = shrunk((height_px, width_px), longest_px)
-    return max(SMALLEST_SIDE, height), max(SMALLEST_SIDE, width)
-
-
 def fingerprint(model: nn.Module) -> str:
     """SHA-256 over all parameters and buffers of a model: equal before and after, it has not changed."""
     return state_sha256({**dict(model.named_parameters()), **dict(model.named_buffers())})
-
-
-def pool_to(features: Tensor, longest_cells: int) -> Tensor:
-    """Activations (..., C, h, w) averaged over areas so that no side has more than `longest_cells`; aspect kept.
-
-    Smaller ones are returned as they are.
-    """
-    size = shrunk(features.shape[-2:], longest_cells)
-    return features if size == features.shape[-2:] else resize(features, size)

@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 
 from gazeray.config import Section
 from gazeray.gaze.render import heatmaps
-from gazeray.gaze.screens import resized
+from gazeray.metrics.resampling import grid_size as grid_size
+from gazeray.metrics.resampling import resized, same_aspect
 from gazeray.stimuli.readers.base import Gaze, in_picture
 
 GAUSSIAN_SHARE = 0.04
@@ -70,18 +71,6 @@ class TargetConfig(Section):
         return self.sigma_deg * px_per_deg
 
 
-def grid_size(size_px: tuple[int, int], longest_px: int) -> tuple[int, int]:
-    """The grid (h, w) of a picture (H, W): its longest side has `longest_px` cells, or its own px where that is less.
-
-    The aspect is kept up to rounding. Raises ValueError where a number is below 1.
-    """
-    if min(*size_px, longest_px) < 1:
-        raise ValueError(f"size {size_px} and longest_px {longest_px} must be at least 1")
-    share = min(1.0, longest_px / max(size_px))
-    height, width = (max(1, round(side * share)) for side in size_px)
-    return height, width
-
-
 def draw_target(
     gaze: Gaze, size_px: tuple[int, int], grid: tuple[int, int], config: TargetConfig, px_per_deg: float | None = None
 ) -> np.ndarray:
@@ -100,13 +89,6 @@ def draw_target(
     else:
         drawn = resized(_published(gaze, size_px), grid)
     return np.asarray(drawn / drawn.max(), dtype=np.float32)
-
-
-def same_aspect(map_size: tuple[int, int], size_px: tuple[int, int]) -> bool:
-    """Has a map (H', W') the aspect of its picture (H, W)? 2 % off is allowed, and the rounding of a small map."""
-    stretch = (map_size[1] / map_size[0]) / (size_px[1] / size_px[0])
-    slack = 1.02 + 1 / min(map_size)
-    return 1 / slack <= stretch <= slack
 
 
 def map_target(values: np.ndarray, size_px: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:

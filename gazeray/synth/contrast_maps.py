@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from gazeray.storage import Folder
+from gazeray.synth.files import picture_bytes
 
 SIGMAS = (0.01, 0.02, 0.04)
 """Scales of the contrast, as shares of the picture's longer side."""
@@ -38,4 +39,4 @@ def write_contrast_maps(root: Folder, folder: Folder) -> None:
             data = np.frombuffer(root.read_bytes(stat.path), np.uint8)
             picture = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
             drawn = np.round(contrast_map(picture) * 255).astype(np.uint8)
-            folder.write_bytes(name, cv2.imencode(".png", drawn)[1].tobytes())
+            folder.write_bytes(name, picture_bytes(".png", drawn))

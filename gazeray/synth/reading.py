@@ -11,16 +11,14 @@ The sizes of the effects, and where they come from, are in `reading_parameters.p
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from gazeray.storage import Folder
+from gazeray.synth.files import csv_text, refuse_existing, stream, yaml_text
 from gazeray.synth.reading_parameters import ReadingSimulation
 
 SCREEN_PX = (1600, 1000)
@@ -46,6 +44,9 @@ MAX_RETURN_PROBABILITY = 0.5
 """Of a regression to the pseudoword after any one fixation, whatever the effect."""
 
 Floats = NDArray[np.float64]
+
+# The keys of `stream`: (0,) sentences, (1,) labels, (2, reader) style, (3, reader, sentence) trial, (4, reader) order
+# of the sentences.
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,11 @@ class Scanpath:
     y_px: Floats
     duration_ms: Floats
 
-
-def _stream(params: ReadingSimulation, *key: int) -> np.random.Generator:
-    """An independent random stream for each purpose.
-
-    (0,) sentences, (1,) labels, (2, reader) style, (3, reader, sentence) trial, (4, reader) order of the sentences.
-    """
-    return np.random.default_rng(np.random.SeedSequence(params.seed, spawn_key=key))
+    @property
+    def onset_ms(self) -> Floats:
+        """(F,), from 0: a saccade takes 2.2 ms per deg plus 21 ms (Carpenter 1988, Movements of the Eyes)."""
+        amplitude_deg = np.hypot(np.diff(self.x_px), np.diff(self.y_px)) / PX_PER_DEG
+        return np.concatenate([[0.0], np.cumsum(self.duration_ms[:-1] + 21 + 2.2 * amplitude_deg)])
 
 
 def design(params: ReadingSimulation) -> NDArray[np.bool_]:
@@ -104,7 +103,7 @@ def design(params: ReadingSimulation) -> NDArray[np.bool_]:
     table = np.zeros((params.readers, params.sentences), dtype=bool)
     slots = np.arange(params.readers * params.pseudoword_trials)
     table[slots // params.pseudoword_trials, slots % params.sentences] = True
-    rng = _stream(params, 1)
+    rng = stream(params.seed, 1)
     return table[rng.permutation(params.readers)][:, rng.permutation(params.sentences)]
 
 
@@ -113,7 +112,7 @@ def make_sentences(params: ReadingSimulation) -> list[Sentence]:
 
     The target has 6-10 letters; two words at least stand before and after it.
     """
-    rng = _stream(params, 0)
+    rng = stream(params.seed, 0)
     return [_sentence(rng) for _ in range(params.sentences)]
 
 
@@ -131,7 +130,7 @@ def _sentence(rng: np.random.Generator) -> Sentence:
 
 def make_reader(params: ReadingSimulation, index: int) -> Reader:
     """Reader number `index` (from 0) with a style of their own."""
-    rng = _stream(params, 2, index)
+    rng = stream(params.seed, 2, index)
     style = np.exp(params.reader_cv * rng.standard_normal(2))
     offset = params.offset_deg * PX_PER_DEG * rng.standard_normal(2)
     return Reader(params.fixation_ms * style[0], params.landing_sd_letters * LETTER_PX * style[1], offset)
@@ -214,11 +213,9 @@ def record(
 ) -> tuple[Floats, Floats, Floats]:
     """What the tracker makes of a scanpath: t_ms from 0, x_px, y_px, each of shape (N,); NaN = lost.
 
-    Saccades take 2.2 ms per deg plus 21 ms (Carpenter 1988, Movements of the Eyes) at constant speed.
+    Saccades move at constant speed.
     """
-    amplitude_deg = np.hypot(np.diff(path.x_px), np.diff(path.y_px)) / PX_PER_DEG
-    onset = np.concatenate([[0.0], np.cumsum(path.duration_ms[:-1] + 21 + 2.2 * amplitude_deg)])
-    knots = np.stack([onset, onset + path.duration_ms], axis=1).ravel()
+    knots = np.stack([path.onset_ms, path.onset_ms + path.duration_ms], axis=1).ravel()
     step_ms = 1000 / params.sampling_hz
     time = np.arange(math.ceil(knots[-1] / step_ms)) * step_ms
     wander = params.drift_deg * PX_PER_DEG * rng.standard_normal((2, 2))
@@ -246,14 +243,13 @@ def simulate(folder: Folder, params: ReadingSimulation) -> None:
 
     Raises FileExistsError when the folder already holds a dataset.yaml: nothing is overwritten.
     """
-    if folder.exists("dataset.yaml"):
-        raise FileExistsError(f"{folder.uri} already holds a dataset.yaml; simulate into another folder")
+    refuse_existing(folder, "dataset.yaml")
     sentences, labels = make_sentences(params), design(params)
     digits = len(str(max(params.readers, params.sentences, 10)))
     trials: list[list[object]] = []
     for number in range(params.readers):
         participant = f"R{number + 1:0{digits}d}"
-        order = _stream(params, 4, number).permutation(params.sentences)
+        order = stream(params.seed, 4, number).permutation(params.sentences)
         folder.write_text(f"gaze/{participant}.csv", _recording(params, sentences, labels[number], number, order))
         for trial, index in enumerate(order, start=1):
             sentence = sentences[index]
@@ -262,10 +258,8 @@ def simulate(folder: Folder, params: ReadingSimulation) -> None:
             name = f"S{index + 1:0{digits}d}"
             trials.append([participant, trial, name, condition, sentence.target + 1, *edges])
     header = ["participant", "trial", "sentence", "condition", "target_word", "target_left_px", "target_right_px"]
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *trials])
-    folder.write_text("trials.csv", text.getvalue())
-    folder.write_text("dataset.yaml", yaml.safe_dump(_declaration(), sort_keys=False))
+    folder.write_text("trials.csv", csv_text(header, trials))
+    folder.write_text("dataset.yaml", yaml_text(DECLARATION))
 
 
 def _recording(
@@ -280,7 +274,7 @@ def _recording(
     pause, clock = math.ceil(PAUSE_MS / step_ms), 0
     lines = ["trial,t_ms,x_px,y_px"]
     for trial, index in enumerate(order, start=1):
-        rng = _stream(params, 3, number, int(index))
+        rng = stream(params.seed, 3, number, int(index))
         path = scanpath(params, sentences[index], reader, bool(pseudowords[index]), rng)
         time, x, y = record(params, path, reader, rng)
         for t_ms, x_px, y_px in zip((time + clock * step_ms).tolist(), x.tolist(), y.tolist(), strict=True):
@@ -290,28 +284,26 @@ def _recording(
     return "\n".join(lines) + "\n"
 
 
-def _declaration() -> dict[str, object]:
-    """dataset.yaml: how gazeray reads the files."""
-    return {
-        "name": "simulated reading",
-        "licence": "CC0-1.0",
-        "screen": {
-            "width_px": SCREEN_PX[0],
-            "height_px": SCREEN_PX[1],
-            "width_mm": SCREEN_MM[0],
-            "height_mm": SCREEN_MM[1],
-            "distance_mm": DISTANCE_MM,
-        },
-        "stimulus": {"width_px": WINDOW_PX[0], "height_px": WINDOW_PX[1], "placed": "centred"},
-        "trials": {
-            "path": "trials.csv",
-            "columns": {"participant": "participant", "trial": "trial", "stimulus": "sentence"},
-        },
-        "samples": {
-            "reader": "delimited",
-            "path": "gaze/{participant}.csv",
-            "columns": {"trial": "trial", "timestamp_ms": "t_ms", "x_px": "x_px", "y_px": "y_px"},
-            "units": {"timestamp_ms": "ms", "x_px": "px", "y_px": "px"},
-        },
-        "labels": {"condition": {"C": "control", "P": "pseudoword"}},
-    }
+DECLARATION: dict[str, object] = {
+    "name": "simulated reading",
+    "licence": "CC0-1.0",
+    "screen": {
+        "width_px": SCREEN_PX[0],
+        "height_px": SCREEN_PX[1],
+        "width_mm": SCREEN_MM[0],
+        "height_mm": SCREEN_MM[1],
+        "distance_mm": DISTANCE_MM,
+    },
+    "stimulus": {"width_px": WINDOW_PX[0], "height_px": WINDOW_PX[1], "placed": "centred"},
+    "trials": {
+        "path": "trials.csv",
+        "columns": {"participant": "participant", "trial": "trial", "stimulus": "sentence"},
+    },
+    "samples": {
+        "reader": "delimited",
+        "path": "gaze/{participant}.csv",
+        "columns": {"trial": "trial", "timestamp_ms": "t_ms", "x_px": "x_px", "y_px": "y_px"},
+        "units": {"timestamp_ms": "ms", "x_px": "px", "y_px": "px"},
+    },
+    "labels": {"condition": {"C": "control", "P": "pseudoword"}},
+}

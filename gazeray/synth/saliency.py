@@ -5,27 +5,24 @@
     fixations.csv            stimulus, observer, x_px, y_px, duration_ms
     dataset.yaml             how gazeray reads them
 
-Each fixation is drawn from a mixture that is known (`true_density`): a Gaussian at each thing, one at the centre of the
+Each fixation is drawn from a mixture that is known (`mixture`): a Gaussian at each thing, one at the centre of the
 picture and the uniform density. It is the embedded data of the saliency study and its test: with `effect` 0 the gaze
 does not depend on what is in the picture. Fixations of a trial are independent of each other, which real ones are not.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.special import ndtr
 
 from gazeray.config import Section
 from gazeray.storage import Folder
+from gazeray.synth.files import csv_text, picture_bytes, refuse_existing, stream, yaml_text
 from gazeray.synth.saliency_scene import KINDS, Thing, make_scene, paint
 
 Floats = NDArray[np.float64]
@@ -36,7 +33,13 @@ CENTRE_SIGMA = 0.22
 SPREAD = 0.45
 """Sigma of the fixations on a thing, as a share of its half extents; the noise comes on top."""
 
-JPEG_QUALITY = 92
+QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 92)
+
+COLUMNS = ("stimulus", "observer", "x_px", "y_px", "duration_ms")
+"""Of fixations.csv."""
+
+# The keys of `stream`: (0, picture) scene, (1, picture) background, (2, observer) style, (3, picture, observer)
+# fixations, (4,) bad rows.
 
 
 class SaliencySimulation(Section):
@@ -80,22 +83,14 @@ class Mixture:
     sigma_px: Floats
 
 
-def _stream(params: SaliencySimulation, *key: int) -> np.random.Generator:
-    """An independent random stream for each purpose.
-
-    (0, picture) scene, (1, picture) background, (2, observer) style, (3, picture, observer) fixations, (4,) bad rows.
-    """
-    return np.random.default_rng(np.random.SeedSequence(params.seed, spawn_key=key))
-
-
 def scene(params: SaliencySimulation, picture: int) -> list[Thing]:
     """What is in picture number `picture` (from 0)."""
-    return make_scene(_stream(params, 0, picture), params.width_px, params.height_px)
+    return make_scene(stream(params.seed, 0, picture), params.width_px, params.height_px)
 
 
 def mixture(params: SaliencySimulation, picture: int, observer: int) -> Mixture:
     """Where observer number `observer` (from 0) looks on a picture."""
-    style = np.exp(params.observer_cv * _stream(params, 2, observer).standard_normal(4))
+    style = np.exp(params.observer_cv * stream(params.seed, 2, observer).standard_normal(4))
     kinds = dict(zip(KINDS, (params.objects, params.faces, params.text) * style[:3], strict=True))
     things = scene(params, picture)
     size = np.array([params.width_px, params.height_px], dtype=np.float64)
@@ -106,40 +101,12 @@ def mixture(params: SaliencySimulation, picture: int, observer: int) -> Mixture:
     return Mixture(np.array(weights) / sum(weights), np.stack(mean), np.hypot(sigma, params.noise_px))
 
 
-def true_density(
-    params: SaliencySimulation, picture: int, observer: int | None = None, grid: tuple[int, int] | None = None
-) -> Floats:
-    """The density from which a picture's fixations are drawn, (h, w), sum 1 over the grid's pixels, exact over each.
-
-    observer: a number from 0, or None for the mean over all observers. grid: (h, w), default the picture's size.
-    """
-    size = (params.height_px, params.width_px)
-    observers = range(params.observers) if observer is None else [observer]
-    height, width = grid or size
-    density = np.zeros((height, width))
-    for who in observers:
-        parts = mixture(params, picture, who)
-        down, across = (
-            _masses(parts.mean_px[:, axis], parts.sigma_px[:, axis], size[1 - axis], pixels)
-            for axis, pixels in ((1, height), (0, width))
-        )
-        density += (parts.weights[:-1, None] * down).T @ across + parts.weights[-1] / (height * width)
-    return density / len(observers)
-
-
-def _masses(mean: Floats, sigma: Floats, extent: int, pixels: int) -> Floats:
-    """The mass of Gaussians cut at 0 and `extent` in each of the pixels of a side, (K, pixels)."""
-    reached = ndtr((np.linspace(0, extent, pixels + 1) - mean[:, None]) / sigma[:, None])
-    mass: Floats = np.diff(reached, axis=1) / (reached[:, -1:] - reached[:, :1])
-    return mass
-
-
 def draw_fixations(params: SaliencySimulation, picture: int, observer: int) -> Floats:
     """One trial's fixations, rows (x_px, y_px, duration_ms), (N, 3), inside the picture.
 
     With `effect` 0 they are the same whatever the scene. Durations are gamma distributed, 250 ms on average.
     """
-    rng = _stream(params, 3, picture, observer)
+    rng = stream(params.seed, 3, picture, observer)
     parts = mixture(params, picture, observer)
     order = np.r_[0, len(parts.weights) - 1, 1 : len(parts.weights) - 1]  # the centre, anywhere, the things
     rows = []
@@ -167,17 +134,16 @@ def simulate_saliency(root: Folder, params: SaliencySimulation) -> None:
 
     Raises FileExistsError when the folder already holds a dataset.yaml: nothing is overwritten.
     """
-    if root.exists("dataset.yaml"):
-        raise FileExistsError(f"{root.uri} already holds a dataset.yaml; simulate into another folder")
+    refuse_existing(root, "dataset.yaml")
     rows = []
     for picture in range(params.pictures):
-        painted = paint(scene(params, picture), _stream(params, 1, picture), params.width_px, params.height_px)
-        root.write_bytes(f"stimuli/{name_of(picture)}.jpg", _jpeg(painted))
+        painted = paint(scene(params, picture), stream(params.seed, 1, picture), params.width_px, params.height_px)
+        root.write_bytes(f"stimuli/{name_of(picture)}.jpg", picture_bytes(".jpg", painted, *QUALITY))
         for observer in range(params.observers):
             for x, y, duration in draw_fixations(params, picture, observer):
                 rows.append([name_of(picture), f"O{observer + 1:02d}", _cut(x), _cut(y), f"{duration:.0f}"])
-    root.write_text("fixations.csv", _table(_with_bad_rows(params, rows)))
-    root.write_text("dataset.yaml", yaml.safe_dump(DECLARATION, sort_keys=False))
+    root.write_text("fixations.csv", csv_text(COLUMNS, _with_bad_rows(params, rows)))
+    root.write_text("dataset.yaml", yaml_text(DECLARATION))
 
 
 def name_of(picture: int) -> str:
@@ -192,29 +158,13 @@ def _cut(px: float) -> str:
 
 def _with_bad_rows(params: SaliencySimulation, rows: list[list[str]]) -> list[list[str]]:
     """The rows, and between them `bad_rows` more: by turns right of the picture, and not a number."""
-    rng = _stream(params, 4)
+    rng = stream(params.seed, 4)
     for number in range(params.bad_rows):
         at = int(rng.integers(len(rows) + 1))
         stimulus, observer, _, y, duration = rows[min(at, len(rows) - 1)]
         x = f"{params.width_px + 20.0:.2f}" if number % 2 == 0 else "nan"
         rows.insert(at, [stimulus, observer, x, y, duration])
     return rows
-
-
-def _table(rows: list[list[str]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["stimulus", "observer", "x_px", "y_px", "duration_ms"])
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _jpeg(picture: NDArray[np.uint8]) -> bytes:
-    """A picture (H, W, 3) uint8 in RGB as a JPEG file."""
-    done, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not done:
-        raise ValueError(f"a picture of shape {picture.shape} cannot be written as JPEG")
-    return bytes(data)
 
 
 DECLARATION: dict[str, object] = {

@@ -18,7 +18,6 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
-import yaml
 from pydantic import Field
 from torch import Tensor
 
@@ -26,7 +25,8 @@ from gazeray.config import Section
 from gazeray.gaze.render import Window, heatmaps, stack_windows
 from gazeray.gaze.scanpath import ScanpathLook, scanpaths
 from gazeray.storage import Folder
-from gazeray.synth.reading import PX_PER_DEG, SCREEN_PX, design, make_reader, make_sentences, scanpath
+from gazeray.synth.files import picture_bytes, refuse_existing, stream, yaml_text
+from gazeray.synth.reading import SCREEN_PX, design, make_reader, make_sentences, scanpath
 from gazeray.synth.reading_parameters import ReadingSimulation
 
 PICTURE_PX = (1500, 1000)
@@ -63,13 +63,12 @@ def simulate_screens(root: Folder, params: ScreensSimulation) -> None:
     """Write the pictures below `root`, and last heatmaps.yaml and scanpaths.yaml, which mark them as complete.
 
     Equal parameters give equal bytes. The fixations are the true ones of the simulated study, moved by each reader's
-    calibration offset; a saccade takes 2.2 ms per deg plus 21 ms (Carpenter 1988, Movements of the Eyes).
+    calibration offset; the onsets are those of `reading.Scanpath`.
     scanpaths.yaml chooses look b where it was drawn, else the first one.
 
     Raises FileExistsError when the folder already holds a heatmaps.yaml: nothing is overwritten.
     """
-    if root.exists("heatmaps.yaml"):
-        raise FileExistsError(f"{root.uri} already holds a heatmaps.yaml; simulate into another folder")
+    refuse_existing(root, "heatmaps.yaml")
     labels = design(params.reading)
     for reader in range(params.reading.readers):
         session = _session(params.reading, reader)
@@ -80,8 +79,8 @@ def simulate_screens(root: Folder, params: ScreensSimulation) -> None:
             for look in params.looks:
                 root.write_bytes(f"{FOLDERS['scanpaths']}/{name}_{look}.png", _png(_scanpath(fixations, look)))
     chosen = "b" if "b" in params.looks else params.looks[0]
-    root.write_text("scanpaths.yaml", yaml.safe_dump(_declaration("scanpaths", chosen), sort_keys=False))
-    root.write_text("heatmaps.yaml", yaml.safe_dump(_declaration("heatmaps", None), sort_keys=False))
+    root.write_text("scanpaths.yaml", yaml_text(_declaration("scanpaths", chosen)))
+    root.write_text("heatmaps.yaml", yaml_text(_declaration("heatmaps", None)))
 
 
 def _session(params: ReadingSimulation, reader: int) -> str:
@@ -95,13 +94,11 @@ def _fixations(params: ReadingSimulation, reader: int, sentence: int, pseudoword
 
     The random stream is the one that `gazeray.synth.reading` gives this reader and sentence.
     """
-    rng = np.random.default_rng(np.random.SeedSequence(params.seed, spawn_key=(3, reader, sentence)))
+    rng = stream(params.seed, 3, reader, sentence)
     who = make_reader(params, reader)
     path = scanpath(params, make_sentences(params)[sentence], who, pseudoword, rng)
-    amplitude_deg = np.hypot(np.diff(path.x_px), np.diff(path.y_px)) / PX_PER_DEG
-    onset_ms = np.concatenate([[0.0], np.cumsum(path.duration_ms[:-1] + 21 + 2.2 * amplitude_deg)])
     x_px, y_px = path.x_px + who.offset_px[0], path.y_px + who.offset_px[1]
-    return torch.from_numpy(np.stack([x_px, y_px, path.duration_ms, onset_ms])[:, None].astype(np.float32))
+    return torch.from_numpy(np.stack([x_px, y_px, path.duration_ms, path.onset_ms])[:, None].astype(np.float32))
 
 
 def _scanpath(fixations: Tensor, look: Literal["a", "b", "c"]) -> np.ndarray:
@@ -133,11 +130,8 @@ def coloured(share: np.ndarray) -> np.ndarray:
 
 
 def _png(picture: np.ndarray) -> bytes:
-    """A picture (H, W, 3) uint8 in RGB as a PNG file."""
-    done, data = cv2.imencode(".png", picture[:, :, ::-1], [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE])
-    if not done:
-        raise ValueError(f"a picture of shape {picture.shape} cannot be written as PNG")
-    return bytes(data)
+    """Without a filter: lines on white are smallest so."""
+    return picture_bytes(".png", picture, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE)
 
 
 def _declaration(kind: Literal["heatmaps", "scanpaths"], look: str | None) -> dict[str, object]:

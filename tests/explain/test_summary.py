@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from gazeray.explain import verdict
 from gazeray.explain.checks import randomised_copy
-from gazeray.explain.examples import ExampleBatch, MapSettings, explain_batch, explain_examples
+from gazeray.explain.examples import ExampleBatch, MapSettings, explain_batch
 from gazeray.explain.gradients import class_gradients, integrated_gradients
 from gazeray.explain.summary import MapSummary
 from gazeray.models.heatmap_cnn import HeatmapCNN
@@ -46,7 +46,7 @@ def batch(in_channels: int, rows: list[int]) -> ExampleBatch:
 def summary_of(in_channels: int, parts: list[list[int]], settings: MapSettings = SETTINGS) -> MapSummary:
     model = network(in_channels)
     fresh = [randomised_copy(model, [pictures(in_channels)], seed) for seed in (1, 2)]
-    return explain_examples(model, fresh, [batch(in_channels, rows) for rows in parts], settings)
+    return MapSummary.merge([explain_batch(model, fresh, batch(in_channels, rows), settings).summary for rows in parts])
 
 
 @pytest.fixture(scope="module")
@@ -240,5 +240,5 @@ def test_settings_that_make_no_sense_raise_value_error(change: dict[str, Any], m
 def test_batches_that_do_not_fit_raise_value_error() -> None:
     with pytest.raises(ValueError, match="1 keys"):
         explain_batch(network(1), [], dataclasses.replace(batch(1, [0, 1]), keys=[1]), SETTINGS)
-    with pytest.raises(ValueError, match="no example to explain"):
-        explain_examples(network(1), [], [], SETTINGS)
+    with pytest.raises(ValueError, match="0 keys"):
+        explain_batch(network(1), [], batch(1, []), SETTINGS)

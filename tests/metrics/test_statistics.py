@@ -5,20 +5,23 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from sklearn import metrics as oracle
 
 from gazeray.metrics import classification
+from gazeray.metrics.bootstrap import bootstrap_interval, group_draws
 from gazeray.metrics.classification import score_all
 from gazeray.metrics.statistics import (
-    bootstrap_interval,
     chance_levels,
     majority_scores,
     participant_confusions,
-    participant_weights,
     permutation_test,
+    resampled,
+    rows,
     summarise,
 )
 
@@ -39,40 +42,22 @@ def reading_study(n_people: int, n_trials: int, rng: np.random.Generator, spread
     return labels, columns(1 / (1 + np.exp(-evidence))), people
 
 
+def summary(
+    labels: ArrayLike, scores: ArrayLike, people: ArrayLike, classes: list[str], baselines: dict[str, ArrayLike],
+    n_resamples: int = 2000, seed: int = 0,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """The summary of one model beside its baselines."""
+    found = resampled(labels, {"model": scores, **baselines}, people, classes, n_resamples, seed)
+    return summarise(labels, classes, found, "model")
+
+
+def weights_of(people: ArrayLike, n_resamples: int, seed: int) -> np.ndarray:
+    """(R, N): how often each example's participant, or other unit, is drawn."""
+    names, owner = np.unique(people, return_inverse=True)
+    return group_draws(len(names), n_resamples, seed)[:, owner]
+
+
 # -- the bootstrap over participants
-
-
-def test_weights_count_draws_of_whole_participants() -> None:
-    people = np.array(["b", "a", "b", "c", "a", "b"])
-    weights = participant_weights(people, 500, seed=1)
-    assert weights.shape == (500, 6)
-    assert weights.dtype == np.float64
-    for person in "abc":
-        assert (weights[:, people == person] == weights[:, people == person][:, :1]).all()
-    one_each = weights[:, [1, 0, 3]]
-    assert (one_each.sum(axis=1) == 3).all()
-    assert set(np.unique(one_each)) == {0.0, 1.0, 2.0, 3.0}
-
-
-def test_weights_have_the_moments_of_drawing_with_replacement() -> None:
-    weights = participant_weights([f"P{number}" for number in range(10)], 20_000, seed=2)
-    np.testing.assert_allclose(weights.mean(axis=0), 1.0, atol=0.03)
-    np.testing.assert_allclose(weights.var(axis=0), 1 - 1 / 10, atol=0.05)
-
-
-def test_weights_repeat_for_a_seed_and_differ_between_seeds() -> None:
-    people = [f"P{number}" for number in range(20)]
-    np.testing.assert_array_equal(participant_weights(people, 10, seed=3), participant_weights(people, 10, seed=3))
-    assert (participant_weights(people, 10, seed=3) != participant_weights(people, 10, seed=4)).any()
-
-
-def test_interval_is_the_percentiles_of_what_is_defined() -> None:
-    values = np.arange(101.0)
-    assert bootstrap_interval(values) == pytest.approx((2.5, 97.5))
-    assert bootstrap_interval(values, level=0.5) == pytest.approx((25.0, 75.0))
-    assert bootstrap_interval(np.append(values, [np.nan] * 101)) == pytest.approx((2.5, 97.5))
-    assert bootstrap_interval(np.append(values, [np.nan] * 102)) is None
-    assert bootstrap_interval([]) is None
 
 
 def test_interval_over_participants_covers_the_truth_where_the_one_over_trials_does_not() -> None:
@@ -86,7 +71,7 @@ def test_interval_over_participants_covers_the_truth_where_the_one_over_trials_d
         labels = rng.integers(0, 2, len(people))
         predicted = np.where(rng.random(len(people)) < skill, labels, 1 - labels)
         for kind, units in enumerate((people, trials)):
-            weights = participant_weights(units, 300, seed=repeat)
+            weights = weights_of(units, 300, seed=repeat)
             replicates = classification.accuracy(classification.confusion(labels, predicted, CLASSES, weights))
             low, high = bootstrap_interval(replicates) or (1.0, 0.0)
             covered[kind] += low <= true_accuracy <= high
@@ -103,8 +88,8 @@ def test_summary_equals_a_plain_loop_that_repeats_the_drawn_trials() -> None:
     rng = np.random.default_rng(6)
     labels, scores, people = reading_study(8, 6, rng, spread=1.0, effect=1.5)
     baseline = columns(np.round(rng.random(len(labels)), 1))
-    found = summarise(labels, scores, people, CLASSES, {"random": baseline}, n_resamples=60, seed=7)
-    weights = participant_weights(people, 60, seed=7).astype(int)
+    found = summary(labels, scores, people, CLASSES, {"random": baseline}, n_resamples=60, seed=7)
+    weights = weights_of(people, 60, seed=7).astype(int)
 
     def loop(predictor: np.ndarray, metric: str) -> np.ndarray:
         values = []
@@ -128,7 +113,7 @@ def test_summary_equals_a_plain_loop_that_repeats_the_drawn_trials() -> None:
 
 def test_gain_is_paired_so_that_the_model_gains_exactly_nothing_over_itself() -> None:
     labels, scores, people = reading_study(6, 8, np.random.default_rng(8), spread=1.0, effect=1.0)
-    for entry in summarise(labels, scores, people, CLASSES, {"self": scores}, n_resamples=50).values():
+    for entry in summary(labels, scores, people, CLASSES, {"self": scores}, n_resamples=50).values():
         assert entry["gain_ci95"] == {"self": [0.0, 0.0]}
         assert entry["ci95"][0] < entry["ci95"][1]
 
@@ -136,10 +121,10 @@ def test_gain_is_paired_so_that_the_model_gains_exactly_nothing_over_itself() ->
 def test_summary_is_plain_json_and_repeats_for_a_seed() -> None:
     labels, scores, people = reading_study(6, 8, np.random.default_rng(9), spread=1.0, effect=1.0)
     baselines = {"majority": majority_scores(labels, len(labels), CLASSES)}
-    first = summarise(labels, scores, people, CLASSES, baselines, n_resamples=50, seed=1)
+    first = summary(labels, scores, people, CLASSES, baselines, n_resamples=50, seed=1)
     assert json.loads(json.dumps(first, allow_nan=False)) == first
-    assert first == summarise(labels, scores, people, CLASSES, baselines, n_resamples=50, seed=1)
-    assert first != summarise(labels, scores, people, CLASSES, baselines, n_resamples=50, seed=2)
+    assert first == summary(labels, scores, people, CLASSES, baselines, n_resamples=50, seed=1)
+    assert first != summary(labels, scores, people, CLASSES, baselines, n_resamples=50, seed=2)
     keys = {"value", "ci95", "chance", "baselines", "baselines_ci95", "gain_ci95", "ceiling"}
     assert all(set(entry) == keys for entry in first.values())
     assert set(first) == set(score_all(labels, scores, CLASSES))
@@ -149,15 +134,15 @@ def test_summary_is_plain_json_and_repeats_for_a_seed() -> None:
 def test_summary_does_not_depend_on_the_order_of_the_trials_or_the_block_size(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(10)
     labels, scores, people = reading_study(6, 8, rng, spread=1.0, effect=1.0)
-    first = summarise(labels, scores, people, CLASSES, {}, n_resamples=50)
+    first = summary(labels, scores, people, CLASSES, {}, n_resamples=50)
     order = rng.permutation(len(labels))
     monkeypatch.setattr(classification, "BLOCK_VALUES", 500)
-    assert summarise(labels[order], scores[order], people[order], CLASSES, {}, n_resamples=50) == first
+    assert summary(labels[order], scores[order], people[order], CLASSES, {}, n_resamples=50) == first
 
 
 def test_one_class_gives_none_where_undefined_and_numbers_elsewhere() -> None:
     labels, scores, people = reading_study(4, 6, np.random.default_rng(11), spread=1.0, effect=1.0)
-    found = summarise(np.zeros_like(labels), scores, people, CLASSES, {"same": scores}, n_resamples=50)
+    found = summary(np.zeros_like(labels), scores, people, CLASSES, {"same": scores}, n_resamples=50)
     for metric in ("auroc", "average_precision", "recall_pseudoword"):
         assert found[metric] == {
             "value": None,
@@ -174,7 +159,7 @@ def test_one_class_gives_none_where_undefined_and_numbers_elsewhere() -> None:
 
 def test_single_participant_has_values_but_no_intervals() -> None:
     labels, scores, people = reading_study(1, 10, np.random.default_rng(12), spread=1.0, effect=1.0)
-    for entry in summarise(labels, scores, people, CLASSES, {"same": scores}, n_resamples=50).values():
+    for entry in summary(labels, scores, people, CLASSES, {"same": scores}, n_resamples=50).values():
         assert entry["value"] is not None
         assert entry["ci95"] is entry["baselines_ci95"]["same"] is entry["gain_ci95"]["same"] is None
 
@@ -183,7 +168,36 @@ def test_class_of_a_single_participant_has_an_interval_over_the_resamples_that_d
     """The one participant with the class is drawn in 1 - (1 - 1/P)^P of the resamples, about 65 % for P = 10."""
     labels, scores, people = reading_study(10, 4, np.random.default_rng(13), spread=1.0, effect=1.0)
     rare = np.where(people == "P00", labels, 0)
-    assert summarise(rare, scores, people, CLASSES, {}, n_resamples=400)["auroc"]["ci95"] is not None
+    assert summary(rare, scores, people, CLASSES, {}, n_resamples=400)["auroc"]["ci95"] is not None
+
+
+def test_rows_are_the_summary_in_the_common_form() -> None:
+    rng = np.random.default_rng(14)
+    labels, scores, people = reading_study(8, 6, rng, spread=1.0, effect=2.0)
+    others = {"random": columns(rng.random(len(labels))), "same": scores}
+    estimates = resampled(labels, {"cnn": scores, **others}, people, CLASSES, 99, seed=3)
+    old, found = summarise(labels, CLASSES, estimates, "cnn"), rows(estimates, "cnn")
+    assert list(found) == ["cnn", "random", "same"]
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    for metric, entry in found["cnn"].items():
+        assert (entry["value"], entry["ci95"], entry["n"]) == (old[metric]["value"], old[metric]["ci95"], len(labels))
+        for name, theirs in old[metric]["baselines"].items():
+            gain = entry["gain"][name]
+            assert gain["value"] == entry["value"] - theirs
+            assert gain["ci95"] == old[metric]["gain_ci95"][name]
+            assert found[name][metric] == {
+                "value": theirs, "ci95": old[metric]["baselines_ci95"][name], "n": len(labels)
+            }  # fmt: skip
+        assert entry["gain"]["same"] == {"value": 0.0, "ci95": [0.0, 0.0], "p": 1.0}
+    assert found["cnn"]["auroc"]["gain"]["random"]["p"] == pytest.approx(0.02)
+
+
+def test_row_says_why_there_is_no_value() -> None:
+    labels, scores, people = reading_study(4, 6, np.random.default_rng(11), spread=1.0, effect=1.0)
+    found = rows(resampled(np.zeros_like(labels), {"cnn": scores}, people, CLASSES, 50), "cnn")["cnn"]
+    assert found["auroc"] == {"value": None, "ci95": None, "n": 0, "why": "all examples are of one class"}
+    assert found["recall_pseudoword"]["why"] == "no example is of this class"
+    assert "why" not in found["accuracy"]
 
 
 # -- chance and the trivial guess
@@ -327,18 +341,14 @@ def test_participant_confusions_are_square_sorted_and_equal_scikit_learn() -> No
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        pytest.param(lambda: participant_weights([], 5, 0), "participants must be", id="no_participants"),
-        pytest.param(lambda: participant_weights([["a"]], 5, 0), "participants must be", id="nested_participants"),
-        pytest.param(lambda: participant_weights(["a"], 0, 0), "n_resamples must be at least 1", id="no_resamples"),
-        pytest.param(lambda: bootstrap_interval([1.0], level=95), "level must lie between 0 and 1", id="level_percent"),
         pytest.param(lambda: majority_scores([], 5, CLASSES), "non-empty", id="majority_of_nothing"),
         pytest.param(lambda: majority_scores([2], 5, CLASSES), "must lie in 0..1", id="majority_label_unknown"),
         pytest.param(
-            lambda: summarise([0, 1], np.eye(2), ["a"], CLASSES, {}), "each of 2 examples", id="too_few_participants"
+            lambda: summary([0, 1], np.eye(2), ["a"], CLASSES, {}), "each of 2 examples", id="too_few_participants"
         ),
         pytest.param(
-            lambda: summarise([0, 1], np.eye(2), ["a", "b"], CLASSES, {"prior": np.ones((3, 2))}),
-            "baseline 'prior': labels must name 3 examples, not 2",
+            lambda: summary([0, 1], np.eye(2), ["a", "b"], CLASSES, {"prior": np.ones((3, 2))}),
+            "prior: labels must name 3 examples, not 2",
             id="baseline_of_other_length",
         ),
         pytest.param(

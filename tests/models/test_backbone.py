@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 import torchvision
@@ -15,9 +14,7 @@ from gazeray.models.backbone import (
     Backbone,
     default_layers,
     fingerprint,
-    input_size,
     layer_names,
-    pool_to,
 )
 
 
@@ -208,22 +205,3 @@ def test_a_transformer_takes_weights_of_another_picture_size_and_old_names() -> 
     assert backbone(torch.rand(1, 3, 64, 64))["encoder.ln"].shape == (1, 768, 2, 2)
     mlp = "encoder.layers.encoder_layer_0.mlp.0.weight"
     torch.testing.assert_close(backbone.network.state_dict()[mlp], state[mlp], rtol=0, atol=0)
-
-
-@pytest.mark.parametrize(
-    ("picture", "size"),
-    [((600, 800), (384, 512)), ((800, 600), (512, 384)), ((300, 400), (300, 400)), ((20, 2000), (32, 512))],
-)
-def test_input_keeps_the_aspect_and_is_never_enlarged_above_32_px(
-    picture: tuple[int, int], size: tuple[int, int]
-) -> None:
-    assert input_size(*picture, 512) == size
-
-
-def test_pooling_averages_areas_and_leaves_small_maps_alone() -> None:
-    features = torch.rand(2, 5, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert pool_to(features, 8) is features
-    pooled = pool_to(features, 4)  # 5 x 8 to 2 x 4 (2.5 rounds to 2): 2.5 rows and 2 columns each
-    weights = np.array([[1, 1, 0.5, 0, 0], [0, 0, 0.5, 1, 1]]) / 2.5
-    columns = features.numpy().reshape(2, 5, 4, 2).mean(3)
-    np.testing.assert_allclose(pooled.numpy(), np.einsum("or,crw->cow", weights, columns), rtol=1e-12)

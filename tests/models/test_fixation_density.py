@@ -17,6 +17,7 @@ from scipy.special import ndtr
 from scipy.stats import multivariate_normal, norm
 
 from gazeray.gaze.render import Window, heatmaps, stack_windows
+from gazeray.metrics.resampling import grid_cells
 from gazeray.models.fixation_density.centre_bias import (
     BANDWIDTHS,
     CELLS,
@@ -31,7 +32,6 @@ from gazeray.models.fixation_density.inter_observer import gold_standard, other_
 from gazeray.models.fixation_density.kernels import (
     LEAST_SHARE,
     fixation_map,
-    grid_cells,
     kernel_steps,
     mixture_shares,
 )
@@ -78,19 +78,6 @@ def test_mass_of_a_kernel_is_its_integral_over_the_pixel() -> None:
     density = norm.pdf(fine, 1.5, 2.0).reshape(5, -1).mean(axis=1) * 2
     np.testing.assert_allclose(kernel_steps([1.5], 2.0, 10.0, 5, inside=False)[0], density, rtol=1e-6)
     np.testing.assert_allclose(kernel_steps([1.5], 2.0, 10.0, 5, inside=True)[0], density / density.sum(), rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("x", "y"),
-    [
-        pytest.param(160.0, 5.0, id="on_the_right_edge"),
-        pytest.param(5.0, -0.01, id="above"),
-        pytest.param(np.nan, 5.0, id="not_a_number"),
-    ],
-)
-def test_fixation_outside_raises_and_is_named(x: float, y: float) -> None:
-    with pytest.raises(ValueError, match=r"fixation 1 at .* not inside the picture of 160 x 90 px"):
-        grid_cells([3.0, x], [3.0, y], SIZE, GRID)
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1.0, np.inf, np.nan])

@@ -9,7 +9,7 @@ import pytest
 import scipy.ndimage
 
 from gazeray.config import ConfigError, validate
-from gazeray.stimuli.human_maps import TargetConfig, draw_target, grid_size, map_target
+from gazeray.stimuli.human_maps import TargetConfig, draw_target, map_target
 from gazeray.stimuli.readers import Gaze
 
 SIZE = (48, 64)
@@ -129,19 +129,6 @@ def test_settings_that_do_not_fit_are_refused(values: dict[str, object], reason:
 def test_nothing_to_draw_or_gaze_outside_is_an_error(points: list[list[float]]) -> None:
     with pytest.raises(ValueError, match="fixation"):
         draw_target(gaze_at(points), SIZE, (12, 16), TargetConfig())
-
-
-@pytest.mark.parametrize(
-    ("size", "longest", "grid"),
-    [
-        ((600, 800), 200, (150, 200)),
-        ((800, 600), 200, (200, 150)),
-        ((100, 50), 200, (100, 50)),
-        ((3, 999), 100, (1, 100)),
-    ],
-)
-def test_grid_keeps_the_aspect_and_never_grows(size: tuple[int, int], longest: int, grid: tuple[int, int]) -> None:
-    assert grid_size(size, longest) == grid
 
 
 def test_map_is_averaged_over_each_cell_and_divided_by_its_maximum() -> None:

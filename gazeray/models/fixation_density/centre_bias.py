@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gazeray.models.fixation_density.kernels import Floats, Ints, grid_cells, kernel_steps, mixture_shares
+from gazeray.metrics.resampling import grid_cells
+from gazeray.models.fixation_density.kernels import Floats, Ints, kernel_steps, mixture_shares
 
 CELLS = 256
 """Cells of the relative coordinates along each side."""

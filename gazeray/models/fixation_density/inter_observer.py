@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gazeray.metrics.resampling import grid_cells
 from gazeray.models.fixation_density.centre_bias import uniform
 from gazeray.models.fixation_density.kernels import (
     Floats,
     Ints,
     fixation_map,
-    grid_cells,
     kernels,
     mixture_shares,
 )

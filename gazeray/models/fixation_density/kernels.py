@@ -17,6 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf
 
+from gazeray.metrics.resampling import checked_places
+from gazeray.metrics.resampling import grid_cells as grid_cells
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -26,33 +29,6 @@ LEAST_SHARE = 1e-3
 EM_STEPS = 200
 EM_TOLERANCE = 1e-4
 """A fit ends when none of its shares has moved by as much as this in a step."""
-
-
-def grid_cells(x_px: ArrayLike, y_px: ArrayLike, size_px: tuple[int, int], grid: tuple[int, int]) -> Ints:
-    """The pixel of the grid in which each fixation lies, rows (y, x), (N, 2): floor(y * h / H), floor(x * w / W).
-
-    Args:
-        x_px, y_px: positions, px of the picture, (N,).
-        size_px: (H, W) of the picture.
-        grid: (h, w) of the score grid.
-
-    Raises ValueError: a fixation that is not inside the picture (NaN is not), arrays of different shapes.
-    """
-    y, x = _checked(x_px, y_px, size_px)
-    return np.stack([np.floor(y * grid[0] / size_px[0]), np.floor(x * grid[1] / size_px[1])], axis=1).astype(np.int64)
-
-
-def _checked(x_px: ArrayLike, y_px: ArrayLike, size_px: tuple[int, int]) -> tuple[Floats, Floats]:
-    """y and x as (N,) float64. Raises ValueError."""
-    x, y = np.asarray(x_px, dtype=np.float64), np.asarray(y_px, dtype=np.float64)
-    if x.ndim != 1 or x.shape != y.shape:
-        raise ValueError(f"x_px and y_px must have one shape (N,), not {x.shape} and {y.shape}")
-    inside = (x >= 0) & (x < size_px[1]) & (y >= 0) & (y < size_px[0])
-    if not inside.all():
-        first = int(np.argmin(inside))
-        place = f"({x[first]:g}, {y[first]:g})"
-        raise ValueError(f"fixation {first} at {place} px is not inside the picture of {size_px[1]} x {size_px[0]} px")
-    return y, x
 
 
 def kernel_steps(position: ArrayLike, sigma: float, extent: float, pixels: int, *, inside: bool) -> Floats:
@@ -84,7 +60,7 @@ def kernels(
 
     Their outer product is the fixation's kernel. Arguments as for `grid_cells` and `kernel_steps`. Raises ValueError.
     """
-    y, x = _checked(x_px, y_px, size_px)
+    y, x = checked_places(x_px, y_px, size_px)
     rows = kernel_steps(y, sigma_px, size_px[0], grid[0], inside=inside)
     return rows, kernel_steps(x, sigma_px, size_px[1], grid[1], inside=inside)
 

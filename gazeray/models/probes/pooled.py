@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gazeray.models.probes import Pictures, check_penalties, choose, columns, inverse_scale, resize, ridge_slopes
+from gazeray.metrics.resampling import resize
+from gazeray.models.probes import Pictures, check_penalties, choose, columns, inverse_scale, ridge_slopes
 
 MAPS_AT_ONCE = 256
 """Training maps that are in float32 at the same time."""

@@ -25,17 +25,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gazeray.metrics.resampling import gaussian_matrix, grid_size, resize, spread_matrix
 from gazeray.models.probes import (
     Pictures,
     ProbePicture,
     check_penalties,
     choose,
     columns,
-    gaussian_matrix,
     inverse_scale,
-    resize,
-    shrunk,
-    spread_matrix,
 )
 
 PRIOR_GRID = (48, 64)
@@ -248,7 +245,7 @@ class ReadoutFit:
 
     def _prepared(self, picture: ProbePicture) -> tuple[int, Tensor, Tensor] | None:
         """(fold, features (C, h, w), what is looked at (H, W) on the training grid); None: nothing is looked at."""
-        looked = _looked_at(picture, self.settings.train_on, shrunk(picture.target.shape, self.settings.longest_px))
+        looked = _looked_at(picture, self.settings.train_on, grid_size(picture.target.shape, self.settings.longest_px))
         if looked is None:
             return None
         return picture.fold, _as_float(picture.features).to(self.device), looked.to(self.device, torch.float32)

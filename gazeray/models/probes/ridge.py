@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gazeray.metrics.resampling import resize
 from gazeray.models.probes import (
     Column,
     Pictures,
@@ -22,7 +23,6 @@ from gazeray.models.probes import (
     choose,
     columns,
     inverse_scale,
-    resize,
     ridge_slopes,
 )
 

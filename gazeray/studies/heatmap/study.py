@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ from gazeray.gaze.dataset import Dataset, DatasetSpec, open_dataset
 from gazeray.gaze.declaration import read_declaration
 from gazeray.gaze.screens import ScreensSpec, open_screens
 from gazeray.learn.folds import fold_record, make_folds
-from gazeray.learn.space import settings_to_try, with_setting
+from gazeray.learn.space import settings_to_try
 from gazeray.learn.trained import Trained, search_record
 from gazeray.storage import Folder, split_uri
 from gazeray.store import FORMAT, FillShards, Shard, Store, missing_shards
@@ -201,10 +201,6 @@ class HeatmapStudy:
         found, store = ready.source.data, ready.stores
         learner = HeatmapLearner(self.cfg, found.classes, found.pictures)
         return Learning(learner, store, store.plain("label_index"), self.cfg.folds, self.cfg.search)
-
-    def with_setting(self, setting: Json) -> HeatmapStudy:
-        """The study with another config."""
-        return replace(self, cfg=with_setting(self.cfg, setting))
 
     def predictors(self, ready: Prepared) -> list[Predictor]:
         """The CNN; its units fill the rows of the baselines too, which are fitted to the same people."""

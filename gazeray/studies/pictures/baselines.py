@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gazeray.models.fixation_density import centre_bias as pictures
-from gazeray.models.fixation_density import inter_observer as observers
-from gazeray.models.fixation_density.kernels import grid_cells
+from gazeray.metrics.resampling import grid_cells
+from gazeray.models.fixation_density import centre_bias, inter_observer
+from gazeray.models.fixation_density.centre_bias import CELLS, CentreBias
 from gazeray.stimuli.human_maps import TargetConfig, draw_target
 from gazeray.stimuli.readers.base import NO_OBSERVER, Gaze
 from gazeray.studies.pictures.passes import PictureData
@@ -43,16 +43,16 @@ class Counts:
     """
 
     folds: np.ndarray
-    bias: list[pictures.CentreBias]
+    bias: list[CentreBias]
     maps: bool
 
     @classmethod
     def of(cls, data: Iterable[PictureData], folds: int, maps: bool) -> Counts:
         """Add up the pictures of each fold, and fit the centre bias to each fold's other folds."""
-        counts = np.zeros((folds, pictures.CELLS, pictures.CELLS), np.int64)
+        counts = np.zeros((folds, CELLS, CELLS), np.int64)
         for picture in data:
             counts[picture.info.fold] += counts_of(picture, maps)
-        return cls(counts, pictures.fit_centre_bias(counts), maps)
+        return cls(counts, centre_bias.fit_centre_bias(counts), maps)
 
     def others(self, picture: PictureData) -> np.ndarray:
         """The counts of all other pictures."""
@@ -66,10 +66,10 @@ class Counts:
 def counts_of(picture: PictureData, maps: bool) -> np.ndarray:
     """A picture's fixations, or (`maps`) its human map, as (CELLS, CELLS) int64 counts."""
     if not maps:
-        return pictures.relative_counts(picture.x_px, picture.y_px, picture.size_px)
+        return centre_bias.relative_counts(picture.x_px, picture.y_px, picture.size_px)
     height, width = picture.grid
-    rows, columns = np.indices((pictures.CELLS, pictures.CELLS))
-    spread = picture.target[rows * height // pictures.CELLS, columns * width // pictures.CELLS].astype(np.float64)
+    rows, columns = np.indices((CELLS, CELLS))
+    spread = picture.target[rows * height // CELLS, columns * width // CELLS].astype(np.float64)
     return np.round(spread / spread.sum() * MAP_WEIGHT).astype(np.int64)
 
 
@@ -81,10 +81,10 @@ def baselines(
     sigma_px = targets.sigma_of(picture.size_px[0], px_per_deg)
     bias = counts.centre_bias(picture)
     maps = {
-        "uniform": pictures.uniform(grid),
-        "centre_quarter": pictures.centre_quarter(grid),
-        "centre": pictures.centre_gaussian(others, grid),
-        "mean_of_others": pictures.mean_of_others(others, picture.size_px, grid, sigma_px),
+        "uniform": centre_bias.uniform(grid),
+        "centre_quarter": centre_bias.centre_quarter(grid),
+        "centre": centre_bias.centre_gaussian(others, grid),
+        "mean_of_others": centre_bias.mean_of_others(others, picture.size_px, grid, sigma_px),
         "centre_bias": bias,
     }
     return {name: shown(picture, values, name in DENSITIES, bias) for name, values in maps.items()}
@@ -107,14 +107,14 @@ def ceilings(
     picture = replace(picture, x_px=picture.x_px[known], y_px=picture.y_px[known], observer=picture.observer[known])
     x, y, who, size, grid = picture.x_px, picture.y_px, picture.observer, picture.size_px, picture.grid
     sigma_px = targets.sigma_of(size[0], px_per_deg)
-    gold = observers.gold_standard(x, y, who, size, grid, bias)
+    gold = inter_observer.gold_standard(x, y, who, size, grid, bias)
     if gold is not None:
         yield "gold_standard", _left_out(picture, gold.observers, gold.log_density, True, bias)
-    others = observers.other_observers(x, y, who, size, grid, sigma_px)
+    others = inter_observer.other_observers(x, y, who, size, grid, sigma_px)
     if others is not None:
         yield "other_observers", _left_out(picture, *others, False, bias)
     halves = []
-    for first, second in observers.split_halves(who, splits, seed):
+    for first, second in inter_observer.split_halves(who, splits, seed):
         for seen, judged in ((first, second), (second, first)):
             maps = [draw_target(_gaze(picture, part), size, grid, targets, px_per_deg) for part in (seen, judged)]
             cells = grid_cells(x[judged], y[judged], size, grid)

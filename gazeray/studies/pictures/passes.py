@@ -117,6 +117,11 @@ class PictureShards:
     not_judged: frozenset[str] = frozenset()
 
     @property
+    def folds(self) -> int:
+        """How many folds there are; they are numbered from 0."""
+        return 1 + max(info.fold for info in self.pictures)
+
+    @property
     def judged(self) -> tuple[PictureInfo, ...]:
         """The pictures that are scored."""
         return tuple(info for info in self.pictures if info.stimulus not in self.not_judged)

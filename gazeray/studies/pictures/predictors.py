@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the workers do with the units of a picture study: predict, score, and write the scores and the maps down.
+"""Baselines and ceilings of pictures as a predictor, and what every predictor of pictures shares.
 
 A unit leaves `scores.parquet` (one row per picture and predictor) and `maps.safetensors` (float16, by
 `<predictor>/<stimulus>`).
@@ -7,150 +7,53 @@ A unit leaves `scores.parquet` (one row per picture and predictor) and `maps.saf
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import torch
-from safetensors.numpy import save
 
 from gazeray.metrics.saliency import as_log_density
-from gazeray.storage import Folder
-from gazeray.studies.pictures.baselines import Counts, baselines, ceilings, shown
+from gazeray.studies.pictures.baselines import BASELINES, CEILINGS, Counts, baselines, ceilings, shown
 from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import PictureData, PictureInfo, PictureShards
-from gazeray.studies.pictures.scores import ScoredMap, Scorer, ShuffledNegatives, mean_scores
+from gazeray.studies.pictures.scores import ScoredMap, Scorer, ScoreTable, ShuffledNegatives
+from gazeray.study import Json, Row, Unit, UnitFolder, UnitSpec, Worker
 
 PICTURES_PER_UNIT = 100
 """Ceilings of many observers take seconds per picture: the units of a large set are so small."""
 
-SCORES = "scores.parquet"
-MAPS = "maps.safetensors"
 
-T = TypeVar("T")
-
-
-class LRUCache:
-    """What was read of late, up to a number of bytes; what was not used for longest goes first."""
-
-    def __init__(self, most_bytes: float) -> None:
-        self.most_bytes, self.bytes = most_bytes, 0
-        self.entries: OrderedDict[str, tuple[Any, int]] = OrderedDict()
-
-    def get(self, key: str, read: Callable[[], T], size: Callable[[T], int]) -> T:
-        """The entry of that key, read where it is not kept."""
-        if key in self.entries:
-            self.entries.move_to_end(key)
-            kept: T = self.entries[key][0]
-            return kept
-        value = read()
-        own = size(value)
-        if own <= self.most_bytes:
-            self.entries[key] = value, own
-            self.bytes += own
-            while self.bytes > self.most_bytes:
-                _, (_, gone) = self.entries.popitem(last=False)
-                self.bytes -= gone
-        return value
-
-
-@dataclass
-class Shared:
-    """What the units of one worker share."""
+@dataclass(frozen=True)
+class Everybody:
+    """Where people looked on all pictures: what the units of one worker share."""
 
     cfg: PictureScoring
     shards: PictureShards
-    kept: LRUCache
     counts: Counts
-    pool: ShuffledNegatives
+    negatives: ShuffledNegatives
 
-    def shard(self, key: str) -> list[PictureData]:
-        """The pictures of one shard."""
-        return self.kept.get(f"pictures/{key}", lambda: self.shards.load(key), _bytes_of_pictures)
+    @classmethod
+    def of(cls, cfg: PictureScoring, shards: PictureShards) -> Everybody:
+        """Add up the fixations of all pictures."""
+        total = sum(info.n_fixations for info in shards.pictures)
+        negatives = ShuffledNegatives.of(shards, total, cfg.score.max_negatives, cfg.run.seed)
+        return cls(cfg, shards, Counts.of(shards, shards.folds, maps=total == 0), negatives)
 
-    def pictures(self) -> Iterator[PictureData]:
-        """All pictures, shard by shard."""
-        for key in self.shards.shards:
-            yield from self.shard(key)
+    @classmethod
+    def shared(cls, cfg: PictureScoring, shards: PictureShards, worker: Worker) -> Everybody:
+        """The same, once per worker."""
+        return worker.once(("everybody", shards.store.folder.uri), lambda: cls.of(cfg, shards))
 
     def chosen(self, infos: Sequence[PictureInfo]) -> Iterator[PictureData]:
         """Some pictures, shard by shard."""
         wanted = {info.stimulus for info in infos}
         for key in dict.fromkeys(info.shard for info in infos):
-            yield from (picture for picture in self.shard(key) if picture.info.stimulus in wanted)
+            yield from (picture for picture in self.shards.load(key) if picture.info.stimulus in wanted)
 
-
-def _bytes_of_pictures(pictures: Sequence[PictureData]) -> int:
-    return sum(one.x_px.nbytes + one.y_px.nbytes + one.observer.nbytes + one.target.nbytes for one in pictures)
-
-
-@dataclass
-class ScoreTable:
-    """The scores and maps of a unit, as they come."""
-
-    scorer: Scorer
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    maps: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def add(self, predictor: str, picture: PictureData, several: Sequence[ScoredMap]) -> None:
-        """Score the maps of a predictor for one picture; the picture's score is their mean."""
-        self.add_scores(predictor, picture, mean_scores(self.scorer.score(several)))
-
-    def add_each(self, entries: Sequence[tuple[str, PictureData, ScoredMap]]) -> None:
-        """Score one map for each predictor and picture, together."""
-        scores = self.scorer.score([one for _, _, one in entries])
-        for (predictor, picture, _), values in zip(entries, scores, strict=True):
-            self.add_scores(predictor, picture, values)
-
-    def add_scores(self, predictor: str, picture: PictureData, values: Mapping[str, float]) -> None:
-        """One row: who predicted which picture, and how well."""
-        endless = [name for name, value in values.items() if np.isinf(value)]
-        if endless:  # a mean without it would flatter, and one with it says nothing
-            raise ValueError(f"{picture.info.stimulus}: {', '.join(endless)} of {predictor} is infinite")
-        ids = {"stimulus": picture.info.stimulus, "fold": picture.info.fold, "predictor": predictor}
-        self.rows.append({**ids, "n_fixations": len(picture.x_px), **values})
-
-    def keep(self, predictor: str, picture: PictureData, log_density: np.ndarray) -> None:
-        """A map (h, w) for the unit's folder and the report."""
-        self.maps[f"{predictor}/{picture.info.stimulus}"] = log_density.astype(np.float16)
-
-    def write(self, folder: Folder) -> dict[str, Any]:
-        """Write both files; returns the mean of each metric of each predictor, for the unit's result."""
-        folder.write_bytes(MAPS, save(self.maps))
-        folder.write_table(SCORES, scores_table(self.rows))
-        means: dict[str, dict[str, float | None]] = {}
-        for predictor in dict.fromkeys(row["predictor"] for row in self.rows):
-            theirs = [row for row in self.rows if row["predictor"] == predictor]
-            names = [name for name in theirs[0] if name not in IDS]
-            mean = mean_scores([{name: row[name] for name in names} for row in theirs])
-            means[predictor] = {name: value if np.isfinite(value) else None for name, value in mean.items()}
-        pictures = len({row["stimulus"] for row in self.rows})
-        return {"pictures": pictures, "means": means, "said": _said(pictures, means)}
-
-
-def _said(pictures: int, means: Mapping[str, Mapping[str, float | None]]) -> str:
-    """A line for the progress: how many pictures, and the first metric of the only (or number of) predictors."""
-    if len(means) != 1:
-        return f"{pictures} pictures, {len(means)} predictors"
-    first, value = next(iter(next(iter(means.values())).items()))
-    return f"{pictures} pictures" + ("" if value is None else f", {first.replace('_', ' ')} {value:.3f}")
-
-
-IDS = ("stimulus", "fold", "predictor", "n_fixations")
-
-
-def scores_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-    """The rows as a table: ids, then one float64 column per metric, null where undefined."""
-    rows = [
-        {name: None if isinstance(value, float) and not np.isfinite(value) else value for name, value in row.items()}
-        for row in rows
-    ]
-    types = {"stimulus": pa.string(), "fold": pa.int32(), "predictor": pa.string(), "n_fixations": pa.int32()}
-    names = list(dict.fromkeys(name for row in rows for name in row)) or list(IDS)
-    return pa.Table.from_pylist(rows, schema=pa.schema([(name, types.get(name, pa.float64())) for name in names]))
+    def score_table(self, worker: Worker) -> ScoreTable:
+        """An empty table of scores."""
+        return ScoreTable(Scorer(self.cfg.score, self.negatives, self.cfg.run.seed, worker.device))
 
 
 def parts_of(shards: PictureShards, fold: int) -> list[list[PictureInfo]]:
@@ -161,53 +64,52 @@ def parts_of(shards: PictureShards, fold: int) -> list[list[PictureInfo]]:
 
 
 @dataclass(frozen=True)
-class PictureWork:
-    """What a worker does; see the module. A unit's spec: `kind`, and what that kind needs."""
+class PictureBaselines:
+    """Predictors that never look at the picture, and ceilings from its own observers: a unit per part of a fold."""
 
     cfg: PictureScoring
     shards: PictureShards
+    round: int = 0
 
-    def open(self) -> Shared:
-        """Once per worker: the fixations of all pictures, added up."""
-        kept = LRUCache(self.cfg.data.cache_gb * 1e9)
-        shared = Shared(
-            self.cfg, self.shards, kept, Counts(np.empty(0), [], False), ShuffledNegatives(np.empty(0), np.empty(0))
-        )
-        seed, most = self.cfg.run.seed, self.cfg.score.max_negatives
-        total = sum(info.n_fixations for info in self.shards.pictures)
-        shared.counts = Counts.of(shared.pictures(), self.cfg.folds.outer, maps=total == 0)
-        shared.pool = ShuffledNegatives.of(shared.pictures(), total, most, seed)
-        return shared
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        """One for each baseline and ceiling."""
+        kinds = {name: Row(label, "baseline") for name, label in BASELINES.items()}
+        return kinds | {name: Row(label, "ceiling") for name, label in CEILINGS.items()}
 
-    def run(self, shared: Shared, unit: Any, folder: Any, device: torch.device) -> dict[str, Any]:
-        """Do one unit and write its files; returns what goes into its result."""
-        sheet = ScoreTable(Scorer(self.cfg.score, shared.pool, self.cfg.run.seed, device))
-        found = self.predict(shared, unit.spec, sheet, folder, device)
-        return {**found, **sheet.write(folder.folder)}
+    def units(self) -> list[UnitSpec]:
+        """One per fold, several where a fold has many pictures."""
+        specs = []
+        for fold in range(self.shards.folds):
+            parts = parts_of(self.shards, fold)
+            for part in range(len(parts)):
+                name = f"baselines-fold-{fold}" + (f"-part-{part}" if len(parts) > 1 else "")
+                specs.append(UnitSpec(name, {"fold": fold, "part": part}))
+        return specs
 
-    def predict(
-        self, shared: Shared, spec: Mapping[str, Any], sheet: ScoreTable, folder: Any, device: torch.device
-    ) -> dict[str, Any]:
-        """Fill the sheet; returns further entries for the unit's result. Here: baselines and ceilings of a part."""
+    def run(self, unit: Unit, worker: Worker, out: UnitFolder) -> Json:
+        """Draw, score and keep the maps of one part."""
         cfg, px_per_deg = self.cfg, self.shards.px_per_deg
-        for picture in shared.chosen(parts_of(self.shards, spec["fold"])[spec["part"]]):
-            drawn = baselines(picture, shared.counts, cfg.targets, px_per_deg)
-            sheet.add_each([(name, picture, one) for name, one in drawn.items()])
+        everybody = Everybody.shared(cfg, self.shards, worker)
+        table = everybody.score_table(worker)
+        for picture in everybody.chosen(parts_of(self.shards, unit.spec["fold"])[unit.spec["part"]]):
+            drawn = baselines(picture, everybody.counts, cfg.targets, px_per_deg)
+            table.add_each([(name, picture, one) for name, one in drawn.items()])
             bias = drawn["centre_bias"].values
-            sheet.keep("centre_bias", picture, bias)
+            table.keep("centre_bias", picture, bias)
             if not cfg.baselines.observers or not len(picture.x_px):
                 continue
             for name, several in ceilings(picture, bias, cfg.targets, px_per_deg, cfg.baselines.splits, cfg.run.seed):
-                sheet.add(name, picture, several)
+                table.add(name, picture, several)
                 if name == "gold_standard":
                     mean = np.log(np.mean([np.exp(one.values) for one in several], axis=0))
-                    sheet.keep(name, picture, mean)
-        return {}
+                    table.keep(name, picture, mean)
+        return table.write(out.folder)
 
 
 def score_predictions(
-    shared: Shared,
-    sheet: ScoreTable,
+    everybody: Everybody,
+    table: ScoreTable,
     predictor: str,
     predicted: Iterable[tuple[PictureData, np.ndarray]],
     density: bool,
@@ -215,11 +117,11 @@ def score_predictions(
     """Score one map (h, w) per picture in batches, and keep them as log-densities."""
     waiting: list[tuple[str, PictureData, ScoredMap]] = []
     for picture, values in predicted:
-        waiting.append((predictor, picture, shown(picture, values, density, shared.counts.centre_bias(picture))))
+        waiting.append((predictor, picture, shown(picture, values, density, everybody.counts.centre_bias(picture))))
         log_density = values if density else as_log_density(torch.from_numpy(values)[None])[0].numpy()
-        sheet.keep(predictor, picture, log_density)
+        table.keep(predictor, picture, log_density)
         if len(waiting) == 32:
-            sheet.add_each(waiting)
+            table.add_each(waiting)
             waiting = []
     if waiting:
-        sheet.add_each(waiting)
+        table.add_each(waiting)

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
+from safetensors.numpy import save
 
 from gazeray.metrics import saliency
-from gazeray.metrics.statistics import bootstrap_interval
-from gazeray.models.fixation_density.kernels import grid_cells
+from gazeray.metrics.resampling import grid_cells
+from gazeray.storage import Folder
 from gazeray.studies.pictures.config import Metric, ScoreConfig
 from gazeray.studies.pictures.passes import PictureData
 
@@ -21,13 +25,32 @@ MAPS_AT_ONCE = 32
 LEAST_LOG_DENSITY = -1e4
 """A density of 0 is ranked as this."""
 
+SCORES = "scores.parquet"
+MAPS = "maps.safetensors"
+
+IDS = ("stimulus", "fold", "predictor", "n_fixations", "why")
+"""The columns of a table of scores that are no metric. why: JSON {metric: why it has no value}, "" where all have."""
+
+WITH_HUMAN_MAP = ("cc", "sim", "kl", "emd")
+"""The metrics that compare with a human map; the others need fixations."""
+
+ONE_PERSON = "one left-out person’s fixations make no human map to compare with"
+NO_FIXATIONS = "the picture has no fixations"
+NO_FIXATIONS_AT_ALL = "the data set gives human maps and no fixations"
+NO_NEGATIVES = "no other picture has fixations"
+ALL_FIXATED = "every cell of the grid is fixated"
+FLAT_MAP = "the map is the same everywhere"
+FLAT_HUMAN_MAP = "the human map is the same everywhere"
+EMPTY_MAP = "the map is 0 everywhere"
+
 
 @dataclass(frozen=True)
 class ScoredMap:
     """One map to score against the people who looked at one picture.
 
     values: (h, w), a log-density (natural log, sums to 1 over the grid) where `density`, else any saliency map.
-    cells: (N, 2) the fixations it is scored on. target: (h, w), the human map, None where none is to be compared with.
+    cells: (N, 2) the fixations it is scored on. target: (h, w), the human map; None for the fixations of one person,
+    whose map is too noisy to compare with.
     px_per_cell: px of the picture in the width of a cell.
     """
 
@@ -69,25 +92,45 @@ class ShuffledNegatives:
         return self.relative[self.owner != stimulus]
 
 
+@dataclass(frozen=True)
+class Scores:
+    """values: {metric: value}, NaN where it is undefined; why: {metric: the reason} of those."""
+
+    values: Mapping[str, float]
+    why: Mapping[str, str] = field(default_factory=dict)
+
+
 class Scorer:
     """Scores maps with the metrics of the config."""
 
     def __init__(self, cfg: ScoreConfig, pool: ShuffledNegatives, seed: int, device: torch.device) -> None:
         self.cfg, self.pool, self.seed, self.device = cfg, pool, seed, device
 
-    def score(self, shown: Sequence[ScoredMap]) -> list[dict[str, float]]:
-        """{metric: value} of each map, in order; NaN where a metric is not defined."""
-        scores: list[dict[str, float]] = [{} for _ in shown]
+    def score(self, shown: Sequence[ScoredMap]) -> list[Scores]:
+        """The scores of each map, in order."""
+        scores: list[Scores] = [Scores({}) for _ in shown]
         groups: dict[tuple[tuple[int, ...], bool, bool], list[int]] = {}
         for number, one in enumerate(shown):
             groups.setdefault((one.values.shape, one.density, one.target is None), []).append(number)
         for numbers in groups.values():
             for start in range(0, len(numbers), MAPS_AT_ONCE):
                 some = numbers[start : start + MAPS_AT_ONCE]
-                values = self._batch([shown[number] for number in some])
+                found = self._batch([shown[number] for number in some])
                 for place, number in enumerate(some):
-                    scores[number] = {name: float(column[place]) for name, column in values.items()}
+                    values = {name: float(column[place]) for name, column in found.items()}
+                    why = {name: self._why(name, shown[number]) for name, value in values.items() if np.isnan(value)}
+                    scores[number] = Scores(values, why)
         return scores
+
+    def _why(self, name: str, one: ScoredMap) -> str:
+        """Why a metric has no value for this map; what `saliency` says of each metric, most general first."""
+        if name in WITH_HUMAN_MAP:
+            if one.target is None:
+                return ONE_PERSON
+            return EMPTY_MAP if name != "cc" else FLAT_HUMAN_MAP if np.ptp(one.target) == 0 else FLAT_MAP
+        if not len(one.cells):
+            return NO_FIXATIONS if len(self.pool.relative) else NO_FIXATIONS_AT_ALL
+        return {"auc_shuffled": NO_NEGATIVES, "auc_judd": ALL_FIXATED}.get(name, FLAT_MAP)
 
     def _batch(self, shown: Sequence[ScoredMap]) -> dict[str, np.ndarray]:
         """The same for maps of one shape and kind: {metric: (B,)}."""
@@ -162,56 +205,83 @@ class _View:
     target: torch.Tensor | None
 
 
-def row(values: np.ndarray, gain_over: np.ndarray | None, gain_name: str | None, draws: np.ndarray) -> dict[str, Any]:
-    """One predictor's entry for one metric: mean over pictures, interval, paired gain over another predictor.
-
-    values, gain_over: (P,) per picture, NaN where undefined. draws: (R, P) how often each picture is drawn.
-    """
-    mean, interval = mean_and_interval(values, draws)
-    entry: dict[str, Any] = {"value": mean, "ci95": interval, "n": int(np.isfinite(values).sum())}
-    if gain_over is not None:
-        gain, gain_interval = mean_and_interval(values - gain_over, draws)
-        entry["gain"] = {"over": gain_name, "value": gain, "ci95": gain_interval}
-    return entry
-
-
-def mean_and_interval(values: np.ndarray, draws: np.ndarray) -> tuple[float | None, list[float] | None]:
-    """The mean over the pictures where `values` (P,) is defined, and its bootstrap interval. None: undefined."""
-    defined = np.isfinite(values)
-    if not defined.any():
-        return None, None
-    kept = np.where(defined, values, 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        replicates = (draws @ kept) / (draws @ defined.astype(np.float64))
-    interval = bootstrap_interval(replicates) if defined.sum() > 1 else None
-    return float(values[defined].mean()), None if interval is None else list(interval)
-
-
-def ratio_and_interval(
-    above: np.ndarray, below: np.ndarray, draws: np.ndarray
-) -> tuple[float | None, list[float] | None]:
-    """The ratio of two means over the same pictures, and its bootstrap interval; None where `below` is not positive."""
-    defined = np.isfinite(above) & np.isfinite(below)
-    if not defined.any() or below[defined].mean() <= 0:
-        return None, None
-    upper, lower = (draws @ np.where(defined, values, 0.0) for values in (above, below))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        replicates = np.where(lower > 0, upper / lower, np.nan)
-    interval = bootstrap_interval(replicates) if defined.sum() > 1 else None
-    return float(above[defined].mean() / below[defined].mean()), None if interval is None else list(interval)
-
-
-def picture_draws(n_pictures: int, resamples: int, seed: int) -> np.ndarray:
-    """(R, P) float64: how often each picture is drawn in each bootstrap resample."""
-    share = np.full(n_pictures, 1.0 / n_pictures)
-    return np.random.default_rng(seed).multinomial(n_pictures, share, size=resamples).astype(np.float64)
-
-
-def mean_scores(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of several scores per metric, over those that are defined; NaN where none is."""
-    names = scores[0] if scores else {}
-    columns = {name: np.array([one[name] for one in scores]) for name in names}
-    return {
-        name: float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else float("nan")
-        for name, values in columns.items()
+def mean_scores(several: Sequence[Scores]) -> Scores:
+    """The mean of several scores per metric, over those that are defined; the commonest reason where none is."""
+    columns = {name: np.array([one.values[name] for one in several]) for name in (several[0].values if several else ())}
+    values = {
+        name: float(column[np.isfinite(column)].mean()) if np.isfinite(column).any() else np.nan
+        for name, column in columns.items()
     }
+    undefined = [name for name, value in values.items() if np.isnan(value)]
+    return Scores(values, {name: commonest(one.why.get(name) for one in several) for name in undefined})
+
+
+def commonest(reasons: Iterable[str | None]) -> str:
+    """The reason that is given most often, the first of those that are as often; "" where none is given."""
+    counted = Counter(reason for reason in reasons if reason)
+    return counted.most_common(1)[0][0] if counted else ""
+
+
+@dataclass
+class ScoreTable:
+    """The scores and maps of a unit, as they come."""
+
+    scorer: Scorer
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, predictor: str, picture: PictureData, several: Sequence[ScoredMap]) -> None:
+        """Score the maps of a predictor for one picture; the picture's score is their mean."""
+        self.add_scores(predictor, picture, mean_scores(self.scorer.score(several)))
+
+    def add_each(self, entries: Sequence[tuple[str, PictureData, ScoredMap]]) -> None:
+        """Score one map for each predictor and picture, together."""
+        scores = self.scorer.score([one for _, _, one in entries])
+        for (predictor, picture, _), own in zip(entries, scores, strict=True):
+            self.add_scores(predictor, picture, own)
+
+    def add_scores(self, predictor: str, picture: PictureData, scores: Scores) -> None:
+        """One row: who predicted which picture, how well, and why not where a metric is undefined."""
+        endless = [name for name, value in scores.values.items() if np.isinf(value)]
+        if endless:  # a mean without it would flatter, and one with it says nothing
+            raise ValueError(f"{picture.info.stimulus}: {', '.join(endless)} of {predictor} is infinite")
+        why = json.dumps(scores.why, ensure_ascii=False) if scores.why else ""
+        ids = (picture.info.stimulus, picture.info.fold, predictor, len(picture.x_px), why)
+        self.rows.append({**dict(zip(IDS, ids, strict=True)), **scores.values})
+
+    def keep(self, predictor: str, picture: PictureData, log_density: np.ndarray) -> None:
+        """A map (h, w) for the unit's folder and the report."""
+        self.maps[f"{predictor}/{picture.info.stimulus}"] = log_density.astype(np.float16)
+
+    def write(self, folder: Folder) -> dict[str, Any]:
+        """Write both files; returns the mean of each metric of each predictor, for the unit's result."""
+        folder.write_bytes(MAPS, save(self.maps))
+        folder.write_table(SCORES, scores_table(self.rows))
+        means: dict[str, dict[str, float | None]] = {}
+        for predictor in dict.fromkeys(row["predictor"] for row in self.rows):
+            theirs = [row for row in self.rows if row["predictor"] == predictor]
+            names = [name for name in theirs[0] if name not in IDS]
+            mean = mean_scores([Scores({name: row[name] for name in names}) for row in theirs]).values
+            means[predictor] = {name: value if np.isfinite(value) else None for name, value in mean.items()}
+        pictures = len({row["stimulus"] for row in self.rows})
+        return {"pictures": pictures, "means": means, "said": _said(pictures, means)}
+
+
+def _said(pictures: int, means: Mapping[str, Mapping[str, float | None]]) -> str:
+    """A line for the progress: how many pictures, and the first metric of the only (or number of) predictors."""
+    if len(means) != 1:
+        return f"{pictures} pictures, {len(means)} predictors"
+    first, value = next(iter(next(iter(means.values())).items()))
+    return f"{pictures} pictures" + ("" if value is None else f", {first.replace('_', ' ')} {value:.3f}")
+
+
+def scores_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """The rows as a table: the columns IDS, then one float64 column per metric, null where undefined."""
+    rows = [
+        {name: None if isinstance(value, float) and not np.isfinite(value) else value for name, value in row.items()}
+        for row in rows
+    ]
+    text, whole = pa.string(), pa.int32()
+    types = dict(zip(IDS, (text, whole, text, whole, text), strict=True))
+    names = list(dict.fromkeys(name for row in rows for name in row)) or list(IDS)
+    return pa.Table.from_pylist(rows, schema=pa.schema([(name, types.get(name, pa.float64())) for name in names]))

@@ -1,32 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the studies on pictures share: the set, its human maps, the baselines and ceilings, and the table of scores."""
+"""What the studies on pictures share: the set, its human maps, its folds, and what the units add up to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import pyarrow as pa
 
 from gazeray.config import ConfigError, digest, parse_yaml, validate
 from gazeray.gaze.declaration import read_declaration
+from gazeray.learn.folds import numbered_folds
 from gazeray.stimuli.dataset import PictureSet, open_pictures
 from gazeray.stimuli.declaration import PictureSetSpec
 from gazeray.storage import Folder, split_uri
+from gazeray.store import Store
 from gazeray.studies.pictures.config import PictureScoring, PicturesData
-from gazeray.studies.pictures.passes import (
-    FORMAT,
-    PictureShards,
-    PicturesReady,
-    PreparePictures,
-    open_shards,
-    pictures_pass,
-)
-from gazeray.studies.pictures.predictors import parts_of
-from gazeray.studies.pictures.summary import Models, summarise
-from gazeray.study import Compared, Pass, Prepared
+from gazeray.studies.pictures.passes import FORMAT, PictureShards, PicturesReady, PreparePictures, pictures_pass
+from gazeray.studies.pictures.summary import Models, rows_of, summarise
+from gazeray.study import Finished, Items, Json, Pass, Summary
 from gazeray.synth.saliency import simulate_saliency
-from gazeray.tables import DataError, rejects_table
+from gazeray.tables import DataError, Reject
 
 SIMULATED = "simulated"
 SIMULATION = 1
@@ -98,31 +93,25 @@ def describe_pictures(cfg: PictureScoring, plan: PicturePlan) -> list[str]:
     ]
 
 
-def prepare_pictures(
-    cfg: PictureScoring, plan: PicturePlan, store: Folder, go_through: Callable[[Pass], None]
-) -> PicturesReady:
-    """Decode, measure and draw what is not ready yet. Raises DataError when too little is left."""
+def prepare_pictures(cfg: PictureScoring, plan: PicturePlan, store: Folder) -> Generator[Pass, Store, PicturesReady]:
+    """The pass that decodes, measures and draws. Raises DataError when too little is left."""
     targets = cfg.targets.model_dump(mode="json")
-    folder = store.sub(f"pictures/{digest([FORMAT, plan.fingerprint, targets, cfg.score.longest_px])[:16]}")
+    folder = store.sub(f"stores/pictures-{digest([FORMAT, plan.fingerprint, targets, cfg.score.longest_px])[:16]}")
     spec = plan.spec
     prepare = PreparePictures(
         plan.found.root, folder, cfg.targets, spec.px_per_deg, spec.max_pixels, cfg.score.longest_px
     )
-    work, keys = pictures_pass(plan.found, prepare)
-    go_through(work)
-    return open_shards(folder, keys, plan.found, cfg.folds.outer, cfg.run.seed)
+    return (yield from pictures_pass(plan.found, prepare, cfg.folds, cfg.run.seed))
 
 
-def prepared_run(
-    cfg: PictureScoring, plan: PicturePlan, ready: PicturesReady, units: dict[str, dict[str, Any]],
-    more: Mapping[str, Any], content: str, own: Any,
-) -> Prepared:  # fmt: skip
-    """What the engine wants to know. units: those of the models; the baselines' come first. more: for manifest.json."""
-    shards = ready.shards
-    rejects = sorted([*plan.found.rejects, *ready.rejects], key=lambda one: (one.source, one.row, one.reason))
-    folds = range(cfg.folds.outer)
-    everything = baseline_units(shards, cfg.folds.outer) | units
-    manifest = {
+def picture_items(
+    plan: PicturePlan, ready: PicturesReady, shards: PictureShards, content: str, manifest: Mapping[str, object],
+    rejects: Sequence[Reject] = (),
+) -> Items:  # fmt: skip
+    """The pictures. content, manifest, rejects: what the study adds."""
+    everything = [*plan.found.rejects, *ready.rejects, *rejects]
+    numbers = [info.fold for info in shards.pictures]
+    own: Json = {
         "data": {
             "dataset": plan.spec.name,
             "licence": plan.spec.licence,
@@ -133,31 +122,27 @@ def prepared_run(
             "pictures": len(shards.pictures),
             "observers": ready.observers,
             "fixations": sum(info.n_fixations for info in shards.pictures),
-            "rejected": len(rejects),
+            "rejected": len(everything),
         },
-        "folds": [{"fold": fold, "pictures": sum(info.fold == fold for info in shards.pictures)} for fold in folds],
-        **more,
+        "folds": [{"fold": fold, "pictures": numbers.count(fold)} for fold in range(shards.folds)],
+        "judged": [info.stimulus for info in shards.judged],
     }
-    return Prepared(content, everything, manifest, {"rejects": rejects_table(rejects)}, (shards, own))
+    table = pa.table({"stimulus": [info.stimulus for info in shards.pictures], "fold": numbers})
+    folds = numbered_folds(table["fold"].to_numpy(), ("stimulus",))
+    return Items(table, ("stimulus",), folds, content, {**own, **manifest}, everything)
 
 
-def baseline_units(shards: PictureShards, folds: int) -> dict[str, dict[str, Any]]:
-    """The units of baselines and ceilings: one per fold, several where a fold has many pictures."""
-    units = {}
-    for fold in range(folds):
-        parts = parts_of(shards, fold)
-        for part in range(len(parts)):
-            name = f"baselines-fold-{fold}" + (f"-part-{part}" if len(parts) > 1 else "")
-            units[name] = {"kind": "baselines", "fold": fold, "part": part}
-    return units
-
-
-def score_pictures(
-    cfg: PictureScoring, study: str, ready: Prepared, models: Models, done: Mapping[str, Folder], failed: Sequence[str]
-) -> Compared:
-    """metrics.json, per_image.parquet, the pictures to show, and what the centre bias looks like."""
-    shards = ready.own[0]
+def picture_summary(
+    cfg: PictureScoring, study: str, items: Items, shards: PictureShards, models: Models, finished: Finished
+) -> Summary:
+    """metrics.json, per_item.parquet, the pictures to show, and what the centre bias looks like."""
     judged = shards.judged
     n = {"pictures": len(judged), "fixations": sum(info.n_fixations for info in judged)}
-    head = {"study": study, "n": {**ready.manifest["counts"], **n}, "failed": list(failed)}
-    return summarise(cfg, head, shards, models, done)
+    head = {"study": study, "n": {**items.manifest["counts"], **n}, "failed": list(finished.failed)}
+    return summarise(cfg, head, shards, models, {name: unit.folder for name, unit in finished.done.items()})
+
+
+def picture_rescored(cfg: PictureScoring, run: Folder, manifest: Json) -> Json:
+    """The rows of metrics.json from per_item.parquet."""
+    predictors = run.read_json("metrics.json")["predictors"]
+    return {"rows": rows_of(cfg, run.read_table("per_item.parquet"), manifest["judged"], predictors)}

@@ -4,32 +4,40 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from safetensors.numpy import load
 
 from gazeray.config import digest
+from gazeray.metrics.bootstrap import entry, group_draws, mean_over, ratio_over, row
+from gazeray.metrics.resampling import on_relative_grid
 from gazeray.storage import Folder
 from gazeray.studies.pictures.baselines import BASELINES, CEILINGS, DENSITIES
 from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import PictureInfo, PictureShards
-from gazeray.studies.pictures.predictors import IDS, MAPS, SCORES
-from gazeray.studies.pictures.scores import mean_and_interval, picture_draws, ratio_and_interval, row
-from gazeray.study import Compared
+from gazeray.studies.pictures.scores import IDS, MAPS, SCORES, commonest
+from gazeray.study import Json, Summary
 
 CENTRE_GRID = (48, 64)
 """(h, w) of the relative grid on which all pictures' maps are averaged."""
 
 CHOSEN = "chosen"
 
+CENTRE, GOLD, GAIN = "centre_bias", "gold_standard", "information_gain"
+
 NO_GAIN = ("auc_shuffled",)
 """The centre bias is made of the very fixations that are the negatives of the shuffled AUC."""
+
+FAILED = "its unit failed"
+FEW_OBSERVERS = "too few observers have fixations on the picture"
+NO_GOLD = "there is no gold standard to divide by"
+LOW_GOLD = "the gold standard’s gain, to divide by, is not clearly above 0"
 
 
 @dataclass(frozen=True)
@@ -47,13 +55,12 @@ class Models:
 
 def summarise(
     cfg: PictureScoring, head: Mapping[str, Any], shards: PictureShards, models: Models, done: Mapping[str, Folder]
-) -> Compared:
+) -> Summary:
     """Everything of the run folder that is made of finished units. done: {name of the unit: its folder}."""
-    table = _per_image(done, models)
+    table = per_item(done, models)
     predictors = _predictors(table, models)
-    columns = {name: _columns(table, name, shards) for name in predictors}
-    draws = picture_draws(len(shards.judged), cfg.score.resamples, cfg.run.seed)
-    rows = {name: predictor_rows(cfg, columns, name, draws) for name in predictors}
+    stimuli = [info.stimulus for info in shards.judged]
+    rows = rows_of(cfg, table, stimuli, predictors)
     shown: list[str] = list(cfg.score.metrics)
     if any("explained" in entries for entries in rows.values()):
         shown.insert(1, "explained")
@@ -66,11 +73,13 @@ def summarise(
         "best": best,
         **models.more,
     }
-    files, index = _pictures(cfg, shards, models, done, columns, best, judged_by or shown[0])
-    return Compared(metrics, {"per_image": table, "maps/index": index}, files)
+    first = judged_by or shown[0]
+    scores = _columns(table, best, stimuli).get(first) if best else None
+    centre, maps, index = _pictures(cfg, shards, models, done, scores, best, first)
+    return Summary(metrics, {"per_item": table, "maps/index": index}, {"centre.npz": centre}, maps)
 
 
-def _per_image(done: Mapping[str, Folder], models: Models) -> pa.Table:
+def per_item(done: Mapping[str, Folder], models: Models) -> pa.Table:
     """The scores of all units, sorted, with those of the model that was chosen in each fold."""
     table = pa.concat_tables([folder.read_table(SCORES) for folder in done.values()], promote_options="default")
     if models.chosen:
@@ -100,38 +109,105 @@ def _strings(chosen: Mapping[int, str]) -> dict[str, str]:
     return {str(fold): predictor for fold, predictor in chosen.items()}
 
 
-def _columns(table: pa.Table, predictor: str, shards: PictureShards) -> dict[str, np.ndarray]:
+# -- the rows
+
+
+def rows_of(
+    cfg: PictureScoring, per_item: pa.Table, stimuli: Sequence[str], predictors: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """{predictor: {metric: `bootstrap.entry`}}, from the tables alone: the same tables give the same numbers.
+
+    per_item: the columns `scores.IDS`, then one per metric, a row per predictor and picture. stimuli: the judged
+    pictures in order. predictors: {predictor: kind, ...}.
+    """
+    draws = group_draws(len(stimuli), cfg.score.resamples, cfg.run.seed)
+    columns = {name: _columns(per_item, name, stimuli) for name in predictors}
+    why = _reasons(per_item, stimuli, predictors)
+    return {name: _entries(cfg, columns, why, name, draws) for name in predictors}
+
+
+def _columns(per_item: pa.Table, predictor: str, stimuli: Sequence[str]) -> dict[str, np.ndarray]:
     """{metric: (P,) in the order of the pictures, NaN where undefined or not there}."""
-    theirs = table.filter(pc.equal(table["predictor"], predictor)).to_pydict()
-    place = {info.stimulus: number for number, info in enumerate(shards.judged)}
+    theirs = per_item.filter(pc.equal(per_item["predictor"], predictor)).to_pydict()
+    place = {stimulus: number for number, stimulus in enumerate(stimuli)}
     rows = [place[stimulus] for stimulus in theirs["stimulus"]]
     found = {}
     for name in theirs:
         if name not in IDS:
-            values = np.full(len(shards.judged), np.nan)
+            values = np.full(len(stimuli), np.nan)
             values[rows] = [np.nan if value is None else value for value in theirs[name]]
             found[name] = values
     return found
 
 
-def predictor_rows(
-    cfg: PictureScoring, columns: Mapping[str, dict[str, np.ndarray]], predictor: str, draws: np.ndarray
-) -> dict[str, Any]:
-    """One predictor's row of the table: {metric: value, ci95, n, gain}. columns: {predictor: {metric: (P,)}}."""
-    over = "centre_bias" if "centre_bias" in columns and predictor != "centre_bias" else None
-    own, theirs = columns[predictor], columns[over] if over else {}
-    entries: dict[str, Any] = {
-        name: row(own[name], None if name in NO_GAIN else theirs.get(name), over, draws) for name in cfg.score.metrics
-    }
-    gold = columns.get("gold_standard")
-    if gold is not None and "information_gain" in own and np.isfinite(gold["information_gain"]).any():
-        _, whole = mean_and_interval(gold["information_gain"], draws)
-        value, interval = None, None
-        if whole is not None and whole[0] > 0:  # else a share of it is a share of nothing
-            value, interval = ratio_and_interval(own["information_gain"], gold["information_gain"], draws)
-        both = np.isfinite(own["information_gain"]) & np.isfinite(gold["information_gain"])
-        entries["explained"] = {"value": value, "ci95": interval, "n": int(both.sum())}
+@dataclass(frozen=True)
+class _Reasons:
+    """Why a predictor has no value for a picture.
+
+    told: (P,) of each picture {metric: reason}, as it was found when the picture was scored; None where the picture has
+    no row. absent: (P,) why it has none.
+    """
+
+    told: list[dict[str, str] | None]
+    absent: list[str]
+
+    def at(self, metric: str, undefined: np.ndarray) -> list[str]:
+        """The reasons of the pictures where a metric is undefined, (P,) bool."""
+        found = []
+        for number in np.flatnonzero(undefined):
+            told = self.told[number]
+            found.append(self.absent[number] if told is None else told.get(metric, ""))
+        return found
+
+
+def _reasons(
+    per_item: pa.Table, stimuli: Sequence[str], predictors: Mapping[str, Mapping[str, Any]]
+) -> dict[str, _Reasons]:
+    """Of each predictor. A ceiling has no row where too few observers looked: its unit's baselines still have one."""
+    told: dict[str, dict[str, dict[str, str]]] = {name: {} for name in predictors}
+    ids = (per_item[column].to_pylist() for column in ("predictor", "stimulus", "why"))
+    for name, stimulus, why in zip(*ids, strict=True):
+        if name in told:
+            told[name][stimulus] = json.loads(why) if why else {}
+    seen = {stimulus for name in BASELINES for stimulus in told.get(name, ())}
+    found = {}
+    for name, known in predictors.items():
+        few = seen if known["kind"] == "ceiling" else ()
+        absent = [FEW_OBSERVERS if stimulus in few else FAILED for stimulus in stimuli]
+        found[name] = _Reasons([told[name].get(stimulus) for stimulus in stimuli], absent)
+    return found
+
+
+def _entries(
+    cfg: PictureScoring,
+    columns: Mapping[str, Mapping[str, np.ndarray]],
+    why: Mapping[str, _Reasons],
+    name: str,
+    draws: np.ndarray,
+) -> dict[str, dict[str, Any]]:
+    """One predictor's row of the table. columns: {predictor: {metric: (P,)}}. draws: (R, P)."""
+    own, over = columns[name], [CENTRE] if CENTRE in columns and name != CENTRE else []
+    entries: dict[str, dict[str, Any]] = {}
+    for metric in cfg.score.metrics:
+        gains = {key: columns[key][metric] for key in over if metric not in NO_GAIN}
+        reason = commonest(why[name].at(metric, ~np.isfinite(own[metric])))
+        entries[metric] = row(own[metric], draws, gains, reason)
+    gold = columns[GOLD].get(GAIN) if GOLD in columns else None
+    if gold is not None and GAIN in own and np.isfinite(gold).any():
+        entries["explained"] = _explained(own[GAIN], gold, draws, why[name])
     return entries
+
+
+def _explained(own: np.ndarray, gold: np.ndarray, draws: np.ndarray, why: _Reasons) -> dict[str, Any]:
+    """The share of the gold standard's information gain (P,) that a predictor's own (P,) makes up."""
+    whole, share = mean_over(gold, draws).interval, ratio_over(own, gold, draws)
+    if whole is None or whole[0] <= 0:  # else a share of it is a share of nothing
+        share = replace(share, value=np.nan, replicates=np.full(len(draws), np.nan))
+    reasons = why.at(GAIN, ~np.isfinite(own)) + [NO_GOLD] * int((np.isfinite(own) & ~np.isfinite(gold)).sum())
+    return entry(share, why=LOW_GOLD if share.n and np.isnan(share.value) else commonest(reasons))
+
+
+# -- the pictures
 
 
 SMALLER_IS_BETTER = ("kl", "emd")
@@ -150,10 +226,10 @@ def _best(rows: Mapping[str, Any], predictors: Mapping[str, Any], shown: list[st
 
 def _pictures(
     cfg: PictureScoring, shards: PictureShards, models: Models, done: Mapping[str, Folder],
-    columns: Mapping[str, dict[str, np.ndarray]], best: str | None, first: str,
-) -> tuple[dict[str, bytes], pa.Table]:  # fmt: skip
-    """The files of maps/ and centre.npz, and the index of maps/."""
-    chosen = _worth_showing(cfg, shards, columns.get(best or ""), first)
+    scores: np.ndarray | None, best: str | None, first: str,
+) -> tuple[bytes, dict[str, bytes], pa.Table]:  # fmt: skip
+    """centre.npz, the files of maps/, and their index."""
+    chosen = _worth_showing(cfg, shards, scores, first)
     wanted = {info.stimulus for _, info, _ in chosen}
     kept: dict[str, np.ndarray] = {}
     centre = _Centre()
@@ -167,23 +243,28 @@ def _pictures(
     for picture in shards:
         if picture.info.stimulus not in shards.not_judged:
             centre.add("human", picture.target)
-    rows, files = [], {"centre.npz": _npz(centre.means({"mean_prediction": best}))}
+    rows: list[Json] = []
+    files: dict[str, bytes] = {}
     for why, info, value in chosen:
         path = f"maps/{digest(info.stimulus)[:12]}.npz"
         files[path] = _npz(_maps_of(shards, info, kept, best))
         rows.append({"stimulus": info.stimulus, "path": path, "why": why, "metric": first, "value": value})
     types = {name: pa.string() for name in ("stimulus", "path", "why", "metric")} | {"value": pa.float64()}
-    return files, pa.Table.from_pylist(rows, schema=pa.schema(list(types.items())))
+    return (
+        _npz(centre.means({"mean_prediction": best})),
+        files,
+        pa.Table.from_pylist(rows, schema=pa.schema(list(types.items()))),
+    )
 
 
 def _worth_showing(
-    cfg: PictureScoring, shards: PictureShards, scores: Mapping[str, np.ndarray] | None, first: str
+    cfg: PictureScoring, shards: PictureShards, scores: np.ndarray | None, first: str
 ) -> list[tuple[str, PictureInfo, float | None]]:
     """(why, picture, score) of the best, middle and worst pictures of the best model by the first metric."""
     wanted, infos = cfg.show.pictures, shards.judged
-    if scores is None or not np.isfinite(scores[first]).any():
+    if scores is None or not np.isfinite(scores).any():
         return [("middle", info, None) for info in infos[:wanted]]
-    values = -scores[first] if first in SMALLER_IS_BETTER else scores[first]
+    values = -scores if first in SMALLER_IS_BETTER else scores
     order = [int(number) for number in np.argsort(values, kind="stable") if np.isfinite(values[number])]
     count = min(wanted, len(order) // 3 or len(order))
     start = (len(order) - count) // 2
@@ -194,7 +275,7 @@ def _worth_showing(
         for number in numbers:
             if number not in taken:
                 taken.add(number)
-                found.append((why, infos[number], float(scores[first][number])))
+                found.append((why, infos[number], float(scores[number])))
     return found
 
 
@@ -220,9 +301,9 @@ class _Centre:
         self.sums: dict[str, np.ndarray] = {}
 
     def add(self, name: str, density: np.ndarray) -> None:
-        height, width = CENTRE_GRID
-        small = cv2.resize(density.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-        self.sums[name] = self.sums.get(name, np.zeros(CENTRE_GRID, np.float32)) + small / small.sum()
+        self.sums[name] = self.sums.get(name, np.zeros(CENTRE_GRID, np.float32)) + on_relative_grid(
+            density, CENTRE_GRID
+        )
 
     def means(self, called: Mapping[str, str | None]) -> dict[str, np.ndarray]:
         """People, the centre bias and whatever is `called` {name: predictor}."""

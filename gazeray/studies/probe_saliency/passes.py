@@ -1,25 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a frozen network says of the pictures, computed once and kept: one file per layer and shard, float16.
+"""What a frozen network says of the pictures, computed once and kept: a store with a column per layer, float16.
 
-The features of a layer are shared by all its probes, folds and later runs. A file is written whole or not at all, so
-its being there is the mark that it is done.
+The features of a layer are shared by all its probes, folds and later runs; further layers are added to the same store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
-from safetensors.numpy import load, save
 from safetensors.torch import load as load_tensors
 
 from gazeray.config import digest
-from gazeray.models.backbone import Backbone, fingerprint, input_size, pool_to
+from gazeray.metrics.resampling import input_size, pool_to
+from gazeray.models.backbone import Backbone, fingerprint
 from gazeray.stimuli.decode import PictureError, read_picture
 from gazeray.storage import Folder
+from gazeray.store import Shard, Store, column_path, write_shard
 from gazeray.studies.pictures.passes import PictureInfo, PictureShards
 from gazeray.studies.probe_saliency.config import BackboneConfig
 from gazeray.study import Pass
@@ -28,35 +29,19 @@ from gazeray.tables import DataError
 PRECISION = "precision.txt"
 """Beside the features: float32 or bfloat16, whichever the first worker of a run with precision auto took."""
 
-FORMAT = 2
+FORMAT = 3
 """Raised when features of an older version can no longer be used."""
-
-
-@dataclass(frozen=True)
-class FeatureFiles:
-    """Where the features of a network lie; travels to the workers."""
-
-    folder: Folder
-
-    @staticmethod
-    def path(layer: str, shard: str) -> str:
-        """The file of one layer and shard, below the folder."""
-        return f"{layer}/{shard}.safetensors"
-
-    def load(self, layer: str, shard: str) -> dict[str, np.ndarray]:
-        """{stimulus: (C, h, w) float16} of one shard."""
-        arrays = load(self.folder.read_bytes(self.path(layer, shard)))
-        return {name.removeprefix("features/"): values for name, values in arrays.items()}
-
-    def precision(self) -> str | None:
-        """What the features were computed in; None where no network ran with precision auto."""
-        return self.folder.read_text(PRECISION) if self.folder.exists(PRECISION) else None
 
 
 def features_folder(store: Folder, cfg: BackboneConfig, state: str, content: str, seed: int) -> Folder:
     """Where the features of these pictures through this network belong. state: SHA-256 of the weights, or none."""
     parts = [FORMAT, content, cfg.arch, state, cfg.longest_px, cfg.longest_cells, cfg.precision]
-    return store.sub(f"features/{digest([*parts, seed if state == 'none' else None])[:16]}")
+    return store.sub(f"stores/features-{digest([*parts, seed if state == 'none' else None])[:16]}")
+
+
+def precision_of(folder: Folder) -> str | None:
+    """What the features were computed in; None where no network ran with precision auto."""
+    return folder.read_text(PRECISION) if folder.exists(PRECISION) else None
 
 
 @dataclass(frozen=True)
@@ -64,7 +49,7 @@ class Extract:
     """Runs pictures through the frozen network; see the module. `weights`: a file of the store, None: untrained."""
 
     root: Folder
-    files: FeatureFiles
+    folder: Folder
     cfg: BackboneConfig
     layers: tuple[str, ...]
     max_pixels: int
@@ -72,21 +57,21 @@ class Extract:
     weights: tuple[Folder, str] | None
 
     def __call__(self, device: torch.device) -> Callable[[Mapping[str, Any]], None]:
-        """Build the network on the device; returns the function that does an item."""
+        """Build the network on the device; returns the function that does a piece."""
         state = None if self.weights is None else load_tensors(self.weights[0].read_bytes(self.weights[1]))
         network = Backbone(self.cfg.arch, self.layers, state, self.seed).to(device)
         network = network.to(memory_format=torch.channels_last)
         before = fingerprint(network)
         bfloat16 = self._precision(device) == "bfloat16"
 
-        def do(item: Mapping[str, Any]) -> None:
-            infos = [PictureInfo(**info) for info in item["pictures"]]
+        def do(piece: Mapping[str, Any]) -> None:
+            infos = [PictureInfo(**info) for info in piece["pictures"]]
             kept = self.run(network, device, infos, bfloat16)
             if fingerprint(network) != before:
                 raise RuntimeError("the network changed while pictures went through it")
-            for layer in item["layers"]:
-                arrays = {f"features/{name}": np.ascontiguousarray(values[layer]) for name, values in kept.items()}
-                self.files.folder.write_bytes(self.files.path(layer, item["key"]), save(arrays))
+            rows = pa.table({"stimulus": [info.stimulus for info in infos]})
+            columns = {layer: [kept[info.stimulus][layer] for info in infos] for layer in piece["layers"]}
+            write_shard(self.folder, piece["key"], Shard(rows, columns))
 
         return do
 
@@ -94,9 +79,9 @@ class Extract:
         """What the network computes in. `auto` is decided once for a folder, so that all its files are alike."""
         if self.cfg.precision != "auto":
             return self.cfg.precision
-        if self.files.precision() is None:
-            self.files.folder.write_text(PRECISION, "bfloat16" if device.type == "cuda" else "float32")
-        return self.files.folder.read_text(PRECISION)
+        if precision_of(self.folder) is None:
+            self.folder.write_text(PRECISION, "bfloat16" if device.type == "cuda" else "float32")
+        return self.folder.read_text(PRECISION)
 
     def run(
         self, network: Backbone, device: torch.device, infos: Sequence[PictureInfo], bfloat16: bool
@@ -143,15 +128,18 @@ def _to_float16(values: np.ndarray, stimulus: str, layer: str) -> np.ndarray:
     return np.clip(values, -65504, 65504).astype(np.float16)
 
 
-def features_pass(shards: PictureShards, extract: Extract) -> Pass:
-    """The pass that computes what is missing of the wanted layers."""
-    present = {stat.path for stat in extract.files.folder.list()}
-    items: list[dict[str, Any]] = []
-    for shard in shards.shards:
-        layers = [layer for layer in extract.layers if extract.files.path(layer, shard) not in present]
-        if layers:
-            pictures = [info.__dict__ for info in shards.of_shard(shard)]
-            items.append({"key": shard, "layers": layers, "pictures": pictures})
-    wanted = {layer for item in items for layer in item["layers"]}
-    extract = replace(extract, layers=tuple(layer for layer in extract.layers if layer in wanted))
-    return Pass("computing features", items, extract, network=True)
+def features_pass(shards: PictureShards, extract: Extract) -> Generator[Pass, Store, Store]:
+    """The pass that computes what is missing of the wanted layers; the pictures joined with their features."""
+    present = {stat.path for stat in extract.folder.list()}
+    pieces: list[dict[str, Any]] = []
+    for key in shards.shards:
+        layers = [layer for layer in extract.layers if column_path(layer, key) not in present]
+        if layers or f"{key}.json" not in present:
+            pictures = [info.__dict__ for info in shards.of_shard(key)]
+            pieces.append({"key": key, "layers": layers, "pictures": pictures})
+    wanted = {layer for piece in pieces for layer in piece["layers"]}
+    make = replace(extract, layers=tuple(layer for layer in extract.layers if layer in wanted))
+    features = yield Pass(
+        "computing features", pieces, make, extract.folder, shards.shards, memory=extract.layers, network=True
+    )
+    return shards.store.join(features, ("stimulus",))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The saliency study: which layer of which network knows where people look?
+"""Linear probes: which layer of which network knows where people look?
 
 Features of a frozen network are computed once; linear probes of each layer are fitted and tested over folds of the
 pictures, and stand in one table with baselines that never look at the picture and with ceilings from its observers.
@@ -7,42 +7,37 @@ pictures, and stand in one table with baselines that never look at the picture a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import partial
-from typing import Any
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from gazeray.config import ConfigError, digest
 from gazeray.models.backbone import Backbone, default_layers
-from gazeray.models.probes import Probe, ProbePicture
-from gazeray.models.probes.pooled import PooledProbe, fit_pooled, pool
-from gazeray.models.probes.readout import ReadoutSettings, fit_readout
-from gazeray.models.probes.ridge import fit_ridge
 from gazeray.storage import Folder
-from gazeray.studies.pictures.passes import PictureData
-from gazeray.studies.pictures.predictors import PictureWork, ScoreTable, Shared, score_predictions
+from gazeray.store import Store
+from gazeray.studies.pictures.passes import PicturesReady
+from gazeray.studies.pictures.predictors import PictureBaselines
 from gazeray.studies.pictures.study import (
     PicturePlan,
     describe_pictures,
+    picture_items,
+    picture_rescored,
+    picture_summary,
     plan_pictures,
     prepare_pictures,
-    prepared_run,
-    score_pictures,
 )
 from gazeray.studies.pictures.summary import Models
 from gazeray.studies.probe_saliency.config import ProbeSaliencyConfig
-from gazeray.studies.probe_saliency.passes import Extract, FeatureFiles, features_folder, features_pass
-from gazeray.study import Compared, Pass, Prepared
+from gazeray.studies.probe_saliency.passes import Extract, features_folder, features_pass, precision_of
+from gazeray.studies.probe_saliency.predictors import PROBES, Probes, Probing
+from gazeray.study import Finished, Items, Json, Pass, Predictor, Ready, Source, Summary
 from gazeray.weights import WeightsError, load_weights
 
 __all__ = ["ProbeSaliencyConfig", "ProbeSaliencyStudy"]
-
-PROBES = {"readout": "read-out", "ridge": "ridge", "pooled": "pooled"}
 
 
 @dataclass(frozen=True)
@@ -56,31 +51,28 @@ class ProbeSaliencyPlan:
 
 
 @dataclass(frozen=True)
-class Probing:
-    """A unit: one probe of one layer."""
+class Stores:
+    """The pictures, and the same joined with the features of all layers. folder: where the features lie."""
 
-    probe: str
-    layer: str
-
-    @property
-    def unit(self) -> str:
-        """The unit's name, safe as a folder."""
-        return f"{self.probe}-{self.layer.replace('/', '-')}"
-
-    @property
-    def predictor(self) -> str:
-        """Its name in the tables."""
-        return f"model:{self.layer}:{self.probe}"
+    pictures: PicturesReady
+    features: Store
+    folder: Folder
 
 
+Prepared = Ready[ProbeSaliencyPlan, Stores]
+
+
+@dataclass(frozen=True)
 class ProbeSaliencyStudy:
-    """See `gazeray.study.Comparison`."""
+    """See `gazeray.study.Study`."""
 
-    name = "probe_saliency"
-    config = ProbeSaliencyConfig
+    cfg: ProbeSaliencyConfig
 
-    def plan(self, cfg: ProbeSaliencyConfig) -> ProbeSaliencyPlan:
+    name: ClassVar[str] = "probe_saliency"
+
+    def open(self) -> Source[ProbeSaliencyPlan]:
         """Check network, layers and weights, and look at the pictures. Raises ConfigError, DataError."""
+        cfg = self.cfg
         own = cfg.backbone
         try:
             layers = own.layers if own.layers is not None else tuple(default_layers(own.arch))
@@ -93,10 +85,11 @@ class ProbeSaliencyStudy:
         pictures = plan_pictures(cfg)
         if not pictures.found.gaze and "readout" in cfg.probes.kinds and cfg.probes.readout.train_on == "fixations":
             raise ConfigError(["probes.readout.train_on: the picture set has maps and no fixations (allowed: maps)"])
-        return ProbeSaliencyPlan(pictures, layers, weights, state)
+        plan = ProbeSaliencyPlan(pictures, layers, weights, state)
+        return Source(plan, self._lines(plan))
 
-    def describe(self, cfg: ProbeSaliencyConfig, plan: ProbeSaliencyPlan) -> list[str]:
-        """What a run would do."""
+    def _lines(self, plan: ProbeSaliencyPlan) -> list[str]:
+        cfg = self.cfg
         weights = "untrained" if plan.weights is None else f"weights {cfg.backbone.weights} ({plan.state[:12]})"
         return [
             *describe_pictures(cfg, plan.pictures),
@@ -105,42 +98,46 @@ class ProbeSaliencyStudy:
             f"({', '.join(cfg.probes.kinds)}), each over all folds and inner folds",
         ]
 
-    def prepare(
-        self, cfg: ProbeSaliencyConfig, plan: ProbeSaliencyPlan, store: Folder, go_through: Callable[[Pass], None]
-    ) -> Prepared:
+    def passes(self, source: Source[ProbeSaliencyPlan], store: Folder) -> Generator[Pass, Store, Stores]:
         """The pictures, then the features of the layers."""
-        ready = prepare_pictures(cfg, plan.pictures, store, go_through)
-        weights = _kept_weights(plan, store)
-        files = FeatureFiles(features_folder(store, cfg.backbone, plan.state, ready.pictures, cfg.run.seed))
-        found = plan.pictures.found
-        extract = Extract(found.root, files, cfg.backbone, plan.layers, found.spec.max_pixels, cfg.run.seed, weights)
-        go_through(features_pass(ready.shards, extract))
-        units = {one.unit: {"kind": "probe", **one.__dict__} for one in _probings(cfg, plan.layers)}
+        cfg, plan = self.cfg, source.data
+        ready = yield from prepare_pictures(cfg, plan.pictures, store)
+        folder = features_folder(store, cfg.backbone, plan.state, ready.pictures, cfg.run.seed)
+        found, weights = plan.pictures.found, _kept_weights(plan, store)
+        extract = Extract(found.root, folder, cfg.backbone, plan.layers, found.spec.max_pixels, cfg.run.seed, weights)
+        features = yield from features_pass(ready.shards, extract)
+        return Stores(ready, features, folder)
+
+    def items(self, source: Source[ProbeSaliencyPlan], stores: Stores) -> Items:
+        """The pictures."""
+        plan, own, ready = source.data, self.cfg.backbone, stores.pictures
         network = {
-            "arch": cfg.backbone.arch,
-            "weights": cfg.backbone.weights,
+            "arch": own.arch,
+            "weights": own.weights,
             "sha256": plan.state,
             "layers": list(plan.layers),
-            "longest_px": cfg.backbone.longest_px,
-            "precision": files.precision() or cfg.backbone.precision,
+            "longest_px": own.longest_px,
+            "precision": precision_of(stores.folder) or own.precision,
         }
-        content = digest([ready.content, plan.state, files.folder.uri.rpartition("/")[2]])
-        return prepared_run(cfg, plan.pictures, ready, units, {"backbone": network}, content, files)
+        content = digest([ready.content, plan.state, stores.folder.uri.rpartition("/")[2]])
+        return picture_items(plan.pictures, ready, ready.shards, content, {"backbone": network})
 
-    def work(self, cfg: ProbeSaliencyConfig, prepared: Prepared, run: Folder) -> ProbeWork:
-        """Baselines, and probes."""
-        shards, files = prepared.own
-        return ProbeWork(cfg, shards, files)
+    def learning(self, ready: Prepared) -> None:
+        """Nothing that a search could steer: probes choose their penalties on inner folds by themselves."""
 
-    def score(
-        self, cfg: ProbeSaliencyConfig, prepared: Prepared, done: Mapping[str, Folder], failed: Sequence[str]
-    ) -> Compared:
+    def predictors(self, ready: Prepared) -> list[Predictor]:
+        """Baselines and ceilings, then the probes."""
+        shards = ready.stores.pictures.shards
+        probes = Probes(self.cfg, shards, ready.stores.features, _probings(self.cfg, ready.source.data.layers))
+        return [PictureBaselines(self.cfg, shards), probes]
+
+    def summary(self, ready: Prepared, finished: Finished) -> Summary:
         """The table of predictors."""
-        layers = tuple(prepared.manifest["backbone"]["layers"])
-        finished = [one for one in _probings(cfg, layers) if one.unit in done]
+        layers = ready.source.data.layers
+        done = [one for one in _probings(self.cfg, layers) if one.unit in finished.done]
         entries, chosen = {}, _Best()
-        for one in finished:
-            result = done[one.unit].read_json("result.json")
+        for one in done:
+            result = finished.done[one.unit].result() or {}
             entries[one.predictor] = {
                 "kind": "model",
                 "label": f"{one.layer}, {PROBES[one.probe]}",
@@ -152,10 +149,14 @@ class ProbeSaliencyStudy:
             }
             if one.probe == "readout":
                 chosen.see(one.predictor, result)
-        units = {one.predictor: [one.unit] for one in finished}
-        more = {"layers": list(layers), "probes": list(cfg.probes.kinds)}
+        units = {one.predictor: [one.unit] for one in done}
+        more = {"layers": list(layers), "probes": list(self.cfg.probes.kinds)}
         models = Models(entries, units, chosen.folds if len(chosen.seen) > 1 else {}, more)
-        return score_pictures(cfg, self.name, prepared, models, done, failed)
+        return picture_summary(self.cfg, self.name, ready.items, ready.stores.pictures.shards, models, finished)
+
+    def rescored(self, run: Folder, manifest: Json) -> Json:
+        """The rows of metrics.json from per_item.parquet."""
+        return picture_rescored(self.cfg, run, manifest)
 
 
 class _Best:
@@ -186,108 +187,3 @@ def _kept_weights(plan: ProbeSaliencyPlan, store: Folder) -> tuple[Folder, str] 
     if not folder.exists(name):
         folder.write_bytes(name, save_tensors({key: value.contiguous() for key, value in plan.weights.items()}))
     return folder, name
-
-
-@dataclass(frozen=True)
-class ProbeWork(PictureWork):
-    """Units of probes beside those of baselines."""
-
-    cfg: ProbeSaliencyConfig
-    features: FeatureFiles
-
-    def predict(
-        self, shared: Shared, spec: Mapping[str, Any], sheet: ScoreTable, folder: Any, device: torch.device
-    ) -> dict[str, Any]:
-        """Fit a probe to a layer over all folds, and predict each picture by the model that never saw its fold."""
-        if spec["kind"] == "baselines":
-            return super().predict(shared, spec, sheet, folder, device)
-        probing = Probing(spec["probe"], spec["layer"])
-        probe = self._fit(probing, shared, folder, device)
-
-        predicted = self._predicted(probe, shared, probing.layer)
-        score_predictions(shared, sheet, probing.predictor, predicted, probing.probe == "readout")
-        folds = range(self.cfg.folds.outer)
-        return {
-            "penalty": [probe.chosen[fold] for fold in folds],
-            "inner": [list(map(list, probe.inner[fold].items())) for fold in folds],
-        }
-
-    def _predicted(self, probe: Probe, shared: Shared, layer: str) -> Iterator[tuple[PictureData, np.ndarray]]:
-        """Each picture with its map, by the model of its fold."""
-        if not isinstance(probe, PooledProbe):
-            for picture, features in self._walk(shared, layer, None):
-                yield picture, probe.predict(features, picture.grid, picture.info.fold)
-            return
-        waiting: dict[int, list[tuple[PictureData, torch.Tensor]]] = {}
-        for picture, features in self._walk(shared, layer, None):
-            waiting.setdefault(picture.info.fold, []).append((picture, pool(features)))
-            if len(waiting[picture.info.fold]) == POOLED_AT_ONCE:
-                yield from _pooled_maps(probe, picture.info.fold, waiting.pop(picture.info.fold))
-        for fold, some in waiting.items():
-            yield from _pooled_maps(probe, fold, some)
-
-    def _fit(self, probing: Probing, shared: Shared, folder: Any, device: torch.device) -> Probe:
-        own, folds = self.cfg.probes, self.cfg.folds.outer
-
-        def pictures(seed: int | None) -> Iterator[ProbePicture]:
-            for picture, features in self._walk(shared, probing.layer, seed):
-                yield ProbePicture(features, picture.info.fold, picture.cells, picture.target)
-
-        if probing.probe == "ridge":
-            return fit_ridge(pictures, folds, own.ridge.penalties, device)
-        if probing.probe == "pooled":
-            return fit_pooled(pictures, folds, own.pooled.penalties, own.pooled.map_px, device)
-        settings = ReadoutSettings(**{one.name: getattr(own.readout, one.name) for one in fields(ReadoutSettings)})
-        state, history = _resumed(folder)
-
-        def keep(epoch: int, state: dict[str, torch.Tensor], loss: float) -> None:
-            history.append({"epoch": epoch, "train_loss": loss})
-            losses = torch.tensor([record["train_loss"] for record in history], dtype=torch.float64)
-            folder.save(save_tensors({**state, HISTORY: losses}), history)
-
-        probe = fit_readout(pictures, folds, settings, self.cfg.run.seed, device, state, keep)
-        folder.write_history(history)
-        return probe
-
-    def _walk(self, shared: Shared, layer: str, seed: int | None) -> Iterator[tuple[PictureData, np.ndarray]]:
-        """All pictures with their features, shard by shard; a seed shuffles the shards, and the pictures in each."""
-        keys = list(self.shards.shards)
-        rng = None if seed is None else np.random.default_rng(seed)
-        if rng is not None:
-            rng.shuffle(keys)
-        for key in keys:
-            features = shared.kept.get(f"{layer}/{key}", partial(self.features.load, layer, key), _bytes)
-            pictures = list(shared.shard(key))
-            if rng is not None:
-                rng.shuffle(pictures)
-            for picture in pictures:
-                yield picture, features[picture.info.stimulus]
-
-
-def _pooled_maps(
-    probe: PooledProbe, fold: int, some: Sequence[tuple[PictureData, torch.Tensor]]
-) -> Iterator[tuple[PictureData, np.ndarray]]:
-    pictures = [picture for picture, _ in some]
-    pooled = torch.stack([values for _, values in some])
-    return zip(pictures, probe.predict_batch(pooled, [picture.grid for picture in pictures], fold), strict=True)
-
-
-POOLED_AT_ONCE = 64
-"""Pictures of a fold for which the training maps are gone through once."""
-
-HISTORY = "history"
-"""The training losses so far, beside the state of a read-out."""
-
-
-def _resumed(folder: Any) -> tuple[dict[str, torch.Tensor] | None, list[dict[str, Any]]]:
-    """The state after the last epoch and the history up to it; None and [] at the start."""
-    data = folder.load()
-    if data is None:
-        return None, []
-    state = load_tensors(data)
-    losses = state.pop(HISTORY).tolist()
-    return state, [{"epoch": epoch, "train_loss": loss} for epoch, loss in enumerate(losses, 1)]
-
-
-def _bytes(features: Mapping[str, np.ndarray]) -> int:
-    return sum(values.nbytes for values in features.values())

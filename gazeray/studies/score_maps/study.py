@@ -3,39 +3,48 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
-import cv2
 import numpy as np
-import torch
-from safetensors.numpy import load, save
 
 from gazeray.config import ConfigError, digest
 from gazeray.gaze.files import identifier, visible_files
-from gazeray.stimuli.decode import PictureError, read_map
-from gazeray.stimuli.human_maps import same_aspect
 from gazeray.storage import FileStat, Folder, masked
-from gazeray.studies.pictures.passes import PictureData, PictureShards
-from gazeray.studies.pictures.predictors import PictureWork, ScoreTable, Shared, score_predictions
+from gazeray.store import FillShards, Store, missing_shards
+from gazeray.studies.pictures.passes import PictureData, PictureShards, PicturesReady
+from gazeray.studies.pictures.predictors import Everybody, PictureBaselines, score_predictions
 from gazeray.studies.pictures.study import (
     SIMULATED,
     PicturePlan,
     describe_pictures,
     open_dataset,
+    picture_items,
+    picture_rescored,
+    picture_summary,
     plan_pictures,
     prepare_pictures,
-    prepared_run,
-    score_pictures,
 )
 from gazeray.studies.pictures.summary import Models
-from gazeray.studies.score_maps.config import MapsConfig, ScoreMapsConfig
-from gazeray.study import Compared, Pass, Prepared
+from gazeray.studies.score_maps.config import ScoreMapsConfig
+from gazeray.studies.score_maps.passes import FitMaps
+from gazeray.study import (
+    Finished,
+    Items,
+    Json,
+    Pass,
+    Predictor,
+    Ready,
+    Row,
+    Source,
+    Summary,
+    Unit,
+    UnitFolder,
+    UnitSpec,
+    Worker,
+)
 from gazeray.synth.contrast_maps import write_contrast_maps
 from gazeray.tables import DataError, Reject
 
@@ -45,13 +54,6 @@ FORMAT = 3
 """Raised when maps that an older version brought to the grid can no longer be used."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".npy", ".npz")
-
-LEAST_SHARE = 1e-3
-"""Of the uniform density, mixed into people's densities."""
-
-
-class MapError(ValueError):
-    """A map cannot be used; says which and why."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,29 @@ class MapsPlan:
     rejects: list[Reject]
 
 
+@dataclass(frozen=True)
+class Stores:
+    """The pictures, of which those with a map are judged, and the maps."""
+
+    pictures: PicturesReady
+    shards: PictureShards
+    maps: Store
+
+
+Prepared = Ready[MapsPlan, Stores]
+
+
+@dataclass(frozen=True)
 class ScoreMapsStudy:
-    """See `gazeray.study.Comparison`."""
+    """See `gazeray.study.Study`."""
 
-    name = "score_maps"
-    config = ScoreMapsConfig
+    cfg: ScoreMapsConfig
 
-    def plan(self, cfg: ScoreMapsConfig) -> MapsPlan:
+    name: ClassVar[str] = "score_maps"
+
+    def open(self) -> Source[MapsPlan]:
         """Look at the pictures and at the names of the maps. Raises ConfigError, DataError."""
+        cfg = self.cfg
         pictures = plan_pictures(cfg)
         root, label = _open_maps(cfg)
         found = visible_files(root)
@@ -103,10 +120,11 @@ class ScoreMapsStudy:
             if source.stimulus not in by_name
         ]
         stamp = [[stat.path, stat.size, stat.mtime_ns] for stat in files.values()]
-        return MapsPlan(pictures, root, label, {name: stat.path for name, stat in files.items()}, stamp, rejects)
+        plan = MapsPlan(pictures, root, label, {name: stat.path for name, stat in files.items()}, stamp, rejects)
+        return Source(plan, self._lines(plan))
 
-    def describe(self, cfg: ScoreMapsConfig, plan: MapsPlan) -> list[str]:
-        """What a run would do."""
+    def _lines(self, plan: MapsPlan) -> list[str]:
+        cfg = self.cfg
         maps = f"maps: {len(plan.files)} of {plan.label} at {plan.root.uri}; without picture or picture without map: "
         return [
             *describe_pictures(cfg, plan.pictures),
@@ -114,43 +132,87 @@ class ScoreMapsStudy:
             f"units: {cfg.folds.outer} of baselines, {cfg.folds.outer} of maps",
         ]
 
-    def prepare(
-        self, cfg: ScoreMapsConfig, plan: MapsPlan, store: Folder, go_through: Callable[[Pass], None]
-    ) -> Prepared:
+    def passes(self, source: Source[MapsPlan], store: Folder) -> Generator[Pass, Store, Stores]:
         """The pictures, then the maps on their grids."""
-        ready = prepare_pictures(cfg, plan.pictures, store, go_through)
+        cfg, plan = self.cfg, source.data
+        ready = yield from prepare_pictures(cfg, plan.pictures, store)
+        shards = ready.shards
         content = digest([FORMAT, ready.content, cfg.score.longest_px, plan.root.uri, plan.stamp, cfg.maps.kind])
-        fit = FitMaps(plan.root, store.sub(f"maps/{content[:16]}"), ready.shards, cfg.maps, plan.files)
-        present = {stat.path for stat in fit.folder.list()}
-        missing = [{"key": shard} for shard in ready.shards.shards if f"{shard}.json" not in present]
-        go_through(Pass("reading maps", missing, fit))
-        notes = [row for shard in ready.shards.shards for row in fit.folder.read_json(f"{shard}.json")]
-        rejects = [*plan.rejects, *(Reject(**row) for row in notes)]
-        used = {info.stimulus for info in ready.shards.pictures} & plan.files.keys() - {row["trial"] for row in notes}
+        folder = store.sub(f"stores/maps-{content[:16]}")
+        make = FillShards(FitMaps(plan.root, shards, cfg.maps, plan.files), folder)
+        pieces = [{"key": key} for key in missing_shards(folder, shards.shards)]
+        maps = yield Pass("reading maps", pieces, make, folder, shards.shards, memory=("map",))
+        used = set(maps.plain("stimulus")) if len(maps) else set()
         if not used:
+            rejects = [*plan.rejects, *(maps.log.rejects if maps.log else [])]
             reasons = "; ".join(sorted({reject.reason for reject in rejects})[:10])
             raise DataError([f"maps.path: none of {len(plan.files)} maps can be used: {reasons}"])
-        units = {f"maps-fold-{fold}": {"kind": "maps", "fold": fold} for fold in range(cfg.folds.outer)}
-        more = {"maps": {"label": plan.label, "root": plan.root.uri, "kind": cfg.maps.kind, "used": len(used)}}
-        without = frozenset(info.stimulus for info in ready.shards.pictures if info.stimulus not in used)
-        shards = replace(ready.shards, not_judged=without)
-        ready = replace(ready, shards=shards, rejects=[*ready.rejects, *rejects])
-        return prepared_run(cfg, plan.pictures, ready, units, more, content, (fit.folder, plan.label))
+        without = frozenset(info.stimulus for info in shards.pictures if info.stimulus not in used)
+        return Stores(ready, replace(shards, not_judged=without), maps)
 
-    def work(self, cfg: ScoreMapsConfig, prepared: Prepared, run: Folder) -> MapWork:
-        """Baselines, and maps."""
-        shards, (maps, label) = prepared.own
-        return MapWork(cfg, shards, maps, f"model:{label}")
+    def items(self, source: Source[MapsPlan], stores: Stores) -> Items:
+        """The pictures."""
+        plan, maps = source.data, stores.maps
+        rejects = [*plan.rejects, *(maps.log.rejects if maps.log else [])]
+        about = {"label": plan.label, "root": plan.root.uri, "kind": self.cfg.maps.kind, "used": len(maps)}
+        content = digest([stores.pictures.content, maps.folder.uri.rpartition("/")[2]])
+        return picture_items(plan.pictures, stores.pictures, stores.shards, content, {"maps": about}, rejects)
 
-    def score(
-        self, cfg: ScoreMapsConfig, prepared: Prepared, done: Mapping[str, Folder], failed: Sequence[str]
-    ) -> Compared:
+    def learning(self, ready: Prepared) -> None:
+        """Nothing."""
+
+    def predictors(self, ready: Prepared) -> list[Predictor]:
+        """Baselines and ceilings, then the maps."""
+        stores, label = ready.stores, ready.source.data.label
+        return [PictureBaselines(self.cfg, stores.shards), StoredMaps(self.cfg, stores.shards, stores.maps, label)]
+
+    def summary(self, ready: Prepared, finished: Finished) -> Summary:
         """The table of predictors."""
-        _, (_, label) = prepared.own
-        entry = {"kind": "model", "label": label, "density": cfg.maps.kind != "saliency"}
-        unit = [name for name in done if name.startswith("maps-")]
-        models = Models({f"model:{label}": entry}, {f"model:{label}": unit}, {}, {"layers": [], "probes": []})
-        return score_pictures(cfg, self.name, prepared, models, done, failed)
+        label = ready.source.data.label
+        entry = {"kind": "model", "label": label, "density": self.cfg.maps.kind != "saliency"}
+        units = [name for name in finished.done if name.startswith("maps-")]
+        models = Models({f"model:{label}": entry}, {f"model:{label}": units}, {}, {"layers": [], "probes": []})
+        return picture_summary(self.cfg, self.name, ready.items, ready.stores.shards, models, finished)
+
+    def rescored(self, run: Folder, manifest: Json) -> Json:
+        """The rows of metrics.json from per_item.parquet."""
+        return picture_rescored(self.cfg, run, manifest)
+
+
+@dataclass(frozen=True)
+class StoredMaps:
+    """Scores the maps of a store: a unit per fold."""
+
+    cfg: ScoreMapsConfig
+    shards: PictureShards
+    maps: Store
+    label: str
+    round: int = 0
+
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        """The maps' own."""
+        return {f"model:{self.label}": Row(self.label, "model")}
+
+    def units(self) -> list[UnitSpec]:
+        """One per fold."""
+        return [UnitSpec(f"maps-fold-{fold}", {"fold": fold}) for fold in range(self.shards.folds)]
+
+    def run(self, unit: Unit, worker: Worker, out: UnitFolder) -> Json:
+        """Score the maps of one fold's pictures."""
+        everybody = Everybody.shared(self.cfg, self.shards, worker)
+        table = everybody.score_table(worker)
+        place = {stimulus: row for row, stimulus in enumerate(self.maps.plain("stimulus").tolist())}
+
+        def read() -> Iterator[tuple[PictureData, np.ndarray]]:
+            infos = [info for info in self.shards.judged if info.fold == unit.spec["fold"]]
+            for picture in everybody.chosen(infos):
+                row = np.array([place[picture.info.stimulus]])
+                yield picture, self.maps.take(row, ["map"])["map"][0]
+
+        density = self.cfg.maps.kind != "saliency"
+        score_predictions(everybody, table, f"model:{self.label}", read(), density)
+        return table.write(out.folder)
 
 
 def _open_maps(cfg: ScoreMapsConfig) -> tuple[Folder, str]:
@@ -166,127 +228,3 @@ def _open_maps(cfg: ScoreMapsConfig) -> tuple[Folder, str]:
     folder = root.sub("contrast_maps")
     write_contrast_maps(root, folder)
     return folder, cfg.maps.label or "contrast"
-
-
-@dataclass(frozen=True)
-class FitMaps:
-    """Reads the maps of a shard of pictures and brings them to the grid. Runs in the workers of a pass.
-
-    Leaves `<key>.safetensors`, the maps by stimulus, and then `<key>.json`, the rejects.
-    """
-
-    root: Folder
-    folder: Folder
-    shards: PictureShards
-    cfg: MapsConfig
-    files: Mapping[str, str]
-
-    def __call__(self, device: torch.device) -> Callable[[Mapping[str, Any]], None]:
-        """Nothing has to be set up."""
-        return self.do
-
-    def do(self, item: Mapping[str, Any]) -> None:
-        """item: the key of the shard."""
-        kept, rejects = {}, []
-        for picture in self.shards.load(item["key"]):
-            path = self.files.get(picture.info.stimulus)
-            if path is None:
-                continue
-            try:
-                values = load_map(self.root, path, self.shards.max_pixels)
-                kept[f"map/{picture.info.stimulus}"] = np.ascontiguousarray(fit_to_grid(values, picture, self.cfg))
-            except PictureError as error:
-                rejects.append(Reject(path, -1, "maps", error.reason, trial=picture.info.stimulus))
-            except MapError as error:
-                rejects.append(Reject(path, -1, "maps", str(error), trial=picture.info.stimulus))
-        self.folder.write_bytes(f"{item['key']}.safetensors", save(kept))
-        self.folder.write_json(f"{item['key']}.json", [asdict(reject) for reject in rejects])
-
-
-@dataclass(frozen=True)
-class MapWork(PictureWork):
-    """Units of maps beside those of baselines."""
-
-    cfg: ScoreMapsConfig
-    maps: Folder
-    predictor: str
-
-    def predict(
-        self, shared: Shared, spec: Mapping[str, Any], sheet: ScoreTable, folder: Any, device: torch.device
-    ) -> dict[str, Any]:
-        """Score the maps of one fold's pictures."""
-        if spec["kind"] == "baselines":
-            return super().predict(shared, spec, sheet, folder, device)
-
-        def read() -> Iterator[tuple[PictureData, np.ndarray]]:
-            infos = [info for info in self.shards.judged if info.fold == spec["fold"]]
-            maps: dict[str, np.ndarray] = {}
-            for key in dict.fromkeys(info.shard for info in infos):
-                maps |= load(self.maps.read_bytes(f"{key}.safetensors"))
-            for picture in shared.chosen(infos):
-                yield picture, maps[f"map/{picture.info.stimulus}"]
-
-        score_predictions(shared, sheet, self.predictor, read(), self.cfg.maps.kind != "saliency")
-        return {}
-
-
-def load_map(root: Folder, path: str, max_pixels: int) -> np.ndarray:
-    """A map (H, W) float64 from a picture, .npy or .npz with one array. Raises MapError, PictureError."""
-    if not path.lower().endswith((".npy", ".npz")):
-        return read_map(root, path, max_pixels).astype(np.float64)
-    data = root.read_bytes(path)
-    try:
-        values = np.squeeze(_array(data, max_pixels))
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, MapError):
-            raise
-        raise MapError(f"cannot be read: {' '.join(str(error).split())}") from error
-    if values.dtype.kind not in "fiub":
-        raise MapError(f"holds {values.dtype}, not numbers")
-    if values.ndim != 2:
-        raise MapError(f"has the shape {values.shape}, not (height, width)")
-    return np.asarray(values, np.float64)
-
-
-def _array(data: bytes, max_pixels: int) -> np.ndarray:
-    """The only array of a .npy or .npz file; nothing is unpickled."""
-    if zipfile.is_zipfile(io.BytesIO(data)):
-        size = sum(entry.file_size for entry in zipfile.ZipFile(io.BytesIO(data)).infolist())
-        if size > max_pixels * 8 + 4096:
-            raise MapError(f"unpacks to {size} bytes, more than {max_pixels} values")
-    found = np.load(io.BytesIO(data), allow_pickle=False)
-    if isinstance(found, np.ndarray):
-        return found
-    if len(found.files) != 1:
-        raise MapError(f"holds {len(found.files)} arrays, not one")
-    return np.asarray(found[found.files[0]])
-
-
-def fit_to_grid(values: np.ndarray, picture: PictureData, cfg: MapsConfig) -> np.ndarray:
-    """A map of any size (H, W) on the picture's grid (h, w), float32; densities sum to 1 again, as log-densities.
-
-    A density is mixed with LEAST_SHARE of the uniform one: where it is 0, a fixation would cost infinity.
-
-    Raises MapError: not finite (a log-density may be -inf), another aspect than the picture's, negative densities.
-    """
-    bad = int(np.isnan(values).sum() + np.isposinf(values).sum())
-    bad += 0 if cfg.kind == "log_density" else int(np.isneginf(values).sum())
-    if bad:
-        raise MapError(f"{bad} of {values.size} values are not finite")
-    height, width = picture.size_px
-    if not same_aspect((values.shape[0], values.shape[1]), (height, width)):
-        have, want = f"{values.shape[1]} x {values.shape[0]}", f"{width} x {height}"
-        raise MapError(f"has {have} px, another aspect than its picture's {want}")
-    if cfg.kind == "log_density":
-        values = np.exp(values - values.max())
-    elif cfg.kind == "density" and values.min() < 0:
-        raise MapError(f"is no density: its smallest value is {values.min():g}")
-    rows, columns = picture.grid
-    shrinks = rows <= values.shape[0] and columns <= values.shape[1]
-    small = cv2.resize(values, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    if cfg.kind == "saliency":
-        return np.asarray(small, np.float32)
-    total = small.sum()
-    if not total > 0:
-        raise MapError("is no density: it is 0 everywhere")
-    return np.asarray(np.log((1 - LEAST_SHARE) * small / total + LEAST_SHARE / small.size), np.float32)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,24 @@ from pydantic import Field
 from gazeray.config import JobConfig, Section
 from gazeray.learn.folds import inner_seed, inner_splits
 from gazeray.metrics.classification import score_all
-from gazeray.metrics.statistics import participant_confusions, permutation_test, summarise
+from gazeray.metrics.statistics import participant_confusions, permutation_test, resampled, rows, summarise
 from gazeray.study import Fold, Row
 from gazeray.tables import DataError
 
+BASELINES = ("majority", "logistic_regression")
+"""Predictors that stand beside the model; each is a column of scores in predictions.parquet."""
+
+MODEL = "cnn"
+
+COLUMNS = {MODEL: "scores"} | {name: name for name in BASELINES}
+"""The column of predictions.parquet in which each predictor's scores are."""
+
 ROWS = {
-    "cnn": Row("CNN", "model"),
+    MODEL: Row("CNN", "model"),
     "logistic_regression": Row("logistic regression", "baseline"),
     "majority": Row("majority class", "baseline"),
 }
 """The rows of the table of scores."""
-
-BASELINES = ("majority", "logistic_regression")
-"""Predictors that stand beside the model; each is a column of scores in predictions.parquet."""
 
 
 class ScoresConfig(Section):
@@ -73,8 +79,8 @@ def check_classes(
                 if not len(validation):
                     raise DataError([f"fold {fold.fold}, inner fold {number}: no example to validate on"])
                 parts[f"fold {fold.fold}, inner fold {number}"] = train
-        for name, rows in parts.items():
-            absent = [text for c, text in enumerate(classes) if c not in set(labels[rows])]
+        for name, train in parts.items():
+            absent = [text for c, text in enumerate(classes) if c not in set(labels[train])]
             if absent:
                 raise DataError([f"{name}: no training example has class {', '.join(absent)}; it takes more {unit}"])
 
@@ -145,15 +151,22 @@ def _labels(predictions: pa.Table, classes: Sequence[str]) -> np.ndarray:
 
 
 def score_predictions(predictions: pa.Table, classes: Sequence[str], cfg: ScoresConfig, seed: int) -> dict[str, Any]:
-    """Everything metrics.json says about out-of-fold predictions: metrics, permutation test, confusions."""
+    """Everything metrics.json says about out-of-fold predictions: rows, metrics, permutation test, confusions.
+
+    predictions: as `predictions_table` makes it, with a column participant.
+    """
     labels = _labels(predictions, classes)
     participants = np.array(predictions.column("participant").to_pylist())
-    scores = _scores(predictions, "scores")
-    baselines = {name: _scores(predictions, name) for name in BASELINES}
+    scores = {name: _scores(predictions, column) for name, column in COLUMNS.items()}
+    estimates = resampled(labels, scores, participants, classes, cfg.resamples, seed)
+    model = scores[MODEL]
     return {
-        "metrics": summarise(labels, scores, participants, classes, baselines, cfg.resamples, seed),
-        "permutation": permutation_test(labels, scores, participants, classes, n=cfg.permutations, seed=seed),
-        "participants": participant_confusions(labels, scores.argmax(axis=1), participants, classes),
+        "predictors": {key: asdict(row) for key, row in ROWS.items()},
+        "rows": rows(estimates, MODEL),
+        "metrics_shown": list(estimates[MODEL]),
+        "metrics": summarise(labels, classes, estimates, MODEL),
+        "permutation": permutation_test(labels, model, participants, classes, n=cfg.permutations, seed=seed),
+        "participants": participant_confusions(labels, model.argmax(axis=1), participants, classes),
     }
 
 

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from gazeray.models.probes import Pictures, ProbePicture, columns, resize, shrunk
+from gazeray.metrics.resampling import resize
+from gazeray.models.probes import Pictures, ProbePicture, columns
 from gazeray.models.probes.readout import ReadoutFit, ReadoutSettings, fit_readout
 
 FOLDS, CHANNELS = 3, 6
@@ -343,10 +344,3 @@ def test_a_fold_without_fixations_is_an_error() -> None:
 def test_unusable_settings_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"penalties|{next(iter(change))}"):
         settings(**change)
-
-
-def test_the_training_grid_keeps_the_aspect_and_never_enlarges() -> None:
-    assert shrunk((150, 200), 100) == (75, 100)
-    assert shrunk((200, 150), 100) == (100, 75)
-    assert shrunk((30, 40), 100) == (30, 40)
-    assert shrunk((1, 400), 100) == (1, 100)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
-from gazeray.models.probes import Pictures, ProbePicture, area_matrix, choose, columns, linear_matrix, resize
+from gazeray.models.probes import Pictures, ProbePicture, choose, columns
 from gazeray.models.probes.ridge import NormalEquations, fit_ridge
 
 FOLDS, CHANNELS, PENALTIES = 4, 6, (1e-3, 0.1, 10.0)
@@ -178,22 +178,3 @@ def test_columns_are_single_folds_then_pairs() -> None:
 def test_the_stronger_penalty_is_chosen_where_two_are_equal() -> None:
     assert choose({0: {1.0: 0.5, 2.0: 0.5, 3.0: 0.7}}, largest=False) == {0: 2.0}
     assert choose({0: {1.0: 0.5, 2.0: 0.5, 3.0: 0.7}}, largest=True) == {0: 3.0}
-
-
-@pytest.mark.parametrize(("length", "out"), [(6, 4), (7, 3), (5, 5), (3, 8)])
-def test_area_averages_equal_those_of_a_fine_copy(length: int, out: int) -> None:
-    values = np.random.default_rng(0).normal(size=length)
-    fine = values.repeat(out).reshape(out, length).mean(1)  # every cell split into `out`, then blocks of `length`
-    np.testing.assert_allclose(area_matrix(length, out).numpy() @ values, fine, rtol=1e-12)
-
-
-@pytest.mark.parametrize(("length", "out"), [(4, 10), (5, 5), (1, 3), (8, 3)])
-def test_linear_interpolation_equals_torch(length: int, out: int) -> None:
-    values = torch.rand(1, 1, length, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    wanted = torch.nn.functional.interpolate(values, out, mode="linear", align_corners=False)[0, 0]
-    torch.testing.assert_close(linear_matrix(length, out) @ values[0, 0], wanted, rtol=1e-12, atol=1e-12)
-
-
-def test_a_constant_map_stays_constant_at_any_size() -> None:
-    for size in ((2, 9), (9, 2), (1, 1), (30, 40)):
-        torch.testing.assert_close(resize(torch.full((2, 4, 5), 3.5), size), torch.full((2, *size), 3.5))

@@ -3,29 +3,34 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
-from gazeray.models.fixation_density import centre_bias as other_pictures
+from gazeray.models.fixation_density.centre_bias import CELLS
 from gazeray.stimuli.human_maps import TargetConfig
 from gazeray.stimuli.readers.base import NO_OBSERVER
+from gazeray.storage import Folder
 from gazeray.studies.pictures.baselines import Counts, baselines, ceilings, counts_of
-from gazeray.studies.pictures.config import PictureScoring, ScoreConfig
+from gazeray.studies.pictures.config import Metric, PictureScoring, ScoreConfig
 from gazeray.studies.pictures.passes import PictureData, PictureInfo
 from gazeray.studies.pictures.scores import (
     ScoredMap,
     Scorer,
+    Scores,
+    ScoreTable,
     ShuffledNegatives,
-    mean_and_interval,
+    commonest,
     mean_scores,
-    picture_draws,
-    ratio_and_interval,
-    row,
+    scores_table,
 )
-from gazeray.studies.pictures.summary import predictor_rows
+from gazeray.studies.pictures.summary import rows_of
 
 SIZE, GRID = (60, 80), (30, 40)
 
@@ -62,7 +67,8 @@ def test_scores_equal_slow_loops(pictures: list[PictureData]) -> None:
         ScoredMap(one.info.stimulus, log_density(i), True, one.cells, one.target, bias)
         for i, one in enumerate(pictures)
     ]
-    for one, data, scores in zip(shown, pictures, scorer(pictures).score(shown), strict=True):
+    for one, data, found in zip(shown, pictures, scorer(pictures).score(shown), strict=True):
+        scores = found.values
         density = np.exp(one.values.astype(np.float64))
         at = density[data.cells[:, 0], data.cells[:, 1]]
         assert scores["nss"] == pytest.approx(((at - density.mean()) / density.std()).mean(), abs=1e-5)
@@ -86,14 +92,14 @@ def test_score_does_not_depend_on_what_is_scored_with_it(pictures: list[PictureD
     together = judge.score(maps)
     alone = [judge.score([one])[0] for one in maps]
     for one, other in zip(together, alone, strict=True):
-        assert one == pytest.approx(other, abs=1e-9, nan_ok=True)
+        assert one.values == pytest.approx(other.values, abs=1e-9, nan_ok=True)
 
 
 def test_density_of_zero_somewhere_is_scored(pictures: list[PictureData]) -> None:
     one = pictures[0]
     values = log_density(0)
     values[0, 0] = -np.inf
-    with_zero = scorer(pictures).score([ScoredMap("p0", values, True, one.cells, one.target, log_density(1))])[0]
+    with_zero = scorer(pictures).score([ScoredMap("p0", values, True, one.cells, one.target, log_density(1))])[0].values
     assert np.isfinite(with_zero["auc_uniform"])
     assert np.isfinite(with_zero["information_gain"])
 
@@ -103,10 +109,35 @@ def test_map_without_human_map_has_no_cc_and_picture_without_fixations_no_nss(pi
     without_target = ScoredMap("p0", log_density(0), True, one.cells, None, log_density(1))
     without_gaze = ScoredMap("p0", log_density(0), True, nobody, one.target, log_density(1))
     first, second = scorer(pictures).score([without_target, without_gaze])
-    assert all(np.isnan(first[name]) for name in ("cc", "sim", "kl"))
-    assert np.isfinite(first["nss"])
-    assert all(np.isnan(second[name]) for name in ("nss", "auc_uniform", "information_gain"))
-    assert np.isfinite(second["cc"])
+    assert first.why == dict.fromkeys(
+        ("cc", "sim", "kl"), "one left-out person’s fixations make no human map to compare with"
+    )
+    assert second.why == dict.fromkeys(
+        ("information_gain", "auc_uniform", "auc_shuffled", "auc_judd", "nss"), "the picture has no fixations"
+    )
+    for scores in (first, second):
+        assert {name for name, value in scores.values.items() if np.isnan(value)} == set(scores.why)
+
+
+def test_every_undefined_metric_has_a_reason(pictures: list[PictureData]) -> None:
+    one, every = pictures[0], tuple(get_args(Metric))
+    everywhere = np.argwhere(np.ones(GRID, bool))
+    bias, flat, empty = log_density(1), np.ones(GRID, np.float32), np.zeros(GRID, np.float32)
+    judge = scorer(pictures, metrics=every)
+    shown = [
+        ScoredMap("p0", flat, False, one.cells, one.target, bias),
+        ScoredMap("p0", empty, False, one.cells, one.target, bias),
+        ScoredMap("p0", log_density(0), True, everywhere, flat, bias),
+    ]
+    constant, nothing, filled = (scores.why for scores in judge.score(shown))
+    assert constant == dict.fromkeys(("nss", "cc"), "the map is the same everywhere")
+    assert nothing == constant | dict.fromkeys(("sim", "kl", "emd"), "the map is 0 everywhere")
+    assert filled == {"auc_judd": "every cell of the grid is fixated", "cc": "the human map is the same everywhere"}
+    alone = scorer([one], metrics=every).score([ScoredMap("p0", bias, True, one.cells, one.target, bias)])[0]
+    assert alone.why == {"auc_shuffled": "no other picture has fixations"}
+    unseen = replace(shown[0], values=bias, density=True, cells=one.cells[:0])
+    told = scorer([picture(0, fixations=0)], metrics=every).score([unseen])[0].why
+    assert set(told.values()) == {"the data set gives human maps and no fixations"}
 
 
 def test_pool_takes_every_pictures_share_when_there_are_too_many(pictures: list[PictureData]) -> None:
@@ -136,7 +167,7 @@ def test_baselines_of_a_picture_do_not_depend_on_its_own_gaze(pictures: list[Pic
 def test_map_counts_stand_in_where_there_are_no_fixations() -> None:
     one = picture(0, fixations=0)
     counts = counts_of(one, maps=True)
-    assert counts.shape == (other_pictures.CELLS, other_pictures.CELLS)
+    assert counts.shape == (CELLS, CELLS)
     assert counts.sum() == pytest.approx(1e6, rel=0.02)
     assert counts.min() >= 0
 
@@ -170,54 +201,96 @@ def test_fixations_of_nobody_in_particular_are_no_observers() -> None:
     assert dict(ceilings(anonymous, log_density(0), TargetConfig(sigma_px=5), None, splits=2, seed=0)) == {}
 
 
-def test_mean_and_interval_cover_the_mean_and_skip_what_is_undefined() -> None:
-    values = np.array([1.0, 2.0, 3.0, np.nan])
-    draws = picture_draws(4, 500, 0)
-    mean, interval = mean_and_interval(values, draws)
-    assert mean == 2.0
-    assert interval is not None
-    assert 1 <= interval[0] < 2 < interval[1] <= 3
-    assert mean_and_interval(np.full(4, np.nan), draws) == (None, None)
-    assert mean_and_interval(np.array([1.0, np.nan, np.nan, np.nan]), draws) == (1.0, None)
+def table(values: dict[str, dict[str, list[float | None]]], why: dict[str, dict[str, str]] | None = None) -> pa.Table:
+    """A table of scores: {predictor: {metric: value of p0, p1, ...; None: no row}}; why: {predictor: reasons}."""
+    rows = []
+    for predictor, metrics in values.items():
+        for number in range(len(next(iter(metrics.values())))):
+            own = {name: column[number] for name, column in metrics.items()}
+            if None not in own.values():
+                told = json.dumps(why[predictor]) if why and predictor in why and number == 0 else ""
+                ids = {"stimulus": f"p{number}", "fold": 0, "predictor": predictor, "n_fixations": 5, "why": told}
+                rows.append({**ids, **own})
+    return scores_table(rows)
 
 
-def test_bootstrap_of_the_mean_has_the_textbook_width() -> None:
-    values = np.random.default_rng(0).normal(size=400)
-    _, interval = mean_and_interval(values, picture_draws(400, 4000, 1))
-    assert interval is not None
-    assert (interval[1] - interval[0]) / 2 == pytest.approx(1.96 * values.std() / 20, rel=0.1)
+KINDS = {
+    "model:a": {"kind": "model"},
+    "gold_standard": {"kind": "ceiling"},
+    "centre_bias": {"kind": "baseline"},
+}
+LOW = "the gold standard’s gain, to divide by, is not clearly above 0"
 
 
-def test_ratio_is_of_means_over_the_pictures_that_both_have() -> None:
-    above, below = np.array([1.0, 2.0, np.nan]), np.array([2.0, 2.0, 5.0])
-    value, _ = ratio_and_interval(above, below, picture_draws(3, 200, 0))
-    assert value == 0.75
-    assert ratio_and_interval(above, -below, picture_draws(3, 200, 0)) == (None, None)
-
-
-def test_share_of_what_is_not_there_is_undefined() -> None:
+@pytest.mark.parametrize(
+    ("gold", "share", "why"),
+    [
+        pytest.param([1.0] * 9, 0.5, None, id="all_above"),
+        pytest.param([1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 0.1], None, LOW, id="not_clearly_above"),
+    ],
+)
+def test_share_of_what_is_not_there_is_undefined(gold: list[float], share: float | None, why: str | None) -> None:
     """Where the gold standard is not clearly above the centre bias, there is nothing to explain."""
-    draws = picture_draws(9, 200, 0)
     cfg = PictureScoring()
-    half = np.full(9, 0.5)
-    for gold, share in ((np.ones(9), 0.5), (np.array([1.0, -1, 1, -1, 1, -1, 1, -1, 0.1]), None)):
-        columns = {name: dict.fromkeys(cfg.score.metrics, values) for name, values in
-                   (("model:a", half), ("gold_standard", gold), ("centre_bias", np.zeros(9)))}  # fmt: skip
-        entry = predictor_rows(cfg, columns, "model:a", draws)
-        assert entry["explained"]["value"] == share
-        assert "gain" in entry["nss"]
-        assert "gain" not in entry["auc_shuffled"]
+    columns = {name: dict.fromkeys(cfg.score.metrics, values) for name, values in
+               (("model:a", [0.5] * 9), ("gold_standard", gold), ("centre_bias", [0.0] * 9))}  # fmt: skip
+    rows = rows_of(cfg, table(columns), [f"p{number}" for number in range(9)], KINDS)
+    entry = rows["model:a"]
+    assert entry["explained"]["value"] == share
+    assert entry["explained"].get("why") == why
+    assert entry["nss"]["gain"]["centre_bias"]["value"] == 0.5
+    assert "gain" not in entry["auc_shuffled"]
+    assert "gain" not in rows["centre_bias"]["nss"]
 
 
-def test_gain_is_paired() -> None:
-    values = np.random.default_rng(0).normal(size=50) * 10
-    entry = row(values + 1, values, "centre_bias", picture_draws(50, 500, 0))
-    assert entry["gain"]["value"] == pytest.approx(1)
-    assert entry["gain"]["ci95"] == pytest.approx([1, 1])
-    assert entry["ci95"][1] - entry["ci95"][0] > 1
-    assert entry["n"] == 50
+def test_rows_say_why_pictures_have_no_score() -> None:
+    cfg = PictureScoring(score=ScoreConfig(metrics=("information_gain", "cc")))
+    values = {
+        "model:a": {"information_gain": [1.0, 2.0, None], "cc": [np.nan, 0.5, None]},
+        "gold_standard": {"information_gain": [2.0, None, 2.0], "cc": [np.nan, None, np.nan]},
+        "centre_bias": {"information_gain": [0.0, 0.0, 0.0], "cc": [0.1, 0.2, 0.3]},
+    }
+    flat, person = "the map is the same everywhere", "one left-out person’s fixations make no human map to compare with"
+    scores = table(values, {"model:a": {"cc": flat}, "gold_standard": {"cc": person}})
+    rows = rows_of(cfg, scores, ["p0", "p1", "p2"], KINDS)
+    assert (rows["model:a"]["information_gain"]["n"], rows["model:a"]["information_gain"]["why"]) == (
+        2,
+        "its unit failed",
+    )
+    assert (rows["model:a"]["cc"]["n"], rows["model:a"]["cc"]["why"]) == (1, flat)
+    assert rows["gold_standard"]["information_gain"]["why"] == "too few observers have fixations on the picture"
+    assert rows["gold_standard"]["cc"] == {
+        "value": None, "ci95": None, "n": 0, "why": person,
+        "gain": {"centre_bias": {"value": None, "ci95": None, "p": None}},
+    }  # fmt: skip
+    assert rows["model:a"]["explained"]["n"] == 1
+    assert "why" not in rows["centre_bias"]["cc"]
+    assert rows_of(cfg, scores, ["p0", "p1", "p2"], KINDS) == rows
 
 
 def test_mean_of_several_scores_skips_what_is_undefined() -> None:
-    assert mean_scores([{"nss": 1.0, "cc": np.nan}, {"nss": 3.0, "cc": np.nan}])["nss"] == 2.0
-    assert np.isnan(mean_scores([{"nss": 1.0, "cc": np.nan}])["cc"])
+    nothing = {"cc": "the map is the same everywhere"}
+    several = [Scores({"nss": 1.0, "cc": np.nan}, nothing), Scores({"nss": 3.0, "cc": np.nan}, nothing)]
+    found = mean_scores(several)
+    assert found.values["nss"] == 2.0
+    assert np.isnan(found.values["cc"])
+    assert found.why == nothing
+
+
+def test_commonest_reason_is_the_first_of_equals() -> None:
+    assert commonest(["a", "b", "b", None, ""]) == "b"
+    assert commonest(["b", "a"]) == "b"
+    assert commonest([None, ""]) == ""
+
+
+def test_unit_writes_why_a_metric_is_undefined_beside_the_scores(pictures: list[PictureData], tmp_path: Path) -> None:
+    one, folder = pictures[0], Folder(tmp_path)
+    flat = ScoredMap("p0", np.ones(GRID, np.float32), False, one.cells, one.target, log_density(1))
+    sheet = ScoreTable(scorer(pictures))
+    sheet.add_each([("model:flat", one, flat), ("model:a", one, replace(flat, values=log_density(0), density=True))])
+    sheet.write(folder)
+    found = folder.read_table("scores.parquet")
+    reasons = {"nss": "the map is the same everywhere", "cc": "the map is the same everywhere"}
+    assert [json.loads(text) if text else text for text in found["why"].to_pylist()] == [reasons, ""]
+    assert found["nss"].to_pylist()[0] is None
+    assert found.column_names[:5] == ["stimulus", "fold", "predictor", "n_fixations", "why"]
