@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gazeray.metrics.resampling import same_aspect
+from gazeray.metrics.resampling import same_aspect, to_grid
 from gazeray.stimuli.decode import PictureError, read_map
 from gazeray.storage import Folder
 from gazeray.store import Shard
