@@ -17,7 +17,7 @@ FLOORS = {
     "jobs": 8,
     **dict.fromkeys(("engine", "studies"), 7),
     "learn": 6,
-    **dict.fromkeys(("report", "synth", "study"), 5),
+    **dict.fromkeys(("report", "synth", "study", "unit"), 5),
     **dict.fromkeys(("store", "gaze", "stimuli", "models", "explain"), 4),
     "weights": 3,
     **dict.fromkeys(("storage", "metrics"), 2),

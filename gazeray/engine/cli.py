@@ -25,8 +25,9 @@ from gazeray.engine.progress import ProgressView
 from gazeray.learn.inner_search import SearchError
 from gazeray.report.text_tables import predictors_table
 from gazeray.storage import Folder, masked
-from gazeray.study import Json, Study
+from gazeray.study import Study
 from gazeray.tables import DataError
+from gazeray.unit import Json
 
 DONE, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 

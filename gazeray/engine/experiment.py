@@ -23,22 +23,9 @@ from gazeray.learn.inner_search import InnerSearch
 from gazeray.learn.space import settings_to_try, with_setting
 from gazeray.storage import Folder, StorageError
 from gazeray.store import Store
-from gazeray.study import (
-    Finished,
-    Json,
-    Learning,
-    Pass,
-    Predictor,
-    Ready,
-    Searched,
-    Source,
-    Study,
-    Summary,
-    Unit,
-    UnitFolder,
-    Variant,
-)
+from gazeray.study import Finished, Learning, Pass, Predictor, Ready, Searched, Source, Study, Summary, Variant
 from gazeray.tables import DataError, rejects_table
+from gazeray.unit import Json, Unit, UnitFolder
 
 D = TypeVar("D")
 S = TypeVar("S")

@@ -10,7 +10,8 @@ from typing import Any
 
 from gazeray.config import ConfigError, config_hash
 from gazeray.storage import Folder
-from gazeray.study import Json, StudyConfig
+from gazeray.study import StudyConfig
+from gazeray.unit import Json
 
 PACKAGES = (
     *("gazeray", "ray", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pyarrow"),

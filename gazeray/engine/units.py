@@ -31,7 +31,8 @@ from gazeray.engine.progress import ProgressView
 from gazeray.engine.queue import WAIT, UnitQueue
 from gazeray.learn.fit import be_deterministic
 from gazeray.storage import Folder
-from gazeray.study import Json, Predictor, Unit, UnitFolder, Worker
+from gazeray.study import Predictor
+from gazeray.unit import Json, Unit, UnitFolder, Worker
 
 NEVER_S = 1e9
 """A group at work is never restarted to make it larger: that would cut off its units."""

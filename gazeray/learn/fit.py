@@ -20,7 +20,8 @@ from safetensors.torch import load, save
 from gazeray.config import TrainConfig
 from gazeray.learn.folds import derive_seed
 from gazeray.store import Column, Store
-from gazeray.study import Json, Learner
+from gazeray.study import Learner
+from gazeray.unit import Json
 
 
 class Checkpoints(Protocol):

@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from gazeray.config import FoldsConfig
 from gazeray.learn.fold_files import read_folds
-from gazeray.study import Fold, Json, Side
+from gazeray.study import Fold, Side
 from gazeray.tables import DataError
+from gazeray.unit import Json
 
 HELD_OUT = {"participants": ("participant",), "stimuli": ("stimulus",), "both": ("participant", "stimulus")}
 """folds.hold_out -> the columns whose values are on one side only."""

@@ -21,7 +21,8 @@ from gazeray.config import FoldsConfig, SearchConfig, TrainConfig, digest
 from gazeray.learn.fit import Fit, Task
 from gazeray.learn.folds import derive_seed, inner_seed, inner_splits
 from gazeray.storage import Folder
-from gazeray.study import Chosen, Fold, Json, Unit, UnitFolder, Variant
+from gazeray.study import Chosen, Fold, Variant
+from gazeray.unit import Json, Unit, UnitFolder
 
 
 class SearchError(RuntimeError):

@@ -12,19 +12,8 @@ from safetensors.torch import save
 
 from gazeray.learn.fit import Fit, Task
 from gazeray.learn.folds import derive_seed
-from gazeray.study import (
-    Chosen,
-    Fold,
-    Json,
-    Learner,
-    Row,
-    Side,
-    Unit,
-    UnitFolder,
-    UnitSpec,
-    Variant,
-    Worker,
-)
+from gazeray.study import Chosen, Fold, Learner, Row, Side, Variant
+from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ from gazeray.studies.shared.classification import (
     predictions_table,
     softmax,
 )
-from gazeray.study import Fold, Json, UnitFolder
+from gazeray.study import Fold
+from gazeray.unit import Json, UnitFolder
 
 SUMMARY = "explain.npz"
 """What the maps add up to: in a unit's folder of its test examples, in the run folder of all of them."""

@@ -31,21 +31,10 @@ from gazeray.studies.heatmap.config import HeatmapConfig
 from gazeray.studies.heatmap.learner import SUMMARY, HeatmapLearner, PictureKind
 from gazeray.studies.heatmap.passes import ReadRecording, ReadScreens
 from gazeray.studies.shared.classification import ROWS, check_classes, fold_scores_of, score_predictions
-from gazeray.study import (
-    Finished,
-    Items,
-    Json,
-    Learning,
-    Pass,
-    Predictor,
-    Ready,
-    Source,
-    Summary,
-    UnitFolder,
-    Variant,
-)
+from gazeray.study import Finished, Items, Learning, Pass, Predictor, Ready, Source, Summary, Variant
 from gazeray.synth.reading import simulate
 from gazeray.tables import DataError, Reject
+from gazeray.unit import Json, UnitFolder
 
 __all__ = ["HeatmapConfig", "HeatmapStudy"]
 

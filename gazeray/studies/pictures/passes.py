@@ -28,8 +28,9 @@ from gazeray.stimuli.readers.base import Gaze
 from gazeray.storage import Folder
 from gazeray.store import FillShards, Shard, Store, missing_shards
 from gazeray.studies.pictures.config import PictureFolds
-from gazeray.study import Json, Pass
+from gazeray.study import Pass
 from gazeray.tables import DataError, Reject
+from gazeray.unit import Json
 
 FORMAT = 3
 """Raised when shards of an older version can no longer be used."""

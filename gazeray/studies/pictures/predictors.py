@@ -18,7 +18,8 @@ from gazeray.studies.pictures.baselines import BASELINES, CEILINGS, Counts, base
 from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import PictureData, PictureInfo, PictureShards
 from gazeray.studies.pictures.scores import ScoredMap, Scorer, ScoreTable, ShuffledNegatives
-from gazeray.study import Json, Row, Unit, UnitFolder, UnitSpec, Worker
+from gazeray.study import Row
+from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
 PICTURES_PER_UNIT = 100
 """Ceilings of many observers take seconds per picture: the units of a large set are so small."""

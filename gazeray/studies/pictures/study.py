@@ -19,9 +19,10 @@ from gazeray.store import Store
 from gazeray.studies.pictures.config import PictureScoring, PicturesData
 from gazeray.studies.pictures.passes import FORMAT, PictureShards, PicturesReady, PreparePictures, pictures_pass
 from gazeray.studies.pictures.summary import Models, rows_of, summarise
-from gazeray.study import Finished, Items, Json, Pass, Summary
+from gazeray.study import Finished, Items, Pass, Summary
 from gazeray.synth.saliency import simulate_saliency
 from gazeray.tables import DataError, Reject
+from gazeray.unit import Json
 
 SIMULATED = "simulated"
 SIMULATION = 1

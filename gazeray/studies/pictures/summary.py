@@ -22,7 +22,8 @@ from gazeray.studies.pictures.baselines import BASELINES, CEILINGS, DENSITIES
 from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import PictureInfo, PictureShards
 from gazeray.studies.pictures.scores import IDS, MAPS, SCORES, commonest
-from gazeray.study import Json, Summary
+from gazeray.study import Summary
+from gazeray.unit import Json
 
 CENTRE_GRID = (48, 64)
 """(h, w) of the relative grid on which all pictures' maps are averaged."""

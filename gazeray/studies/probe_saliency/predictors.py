@@ -20,7 +20,8 @@ from gazeray.store import Store
 from gazeray.studies.pictures.passes import PictureData, PictureShards
 from gazeray.studies.pictures.predictors import Everybody, score_predictions
 from gazeray.studies.probe_saliency.config import ProbeSaliencyConfig
-from gazeray.study import Json, Row, Unit, UnitFolder, UnitSpec, Worker
+from gazeray.study import Row
+from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
 PROBES = {"readout": "read-out", "ridge": "ridge", "pooled": "pooled"}
 

@@ -34,7 +34,8 @@ from gazeray.studies.pictures.summary import Models
 from gazeray.studies.probe_saliency.config import ProbeSaliencyConfig
 from gazeray.studies.probe_saliency.passes import Extract, features_folder, features_pass, precision_of
 from gazeray.studies.probe_saliency.predictors import PROBES, Probes, Probing
-from gazeray.study import Finished, Items, Json, Pass, Predictor, Ready, Source, Summary
+from gazeray.study import Finished, Items, Pass, Predictor, Ready, Source, Summary
+from gazeray.unit import Json
 from gazeray.weights import WeightsError, load_weights
 
 __all__ = ["ProbeSaliencyConfig", "ProbeSaliencyStudy"]

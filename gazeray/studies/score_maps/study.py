@@ -30,23 +30,10 @@ from gazeray.studies.pictures.study import (
 from gazeray.studies.pictures.summary import Models
 from gazeray.studies.score_maps.config import ScoreMapsConfig
 from gazeray.studies.score_maps.passes import FitMaps
-from gazeray.study import (
-    Finished,
-    Items,
-    Json,
-    Pass,
-    Predictor,
-    Ready,
-    Row,
-    Source,
-    Summary,
-    Unit,
-    UnitFolder,
-    UnitSpec,
-    Worker,
-)
+from gazeray.study import Finished, Items, Pass, Predictor, Ready, Row, Source, Summary
 from gazeray.synth.contrast_maps import write_contrast_maps
 from gazeray.tables import DataError, Reject
+from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
 __all__ = ["ScoreMapsConfig", "ScoreMapsStudy"]
 
