@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from gazeray.gaze.events import (
     DETECTORS,
@@ -23,6 +24,7 @@ from gazeray.gaze.events import (
     Screen,
     detect,
     fixations_idt,
+    register_detector,
 )
 from gazeray.synth.gaze import KnownGaze, simulate_gaze
 
@@ -303,3 +305,14 @@ def test_events_of_wild_gaze_are_in_order_apart_and_long_enough(detector: str, s
         assert all(np.isfinite(values).all() for values in table.values())
     assert len(events.codes) == count
     assert (events.codes[710:790] == LOST).all()
+
+
+def test_unknown_detector_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValidationError) as caught:
+        EventsConfig.model_validate({"detector": "best"})
+    assert all(name in str(caught.value) for name in DETECTORS)
+
+
+def test_detector_cannot_take_the_name_of_another() -> None:
+    with pytest.raises(ValueError, match="'ivt' is registered already"):
+        register_detector("ivt", about="")(DETECTORS["ivt"].find)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gazeray.gaze.events import EventsConfig, Screen, detect, fixations_idt
-from gazeray.gaze.events.adaptive import fitted_thresholds, savgol_velocity
+from gazeray.gaze.events.detectors.adaptive import fitted_thresholds, savgol_velocity
 from gazeray.gaze.events.samples import Prepared, bridged, runs_of
 from gazeray.gaze.events.velocity import window_velocity
 from gazeray.synth.gaze import simulate_gaze

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gazeray.gaze.events.config import EventsConfig
+from gazeray.gaze.events.registry import DetectorConfig, Found, register_detector
 from gazeray.gaze.events.samples import Bools, Floats, Prepared, Runs, covered, runs_of
 from gazeray.gaze.events.screen import Screen
-from gazeray.gaze.events.velocity import segment_breaks
 
 MIN_HZ = 100.0
 """Below this the smoothing filter spans whole saccades."""
@@ -88,7 +87,8 @@ def fitted_thresholds(velocity: Floats) -> Thresholds:
     return Thresholds(peak, float(mean + 3 * deviation))
 
 
-def detect_adaptive(gaze: Prepared, screen: Screen, cfg: EventsConfig) -> tuple[Runs, Runs, Runs, Floats]:
+@register_detector("adaptive", about="velocity fitted to the noise")
+def detect_adaptive(gaze: Prepared, screen: Screen, cfg: DetectorConfig) -> Found:
     """Fixations, saccades, post-saccadic oscillations, and the velocity (N,) deg/s.
 
     Velocities above `max_velocity_deg_s` are no eye movement: such samples and those around them that are faster than
@@ -100,13 +100,12 @@ def detect_adaptive(gaze: Prepared, screen: Screen, cfg: EventsConfig) -> tuple[
     `min_duration_ms` is a fixation. Raises ValueError below 100 Hz.
     """
     velocity = savgol_velocity(gaze, cfg.adaptive_window_ms)
-    breaks = segment_breaks(gaze)
+    breaks = gaze.breaks
     velocity[_impossible(velocity, cfg.max_velocity_deg_s, breaks)] = np.nan
     limits = fitted_thresholds(velocity)
     saccades, oscillations = _saccades(gaze, velocity, limits, cfg, breaks)
     taken = covered(saccades, velocity.size) | covered(oscillations, velocity.size)
-    fixations = runs_of(np.isfinite(velocity) & ~taken, breaks)
-    fixations = fixations[gaze.durations_ms(fixations) >= cfg.min_duration_ms - 1e-6]
+    fixations = gaze.lasting(runs_of(np.isfinite(velocity) & ~taken, breaks), cfg.min_duration_ms)
     return fixations, saccades, oscillations, velocity
 
 
@@ -121,7 +120,7 @@ def _impossible(velocity: Floats, limit_deg_s: float, breaks: Bools) -> Bools:
 
 
 def _saccades(
-    gaze: Prepared, velocity: Floats, limits: Thresholds, cfg: EventsConfig, breaks: Bools
+    gaze: Prepared, velocity: Floats, limits: Thresholds, cfg: DetectorConfig, breaks: Bools
 ) -> tuple[Runs, Runs]:
     """Saccades and oscillations as runs of samples."""
     peaks = runs_of(velocity > limits.peak, breaks)
