@@ -182,8 +182,12 @@ def test_too_little_gaze_gives_whole_results(detector: str, time: list[float], x
 
 
 @pytest.mark.parametrize("detector", list(DETECTORS))
-def test_constant_gaze_is_one_fixation_of_its_whole_length(detector: str) -> None:
-    gaze = {"timestamp_ms": np.arange(500) * 2.0, "x_px": np.full(500, 700.0), "y_px": np.full(500, 300.0)}
+@pytest.mark.parametrize("wobble_px", [0.0, 1e-10, 1e-3])
+def test_constant_gaze_is_one_fixation_of_its_whole_length(detector: str, wobble_px: float) -> None:
+    """A wobble far below what any tracker resolves stands for the rounding of another machine."""
+    wobble = wobble_px * np.random.default_rng(0).normal(0, 1, (2, 500))
+    wobble[:, 200:210] *= 8
+    gaze = {"timestamp_ms": np.arange(500) * 2.0, "x_px": 700.0 + wobble[0], "y_px": 300.0 + wobble[1]}
     events = detect(gaze, SCREEN, EventsConfig.model_validate({"detector": detector}))
     assert events.fixations["onset_ms"].tolist() == [0.0]
     assert events.fixations["duration_ms"].tolist() == [1000.0]

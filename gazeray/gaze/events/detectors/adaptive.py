@@ -4,10 +4,10 @@
 Nyström & Holmqvist (2010), "An adaptive algorithm for fixation, saccade, and glissade detection in eyetracking data",
 Behavior Research Methods 42, 188-204. What the paper calls a glissade is here a post-saccadic oscillation.
 
-Three departures, measured on simulated gaze: the smoothing window is 8 ms, not 20, and events begin and end at the
-thresholds, not at the next local minimum of the velocity, since each of the two puts onsets up to 4 ms too early and
-ends as much too late; and an oscillation has a shortest duration, since noise alone crosses the offset threshold after
-one in twenty saccades.
+Four departures, the first three measured on simulated gaze: the smoothing window is 8 ms, not 20, and events begin and
+end at the thresholds, not at the next local minimum of the velocity, since each of the two puts onsets up to 4 ms too
+early and ends as much too late; an oscillation has a shortest duration, since noise alone crosses the offset threshold
+after one in twenty saccades; and the thresholds have a least value.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ MIN_HZ = 100.0
 """Below this the smoothing filter spans whole saccades."""
 START_DEG_S = 200.0
 """Where the search for the peak threshold starts; the paper allows 100 to 300."""
+LEAST_PEAK_DEG_S, LEAST_ONSET_DEG_S = 6.0, 3.0
+"""Thresholds are never fitted lower. While it fixates the eye drifts mostly slower than 2 deg/s (Rucci & Poletti 2015,
+Annual Review of Vision Science 1, 499-518), which is no saccade; 6 deg/s is the peak of a saccade of 0.06 deg (100/s
+times its amplitude, Zuber et al. 1965, Science 150, 1459-1460), a few times the 0.01 deg that trackers resolve."""
 LOCAL_MS = 40.0
 """Noise is taken over this time before a saccade, and an oscillation must begin within it after one (the paper's
 shortest fixation)."""
@@ -70,7 +74,8 @@ def fitted_thresholds(velocity: Floats) -> Thresholds:
     """Peak and onset thresholds from the velocities (N,) deg/s of a trial, NaN left out.
 
     The peak threshold P starts at 200 deg/s and becomes mean + 6 SD of the velocities below P until it moves by less
-    than 1 deg/s (the paper's equation 3); the onset threshold is mean + 3 SD of the same velocities.
+    than 1 deg/s (the paper's equation 3); the onset threshold is mean + 3 SD of the same velocities. Neither is below
+    its least value, LEAST_PEAK_DEG_S and LEAST_ONSET_DEG_S, so that gaze without noise has no thresholds of rounding.
     """
     known = np.sort(velocity[np.isfinite(velocity)])
     if not known.size:
@@ -84,7 +89,7 @@ def fitted_thresholds(velocity: Floats) -> Thresholds:
         before, peak = peak, float(mean + 6 * deviation)
         if abs(before - peak) < 1.0:
             break
-    return Thresholds(peak, float(mean + 3 * deviation))
+    return Thresholds(max(peak, LEAST_PEAK_DEG_S), max(float(mean + 3 * deviation), LEAST_ONSET_DEG_S))
 
 
 @register_detector("adaptive", about="velocity fitted to the noise")
