@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
-from gazeray.config import ConfigError, Section, parse_yaml, read_yaml, validate
+from gazeray.config import ConfigError, Section, StorageConfig, parse_yaml, read_yaml, validate
 from gazeray.gaze.readers.base import FileSpec, FixationsSpec, GazeSpec, Kind, SamplesSpec
 from gazeray.storage import Folder, masked, split_uri
 
@@ -189,17 +189,17 @@ class DatasetSpec(Section):
         return {kind: spec for kind, spec in both.items() if spec is not None}
 
 
-def read_declaration(path: str | Path) -> dict[str, Any]:
+def read_declaration(path: str | Path, storage: StorageConfig | None = None) -> dict[str, Any]:
     """The mapping in a declaration, local or s3://, not yet checked. Raises ConfigError naming the file."""
     if "://" not in str(path):
         return read_yaml(path)
     (folder, name), source = split_uri(str(path)), masked(str(path))
     try:
-        return parse_yaml(Folder(folder).read_text(name), source)
+        return parse_yaml(Folder(folder, storage).read_text(name), source)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{source}: cannot be read: {error}"]) from error
 
 
-def load_dataset(path: str | Path) -> DatasetSpec:
+def load_dataset(path: str | Path, storage: StorageConfig | None = None) -> DatasetSpec:
     """Read a declaration of raw gaze. Raises ConfigError with every mistake, each after the name of the file."""
-    return validate(DatasetSpec, read_declaration(path), str(path))
+    return validate(DatasetSpec, read_declaration(path, storage), str(path))

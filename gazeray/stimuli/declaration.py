@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from gazeray.config import Section, validate
+from gazeray.config import Section, StorageConfig, validate
 from gazeray.gaze.declaration import read_declaration
 from gazeray.gaze.files import check_placeholders, placeholders
 from gazeray.stimuli.readers.base import FixationsSpec
@@ -58,6 +58,6 @@ class PictureSetSpec(Section):
         return self
 
 
-def load_pictures(path: str | Path) -> PictureSetSpec:
+def load_pictures(path: str | Path, storage: StorageConfig | None = None) -> PictureSetSpec:
     """Read a declaration of pictures. Raises ConfigError with every mistake, each after the name of the file."""
-    return validate(PictureSetSpec, read_declaration(path), str(path))
+    return validate(PictureSetSpec, read_declaration(path, storage), str(path))
