@@ -34,7 +34,7 @@ CENTRE, GOLD, GAIN = "centre_bias", "gold_standard", "information_gain"
 NO_GAIN = ("auc_shuffled",)
 """The centre bias is made of the very fixations that are the negatives of the shuffled AUC."""
 
-FAILED = "its unit failed"
+FAILED = "a unit failed"
 FEW_OBSERVERS = "too few observers have fixations on the picture"
 NO_GOLD = "there is no gold standard to divide by"
 LOW_GOLD = "the gold standard’s gain, to divide by, is not clearly above 0"

@@ -113,10 +113,10 @@ def score_predictions(predictions: pa.Table, classes: Sequence[str], cfg: Scores
     participants = np.array(predictions.column("participant").to_pylist())
     scores = {name: _scores(predictions, column) for name, column in COLUMNS.items()}
     estimates = resampled(labels, scores, participants, classes, cfg.resamples, seed)
-    model = scores[MODEL]
+    model, found = scores[MODEL], rows(estimates, MODEL)
     return {
         "predictors": PREDICTORS,
-        "rows": rows(estimates, MODEL),
+        "rows": {name: found[name] for name in PREDICTORS},
         "metrics_shown": list(estimates[MODEL]),
         "metrics": summarise(labels, classes, estimates, MODEL),
         "permutation": permutation_test(labels, model, participants, classes, n=cfg.permutations, seed=seed),
