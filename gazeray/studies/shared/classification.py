@@ -112,13 +112,12 @@ def score_predictions(predictions: pa.Table, classes: Sequence[str], cfg: Scores
     labels = np.array([lookup[name] for name in predictions.column("label").to_pylist()])
     participants = np.array(predictions.column("participant").to_pylist())
     scores = {name: _scores(predictions, column) for name, column in COLUMNS.items()}
-    estimates = resampled(labels, scores, participants, classes, cfg.resamples, seed)
-    model, found = scores[MODEL], rows(estimates, MODEL)
+    model, found = scores[MODEL], rows(resampled(labels, scores, participants, classes, cfg.resamples, seed), MODEL)
     return {
         "predictors": PREDICTORS,
         "rows": {name: found[name] for name in PREDICTORS},
-        "metrics_shown": list(estimates[MODEL]),
-        "metrics": summarise(labels, classes, estimates, MODEL),
+        "metrics_shown": list(found[MODEL]),
+        "metrics": summarise(labels, classes, found, MODEL),
         "permutation": permutation_test(labels, model, participants, classes, n=cfg.permutations, seed=seed),
         "participants": participant_confusions(labels, model.argmax(axis=1), participants, classes),
     }
