@@ -235,7 +235,7 @@ def _pictures(
     centre = _Centre()
     for name, folder in done.items():
         if name.startswith("baselines-") or name in models.units.get(best or "", []):
-            for key, values in load(folder.read_bytes(MAPS)).items():
+            for key, values in sorted(load(folder.read_bytes(MAPS)).items()):  # safetensors has no order
                 predictor, _, stimulus = key.rpartition("/")
                 centre.add(predictor, np.exp(values.astype(np.float32)))
                 if stimulus in wanted:
