@@ -16,7 +16,6 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Annotated
 
-import cv2
 import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -27,6 +26,7 @@ from gazeray.gaze.declaration import LabelValues, canonical, notes_of_labels
 from gazeray.gaze.files import identifier, is_unsafe, visible_files
 from gazeray.gaze.readers.base import ReadError
 from gazeray.gaze.trials import WINDOW_COLUMNS
+from gazeray.metrics.resampling import resized
 from gazeray.stimuli.decode import decode_picture
 from gazeray.storage import FileStat, Folder, safe_relative
 from gazeray.tables import DataError, Reject
@@ -328,17 +328,3 @@ def cropped(picture: np.ndarray, crop_px: tuple[int, int, int, int] | None, sour
     if (part == part[0, 0]).all():
         raise ReadError(source, "nothing is drawn: all of the crop has one colour")
     return part
-
-
-def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A picture (H0, W0, 3) uint8 brought to `size` (H, W); each axis by itself, so the proportions may change.
-
-    An axis that shrinks takes the mean over the area of each new pixel; one that grows is interpolated linearly. The
-    published code uses torchvision's Resize (bilinear, antialiased), whose weights fall off linearly over twice that
-    area: a little blurrier. On screens such as those published 95 % of the values are within 1 of 255 of its, thin
-    lines and edges differ by up to about 50.
-    """
-    height, width = size
-    smaller = min(width, picture.shape[1]), min(height, picture.shape[0])
-    shrunk = cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR))

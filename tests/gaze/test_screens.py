@@ -28,8 +28,8 @@ from gazeray.gaze.screens import (
     cropped,
     open_screens,
     read_screens,
-    resized,
 )
+from gazeray.metrics.resampling import resized
 from gazeray.stimuli.decode import decode_picture
 from gazeray.storage import Folder
 from gazeray.tables import DataError
