@@ -36,7 +36,7 @@ class RunFolder:
 
     def __init__(self, cfg: StudyConfig, job: str, study: str) -> None:
         """Raises ConfigError where the folder was laid out by another version."""
-        self.store = Folder(cfg.run.dir)
+        self.store = Folder(cfg.run.dir, cfg.storage)
         self.name = f"{job}-{config_hash(cfg)}"
         self.folder = self.store.sub(self.name)
         if self.folder.exists("manifest.json"):
