@@ -160,7 +160,7 @@ class _Batch:
     @cached_property
     def target(self) -> torch.Tensor:
         """The human maps."""
-        return self._tensor([one.target for one in self.shown])
+        return self._tensor([one.target for one in self.shown if one.target is not None])
 
     @cached_property
     def centre_bias(self) -> torch.Tensor:
@@ -189,7 +189,7 @@ class _Batch:
         rows = np.concatenate([image[:, None], np.concatenate(cells).reshape(-1, 2)], axis=1)
         return torch.from_numpy(rows.astype(np.int64)).to(self.device)
 
-    def _tensor(self, maps: Sequence[Any]) -> torch.Tensor:
+    def _tensor(self, maps: Sequence[np.ndarray]) -> torch.Tensor:
         return torch.from_numpy(np.stack(maps)).to(self.device, torch.float32)
 
 

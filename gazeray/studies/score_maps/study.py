@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -51,7 +51,7 @@ class MapsPlan:
     root: Folder
     label: str
     files: dict[str, str]
-    stamp: list[list[Any]]
+    stamp: list[list[object]]
     rejects: list[Reject]
 
 
