@@ -221,6 +221,7 @@ class HeatmapStudy:
                 "rejected": ready.items.manifest["counts"]["rejected"],
             },
             "failed": list(finished.failed),
+            "predictors": {key: asdict(row) for key, row in finished.rows.items()},
             "folds": [{**one, "test": folds[place]["test"]} for place, one in scored.items()],
             **self._search(ready, scored),
             **explained,
