@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,49 @@ REJECTS_PER_FAULT = 100
 """Rows named one by one for the same fault in the same file; those beyond are counted in one more reject."""
 
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A column as numbers. `values` (N,) float64, NaN where missing or bad; `bad` (N,) bool, no usable number there;
+    `cells` what stands in the file."""
+
+    values: np.ndarray
+    bad: np.ndarray
+    cells: Any
+
+    def fault(self, index: int, name: str) -> str:
+        """What is wrong with a bad cell."""
+        return f"{name}: {str(self.cells[index].as_py()).strip()[:60]!r} is not a usable number"
+
+
+def as_numbers(
+    cells: Any, missing: Sequence[str] = MISSING_CELLS, comma: bool = True, largest: float = LARGEST
+) -> Numbers:
+    """An Arrow column of numbers, or of text in which a decimal point (or with `comma` a decimal comma) may stand.
+
+    `missing` are the texts that stand for no value. Numbers beyond `largest` are not usable. Raises ValueError for a
+    column of another type.
+    """
+    kind = cells.type
+    if pa.types.is_dictionary(kind):
+        cells, kind = cells.cast(kind.value_type), kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        text = pc.utf8_trim_whitespace(cells)
+        text = pc.replace_substring(text, ",", ".") if comma else text
+        absent = pc.is_in(text, value_set=pa.array(missing, kind), skip_nulls=True)
+        number = pc.fill_null(pc.match_substring_regex(text, NUMBER), False)
+        wrong = pc.and_not(pc.and_not(pc.is_valid(text), absent), number)
+        bad = wrong.to_numpy(zero_copy_only=False)
+        plain = pc.utf8_ltrim(pc.if_else(number, text, None), characters="+")
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or kind == pa.null():
+        plain, bad = cells, np.zeros(len(cells), dtype=bool)
+    else:
+        raise ValueError(f"has the type {kind}, not numbers")
+    plain = plain if plain.type == pa.float64() else pc.cast(plain, pa.float64(), safe=False)
+    values = np.asarray(plain.to_numpy(zero_copy_only=False), dtype=np.float64)
+    bad = bad | (np.abs(values) > largest)
+    return Numbers(np.where(bad, np.nan, values), bad, cells)
 
 
 def wanted_columns(file: GazeFile) -> dict[str, str]:
@@ -93,12 +136,16 @@ def gaze_table(
     faulty = np.isin(codes, [code for code, pair in enumerate(ids) if not all(pair)])
     for name in (*TIMES[file.spec.kind], *COORDINATES):
         theirs, cells = columns[name]
-        values, bad = _numbers(cells, theirs, source)
+        try:
+            column = as_numbers(cells, comma=False, largest=np.inf)
+        except ValueError as error:
+            raise ReadError(source, f"column {theirs!r} {error}") from error
+        values = column.values
         if name in COORDINATES:
             values = np.where(np.isin(values, missing), np.nan, values) if missing else values
         elif (factor := TIME_UNITS_MS[units[name]]) != 1.0:
             values = values * factor
-        bad |= np.abs(values) > LARGEST
+        bad = column.bad | (np.abs(values) > LARGEST)
         empty = np.zeros_like(bad) if name in COORDINATES else np.isnan(values) & ~bad
         for mask, fault in ((bad, "is not a usable number"), (empty, "is not a time")):
             found.rejects.extend(_faults(found, cells, theirs, np.flatnonzero(mask & ~faulty), fault, source))
@@ -165,27 +212,3 @@ def _pairs(
         return pairs, np.zeros(n, dtype=np.int64) if codes is None else codes
     codes, present = pd.factorize(person * len(trials) + code)
     return [(people[both // len(trials)], trials[both % len(trials)]) for both in present], codes
-
-
-def _numbers(cells: Any, name: str, source: str) -> tuple[np.ndarray, np.ndarray]:
-    """A column as float64 (N,), NaN where it has no value, and where (N,) it holds something that is no number."""
-    kind = cells.type
-    if pa.types.is_dictionary(kind):
-        cells = cells.cast(kind.value_type)
-        kind = cells.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        text = pc.utf8_trim_whitespace(cells)
-        missing = pc.is_in(text, value_set=pa.array(MISSING_CELLS, type=kind), skip_nulls=True)
-        number = pc.fill_null(pc.match_substring_regex(text, NUMBER), False)
-        bad = pc.and_not(pc.and_not(pc.is_valid(text), missing), number)
-        text = pc.utf8_ltrim(pc.if_else(number, text, None), characters="+")
-        return _float64(text), bad.to_numpy(zero_copy_only=False).copy()
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or kind == pa.null()):
-        raise ReadError(source, f"column {name!r} has the type {kind}, not numbers")
-    return _float64(cells), np.zeros(len(cells), dtype=bool)
-
-
-def _float64(cells: Any) -> np.ndarray:
-    """A column that can be cast to float64, as an array; nulls become NaN."""
-    cells = cells if cells.type == pa.float64() else pc.cast(cells, pa.float64(), safe=False)
-    return np.asarray(cells.to_numpy(), dtype=np.float64)

@@ -25,9 +25,8 @@ import pyarrow as pa
 
 from gazeray.gaze.files import identifier
 from gazeray.gaze.readers.base import IDS, GazeFile, GazeTable, ReadError, register_reader
-from gazeray.gaze.readers.cells import LARGEST, NUMBER
+from gazeray.gaze.readers.cells import LARGEST, NUMBER, Numbers
 from gazeray.gaze.readers.text import (
-    Numbers,
     clock_hz,
     clock_notes,
     eye_of_fixations,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the text exports of eye trackers share: encodings, numbers, two eyes, trials bracketed by messages, clocks."""
+"""What the text exports of eye trackers share: encodings, two eyes, trials bracketed by messages, clocks."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from gazeray.gaze.files import identifier
 from gazeray.gaze.readers.base import GazeFile, GazeSpec, MessagesSpec, ReadError
-from gazeray.gaze.readers.cells import LARGEST, NUMBER
 from gazeray.tables import Reject
 
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -61,37 +57,6 @@ def as_utf8(data: bytes) -> bytes:
     except UnicodeDecodeError:
         return data.decode("latin-1").encode()
     return data
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """A column as numbers. `values` (N,) float64, NaN where missing; `bad` (N,) bool, no usable number there; `cells`
-    what stands in the file."""
-
-    values: np.ndarray
-    bad: np.ndarray
-    cells: Any
-
-    def fault(self, index: int, name: str) -> str:
-        """What is wrong with a bad cell."""
-        return f"{name}: {str(self.cells[index].as_py()).strip()[:60]!r} is not a usable number"
-
-
-def as_numbers(cells: Any, missing: Sequence[str]) -> Numbers:
-    """An Arrow column of floats, or of text in which a decimal point or a decimal comma may stand, as numbers.
-
-    `missing` are the texts that stand for no value. Numbers beyond `cells.LARGEST` are not usable.
-    """
-    if not pa.types.is_string(cells.type):
-        values = np.array(cells.to_numpy(), dtype=np.float64)
-        return Numbers(values, np.abs(values) > LARGEST, cells)
-    text = pc.replace_substring(pc.utf8_trim_whitespace(cells), ",", ".")
-    absent = pc.fill_null(pc.is_in(text, value_set=pa.array(missing, pa.string())), True)
-    number = pc.fill_null(pc.match_substring_regex(text, NUMBER), False)
-    plain = pc.utf8_ltrim(pc.if_else(number, text, None), characters="+")
-    values = np.array(pc.cast(plain, pa.float64()).to_numpy(), dtype=np.float64)
-    bad = ~(absent.to_numpy(zero_copy_only=False) | number.to_numpy(zero_copy_only=False))
-    return Numbers(values, bad | (np.abs(values) > LARGEST), cells)
 
 
 def without_missing(eyes: Eyes, spec: GazeSpec) -> Eyes:

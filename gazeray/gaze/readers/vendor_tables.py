@@ -17,16 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, GazeSpec, GazeTable, ReadError
-from gazeray.gaze.readers.cells import MISSING_CELLS, check_columns, gaze_table, row_rejects
+from gazeray.gaze.readers.cells import MISSING_CELLS, Numbers, as_numbers, check_columns, gaze_table, row_rejects
 from gazeray.gaze.readers.delimited import header_of, parse
-from gazeray.gaze.readers.text import Numbers, Spans, as_bytes, as_numbers, as_utf8, one_gaze, without_missing
+from gazeray.gaze.readers.text import Spans, as_bytes, as_utf8, one_gaze, without_missing
 from gazeray.tables import Reject
 
 MISSING = (*MISSING_CELLS, "n/a", "N/A", "-", "null")
 """Cells without a value in vendors' exports."""
 
 LARGEST = 1e20
-"""No clock counts further, in whatever unit."""
+"""No clock counts further, in whatever unit (one in ns counts beyond 1e18); in ms and px it is checked again."""
 
 DELIMITERS = "\t;,"
 """Tried on the header; the one that is there most often separates the columns."""
@@ -126,7 +126,7 @@ class Sheet:
         if n_rows == 0:
             raise self.error("a header without rows")
         words = {name: pc.utf8_trim_whitespace(table[name].combine_chunks()) for name in text}
-        usable = {name: _usable(as_numbers(table[name], MISSING)) for name in numbers}
+        usable = {name: as_numbers(table[name], MISSING, largest=LARGEST) for name in numbers}
         return Cells(self, rows, n_rows, words, usable, rejects)
 
 
@@ -239,12 +239,6 @@ def build(
     }
     found = gaze_table(file, arrow, units, cells.rows[keep], cells.n_rows, _in_order(rejects))
     return replace(found, notes=[*cells.sheet.notes, *notes], header=dict(header or {}))
-
-
-def _usable(column: Numbers) -> Numbers:
-    """A clock in ns counts beyond 1e18: numbers up to LARGEST are usable here; in ms and px they are checked again."""
-    bad = column.bad & ~(np.abs(column.values) <= LARGEST)
-    return replace(column, bad=bad, values=np.where(bad, np.nan, column.values))
 
 
 def _fault_of(column: Numbers, name: str, where: np.ndarray) -> Callable[[int], str]:

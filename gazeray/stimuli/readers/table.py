@@ -13,9 +13,8 @@ import pyarrow as pa
 
 from gazeray.gaze.files import identifier
 from gazeray.gaze.readers.base import ReadError, unpacked
-from gazeray.gaze.readers.cells import MISSING_CELLS, parquet_columns, row_rejects
+from gazeray.gaze.readers.cells import Numbers, as_numbers, parquet_columns, row_rejects
 from gazeray.gaze.readers.delimited import DICTIONARY, read_columns
-from gazeray.gaze.readers.text import Numbers, as_numbers
 from gazeray.stimuli.readers.base import NO_OBSERVER, FixationsSpec, Gaze, RawGaze, as_px, register_picture_reader
 from gazeray.tables import Reject
 
@@ -48,9 +47,9 @@ def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed
     xy = []
     for name in ("x_px", "y_px"):
         try:
-            numbers = as_numbers(table[wanted[name]], MISSING_CELLS)
-        except (pa.ArrowException, ValueError) as error:
-            raise ReadError(source, f"column {wanted[name]!r} does not hold numbers: {error}") from error
+            numbers = as_numbers(table[wanted[name]])
+        except ValueError as error:
+            raise ReadError(source, f"column {wanted[name]!r} {error}") from error
         fault = partial(Numbers.fault, numbers, name=wanted[name])
         _reject(source, rows, numbers.bad, faulty, fault, rejects)
         _reject(source, rows, np.isnan(numbers.values), faulty, lambda at, n=name: f"{wanted[n]}: no value", rejects)
