@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class FaultyS3:
-    """The store. `port` is the proxy's; a `share` of its answers are `faults`, in turns, never where the path ends with `spared`.
+    """The store. `port` is the proxy's; a `share` of its answers are `faults` in turns, never where it says `spared`.
 
     `denied` holds the beginnings of paths, /bucket/prefix, below which nothing may be written.
     """

@@ -22,7 +22,6 @@ from ray.exceptions import RayTaskError
 from gazeray.engine.cli import main
 from gazeray.engine.faults import storage_fault
 from gazeray.storage import StorageError
-from gazeray.studies.heatmap.report import write_report
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from tests.chaos.faulty_s3 import FAULTS, KEY, SECRET, FaultyS3, faulty_s3
 from tests.chaos.held import held
