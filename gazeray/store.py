@@ -214,7 +214,7 @@ class Store:
         names = sorted({path.removeprefix("columns/").rpartition("/")[0] for path in there})
         filled = [note["key"] for note in notes if note["rows"]]
         columns = [name for name in names if all(column_path(name, key) in there for key in filled)]
-        shard = np.repeat(np.arange(len(notes)), [len(note["rows"]) for note in notes])
+        shard = np.repeat(np.arange(len(notes)), np.array([len(note["rows"]) for note in notes], np.int64))
         log = Log(
             rejects=[Reject(**reject) for note in notes for reject in note["rejects"]],
             quality=pa.Table.from_pylist([row for note in notes for row in note["quality"]], schema=QUALITY),

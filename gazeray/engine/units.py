@@ -81,9 +81,7 @@ def drain_on_ray(
         ray.kill(actor)
 
 
-def drain_here(
-    queue: UnitQueue, work: Work, run: Folder, device: torch.device, threads: int, listen: Listener
-) -> None:
+def drain_here(queue: UnitQueue, work: Work, run: Folder, device: torch.device, threads: int, listen: Listener) -> None:
     """Drain the queue in this process; predictors are serialised as they are for workers elsewhere."""
 
     def call(method: str, *words: Any) -> Any:
