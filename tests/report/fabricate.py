@@ -18,11 +18,12 @@ from sklearn import metrics as scores
 
 from gazeray.config import digest
 from gazeray.explain.summary import MapSummary
-from gazeray.report.validate import unit_hash
 from gazeray.storage import Folder
 from gazeray.tables import REJECTS, Reject, rejects_table
 
 REJECT_COLUMNS = tuple(REJECTS.names)
+PREDICTORS = {"cnn": ("model", "CNN"), "logistic_regression": ("baseline", "logistic regression"),
+              "majority": ("baseline", "majority class")}  # fmt: skip
 CHANCE = {"auroc": 0.5, "mcc": 0.0}
 
 
@@ -65,7 +66,8 @@ def fabricate(run: Folder, scene: Scene) -> None:
     scored = {fold["fold"]: fold["metrics"] for fold in metrics["folds"]}
     for fold in folds:
         mine = [row for row in rows if row["fold"] == fold["fold"]]
-        _unit(rng, run, fold, scene, unit_hash(manifest, fold), mine, scored.get(fold["fold"], {}))
+        mark = digest([manifest["config_hash"], manifest["data"]["fingerprint"], {"fold": fold, "chosen": None}, {}])
+        _unit(rng, run, fold, scene, mark, mine, scored.get(fold["fold"], {}))
     run.write_table("rejects.parquet", rejects_table(_reject(index, names) for index in range(scene.rejects)))
     run.write_table("quality.parquet", _quality(rng, names, scene))
 
@@ -170,12 +172,27 @@ def _metrics(
         "study": "heatmap",
         "n": {"participants": len(matrices), "trials": len(rows), "rejected": scene.rejects},
         "metrics": entries,
+        "rows": _rows(entries, len(rows)),
+        "predictors": {key: {"kind": kind, "label": label} for key, (kind, label) in PREDICTORS.items()},
+        "metrics_shown": sorted(entries),
         "permutation": _permutation(rng, labels, guess, people),
         "folds": scores_of,
         "participants": matrices,
         **({"search": _search(rng, kept, scores_of)} if scene.searched else {}),
         **({"explanations": map_summary(rows, scene).figures()} if scene.explained else {}),
     }
+
+
+def _rows(entries: dict[str, dict[str, Any]], count: int) -> dict[str, dict[str, Any]]:
+    """The scores of model and baselines, by predictor and metric; the gain of the model over logistic regression."""
+    rows: dict[str, dict[str, Any]] = {key: {} for key in PREDICTORS}
+    for name, entry in entries.items():
+        simple, gain = entry["baselines"]["logistic_regression"], entry["gain_ci95"]["logistic_regression"]
+        over = {"logistic_regression": {"value": entry["value"] - simple, "ci95": gain, "p": None}}
+        rows["cnn"][name] = {"value": entry["value"], "ci95": entry["ci95"], "n": count, "gain": over}
+        for key, value in entry["baselines"].items():
+            rows[key][name] = {"value": value, "ci95": entry["baselines_ci95"][key], "n": count}
+    return rows
 
 
 def _search(rng: np.random.Generator, folds: list[dict[str, Any]], scored: list[dict[str, Any]]) -> dict[str, Any]:
