@@ -8,6 +8,7 @@ are normal approximations from the spread between participants: good enough to b
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -318,27 +319,13 @@ def _unit(
         {"epoch": int(e), "train_loss": float(t), "validation_loss": float(v), "validation_balanced_accuracy": float(b)}
         for e, t, v, b in zip(epoch, train, validation, balanced, strict=True)
     ]
-    run.write_text(f"units/{name}/metrics.jsonl", "".join(f"{_json(line)}\n" for line in lines))
+    run.write_text(f"units/{name}/metrics.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
     run.write_table(f"units/{name}/predictions.parquet", _table(rows))
     run.write_bytes(f"units/{name}/checkpoint/model.safetensors", b"weights")
     counts = {key: len(fold[key]) * scene.trials for key in ("train", "validation", "test")}
     best = int(validation.argmin()) + 1
-    run.write_json(
-        f"units/{name}/result.json",
-        {
-            "unit": name,
-            "hash": mark,
-            "status": "done",
-            "best_epoch": best,
-            "epochs": scene.epochs,
-            "n": counts,
-            "metrics": scored,
-        },
-    )
-
-
-def _json(line: dict[str, Any]) -> str:
-    return "{" + ", ".join(f'"{key}": {value}' for key, value in line.items()) + "}"
+    result = {"unit": name, "hash": mark, "status": "done", "best_epoch": best, "epochs": scene.epochs, "n": counts}
+    run.write_json(f"units/{name}/result.json", result | {"metrics": scored})
 
 
 def _maps(rng: np.random.Generator, run: Folder, rows: list[dict[str, Any]], scene: Scene) -> None:

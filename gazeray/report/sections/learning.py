@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,16 @@ CURVES = 20
 
 
 @dataclass(frozen=True)
+class Logged:
+    """What the fits logged: the loss in words, and a metric of validation by its key, its name and its limits."""
+
+    loss: str = "cross-entropy, nats"
+    metric: str = "balanced_accuracy"
+    name: str = "balanced accuracy"
+    limits: tuple[float, float] = (0, 1)
+
+
+@dataclass(frozen=True)
 class Curve:
     """What one fit logged: one value per epoch (E,), NaN where it was undefined. Epochs count from 1."""
 
@@ -29,42 +39,45 @@ class Curve:
     epoch: NDArray[np.float64]
     train_loss: NDArray[np.float64]
     validation_loss: NDArray[np.float64]
-    validation_balanced_accuracy: NDArray[np.float64]
+    validation_metric: NDArray[np.float64]
 
 
-def section(results: Results) -> Section:
-    """The section with the learning curves of the fits."""
-    figure = curves_figure(results)
+def section(results: Results, logged: Logged | None = None) -> Section:
+    """The section with the learning curves of the fits; by default those of a classification."""
+    figure = curves_figure(results, logged or Logged())
     return Section("learning", "Learning curves", "Learning curves", [figure or Text("No fit logged an epoch.")])
 
 
-def curves_figure(results: Results) -> Figure | None:
+def curves_figure(results: Results, logged: Logged) -> Figure | None:
     """Learning curves of the folds; None when no fit logged an epoch."""
-    logged = [name for name, rows in results.epochs.items() if rows]
-    curves = [_curve(name, results.epochs[name], results.units[name].get("best_epoch")) for name in logged[:CURVES]]
+    units = [name for name, rows in results.epochs.items() if rows]
+    curves = [_curve(results, name, logged.metric) for name in units[:CURVES]]
     if not curves:
         return None
     best = [f"{curve.name}: epoch {curve.best_epoch} of {len(curve.epoch)}" for curve in curves]
-    caption = "Loss (cross-entropy, nats) and balanced accuracy (0 to 1) per epoch, one pair of panels per fold."
-    if not any(np.isfinite(curve.validation_loss).any() for curve in curves):
-        caption = (
-            "Loss (cross-entropy, nats) per epoch, one panel per fold; without validation, as the epochs were chosen."
-        )
-    if len(logged) > CURVES:
-        caption += f" The first {CURVES} of {len(logged)} folds; the others are in units/."
-    return Figure("learning_curves", learning_curves(curves), f"Learning curves. {'; '.join(best)}.", caption)
+    caption = f"Loss ({logged.loss}) per epoch, one panel per fold; without validation, as the epochs were chosen."
+    if any(np.isfinite(curve.validation_loss).any() for curve in curves):
+        low, high = (f"{limit:g}".replace("-", "\N{MINUS SIGN}") for limit in logged.limits)
+        caption = f"Loss ({logged.loss}) and {logged.name} ({low} to {high}) per epoch, one pair of panels per fold."
+    if len(units) > CURVES:
+        caption += f" The first {CURVES} of {len(units)} folds; the others are in units/."
+    png = learning_curves(curves, logged.name, logged.limits)
+    return Figure("learning_curves", png, f"Learning curves. {'; '.join(best)}.", caption)
 
 
-def _curve(unit: str, rows: Sequence[Mapping[str, Any]], best_epoch: int | None) -> Curve:
-    names = ("epoch", "train_loss", "validation_loss", "validation_balanced_accuracy")
-    columns = {name: [math.nan if row.get(name) is None else row[name] for row in rows] for name in names}
-    arrays = {name: np.array(values, dtype=np.float64) for name, values in columns.items()}
-    return Curve(unit.replace("-", " "), best_epoch, **arrays)
+def _curve(results: Results, unit: str, metric: str) -> Curve:
+    rows = results.epochs[unit]
+    names = ("epoch", "train_loss", "validation_loss", f"validation_{metric}")
+    columns = [[math.nan if row.get(name) is None else row[name] for row in rows] for name in names]
+    arrays = [np.array(values, dtype=np.float64) for values in columns]
+    return Curve(unit.replace("-", " "), results.units[unit].get("best_epoch"), *arrays)
 
 
 @figures.drawing()
-def learning_curves(curves: Sequence[Curve]) -> Any:
-    """Small multiples, two panels per fit: loss above, balanced accuracy of the validation participants below.
+def learning_curves(
+    curves: Sequence[Curve], metric: str = "balanced accuracy", limits: tuple[float, float] = (0, 1)
+) -> Any:
+    """Small multiples, two panels per fit: loss above, a metric of the validation participants below.
 
     Fits without validation participants (refits after a search) have the upper panel only.
     """
@@ -90,12 +103,12 @@ def learning_curves(curves: Sequence[Curve]) -> Any:
         lower.tick_params(labelbottom=last)
         lower.set_xlabel("epoch" if last else "")
         if column == 0:
-            lower.set_ylabel("balanced\naccuracy")
+            lower.set_ylabel(metric.replace(" ", "\n"))
             upper.set_ylabel("loss (log)" if logarithmic else "loss")
     if logarithmic:
         axes[0, 0].set_yscale("log")
     if validated:
-        axes[1, 0].set_ylim(0, 1)
+        axes[1, 0].set_ylim(limits)
     figure.legend(handles=_curve_keys(validated), loc="outside upper left", ncols=3)
     return figure
 
@@ -104,7 +117,7 @@ def _curve_panels(upper: Any, lower: Any, curve: Curve) -> None:
     upper.plot(curve.epoch, curve.train_loss, color=figures.GREY, linestyle="--", linewidth=1.1)
     upper.plot(curve.epoch, curve.validation_loss, color=figures.BLUE, linewidth=1.3)
     if lower is not upper:
-        lower.plot(curve.epoch, curve.validation_balanced_accuracy, color=figures.BLUE, linewidth=1.3)
+        lower.plot(curve.epoch, curve.validation_metric, color=figures.BLUE, linewidth=1.3)
     if curve.epoch.size == 1:
         for line in (*upper.lines, *lower.lines):
             line.set_marker(".")

@@ -95,11 +95,9 @@ def ordered(results: Results, metrics: Mapping[str, Metric], by: str | None) -> 
 
 def ranked(results: Results, keys: Sequence[str], name: str, rises: bool) -> list[str]:
     """Predictors from the best to the worst by one metric; those without a value come last."""
-    values = {key: value_of(results.entry(key, name)) for key in keys}
-    sign = -1 if rises else 1
-    return sorted(
-        keys, key=lambda key: (math.isnan(values[key]), 0.0 if math.isnan(values[key]) else sign * values[key])
-    )
+    values = {key: (-1 if rises else 1) * value_of(results.entry(key, name)) for key in keys}
+    known = [key for key in keys if math.isfinite(values[key])]
+    return [*sorted(known, key=values.__getitem__), *(key for key in keys if key not in known)]
 
 
 def value_of(entry: Mapping[str, Any]) -> float:
@@ -111,11 +109,13 @@ def value_of(entry: Mapping[str, Any]) -> float:
 def gained_over(results: Results, keys: Sequence[str], gains: Gains) -> dict[str, dict[str, dict[str, Any]]]:
     """Predictor -> metric -> gain over one of them, only those that have one."""
     names = [name for name in results.shown if name not in gains.without]
-    found = {key: {name: results.gain(key, name, gains.over) for name in names} for key in keys if key != gains.over}
-    known = {
-        key: {name: gain for name, gain in row.items() if gain.get("value") is not None} for key, row in found.items()
-    }
-    return {key: row for key, row in known.items() if row}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for key in keys:
+        for name in names:
+            gain = results.gain(key, name, gains.over)
+            if key != gains.over and gain.get("value") is not None:
+                found.setdefault(key, {})[name] = gain
+    return found
 
 
 def undefined(results: Results, metrics: Mapping[str, Metric], noun: str) -> list[str]:

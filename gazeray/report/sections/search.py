@@ -48,15 +48,9 @@ def choices(folds: Sequence[Mapping[str, Any]]) -> Table:
 
     The means are over the folds whose two scores are both known; there are none for fewer than two.
     """
-    rows = [
-        [
-            entry["fold"],
-            setting_words(entry.get("chosen") or {}),
-            *_scores(entry.get("inner_score"), entry.get("outer_score")),
-        ]
-        for entry in folds
-    ]
     both = [(entry.get("inner_score"), entry.get("outer_score")) for entry in folds]
+    chosen = [setting_words(entry.get("chosen") or {}) for entry in folds]
+    rows = [[fold["fold"], words, *_scores(*pair)] for fold, words, pair in zip(folds, chosen, both, strict=True)]
     known = [pair for pair in both if None not in pair]
     means = [math.fsum(side) / len(known) for side in zip(*known, strict=True)]
     foot = ["mean", f"of {len(known)} folds", *_scores(*means)] if len(known) > 1 else []
