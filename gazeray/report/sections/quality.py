@@ -20,20 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from gazeray.report import figures
-from gazeray.report.blocks import (
-    NAME,
-    ROW,
-    WIDE,
-    Block,
-    Column,
-    Figure,
-    Heading,
-    Listing,
-    Section,
-    Table,
-    Text,
-    more,
-)
+from gazeray.report.blocks import NAME, ROW, WIDE, Block, Column, Figure, Heading, Listing, Section, Table, Text, more
 from gazeray.report.results import Results
 from gazeray.report.words import number
 
@@ -83,8 +70,11 @@ def _measured(results: Results) -> list[Block]:
             "recordings."
         )
         figure = quality_figure(results)
-        blocks = [*([Text(words, small=True)] if precision else []), *([figure] if figure else [])]
-        blocks.append(distribution(columns))
+        blocks = [
+            *([Text(words, small=True)] if precision else []),
+            *([figure] if figure else []),
+            distribution(columns),
+        ]
     people = participants(table)
     where = "quality.parquet in the run folder"
     blocks += [Heading("Per participant"), Text("Medians over the participant’s trials.", small=True)]
