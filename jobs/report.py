@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from gazeray.config import ConfigError
+from gazeray.config import ConfigError, check_layout
 from gazeray.storage import Folder, masked
 from gazeray.studies.heatmap.report import write_report
 from gazeray.studies.pictures.report import write_saliency_report
@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run = Folder(arguments.run)
         manifest = run.read_json("manifest.json")
+        check_layout(manifest, shown)
         study = manifest.get("study") if isinstance(manifest, dict) else None
         if study not in REPORTS:
             raise ValueError(f"manifest.json: study {study} is none of {', '.join(REPORTS)}")
