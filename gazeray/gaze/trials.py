@@ -152,7 +152,7 @@ class TrialsReader:
         """
         self._persons = self._unique_participants()
         ids = self._ids()
-        duplicate = self._duplicates(ids)
+        duplicate = _repeated(self._trials, [pair[:2] for pair in ids], "duplicate trial")
         columns = self._resolved()
         label = self._cells(self._label)
         good = []
@@ -177,12 +177,9 @@ class TrialsReader:
 
     def _ids(self) -> list[tuple[str, str, str]]:
         """Participant, trial and stimulus of every row; the stimulus is the trial when no column is declared."""
-        found = [self._column(name) for name in ("participant", "trial")]
-        found.append(self._column("stimulus") if "stimulus" in self._trials.names else found[1])
-        return [(identifier(a), identifier(b), identifier(c)) for a, b, c in zip(*found, strict=True)]
-
-    def _column(self, name: str) -> list[str]:
-        return self._trials.columns[self._trials.names[name]]
+        names = ("participant", "trial", "stimulus" if "stimulus" in self._trials.names else "trial")
+        found = [map(identifier, self._trials.columns[self._trials.names[name]]) for name in names]
+        return list(zip(*found, strict=True))
 
     @staticmethod
     def _check_ids(participant: str, trial: str, stimulus: str) -> None:
@@ -191,11 +188,6 @@ class TrialsReader:
                 raise _Unusable("trials", f"no {what}")
             if is_unsafe(name):
                 raise _Unusable("trials", f"unsafe name of the {what}: {name!r}")
-
-    def _duplicates(self, ids: Sequence[tuple[str, str, str]]) -> dict[int, str]:
-        """Index -> why, for rows whose (participant, trial) is there more than once."""
-        keys = [(participant, trial) for participant, trial, _ in ids]
-        return _repeated(self._trials, keys, "duplicate trial")
 
     def _unique_participants(self) -> dict[str, int]:
         """Participant -> its row index in the participants table; contradicting rows are left out."""
@@ -216,7 +208,7 @@ class TrialsReader:
         other = self._participants.find(name) if self._participants else None
         if other is None:
             return [""] * len(self._trials.rows)
-        rows = (self._persons.get(identifier(participant)) for participant in self._column("participant"))
+        rows = (self._persons.get(participant) for participant, _, _ in self._ids())
         return ["" if row is None else other[row] for row in rows]
 
     def _resolved(self) -> dict[str, Cells]:
