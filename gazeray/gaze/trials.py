@@ -32,9 +32,6 @@ TRIAL_COLUMNS = (
     "row",
 )
 
-Cells = Sequence[str] | float
-"""One quantity for all trials: a text per trial, or a number that holds for all."""
-
 
 class _Unusable(ValueError):
     """Why a row cannot be used, and at which stage that was seen."""
@@ -165,7 +162,7 @@ class TrialsReader:
                     reason = f"participant {participant!r} has no usable row in {self._participants.source}"
                     raise _Unusable("trials", reason)
                 name, number = self._class_of(label[index])
-                geometry = self._geometry({column: _cell(cells, index) for column, cells in columns.items()})
+                geometry = self._geometry({column: cells[index] for column, cells in columns.items()})
             except _Unusable as fault:
                 row = self._trials.rows[index]
                 reject = Reject(self._trials.source, row, fault.stage, str(fault), participant, trial)
@@ -211,14 +208,15 @@ class TrialsReader:
         rows = (self._persons.get(participant) for participant, _, _ in self._ids())
         return ["" if row is None else other[row] for row in rows]
 
-    def _resolved(self) -> dict[str, Cells]:
-        """Every part of the geometry that is declared, or that the tables have a column for."""
+    def _resolved(self) -> dict[str, Sequence[str | float]]:
+        """Per trial, every part of the geometry that is declared, or that the tables have a column for."""
         screen = dict(self._spec.screen)
         found = {SCREEN_COLUMNS[key]: SCREEN_COLUMNS[key] if screen[key] is None else screen[key] for key in SCREEN}
         for key, value in dict(self._spec.stimulus or ()).items():
             if value is not None and key != "placed":
                 found[f"window_{key}"] = value
-        return {name: self._cells(value) if isinstance(value, str) else value for name, value in found.items()}
+        n = len(self._trials.rows)
+        return {name: self._cells(value) if isinstance(value, str) else [value] * n for name, value in found.items()}
 
     def _class_of(self, raw: str) -> tuple[str, int]:
         """The class of a raw label value and its index in the declared order."""
@@ -245,10 +243,6 @@ class TrialsReader:
 def class_names(spec: DatasetSpec, label: str) -> list[str]:
     """The classes of a label in the declared order; the last is the positive one."""
     return list(dict.fromkeys(spec.labels[label].values()))
-
-
-def _cell(cells: Cells, index: int) -> str | float:
-    return cells if isinstance(cells, int | float) else cells[index]
 
 
 MAX_GEOMETRY = 1e6
