@@ -47,7 +47,7 @@ from gazeray.config import FoldsConfig, JobConfig, PerUnit, ResourcesConfig, Run
 from gazeray.engine.cross_validation import cross_validate
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.progress import Stage as ProgressStage
-from gazeray.gaze.render import Window, heatmaps, pad_trials, stack_windows
+from gazeray.gaze.render import Window, heatmaps, pad_trials
 from gazeray.learn.folds import Fold, participant_folds
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.storage import Folder
@@ -111,7 +111,7 @@ def draw_pictures(root: Path, people: int, trials: int) -> pd.DataFrame:
     params = ReadingSimulation(readers=people, sentences=trials)
     sentences, pseudoword = make_sentences(params), design(params)
     left, top = ((screen - size) / 2 for screen, size in zip(SCREEN_PX, PICTURE_PX, strict=True))
-    window = stack_windows([Window(left, top, *PICTURE_PX)])
+    window = torch.tensor([Window(left, top, *PICTURE_PX)])
     pictures = []
     for number in range(people):
         reader = make_reader(params, number)

@@ -48,7 +48,7 @@ from gazeray.engine.pipeline import Cache, ShardWriter, cache_examples
 from gazeray.engine.progress import ProgressView
 from gazeray.gaze.events import detect
 from gazeray.gaze.features import reading_features
-from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations, stack_windows
+from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations
 from gazeray.storage import Folder
 from gazeray.store import load_shared
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
@@ -87,7 +87,6 @@ def simulated(folder: Path, readers: int, sentences: int) -> Input:
 def pandas_loop(study: Input, readers: int, draw: Draw, out: Path) -> int:
     """Read the first readers one trial after the other, write one .npz for each; returns the rows read."""
     root, max_gap_ms = Path(study.plan.root.uri), study.cfg.render.max_gap_ms
-    window = (WINDOW.left_px, WINDOW.top_px, WINDOW.width_px, WINDOW.height_px)
     rows = 0
     for path in sorted((root / "gaze").glob("*.csv"))[:readers]:
         samples = pd.read_csv(path)
@@ -96,7 +95,7 @@ def pandas_loop(study: Input, readers: int, draw: Draw, out: Path) -> int:
         for _, trial in samples.groupby("trial", sort=False):
             time_ms, (x_px, y_px) = trial["t_ms"].to_numpy(), trial[["x_px", "y_px"]].to_numpy(np.float32).T
             found = detect({"timestamp_ms": time_ms, "x_px": x_px, "y_px": y_px}, None, study.cfg.events).fixations
-            features.append(reading_features(found, window, study.cfg.features.columns))
+            features.append(reading_features(found, WINDOW, study.cfg.features.columns))
             valid = np.isfinite(x_px) & np.isfinite(y_px)
             dwell.append((x_px, y_px, sample_durations(time_ms, valid, max_gap_ms)))
         picture = draw(study.cfg, dwell).astype(np.float16)
@@ -123,7 +122,7 @@ def draw_by_gazeray(cfg: HeatmapConfig, dwell: list[tuple[np.ndarray, np.ndarray
     """All trials in one call."""
     x_px, y_px, duration_ms = (pad_trials([trial[axis] for trial in dwell]) for axis in range(3))
     size = (cfg.render.height_px, cfg.render.width_px)
-    drawn = heatmaps(x_px, y_px, duration_ms, stack_windows([WINDOW] * len(dwell)), size, cfg.render.sigma_px or 0.0)
+    drawn = heatmaps(x_px, y_px, duration_ms, torch.tensor([WINDOW] * len(dwell)), size, cfg.render.sigma_px or 0.0)
     return encode(drawn[:, 0], cfg.render.dtype, cfg.render.full_scale_ms)
 
 
