@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from gazeray.config import JobConfig, digest
@@ -61,7 +61,8 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         if learning is not None and learning.search is not None:
             searched = _search(study, ready, learning, folder, workers, memory, view)
             ready = replace(ready, searched=searched)
-        units, status = _do_rounds(study.predictors(ready), ready, folder, workers, view)
+        predictors = study.predictors(ready)
+        units, status = _do_rounds(predictors, ready, folder, workers, view)
         failed = {name: state for name, state in status.items() if state != "done"}
         folder.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
         metrics = None
@@ -69,8 +70,9 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
             done = {name: out for name, out in units.items() if name not in failed}
             if done:
                 summary = study.summary(ready, Finished(done, sorted(failed)))
-                _write_summary(folder.folder, summary)
-                metrics = summary.metrics
+                labels = {key: asdict(row) for predictor in predictors for key, row in predictor.rows.items()}
+                metrics = {"study": study.name, "failed": sorted(failed), "predictors": labels, **summary.metrics}
+                _write_summary(folder.folder, replace(summary, metrics=metrics))
                 folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in done.items()})
             else:
                 folder.forget_scores()
@@ -247,7 +249,7 @@ def _note_start(folder: RunFolder, ready: Ready[Any, Any]) -> None:
     """What is known before the first unit: manifest, rejects, tables of the recordings."""
     items = ready.items
     folder.forget_other_data(items.content)
-    folder.note(**{**items.manifest, "data": {**items.manifest["data"], "fingerprint": items.content}})
+    folder.note(**{**items.manifest, "data": {**items.manifest.get("data", {}), "fingerprint": items.content}})
     rejects = sorted(items.rejects, key=lambda one: (one.source, one.row, one.reason))
     folder.folder.write_table("rejects.parquet", rejects_table(rejects))
     for name, make in items.tables.items():
