@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from gazeray.config import FoldsConfig, ResourcesConfig, RunSettings, SearchConfig, TrainConfig
+from gazeray.config import FoldsConfig, ResourcesConfig, RunSettings, SearchConfig, StorageConfig, TrainConfig
 from gazeray.storage import Folder
 from gazeray.store import Column, FillShards, Shard, Store, missing_shards
 from gazeray.tables import Reject
@@ -55,6 +55,10 @@ class StudyConfig(Protocol):
     @property
     def run(self) -> RunSettings:
         """Where results go, and the seed."""
+
+    @property
+    def storage(self) -> StorageConfig:
+        """How object stores are asked."""
 
 
 @dataclass(frozen=True)

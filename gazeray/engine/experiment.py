@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gazeray.config import JobConfig, digest
 from gazeray.engine.executor import Executor, executor
@@ -178,7 +178,7 @@ def _search(
 
 
 def _do_rounds(
-    predictors: Sequence[Predictor], ready: Ready[Any, Any], folder: RunFolder, workers: Executor, view: ProgressView
+    predictors: Sequence[Predictor], ready: Ready[D, S], folder: RunFolder, workers: Executor, view: ProgressView
 ) -> tuple[dict[str, UnitFolder], dict[str, str]]:
     """Do the units of all predictors, round after round; returns their folders and {name: "done" or the error}."""
     units: dict[str, UnitFolder] = {}
@@ -245,7 +245,7 @@ def _status(out: UnitFolder) -> str:
 # -- the run folder
 
 
-def _note_start(folder: RunFolder, ready: Ready[Any, Any]) -> None:
+def _note_start(folder: RunFolder, ready: Ready[D, S]) -> None:
     """What is known before the first unit: manifest, rejects, tables of the recordings."""
     items = ready.items
     folder.forget_other_data(items.content)

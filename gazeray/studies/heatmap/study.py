@@ -11,34 +11,32 @@ import hashlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from gazeray.config import ConfigError, digest, parse_yaml, validate
+from gazeray.config import ConfigError, digest, validate
 from gazeray.explain.summary import MapSummary
 from gazeray.gaze.dataset import Dataset, DatasetSpec, open_dataset
-from gazeray.gaze.declaration import read_declaration
 from gazeray.gaze.screens import ScreensSpec, open_screens
 from gazeray.learn.folds import fold_record, make_folds
 from gazeray.learn.space import settings_to_try
 from gazeray.learn.trained import Trained, search_record
-from gazeray.storage import Folder, split_uri
+from gazeray.storage import Folder
 from gazeray.store import FORMAT, Shard, Store
 from gazeray.studies.heatmap.config import HeatmapConfig
 from gazeray.studies.heatmap.learner import SUMMARY, HeatmapLearner, PictureKind
 from gazeray.studies.heatmap.passes import ReadRecording, ReadScreens
 from gazeray.studies.shared.classification import ROWS, check_classes, fold_scores_of, score_predictions
-from gazeray.study import Finished, Items, Learning, Pass, Predictor, Ready, Source, Summary
+from gazeray.studies.shared.declared import find_declaration
+from gazeray.study import Finished, Fold, Items, Learning, Pass, Predictor, Ready, Source, Summary
 from gazeray.synth.reading import simulate
 from gazeray.tables import DataError, Reject
 from gazeray.unit import Json, UnitFolder
 
 __all__ = ["HeatmapConfig", "HeatmapStudy"]
 
-SIMULATED = "simulated"
 READING, SIMULATION = 1, 1
 """Raised when the code reads or draws, or simulates, the same input differently: older examples are then not reused."""
 
@@ -101,7 +99,7 @@ class HeatmapStudy:
         self._folds(trials, classes, data.label)
         return Source(found, self._lines(found))
 
-    def _folds(self, table: pa.Table, classes: tuple[str, ...], label: str) -> list[Any]:
+    def _folds(self, table: pa.Table, classes: tuple[str, ...], label: str) -> list[Fold]:
         """The folds of trials or examples. Raises DataError when people, stimuli or classes do not suffice."""
         labels = table.column("label_index").to_numpy()
         folds = make_folds(table, labels, self.cfg.folds, self.cfg.run.seed)
@@ -276,26 +274,10 @@ def _with_labels(examples: pa.Table, trials: pa.Table) -> pa.Table:
 
 
 def _open(cfg: HeatmapConfig) -> tuple[DatasetSpec | ScreensSpec, Folder]:
-    """The declaration of the data set and its folder; the embedded one is simulated when it is not there yet."""
-    if cfg.data.dataset != SIMULATED:
-        path = cfg.data.dataset
-        if "://" not in path and not Path(path).is_file():
-            raise ConfigError([f"data.dataset: no such file: {path} (a data set YAML, or {SIMULATED!r})"])
-        home = split_uri(path)[0] if "://" in path else str(Path(path).parent)
-        return _declared(read_declaration(path), path), Folder(cfg.data.root if cfg.data.root is not None else home)
-    params = cfg.data.simulate
-    root = Folder(cfg.run.dir).sub(f"data/reading-{digest([SIMULATION, params.model_dump(mode='json')])[:10]}")
-    if not root.exists("dataset.yaml"):
-        simulate(root, params)
-    source = f"{root.uri}/dataset.yaml"
-    return _declared(parse_yaml(root.read_text("dataset.yaml"), source), source), root
-
-
-def _declared(values: dict[str, Any], source: str) -> DatasetSpec | ScreensSpec:
-    """Screen pictures where the declaration has a section `pictures`, else raw gaze. Raises ConfigError."""
-    if "pictures" in values:
-        return validate(ScreensSpec, values, source)
-    return validate(DatasetSpec, values, source)
+    """The declaration of the data set, of screen pictures where it has a section `pictures`; and its folder."""
+    values, source, root = find_declaration(cfg, ("reading", SIMULATION), cfg.data.simulate, simulate)
+    spec: type[DatasetSpec | ScreensSpec] = ScreensSpec if "pictures" in values else DatasetSpec
+    return validate(spec, values, source), root
 
 
 def _check_geometry(cfg: HeatmapConfig, data: Dataset) -> None:
