@@ -343,3 +343,15 @@ def digest(value: Any) -> str:
     """SHA-256 (hex) of a JSON-serialisable value, independent of key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+LAYOUT = 2
+"""Raised when run folders of an older version can no longer be used or read."""
+
+
+def check_layout(manifest: object, where: str) -> None:
+    """Raises ConfigError for the manifest of a run folder that another version has laid out."""
+    found = manifest.get("layout", 1) if isinstance(manifest, dict) else None
+    if found is not None and found != LAYOUT:
+        raise ConfigError([f"{where}: a run folder of another version (layout {found}, this one writes {LAYOUT}); "
+                           "move it away, or use the version that wrote it"])  # fmt: skip

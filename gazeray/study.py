@@ -120,7 +120,7 @@ class Fold:
     @property
     def test(self) -> np.ndarray:
         """The rows of all test regimes, one after the other."""
-        return np.concatenate([side.rows for side in self.tests])
+        return np.concatenate([np.empty(0, np.int64), *(side.rows for side in self.tests)])
 
     @property
     def known(self) -> np.ndarray:
@@ -195,10 +195,14 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class Finished:
-    """What the units left: the folders of those that are done, by name, and the names of those that failed."""
+    """What the units left: the folders of those that are done, by name, and the names of those that failed.
+
+    rows: those of all predictors, whether their units are done or not.
+    """
 
     done: Mapping[str, UnitFolder]
     failed: Sequence[str]
+    rows: Mapping[str, Row]
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,9 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         with view.stage("scoring"):
             done = {name: out for name, out in units.items() if name not in failed}
             if done:
-                summary = study.summary(ready, Finished(done, sorted(failed)))
-                labels = {key: asdict(row) for predictor in predictors for key, row in predictor.rows.items()}
+                rows = {key: row for predictor in predictors for key, row in predictor.rows.items()}
+                summary = study.summary(ready, Finished(done, sorted(failed), rows))
+                labels = {key: asdict(row) for key, row in rows.items()}
                 metrics = {"study": study.name, "failed": sorted(failed), "predictors": labels, **summary.metrics}
                 _write_summary(folder.folder, replace(summary, metrics=metrics))
                 folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in done.items()})

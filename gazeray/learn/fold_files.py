@@ -62,10 +62,8 @@ def read_numbers(path: str, stimuli: Sequence[str], least: int) -> np.ndarray:
     absent = [stimulus for stimulus in stimuli if stimulus not in found]
     if absent:
         raise DataError([f"{path}: {len(absent)} pictures have no fold, the first is {absent[0]}"])
-    try:
-        known, numbers = np.unique([int(found[stimulus]) for stimulus in stimuli], return_inverse=True)
-    except (TypeError, ValueError) as error:
-        raise DataError([f"{path}: a fold is not a whole number: {error}"]) from error
+    folds = _whole_numbers([found[stimulus] for stimulus in stimuli], path)
+    known, numbers = np.unique(folds, return_inverse=True)
     if len(known) < least:
         raise DataError([f"{path}: {len(known)} folds, at least {least} are needed"])
     return np.asarray(numbers, np.int64)
@@ -79,10 +77,9 @@ def _files(path: str) -> Iterator[tuple[int, str, pa.Table]]:
         rows = _table(root, name, path)
         if "fold" not in rows.column_names:
             raise DataError([f"{path}: no column fold, and no {{fold}} in its name"])
-        numbers = rows.column("fold").to_pylist()
-        for number in sorted(set(numbers)):
-            mine = np.flatnonzero([other == number for other in numbers])
-            yield int(number), f"{path}, fold {number}", rows.take(mine)
+        numbers = _whole_numbers(rows.column("fold").to_pylist(), path)
+        for number in np.unique(numbers):
+            yield int(number), f"{path}, fold {number}", rows.take(np.flatnonzero(numbers == number))
         return
     pattern = re.compile(re.escape(name).replace(re.escape("{fold}"), r"(\d+)"))
     found = {}
@@ -96,7 +93,20 @@ def _files(path: str) -> Iterator[tuple[int, str, pa.Table]]:
         yield number, found[number], _table(root, found[number], found[number])
 
 
+def _whole_numbers(values: Sequence[object], source: str) -> np.ndarray:
+    """(N,) int64: the numbers of folds, however a file spells them. Raises DataError."""
+    try:
+        numbers = [float(str(value)) for value in values]
+    except ValueError as error:
+        raise DataError([f"{source}: a fold is not a whole number: {error}"]) from error
+    strange = [value for value, number in zip(values, numbers, strict=True) if not number.is_integer()]
+    if strange:
+        raise DataError([f"{source}: a fold is not a whole number: {strange[0]}"])
+    return np.array(numbers, np.int64)
+
+
 def _table(root: Folder, name: str, source: str) -> pa.Table:
+    """The rows of a file; of a CSV as text, since an id may begin with zeros."""
     try:
         data = root.read_bytes(name)
     except FileNotFoundError as error:
@@ -104,7 +114,10 @@ def _table(root: Folder, name: str, source: str) -> pa.Table:
     try:
         if name.endswith(".parquet"):
             return pq.read_table(io.BytesIO(data))
-        return pa.csv.read_csv(io.BytesIO(data))
+        with pa.csv.open_csv(io.BytesIO(data)) as first:
+            names = first.schema.names
+        as_text = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+        return pa.csv.read_csv(io.BytesIO(data), convert_options=as_text)
     except (pa.ArrowException, OSError) as error:
         raise DataError([f"{source}: cannot be read: {' '.join(str(error).split())[:200]}"]) from error
 

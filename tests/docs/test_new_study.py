@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/new_study.md shows a whole study: its code runs as it stands there, and is killed in the middle and run again."""
+"""docs/new_study.md shows a whole study: its code runs as it stands there, is killed in the middle and run again."""
 
 from __future__ import annotations
 

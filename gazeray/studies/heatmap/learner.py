@@ -121,9 +121,9 @@ class HeatmapLearner:
     def tested(self, model: torch.nn.Module, fold: Fold, store: Store, device: torch.device, out: UnitFolder) -> Json:
         """Predictions of the CNN, the majority class and the logistic regression; maps of the CNN and their checks."""
         test = np.sort(fold.test)
-        names = [
-            map_name(*key) for key in zip(store.plain("participant")[test], store.plain("trial")[test], strict=True)
-        ]
+        own = None if self.cfg.folds.path is None else fold.fold  # folds of a file may test a trial several times
+        ids = zip(store.plain("participant")[test], store.plain("trial")[test], strict=True)
+        names = [map_name(participant, trial, own) for participant, trial in ids]
         logits, summary = self._walk(model, fold, test, names, store, device, out)
         known = np.concatenate([fold.train, fold.validation.rows])
         labels, classes = store.plain("label_index"), self.classes
@@ -190,10 +190,11 @@ class HeatmapLearner:
         )
 
 
-def map_name(participant: str, trial: str) -> str:
-    """A file name for one example, safe and unique whatever the ids contain."""
+def map_name(participant: str, trial: str, fold: int | None = None) -> str:
+    """A file name for one example (of a fold), safe and unique whatever the ids contain."""
     letters = (letter if letter.isascii() and letter.isalnum() else "-" for letter in f"{participant}_{trial}")
-    return f"{''.join(letters)[:60]}-{digest([participant, trial])[:8]}.npz"
+    tested = "" if fold is None else f"-fold-{fold}"
+    return f"{''.join(letters)[:60]}-{digest([participant, trial])[:8]}{tested}.npz"
 
 
 def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:

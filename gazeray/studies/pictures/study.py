@@ -124,7 +124,7 @@ def picture_summary(
     judged = shards.judged
     n = {"pictures": len(judged), "fixations": sum(info.n_fixations for info in judged)}
     head = {"n": {**items.manifest["counts"], **n}}
-    return summarise(cfg, head, shards, models, {name: unit.folder for name, unit in finished.done.items()})
+    return summarise(cfg, head, shards, models, finished)
 
 
 def picture_rescored(cfg: PictureScoring, run: Folder, manifest: Json) -> Json:

@@ -156,7 +156,7 @@ class ScoreMapsStudy:
     def summary(self, ready: Prepared, finished: Finished) -> Summary:
         """The table of predictors."""
         label = ready.source.data.label
-        entry = {"kind": "model", "label": label, "density": self.cfg.maps.kind != "saliency"}
+        entry = {"density": self.cfg.maps.kind != "saliency"}
         units = [name for name in finished.done if name.startswith("maps-")]
         models = Models({f"model:{label}": entry}, {f"model:{label}": units}, {}, {"layers": [], "probes": []})
         return picture_summary(self.cfg, ready.items, ready.stores.shards, models, finished)
