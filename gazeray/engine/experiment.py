@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from gazeray.config import JobConfig, digest
@@ -71,8 +71,9 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
             if done:
                 rows = {key: row for predictor in predictors for key, row in predictor.rows.items()}
                 summary = study.summary(ready, Finished(done, sorted(failed), rows))
-                _write_summary(folder.folder, summary)
-                metrics = summary.metrics
+                labels = {key: asdict(row) for key, row in rows.items()}
+                metrics = {"study": study.name, "failed": sorted(failed), "predictors": labels, **summary.metrics}
+                _write_summary(folder.folder, replace(summary, metrics=metrics))
                 folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in done.items()})
             else:
                 folder.forget_scores()
@@ -249,7 +250,7 @@ def _note_start(folder: RunFolder, ready: Ready[D, S]) -> None:
     """What is known before the first unit: manifest, rejects, tables of the recordings."""
     items = ready.items
     folder.forget_other_data(items.content)
-    folder.note(**{**items.manifest, "data": {**items.manifest["data"], "fingerprint": items.content}})
+    folder.note(**{**items.manifest, "data": {**items.manifest.get("data", {}), "fingerprint": items.content}})
     rejects = sorted(items.rejects, key=lambda one: (one.source, one.row, one.reason))
     folder.folder.write_table("rejects.parquet", rejects_table(rejects))
     for name, make in items.tables.items():

@@ -118,12 +118,12 @@ def picture_items(
 
 
 def picture_summary(
-    cfg: PictureScoring, study: str, items: Items, shards: PictureShards, models: Models, finished: Finished
+    cfg: PictureScoring, items: Items, shards: PictureShards, models: Models, finished: Finished
 ) -> Summary:
     """metrics.json, per_item.parquet, the pictures to show, and what the centre bias looks like."""
     judged = shards.judged
     n = {"pictures": len(judged), "fixations": sum(info.n_fixations for info in judged)}
-    head = {"study": study, "n": {**items.manifest["counts"], **n}, "failed": list(finished.failed)}
+    head = {"n": {**items.manifest["counts"], **n}}
     return summarise(cfg, head, shards, models, finished)
 
 

@@ -151,7 +151,7 @@ class ProbeSaliencyStudy:
         units = {one.predictor: [one.unit] for one in done}
         more = {"layers": list(layers), "probes": list(self.cfg.probes.kinds)}
         models = Models(entries, units, chosen.folds if len(chosen.seen) > 1 else {}, more)
-        return picture_summary(self.cfg, self.name, ready.items, ready.stores.pictures.shards, models, finished)
+        return picture_summary(self.cfg, ready.items, ready.stores.pictures.shards, models, finished)
 
     def rescored(self, run: Folder, manifest: Json) -> Json:
         """The rows of metrics.json from per_item.parquet."""

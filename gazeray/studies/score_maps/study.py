@@ -13,7 +13,7 @@ import numpy as np
 from gazeray.config import ConfigError, digest
 from gazeray.gaze.files import identifier, visible_files
 from gazeray.storage import FileStat, Folder, masked
-from gazeray.store import FillShards, Store, missing_shards
+from gazeray.store import Store
 from gazeray.studies.pictures.passes import PictureData, PictureShards, PicturesReady
 from gazeray.studies.pictures.predictors import Everybody, PictureBaselines, score_predictions
 from gazeray.studies.pictures.study import (
@@ -126,9 +126,9 @@ class ScoreMapsStudy:
         shards = ready.shards
         content = digest([FORMAT, ready.content, cfg.score.longest_px, plan.root.uri, plan.stamp, cfg.maps.kind])
         folder = store.sub(f"stores/maps-{content[:16]}")
-        make = FillShards(FitMaps(plan.root, shards, cfg.maps, plan.files), folder)
-        pieces = [{"key": key} for key in missing_shards(folder, shards.shards)]
-        maps = yield Pass("reading maps", pieces, make, folder, shards.shards, memory=("map",))
+        read = FitMaps(plan.root, shards, cfg.maps, plan.files)
+        pieces = [{"key": key} for key in shards.shards]
+        maps = yield Pass.reading("reading maps", pieces, read, folder, memory=("map",))
         used = set(maps.plain("stimulus")) if len(maps) else set()
         if not used:
             rejects = [*plan.rejects, *(maps.log.rejects if maps.log else [])]
@@ -159,7 +159,7 @@ class ScoreMapsStudy:
         entry = {"density": self.cfg.maps.kind != "saliency"}
         units = [name for name in finished.done if name.startswith("maps-")]
         models = Models({f"model:{label}": entry}, {f"model:{label}": units}, {}, {"layers": [], "probes": []})
-        return picture_summary(self.cfg, self.name, ready.items, ready.stores.shards, models, finished)
+        return picture_summary(self.cfg, ready.items, ready.stores.shards, models, finished)
 
     def rescored(self, run: Folder, manifest: Json) -> Json:
         """The rows of metrics.json from per_item.parquet."""
