@@ -186,8 +186,12 @@ def _do_rounds(
     status: dict[str, str] = {}
     for number in sorted({predictor.round for predictor in predictors}):
         work: dict[str, tuple[Unit, Predictor]] = {}
+        refused: dict[str, str] = {}
         for predictor in predictors:
             for spec in predictor.units() if predictor.round == number else ():
+                for name in spec.after:
+                    if name not in status:
+                        raise ValueError(f"{spec.name} reads {name}, which is no unit of an earlier round")
                 before = [units[name].unit.hash for name in spec.after]
                 parts = [folder.manifest["config_hash"], ready.items.content, spec.name, spec.spec, spec.hashed, before]
                 if spec.name in units:
@@ -196,11 +200,11 @@ def _do_rounds(
                 units[spec.name] = UnitFolder(folder.folder, unit)
                 absent = [name for name in spec.after if status[name] != "done"]
                 if absent:
-                    status[unit.name] = f"{absent[0]}, which it reads, is not done"
+                    refused[unit.name] = f"{absent[0]}, which it reads, is not done"
                 else:
                     work[unit.name] = unit, predictor
         folder.note(unit_hashes={name: out.unit.hash for name, out in units.items()})
-        status |= _run_units(work, units, folder.folder, workers, view)
+        status |= refused | _run_units(work, units, folder.folder, workers, view)
     return units, status
 
 
