@@ -230,8 +230,14 @@ class Study(Protocol[D, S]):
     def summary(self, ready: Ready[D, S], finished: Finished) -> Summary:
         """Put the finished units together; there is at least one."""
 
-    def rescored(self, run: Folder, manifest: Json) -> Json:
-        """The entries of metrics.json that follow from the tables in a run folder, computed again: for validation."""
+    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
+        """What of the summary follows from a run folder alone, computed again from its units: for validation.
+
+        Entries of metrics.json that do not follow are left out; None: there must be none.
+        """
+
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> Sequence[str]:
+        """What else is wrong with a run folder, one line each: its folds, who was tested by which of them."""
 
 
 # -- learning

@@ -15,7 +15,7 @@ from gazeray.engine.executor import Executor, executor
 from gazeray.engine.passes import raise_fault
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.queue import UnitQueue
-from gazeray.engine.run import RunFolder
+from gazeray.engine.run import RunFolder, units_of
 from gazeray.engine.search import search
 from gazeray.engine.units import MAX_DEATHS, Work
 from gazeray.learn.folds import guard
@@ -195,7 +195,8 @@ def _do_rounds(
                     status[unit.name] = f"{absent[0]}, which it reads, is not done"
                 else:
                     work[unit.name] = unit, predictor
-        folder.note(unit_hashes={unit.name: unit.hash for unit in units.values()})
+        hashes = {unit.name: unit.hash for unit in units.values()}
+        folder.note(unit_hashes=hashes, units_of=units_of(folder.manifest["config_hash"], ready.items.content, hashes))
         status |= _run_units(work, folder.folder, workers, view)
     return units, status
 
@@ -247,8 +248,12 @@ def _note_start(folder: RunFolder, ready: Ready[Any, Any]) -> None:
     folder.note(**{**items.manifest, "data": {**items.manifest["data"], "fingerprint": items.content}})
     rejects = sorted(items.rejects, key=lambda one: (one.source, one.row, one.reason))
     folder.folder.write_table("rejects.parquet", rejects_table(rejects))
+    tables: Json = {}
     for name, make in items.tables.items():
-        folder.folder.write_table(f"{name}.parquet", make())
+        table = make()
+        tables[name] = {"rows": table.num_rows, "columns": table.column_names}
+        folder.folder.write_table(f"{name}.parquet", table)
+    folder.note(tables=tables)
 
 
 def _write_summary(run: Folder, summary: Summary) -> None:

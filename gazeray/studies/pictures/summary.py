@@ -59,25 +59,25 @@ def summarise(
 ) -> Summary:
     """Everything of the run folder that is made of finished units. done: {name of the unit: its folder}."""
     table = per_item(done, models)
-    predictors = _predictors(table, models)
     stimuli = [info.stimulus for info in shards.judged]
-    rows = rows_of(cfg, table, stimuli, predictors)
-    shown: list[str] = list(cfg.score.metrics)
-    if any("explained" in entries for entries in rows.values()):
-        shown.insert(1, "explained")
-    best, judged_by = _best(rows, predictors, shown)
-    metrics = {
-        **head,
-        "metrics_shown": shown,
-        "predictors": predictors,
-        "rows": rows,
-        "best": best,
-        **models.more,
-    }
+    metrics = {**head, **scores_of(cfg, table, stimuli, models)}
+    best, shown = metrics["best"], metrics["metrics_shown"]
+    _, judged_by = _best(metrics["rows"], metrics["predictors"], shown)
     first = judged_by or shown[0]
     scores = _columns(table, best, stimuli).get(first) if best else None
     centre, maps, index = _pictures(cfg, shards, models, done, scores, best, first)
     return Summary(metrics, {"per_item": table, "maps/index": index}, {"centre.npz": centre}, maps)
+
+
+def scores_of(cfg: PictureScoring, table: pa.Table, stimuli: Sequence[str], models: Models) -> Json:
+    """The entries of metrics.json that follow from per_item.parquet. stimuli: the judged pictures in order."""
+    predictors = _predictors(table, models)
+    rows = rows_of(cfg, table, stimuli, predictors)
+    shown: list[str] = list(cfg.score.metrics)
+    if any("explained" in entries for entries in rows.values()):
+        shown.insert(1, "explained")
+    best, _ = _best(rows, predictors, shown)
+    return {"metrics_shown": shown, "predictors": predictors, "rows": rows, "best": best, **models.more}
 
 
 def per_item(done: Mapping[str, Folder], models: Models) -> pa.Table:
