@@ -45,7 +45,8 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from gazeray.engine.cluster import cluster
 from gazeray.engine.passes import go_through
 from gazeray.engine.progress import ProgressView
-from gazeray.models.backbone import MEAN, STD, Backbone, default_layers, input_size
+from gazeray.metrics.resampling import input_size
+from gazeray.models.backbone import MEAN, STD, Backbone, default_layers
 from gazeray.storage import Folder
 from gazeray.studies.pictures.passes import PICTURES_PER_SHARD, PictureInfo, PictureShards
 from gazeray.studies.probe_saliency.config import BackboneConfig

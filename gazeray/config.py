@@ -10,12 +10,12 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 
 class ConfigError(ValueError):
@@ -139,6 +139,36 @@ class RunSettings(Section):
     seed: int = Field(0, ge=0, lt=2**31, description="every random number comes from it")
 
 
+class StorageConfig(Section):
+    """How an object store (s3://) is asked; no result depends on it."""
+
+    filesystem: Literal["pyarrow", "s3fs"] = Field(
+        "pyarrow", description="the client; s3fs for endpoints and options that pyarrow's lacks"
+    )
+    options: dict[str, Any] = Field({}, description="s3fs: its keyword options, such as client_kwargs, config_kwargs")
+
+    @field_validator("options")
+    @classmethod
+    def _of_s3fs_and_not_secret(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if options and info.data.get("filesystem") == "pyarrow":
+            raise ValueError("are those of s3fs: set storage.filesystem to s3fs; pyarrow's stand in the URI")
+        secret = sorted(name for name in _keys(options) if re.search("secret|token|password|^key$|access_key", name))
+        if secret:
+            raise ValueError(
+                f"must not hold credentials ({', '.join(secret)}), since configs are shown: set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or write them into the URI"
+            )
+        return options
+
+
+def _keys(values: Any) -> Iterator[str]:
+    """Every key in nested mappings and lists."""
+    if isinstance(values, dict):
+        yield from map(str, values)
+    for value in values.values() if isinstance(values, dict) else values if isinstance(values, list) else ():
+        yield from _keys(value)
+
+
 class JobConfig(Section):
     """The sections that every job has. A study adds its own."""
 
@@ -148,6 +178,7 @@ class JobConfig(Section):
     search: SearchConfig | None = Field(None, description="null: train with the settings above")
     resources: ResourcesConfig = ResourcesConfig()
     run: RunSettings = RunSettings()
+    storage: StorageConfig = StorageConfig()
 
 
 def check_watched(cfg: JobConfig, watched: Iterable[str]) -> None:
@@ -283,6 +314,7 @@ def _model_in(annotation: Any) -> Any:
 RESULT_FREE: dict[str, Any] = {
     "resources": {"workers": True, "per_unit": {"gpu"}},
     "run": {"dir"},
+    "storage": True,
     "data": {"cache_gb"},
     "backbone": {"batch_size"},
     "show": True,

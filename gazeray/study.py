@@ -9,7 +9,7 @@ in units, small pieces that any worker can do; what they leave is put together b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from gazeray.config import FoldsConfig, ResourcesConfig, RunSettings, SearchConfig, TrainConfig
+from gazeray.config import FoldsConfig, ResourcesConfig, RunSettings, SearchConfig, StorageConfig, TrainConfig
 from gazeray.storage import Folder
 from gazeray.store import Column, Store
 from gazeray.tables import Reject
@@ -55,6 +55,10 @@ class StudyConfig(Protocol):
     @property
     def run(self) -> RunSettings:
         """Where results go, and the seed."""
+
+    @property
+    def storage(self) -> StorageConfig:
+        """How object stores are asked."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +240,7 @@ class Study(Protocol[D, S]):
         Entries of metrics.json that do not follow are left out; None: there must be none.
         """
 
-    def checked(self, run: Folder, manifest: Json, finished: Finished) -> Sequence[str]:
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> Iterable[str]:
         """What else is wrong with a run folder, one line each: its folds, who was tested by which of them."""
 
 

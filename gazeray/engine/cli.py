@@ -14,7 +14,7 @@ import textwrap
 import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -29,12 +29,16 @@ from gazeray.study import Study
 from gazeray.tables import DataError
 from gazeray.unit import Json
 
+C = TypeVar("C", bound=BaseModel)
+D = TypeVar("D")
+S = TypeVar("S")
+
 DONE, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 
 def main(
-    study: Callable[[Any], Study[Any, Any]],
-    settings: type[BaseModel],
+    study: Callable[[C], Study[D, S]],
+    settings: type[C],
     job: str,
     config: Path,
     report: Callable[[Folder], None],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gazeray.config import JobConfig, digest
 from gazeray.engine.executor import Executor, executor
@@ -66,7 +66,7 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         folder.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
         metrics = None
         with view.stage("scoring"):
-            done = {name: UnitFolder(folder.folder, unit) for name, unit in units.items() if name not in failed}
+            done = {name: out for name, out in units.items() if name not in failed}
             if done:
                 summary = study.summary(ready, Finished(done, sorted(failed)))
                 _write_summary(folder.folder, summary)
@@ -176,38 +176,41 @@ def _search(
 
 
 def _do_rounds(
-    predictors: Sequence[Predictor], ready: Ready[Any, Any], folder: RunFolder, workers: Executor, view: ProgressView
-) -> tuple[dict[str, Unit], dict[str, str]]:
-    """Do the units of all predictors, round after round; returns them and {name: "done" or the error}."""
-    units: dict[str, Unit] = {}
+    predictors: Sequence[Predictor], ready: Ready[D, S], folder: RunFolder, workers: Executor, view: ProgressView
+) -> tuple[dict[str, UnitFolder], dict[str, str]]:
+    """Do the units of all predictors, round after round; returns their folders and {name: "done" or the error}."""
+    units: dict[str, UnitFolder] = {}
     status: dict[str, str] = {}
     for number in sorted({predictor.round for predictor in predictors}):
         work: dict[str, tuple[Unit, Predictor]] = {}
         for predictor in predictors:
             for spec in predictor.units() if predictor.round == number else ():
-                before = [units[name].hash for name in spec.after]
+                before = [units[name].unit.hash for name in spec.after]
                 parts = [folder.manifest["config_hash"], ready.items.content, spec.name, spec.spec, spec.hashed, before]
                 if spec.name in units:
                     raise ValueError(f"two units are named {spec.name}")
-                unit = units[spec.name] = Unit(spec.name, spec.spec, digest(parts))
+                unit = Unit(spec.name, spec.spec, digest(parts))
+                units[spec.name] = UnitFolder(folder.folder, unit)
                 absent = [name for name in spec.after if status[name] != "done"]
                 if absent:
                     status[unit.name] = f"{absent[0]}, which it reads, is not done"
                 else:
                     work[unit.name] = unit, predictor
-        hashes = {unit.name: unit.hash for unit in units.values()}
+        hashes = {name: out.unit.hash for name, out in units.items()}
         folder.note(unit_hashes=hashes, units_of=units_of(folder.manifest["config_hash"], ready.items.content, hashes))
-        status |= _run_units(work, folder.folder, workers, view)
+        status |= _run_units(work, units, folder.folder, workers, view)
     return units, status
 
 
-def _run_units(units: Work, run: Folder, workers: Executor, view: ProgressView) -> dict[str, str]:
-    """Do all units that are not done yet; returns {name: "done" or the error}.
+def _run_units(
+    work: Work, outs: Mapping[str, UnitFolder], run: Folder, workers: Executor, view: ProgressView
+) -> dict[str, str]:
+    """Do all units that are not done yet; returns {name: "done" or the error}. outs: their folders.
 
     Raises StorageError when a worker could not read or write: no unit can be relied on until the storage works again.
     """
-    missing = {name: one for name, one in units.items() if UnitFolder(run, one[0]).result() is None}
-    view.units(total=len(units), done=len(units) - len(missing))
+    missing = {name: one for name, one in work.items() if outs[name].result() is None}
+    view.units(total=len(work), done=len(work) - len(missing))
     faults: list[str] = []
 
     def listen(name: str, kind: str, payload: Json) -> None:
@@ -216,7 +219,7 @@ def _run_units(units: Work, run: Folder, workers: Executor, view: ProgressView) 
             faults.append(payload["error"])
         if kind == "died":
             try:
-                UnitFolder(run, units[name][0]).fail(payload["error"], "")
+                outs[name].fail(payload["error"], "")
             except OSError as error:
                 faults.append(str(error))
         view.unit_event(name, kind, payload)
@@ -225,7 +228,7 @@ def _run_units(units: Work, run: Folder, workers: Executor, view: ProgressView) 
         workers.drain(UnitQueue(list(missing), MAX_DEATHS), missing, run, view, listen)
     if faults:
         raise StorageError(faults[0])
-    return {name: _status(UnitFolder(run, unit)) for name, (unit, _) in units.items()}
+    return {name: _status(outs[name]) for name in work}
 
 
 def _status(out: UnitFolder) -> str:
@@ -241,7 +244,7 @@ def _status(out: UnitFolder) -> str:
 # -- the run folder
 
 
-def _note_start(folder: RunFolder, ready: Ready[Any, Any]) -> None:
+def _note_start(folder: RunFolder, ready: Ready[D, S]) -> None:
     """What is known before the first unit: manifest, rejects, tables of the recordings."""
     items = ready.items
     folder.forget_other_data(items.content)

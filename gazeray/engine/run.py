@@ -24,7 +24,7 @@ LAYOUT = 2
 """Raised when run folders of an older version can no longer be used or read."""
 
 
-def check_layout(manifest: Any, where: str) -> None:
+def check_layout(manifest: object, where: str) -> None:
     """Raises ConfigError for the manifest of a run folder that another version has laid out."""
     found = manifest.get("layout", 1) if isinstance(manifest, dict) else None
     if found is not None and found != LAYOUT:
@@ -42,7 +42,7 @@ class RunFolder:
 
     def __init__(self, cfg: StudyConfig, job: str, study: str) -> None:
         """Raises ConfigError where the folder was laid out by another version."""
-        self.store = Folder(cfg.run.dir)
+        self.store = Folder(cfg.run.dir, cfg.storage)
         self.name = f"{job}-{config_hash(cfg)}"
         self.folder = self.store.sub(self.name)
         if self.folder.exists("manifest.json"):

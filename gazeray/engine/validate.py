@@ -75,6 +75,7 @@ class Manifest(_Open):
     unit_hashes: dict[str, str] = {}
     units_of: str = ""
     units: dict[str, Literal["done", "failed"]] = {}
+    failures: dict[str, str] = {}
 
 
 def validate_run(run: Folder, study_of: StudyOf) -> list[str]:
@@ -92,7 +93,7 @@ def validate_run(run: Folder, study_of: StudyOf) -> list[str]:
         unreadable = files.unreadable()
         found += [*unreadable, *_table_faults(files, manifest), *_map_faults(files)]
         if not unreadable:
-            found += _study_faults(run, raw, manifest, study_of(raw))
+            found += _study_faults(files, raw, manifest, study_of(raw))
     except ConfigError as error:
         return [masked(line) for line in error.errors]
     if "report.html" not in files.sizes:
@@ -155,9 +156,11 @@ def _unit_faults(files: RunFiles, manifest: Manifest) -> Iterator[str]:
     for name, hash_ in sorted(manifest.unit_hashes.items()):
         path = f"units/{name}"
         if manifest.units.get(name) == "failed":
-            failure = files.json(f"{path}/failure.json", ("unit", "hash", "status", "error"))
+            reason = manifest.failures.get(name, "no reason is written down")  # all that is told of one never begun
+            if name not in manifest.failures or f"{path}/failure.json" in files.sizes:
+                reason = (files.json(f"{path}/failure.json", ("error",)) or {}).get("error", reason)
             yield from files.told()
-            yield f"{path}: failed: {(failure or {}).get('error', 'no reason is written down')}"
+            yield f"{path}: failed: {reason}"
             continue
         result = files.json(f"{path}/result.json", ("unit", "hash", "status"))
         yield from files.told()
@@ -239,11 +242,17 @@ def _map_faults(files: RunFiles) -> Iterator[str]:
 # -- what follows from the units
 
 
-def _study_faults(run: Folder, raw: Json, manifest: Manifest, study: Study[Any, Any]) -> Iterable[str]:
+def _study_faults(files: RunFiles, raw: Json, manifest: Manifest, study: Study[Any, Any]) -> list[str]:
     """What the study gives again from the units, against what is there; and what it has to say itself."""
-    units = {name: UnitFolder(run, Unit(name, {}, hash_)) for name, hash_ in manifest.unit_hashes.items()}
-    failed = sorted(name for name in units if manifest.units.get(name) == "failed")
-    done = {name: one for name, one in units.items() if name not in failed and one.result() is not None}
+    run, hashes = files.run, manifest.unit_hashes
+    failed = sorted(name for name in hashes if manifest.units.get(name) == "failed")
+    results = {name: files.json(f"units/{name}/result.json", ("hash",)) for name in hashes if name not in failed}
+    files.told()
+    done = {
+        name: UnitFolder(run, Unit(name, {}, hashes[name]))
+        for name, result in results.items()
+        if result is not None and result["hash"] == hashes[name]
+    }
     if not done:
         return [] if not run.exists("metrics.json") else ["metrics.json: scores although no unit is done"]
     finished = Finished(done, failed)

@@ -20,9 +20,18 @@ from gazeray.config import digest
 from gazeray.gaze.dataset import listed_files, preferred_files
 from gazeray.gaze.files import ids_in_path, is_unsafe, matching_files
 from gazeray.gaze.readers.base import CHUNK_BYTES, ReadError
-from gazeray.stimuli.declaration import FixationsSpec, PictureSetSpec, TemplateSpec, load_pictures
+from gazeray.stimuli.declaration import PictureSetSpec, TemplateSpec, load_pictures
 from gazeray.stimuli.readers import PICTURE_READERS
-from gazeray.stimuli.readers.base import NO_OBSERVER, SUFFIXES, Gaze, RawGaze, in_picture, natural, stimulus_id
+from gazeray.stimuli.readers.base import (
+    NO_OBSERVER,
+    SUFFIXES,
+    FixationsSpec,
+    Gaze,
+    RawGaze,
+    in_picture,
+    natural,
+    stimulus_id,
+)
 from gazeray.storage import FileStat, Folder
 from gazeray.tables import DataError, Reject
 

@@ -224,7 +224,7 @@ BROKEN: dict[str, tuple[Callable[[Folder], Any], str]] = {
         "predicted is not the class with the highest score in 1 rows"),
     "prediction_changed": (rows(TABLE, lambda r: swap_prediction(r[0])), "predicted of row 0 is '"),
     "prediction_changed_everywhere": (
-        both_predictions(lambda r: swap_prediction(r[0])), "metrics.json: metrics.accuracy.value is "),
+        both_predictions(lambda r: swap_prediction(r[0])), "metrics.json: rows.cnn.accuracy.value is "),
     # the scores
     "metrics_gone": (gone("metrics.json"), "metrics.json: missing"),
     "metrics_key_missing": (metrics(lambda m: m.pop("permutation")), "metrics.json: permutation is null, computed"),

@@ -252,7 +252,6 @@ def test_gold_standard_is_the_most_likely_mixture_of_the_other_observers() -> No
         assert gold.bandwidth_px[row] == sigma
         np.testing.assert_allclose(np.exp(gold.log_density[row]), expected, atol=0.01 * expected.max())
         assert np.exp(gold.log_density[row]).sum() == pytest.approx(1)
-    np.testing.assert_allclose(np.exp(gold.average).sum(), 1)
 
 
 def test_own_fixations_decide_nothing() -> None:

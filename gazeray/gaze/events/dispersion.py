@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
+from gazeray.gaze.events.samples import Floats, check_samples
 
 
 def fixations_idt(
@@ -68,16 +68,6 @@ def _check_thresholds(dispersion_px: float, min_duration_ms: float, max_gap_ms: 
         raise ValueError(f"min_duration_ms must be >= 0, not {min_duration_ms}")
     if not max_gap_ms > 0:
         raise ValueError(f"max_gap_ms must be > 0, not {max_gap_ms}")
-
-
-def check_samples(time: Floats, x: Floats, y: Floats) -> None:
-    if time.ndim != 1 or not time.shape == x.shape == y.shape:
-        raise ValueError(f"samples need three arrays of one length, not shapes {time.shape}, {x.shape}, {y.shape}")
-    if not np.isfinite(time).all():
-        raise ValueError(f"timestamp_ms at index {int(np.argmin(np.isfinite(time)))} is not a finite number")
-    backwards = np.flatnonzero(np.diff(time) < 0)
-    if backwards.size:
-        raise ValueError(f"timestamp_ms runs backwards at index {int(backwards[0]) + 1}")
 
 
 def dispersion_runs(

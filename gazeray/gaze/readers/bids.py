@@ -15,11 +15,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from gazeray.gaze.readers.base import IDS, TIME_UNITS_MS, GazeTable, ReadError, register_reader
+from gazeray.gaze.readers.base import IDS, TIME_UNITS_MS, GazeSpec, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.text import clock_hz, clock_notes, spans_by_messages
 from gazeray.gaze.readers.vendor_bids import (
     Screen,
@@ -33,9 +33,6 @@ from gazeray.gaze.readers.vendor_bids import (
     unit_of,
 )
 from gazeray.gaze.readers.vendor_tables import Cells, Sheet, build, chosen_gaze, decoded, named, with_ids
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
 
 X, Y = ("x_coordinate", "x", "gaze_x"), ("y_coordinate", "y", "gaze_y")
 TIME = ("timestamp", "time")

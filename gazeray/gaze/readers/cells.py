@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import COORDINATES, IDS, TIME_UNITS_MS, TIMES, GazeTable, ReadError
+from gazeray.gaze.readers.base import COORDINATES, IDS, TIME_UNITS_MS, TIMES, GazeSpec, GazeTable, ReadError
 from gazeray.tables import Reject
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
 
 MISSING_CELLS = ("", "nan", "NaN", "NAN", "NA", ".")
 """Cells that say that there is no value."""

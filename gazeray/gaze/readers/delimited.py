@@ -12,7 +12,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from gazeray.gaze.files import delimiter_of
-from gazeray.gaze.readers.base import CHUNK_BYTES, IDS, GazeTable, ReadError, register_reader, unpacked
+from gazeray.gaze.readers.base import CHUNK_BYTES, IDS, GazeSpec, GazeTable, ReadError, register_reader, unpacked
 from gazeray.gaze.readers.cells import MISSING_CELLS, check_columns, gaze_table, row_rejects, wanted_columns
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
 
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 

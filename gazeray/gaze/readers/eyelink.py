@@ -10,12 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import TIME_UNITS_MS, GazeTable, ReadError, register_reader, unpacked
+from gazeray.gaze.readers.base import TIME_UNITS_MS, GazeSpec, GazeTable, ReadError, register_reader, unpacked
 from gazeray.gaze.readers.cells import LARGEST, row_rejects
 from gazeray.gaze.readers.eyelink_lines import Event, Events, Lines, Samples, check_gaze, parse_samples, split_lines
 from gazeray.gaze.readers.text import (
@@ -29,9 +28,6 @@ from gazeray.gaze.readers.text import (
     without_missing,
 )
 from gazeray.tables import Reject
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
 
 TRIAL_START = re.compile(r"^(?:-?\d+\s+)?TRIALID\b[:\s]*(\S*)")
 TRIAL_END = re.compile(r"^(?:-?\d+\s+)?TRIAL_RESULT\b")

@@ -13,13 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from gazeray.gaze.readers.base import IDS, GazeTable, ReadError, register_reader
+from gazeray.gaze.readers.base import IDS, GazeSpec, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.vendor_tables import Sheet, build, chosen_gaze, decoded, time_units, with_ids
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
 
 NAMES = ["time", "x", "y", "confidence"]
 HEADER = {

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gazeray.gaze.readers.base import GazeTable, ReadError, register_reader
+from gazeray.gaze.readers.base import GazeSpec, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.vendor_tables import (
     Pairs,
     Sheet,
@@ -30,9 +29,6 @@ from gazeray.gaze.readers.vendor_tables import (
     time_units,
     with_ids,
 )
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
 
 PREFIXES = {"best": "BPOG", "left": "LPOG", "right": "RPOG", "fixation": "FPOG"}
 TRIAL = ("MEDIA_NAME", "MEDIA_ID")

@@ -5,17 +5,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gazeray.gaze.readers.base import GazeTable, ReadError, register_reader, unpacked
+from gazeray.gaze.readers.base import GazeSpec, GazeTable, ReadError, register_reader, unpacked
 from gazeray.gaze.readers.cells import check_columns, gaze_table, wanted_columns
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
 
 
 @register_reader("parquet")

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gazeray.gaze.readers.base import GazeTable, ReadError, register_reader
+from gazeray.gaze.readers.base import GazeSpec, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.vendor_tables import (
     build,
     chosen_gaze,
@@ -29,9 +28,6 @@ from gazeray.gaze.readers.vendor_tables import (
     time_units,
     with_ids,
 )
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
 
 LEAST_CONFIDENCE = 0.6
 """Below it Pupil Player itself takes gaze for lost (its default minimum data confidence)."""

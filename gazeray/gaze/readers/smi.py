@@ -18,13 +18,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import GazeTable, ReadError, register_reader
+from gazeray.gaze.readers.base import GazeSpec, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.cells import LARGEST, NUMBER
 from gazeray.gaze.readers.text import Numbers, clock_hz, clock_notes, one_gaze, spans_by_messages, without_missing
 from gazeray.gaze.readers.vendor_tables import (
@@ -40,9 +39,6 @@ from gazeray.gaze.readers.vendor_tables import (
     with_ids,
 )
 from gazeray.tables import Reject
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
 
 HEADER_LINES = 500
 """The line with the names of the columns is among the first so many."""

@@ -7,18 +7,15 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import ReadError
+from gazeray.gaze.readers.base import GazeSpec, MessagesSpec, ReadError
 from gazeray.gaze.readers.cells import LARGEST, NUMBER
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec, MessagesSpec
 
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 UTF8_MARK = b"\xef\xbb\xbf"

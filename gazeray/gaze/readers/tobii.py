@@ -12,11 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from gazeray.gaze.readers.base import GazeTable, ReadError, register_reader
+from gazeray.gaze.readers.base import GazeSpec, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.text import spans_by_messages
 from gazeray.gaze.readers.vendor_tables import (
     Cells,
@@ -33,9 +33,6 @@ from gazeray.gaze.readers.vendor_tables import (
     time_units,
     with_ids,
 )
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
 
 PARTICIPANT = ("participantname",)
 TRIAL = ("presentedstimulusname", "presentedmedianame", "medianame")

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeTable, ReadError, unpacked
+from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeSpec, GazeTable, ReadError, unpacked
 from gazeray.gaze.readers.cells import MISSING_CELLS, check_columns, gaze_table, row_rejects
 from gazeray.gaze.readers.delimited import header_of, parse
 from gazeray.gaze.readers.text import Numbers, as_bytes, as_numbers, as_utf8, one_gaze, without_missing
 from gazeray.tables import Reject
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
 
 MISSING = (*MISSING_CELLS, "n/a", "N/A", "-", "null")
 """Cells without a value in vendors' exports."""

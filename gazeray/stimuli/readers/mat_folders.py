@@ -8,17 +8,22 @@ CAT2000 (Borji & Itti 2015): FIXATIONLOCS/<category>/<picture>.mat, a binary map
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from gazeray.gaze.events import fixations_idt
 from gazeray.gaze.readers.base import ReadError
-from gazeray.stimuli.readers.base import NO_OBSERVER, Gaze, RawGaze, as_px, register_picture_reader
+from gazeray.stimuli.readers.base import (
+    NO_OBSERVER,
+    DetectSpec,
+    FixationsSpec,
+    Gaze,
+    RawGaze,
+    as_px,
+    register_picture_reader,
+)
 from gazeray.stimuli.readers.matlab import load_mat, matrix, variable
-
-if TYPE_CHECKING:
-    from gazeray.stimuli.declaration import DetectSpec, FixationsSpec
 
 
 @register_picture_reader(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -18,11 +18,8 @@ from gazeray.gaze.readers.base import ReadError, unpacked
 from gazeray.gaze.readers.cells import MISSING_CELLS, check_columns, row_rejects
 from gazeray.gaze.readers.delimited import DICTIONARY, check_utf8, header_of, parse
 from gazeray.gaze.readers.text import Numbers, as_numbers
-from gazeray.stimuli.readers.base import NO_OBSERVER, Gaze, RawGaze, as_px, register_picture_reader
+from gazeray.stimuli.readers.base import NO_OBSERVER, FixationsSpec, Gaze, RawGaze, as_px, register_picture_reader
 from gazeray.tables import Reject
-
-if TYPE_CHECKING:
-    from gazeray.stimuli.declaration import FixationsSpec
 
 NAMES = ("stimulus", "observer")
 

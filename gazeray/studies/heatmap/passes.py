@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from gazeray.store import Column, Shard
 from gazeray.studies.heatmap.config import HeatmapConfig, RenderConfig
 from gazeray.tables import QUALITY, Reject
 
-Geometry = dict[Any, Any]
+Geometry = dict[Hashable, Any]
 """A row of the trials table: which screen, which window."""
 
 

@@ -8,38 +8,36 @@ or the pictures come drawn; participants are held out; a logistic regression on 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from gazeray.config import ConfigError, digest, parse_yaml, validate
+from gazeray.config import ConfigError, digest, validate
 from gazeray.explain.summary import MapSummary
 from gazeray.gaze.dataset import Dataset, DatasetSpec, open_dataset
-from gazeray.gaze.declaration import read_declaration
 from gazeray.gaze.screens import ScreensSpec, open_screens
 from gazeray.learn.folds import fold_record, make_folds
 from gazeray.learn.space import settings_to_try
 from gazeray.learn.trained import Trained, search_record
-from gazeray.storage import Folder, split_uri
+from gazeray.storage import Folder
 from gazeray.store import FORMAT, FillShards, Shard, Store, missing_shards
 from gazeray.studies.heatmap.config import HeatmapConfig
 from gazeray.studies.heatmap.learner import SUMMARY, HeatmapLearner, PictureKind
 from gazeray.studies.heatmap.passes import ReadRecording, ReadScreens
 from gazeray.studies.shared.checks import fold_faults, prediction_faults
 from gazeray.studies.shared.classification import PREDICTIONS, ROWS, check_classes, score_predictions
-from gazeray.study import Finished, Items, Learning, Pass, Predictor, Ready, Source, Summary, Variant
+from gazeray.studies.shared.declared import find_declaration
+from gazeray.study import Finished, Fold, Items, Learning, Pass, Predictor, Ready, Source, Summary, Variant
 from gazeray.synth.reading import simulate
 from gazeray.tables import DataError, Reject
 from gazeray.unit import Json, UnitFolder
 
 __all__ = ["HeatmapConfig", "HeatmapStudy"]
 
-SIMULATED = "simulated"
 READING, SIMULATION = 1, 1
 """Raised when the code reads or draws, or simulates, the same input differently: older examples are then not reused."""
 
@@ -102,7 +100,7 @@ class HeatmapStudy:
         self._folds(trials, classes, data.label)
         return Source(found, self._lines(found))
 
-    def _folds(self, table: pa.Table, classes: tuple[str, ...], label: str) -> list[Any]:
+    def _folds(self, table: pa.Table, classes: tuple[str, ...], label: str) -> list[Fold]:
         """The folds of trials or examples. Raises DataError when people, stimuli or classes do not suffice."""
         labels = table.column("label_index").to_numpy()
         folds = make_folds(table, labels, self.cfg.folds, self.cfg.run.seed)
@@ -181,10 +179,13 @@ class HeatmapStudy:
                 "rows_read": log.rows_read,
             },
         }
-        content = digest([FORMAT, found.meaning, sorted(log.contents), trials])
+        parts = [FORMAT, found.meaning, sorted(log.contents), trials]
+        if self.cfg.folds.path is not None:  # other folds in the same file are other results
+            sides = [[fold.train, fold.validation.rows, *(side.rows for side in fold.tests)] for fold in folds]
+            parts.append([[fold.fold for fold in folds], [[rows.tolist() for rows in side] for side in sides]])
         tables: dict[str, Callable[[], pa.Table]] = {"quality": lambda: log.quality}
         tables |= {name: partial(stores.table_of, name) for name in log.tables}
-        return Items(table, ("participant", "trial"), folds, content, manifest, rejects, tables)
+        return Items(table, ("participant", "trial"), folds, digest(parts), manifest, rejects, tables)
 
     def learning(self, ready: Prepared) -> Learning:
         """The CNN."""
@@ -224,9 +225,10 @@ class HeatmapStudy:
 
         return self._summary(manifest, finished, record)
 
-    def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> Iterator[str]:
         """Folds and predictions."""
-        return [*fold_faults(manifest, self.cfg.folds), *prediction_faults(run, manifest, finished, self.cfg.folds)]
+        yield from fold_faults(manifest, self.cfg.folds)
+        yield from prediction_faults(run, manifest, finished, self.cfg.folds)
 
     def _summary(self, manifest: Json, finished: Finished, search: Callable[[Mapping[int, Json]], Json]) -> Summary:
         """search: place of a fold -> its number and metrics, to what metrics.json says of a search."""
@@ -299,26 +301,10 @@ def _with_labels(examples: pa.Table, trials: pa.Table) -> pa.Table:
 
 
 def _open(cfg: HeatmapConfig) -> tuple[DatasetSpec | ScreensSpec, Folder]:
-    """The declaration of the data set and its folder; the embedded one is simulated when it is not there yet."""
-    if cfg.data.dataset != SIMULATED:
-        path = cfg.data.dataset
-        if "://" not in path and not Path(path).is_file():
-            raise ConfigError([f"data.dataset: no such file: {path} (a data set YAML, or {SIMULATED!r})"])
-        home = split_uri(path)[0] if "://" in path else str(Path(path).parent)
-        return _declared(read_declaration(path), path), Folder(cfg.data.root if cfg.data.root is not None else home)
-    params = cfg.data.simulate
-    root = Folder(cfg.run.dir).sub(f"data/reading-{digest([SIMULATION, params.model_dump(mode='json')])[:10]}")
-    if not root.exists("dataset.yaml"):
-        simulate(root, params)
-    source = f"{root.uri}/dataset.yaml"
-    return _declared(parse_yaml(root.read_text("dataset.yaml"), source), source), root
-
-
-def _declared(values: dict[str, Any], source: str) -> DatasetSpec | ScreensSpec:
-    """Screen pictures where the declaration has a section `pictures`, else raw gaze. Raises ConfigError."""
-    if "pictures" in values:
-        return validate(ScreensSpec, values, source)
-    return validate(DatasetSpec, values, source)
+    """The declaration of the data set, of screen pictures where it has a section `pictures`; and its folder."""
+    values, source, root = find_declaration(cfg, ("reading", SIMULATION), cfg.data.simulate, simulate)
+    spec: type[DatasetSpec | ScreensSpec] = ScreensSpec if "pictures" in values else DatasetSpec
+    return validate(spec, values, source), root
 
 
 def _check_geometry(cfg: HeatmapConfig, data: Dataset) -> None:

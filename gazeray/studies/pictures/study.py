@@ -6,27 +6,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
-from gazeray.config import ConfigError, digest, parse_yaml, validate
-from gazeray.gaze.declaration import read_declaration
+from gazeray.config import ConfigError, digest, validate
 from gazeray.learn.folds import numbered_folds
 from gazeray.stimuli.dataset import PictureSet, open_pictures
 from gazeray.stimuli.declaration import PictureSetSpec
-from gazeray.storage import Folder, split_uri
+from gazeray.storage import Folder
 from gazeray.store import Store
-from gazeray.studies.pictures.config import PictureScoring, PicturesData
+from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import FORMAT, PictureShards, PicturesReady, PreparePictures, pictures_pass
 from gazeray.studies.pictures.scores import SCORES, means_of
 from gazeray.studies.pictures.summary import Models, per_item, scores_of, summarise
+from gazeray.studies.shared.declared import find_declaration
 from gazeray.study import Finished, Items, Pass, Summary
 from gazeray.synth.saliency import simulate_saliency
 from gazeray.tables import DataError, Reject
 from gazeray.unit import Json
 
-SIMULATED = "simulated"
 SIMULATION = 1
 """Raised when the same parameters give other scenes: older ones are then not reused."""
 
@@ -44,29 +42,15 @@ class PicturePlan:
         return self.found.spec
 
 
-def open_dataset(data: PicturesData, runs: str) -> tuple[PictureSetSpec, Folder]:
-    """The declaration of the set and its folder; the embedded scenes are made first when they are not there yet.
-
-    Raises ConfigError.
-    """
-    if data.dataset != SIMULATED:
-        path = data.dataset
-        if "://" not in path and not Path(path).is_file():
-            raise ConfigError([f"data.dataset: no such file: {path} (a picture set YAML, or {SIMULATED!r})"])
-        home = split_uri(path)[0] if "://" in path else str(Path(path).parent)
-        spec = validate(PictureSetSpec, read_declaration(path), path)
-        return spec, Folder(data.root if data.root is not None else home)
-    params = data.simulate
-    root = Folder(runs).sub(f"data/scenes-{digest([SIMULATION, params.model_dump(mode='json')])[:10]}")
-    if not root.exists("dataset.yaml"):
-        simulate_saliency(root, params)
-    source = f"{root.uri}/dataset.yaml"
-    return validate(PictureSetSpec, parse_yaml(root.read_text("dataset.yaml"), source), source), root
+def open_dataset(cfg: PictureScoring) -> tuple[PictureSetSpec, Folder]:
+    """The declaration of the set and its folder. Raises ConfigError."""
+    values, source, root = find_declaration(cfg, ("scenes", SIMULATION), cfg.data.simulate, simulate_saliency)
+    return validate(PictureSetSpec, values, source), root
 
 
 def plan_pictures(cfg: PictureScoring) -> PicturePlan:
     """Look at what there is; no picture is decoded. Raises ConfigError, DataError."""
-    spec, root = open_dataset(cfg.data, cfg.run.dir)
+    spec, root = open_dataset(cfg)
     check_sigma(cfg, spec)
     found = open_pictures(spec, root)
     if len(found.pictures) < cfg.folds.outer:

@@ -35,7 +35,7 @@ CENTRE, GOLD, GAIN = "centre_bias", "gold_standard", "information_gain"
 NO_GAIN = ("auc_shuffled",)
 """The centre bias is made of the very fixations that are the negatives of the shuffled AUC."""
 
-FAILED = "its unit failed"
+FAILED = "a unit failed"
 FEW_OBSERVERS = "too few observers have fixations on the picture"
 NO_GOLD = "there is no gold standard to divide by"
 LOW_GOLD = "the gold standard’s gain, to divide by, is not clearly above 0"
@@ -236,7 +236,7 @@ def _pictures(
     centre = _Centre()
     for name, folder in done.items():
         if name.startswith("baselines-") or name in models.units.get(best or "", []):
-            for key, values in load(folder.read_bytes(MAPS)).items():
+            for key, values in sorted(load(folder.read_bytes(MAPS)).items()):  # safetensors has no order
                 predictor, _, stimulus = key.rpartition("/")
                 centre.add(predictor, np.exp(values.astype(np.float32)))
                 if stimulus in wanted:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from gazeray.store import FillShards, Store, missing_shards
 from gazeray.studies.pictures.passes import PictureData, PictureShards, PicturesReady
 from gazeray.studies.pictures.predictors import Everybody, PictureBaselines, score_predictions
 from gazeray.studies.pictures.study import (
-    SIMULATED,
     PicturePlan,
     describe_pictures,
     open_dataset,
@@ -31,6 +30,7 @@ from gazeray.studies.pictures.study import (
 from gazeray.studies.pictures.summary import Models
 from gazeray.studies.score_maps.config import ScoreMapsConfig
 from gazeray.studies.score_maps.passes import FitMaps
+from gazeray.studies.shared.declared import SIMULATED
 from gazeray.study import Finished, Items, Pass, Predictor, Ready, Row, Source, Summary
 from gazeray.synth.contrast_maps import write_contrast_maps
 from gazeray.tables import DataError, Reject
@@ -52,7 +52,7 @@ class MapsPlan:
     root: Folder
     label: str
     files: dict[str, str]
-    stamp: list[list[Any]]
+    stamp: list[list[object]]
     rejects: list[Reject]
 
 
@@ -213,13 +213,13 @@ class StoredMaps:
 def _open_maps(cfg: ScoreMapsConfig) -> tuple[Folder, str]:
     """The folder of the maps and what they are called. Raises ConfigError."""
     if cfg.maps.path is not None:
-        folder = Folder(cfg.maps.path)
+        folder = Folder(cfg.maps.path, cfg.storage)
         if not folder.exists():
             raise ConfigError([f"maps.path: no such folder: {masked(cfg.maps.path)}"])
         return folder, cfg.maps.label or PurePosixPath(cfg.maps.path.rstrip("/")).name or "maps"
     if cfg.data.dataset != SIMULATED:
         raise ConfigError(["maps.path: which maps? Give the folder with one map per picture"])
-    _, root = open_dataset(cfg.data, cfg.run.dir)
+    _, root = open_dataset(cfg)
     folder = root.sub("contrast_maps")
     write_contrast_maps(root, folder)
     return folder, cfg.maps.label or "contrast"

@@ -161,13 +161,12 @@ def score_predictions(predictions: pa.Table, classes: Sequence[str], cfg: Scores
     labels = _labels(predictions, classes)
     participants = np.array(predictions.column("participant").to_pylist())
     scores = {name: _scores(predictions, column) for name, column in COLUMNS.items()}
-    estimates = resampled(labels, scores, participants, classes, cfg.resamples, seed)
-    model = scores[MODEL]
+    model, found = scores[MODEL], rows(resampled(labels, scores, participants, classes, cfg.resamples, seed), MODEL)
     return {
         "predictors": {key: asdict(row) for key, row in ROWS.items()},
-        "rows": rows(estimates, MODEL),
-        "metrics_shown": list(estimates[MODEL]),
-        "metrics": summarise(labels, classes, estimates, MODEL),
+        "rows": {name: found[name] for name in ROWS},
+        "metrics_shown": list(found[MODEL]),
+        "metrics": summarise(labels, classes, found, MODEL),
         "permutation": permutation_test(labels, model, participants, classes, n=cfg.permutations, seed=seed),
         "participants": participant_confusions(labels, model.argmax(axis=1), participants, classes),
     }

@@ -4,10 +4,10 @@
 Nyström & Holmqvist (2010), "An adaptive algorithm for fixation, saccade, and glissade detection in eyetracking data",
 Behavior Research Methods 42, 188-204. What the paper calls a glissade is here a post-saccadic oscillation.
 
-Three departures, measured on simulated gaze: the smoothing window is 8 ms, not 20, and events begin and end at the
-thresholds, not at the next local minimum of the velocity, since each of the two puts onsets up to 4 ms too early and
-ends as much too late; and an oscillation has a shortest duration, since noise alone crosses the offset threshold after
-one in twenty saccades.
+Four departures, the first three measured on simulated gaze: the smoothing window is 8 ms, not 20, and events begin and
+end at the thresholds, not at the next local minimum of the velocity, since each of the two puts onsets up to 4 ms too
+early and ends as much too late; an oscillation has a shortest duration, since noise alone crosses the offset threshold
+after one in twenty saccades; and the thresholds have a least value.
 """
 
 from __future__ import annotations
@@ -16,15 +16,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gazeray.gaze.events.config import EventsConfig
+from gazeray.gaze.events.registry import DetectorConfig, Found, register_detector
 from gazeray.gaze.events.samples import Bools, Floats, Prepared, Runs, covered, runs_of
 from gazeray.gaze.events.screen import Screen
-from gazeray.gaze.events.velocity import segment_breaks
 
 MIN_HZ = 100.0
 """Below this the smoothing filter spans whole saccades."""
 START_DEG_S = 200.0
 """Where the search for the peak threshold starts; the paper allows 100 to 300."""
+LEAST_PEAK_DEG_S, LEAST_ONSET_DEG_S = 6.0, 3.0
+"""Thresholds are never fitted lower. While it fixates the eye drifts mostly slower than 2 deg/s (Rucci & Poletti 2015,
+Annual Review of Vision Science 1, 499-518), which is no saccade; 6 deg/s is the peak of a saccade of 0.06 deg (100/s
+times its amplitude, Zuber et al. 1965, Science 150, 1459-1460), a few times the 0.01 deg that trackers resolve."""
 LOCAL_MS = 40.0
 """Noise is taken over this time before a saccade, and an oscillation must begin within it after one (the paper's
 shortest fixation)."""
@@ -71,7 +74,8 @@ def fitted_thresholds(velocity: Floats) -> Thresholds:
     """Peak and onset thresholds from the velocities (N,) deg/s of a trial, NaN left out.
 
     The peak threshold P starts at 200 deg/s and becomes mean + 6 SD of the velocities below P until it moves by less
-    than 1 deg/s (the paper's equation 3); the onset threshold is mean + 3 SD of the same velocities.
+    than 1 deg/s (the paper's equation 3); the onset threshold is mean + 3 SD of the same velocities. Neither is below
+    its least value, LEAST_PEAK_DEG_S and LEAST_ONSET_DEG_S, so that gaze without noise has no thresholds of rounding.
     """
     known = np.sort(velocity[np.isfinite(velocity)])
     if not known.size:
@@ -85,10 +89,11 @@ def fitted_thresholds(velocity: Floats) -> Thresholds:
         before, peak = peak, float(mean + 6 * deviation)
         if abs(before - peak) < 1.0:
             break
-    return Thresholds(peak, float(mean + 3 * deviation))
+    return Thresholds(max(peak, LEAST_PEAK_DEG_S), max(float(mean + 3 * deviation), LEAST_ONSET_DEG_S))
 
 
-def detect_adaptive(gaze: Prepared, screen: Screen, cfg: EventsConfig) -> tuple[Runs, Runs, Runs, Floats]:
+@register_detector("adaptive", about="velocity fitted to the noise")
+def detect_adaptive(gaze: Prepared, screen: Screen, cfg: DetectorConfig) -> Found:
     """Fixations, saccades, post-saccadic oscillations, and the velocity (N,) deg/s.
 
     Velocities above `max_velocity_deg_s` are no eye movement: such samples and those around them that are faster than
@@ -100,13 +105,12 @@ def detect_adaptive(gaze: Prepared, screen: Screen, cfg: EventsConfig) -> tuple[
     `min_duration_ms` is a fixation. Raises ValueError below 100 Hz.
     """
     velocity = savgol_velocity(gaze, cfg.adaptive_window_ms)
-    breaks = segment_breaks(gaze)
+    breaks = gaze.breaks
     velocity[_impossible(velocity, cfg.max_velocity_deg_s, breaks)] = np.nan
     limits = fitted_thresholds(velocity)
     saccades, oscillations = _saccades(gaze, velocity, limits, cfg, breaks)
     taken = covered(saccades, velocity.size) | covered(oscillations, velocity.size)
-    fixations = runs_of(np.isfinite(velocity) & ~taken, breaks)
-    fixations = fixations[gaze.durations_ms(fixations) >= cfg.min_duration_ms - 1e-6]
+    fixations = gaze.lasting(runs_of(np.isfinite(velocity) & ~taken, breaks), cfg.min_duration_ms)
     return fixations, saccades, oscillations, velocity
 
 
@@ -121,7 +125,7 @@ def _impossible(velocity: Floats, limit_deg_s: float, breaks: Bools) -> Bools:
 
 
 def _saccades(
-    gaze: Prepared, velocity: Floats, limits: Thresholds, cfg: EventsConfig, breaks: Bools
+    gaze: Prepared, velocity: Floats, limits: Thresholds, cfg: DetectorConfig, breaks: Bools
 ) -> tuple[Runs, Runs]:
     """Saccades and oscillations as runs of samples."""
     peaks = runs_of(velocity > limits.peak, breaks)

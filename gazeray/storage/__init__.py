@@ -9,7 +9,6 @@ Credentials in a URI are used and never shown. docs/storage.md describes it for 
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import copy
 import errno
@@ -25,21 +24,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from gazeray.config import ConfigError
+from gazeray.config import ConfigError, StorageConfig
+from gazeray.storage.s3 import credentials_of, patient_s3, s3_options
 
 T = TypeVar("T")
 
 PATIENCE_S, FIRST_WAIT_S, LONGEST_WAIT_S = 90.0, 0.2, 10.0
 """How long a transient fault is waited out, and the waits between attempts: doubled each time, up to a quarter off."""
-
-CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S = 5.0, 20.0
-"""How long an object store may take to accept a connection, and to send nothing, before a request counts as failed."""
 
 TRANSIENT_ERRNOS = {
     *(errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENOLCK, errno.ESTALE, errno.ETIMEDOUT, errno.EPIPE),
@@ -56,12 +52,6 @@ _AWS_ERROR = re.compile(r"AWS Error (\w+)(?: \(HTTP status (\d+)\))? during \w+ 
 _FOLDER = "is a directory"  # in pyarrow's words, who gives no number
 _NO_NEWS = re.compile(r"^curlCode: \d+, |\(Request ID.*|^Unable to parse ExceptionName: |No response body\.?")
 _DENIED = re.compile(r"DENIED|ACCESS_KEY|SIGNATURE|TOKEN|CLIENT|EXPIRED|\(HTTP status 40[013]\)")
-
-S3_OPTIONS = {
-    *("access_key", "secret_key", "session_token", "anonymous", "region", "scheme", "endpoint_override"),
-    *("force_virtual_addressing", "tls_ca_file_path"),
-}
-"""What may stand behind the "?" of an s3:// URI; the names are those of pyarrow.fs.S3FileSystem."""
 
 _USER = re.compile(r"(?<=://)[^\s\"'<>/@]*(?::[^\s\"'<>@]*)?(?=@)")
 _SECRET = re.compile(r"([?&][^=&\s]*(?:key|secret|token|password)[^=&\s]*=)[^\s\"'<>&]+")
@@ -172,67 +162,6 @@ def _reason(error: OSError) -> str:
     return masked(f"{known}: {' '.join(_NO_NEWS.sub('', text).split())}".rstrip(" :"))
 
 
-class PatientS3(pa.fs.S3FileSystem):
-    """An S3 file system that keeps its retries when it is pickled (pyarrow's own forgets them)."""
-
-    def __reduce__(self) -> Any:
-        return patient_s3, super().__reduce__()[1]
-
-
-def patient_s3(options: Mapping[str, Any], attempts: int = 9) -> PatientS3:
-    """A client with these options; 9 attempts take about a minute. Small files are written in one request each."""
-    fixed = {"connect_timeout": CONNECT_TIMEOUT_S, "request_timeout": REQUEST_TIMEOUT_S, "allow_delayed_open": True}
-    return PatientS3(**{**options, **fixed}, retry_strategy=pa.fs.AwsStandardS3RetryStrategy(max_attempts=attempts))
-
-
-def _s3_options(uri: str) -> tuple[str, dict[str, Any]]:
-    """(bucket/prefix, options of pyarrow.fs.S3FileSystem) of an s3:// URI. Raises ValueError."""
-    parts = urlsplit(uri)
-    if parts.fragment or re.search(r"\s", uri) or not re.fullmatch(r"(.*@)?[^@:]+", parts.netloc):
-        raise ValueError("it must look like s3://bucket/prefix, without blanks and #; in a secret write / as %2F")
-    options: dict[str, Any] = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-    unknown = sorted(set(options) - S3_OPTIONS)
-    if unknown:
-        raise ValueError(f"unknown options {', '.join(unknown)} (allowed: {', '.join(sorted(S3_OPTIONS))})")
-    for flag in ("anonymous", "force_virtual_addressing"):
-        if options.get(flag, "true") not in ("true", "false"):
-            raise ValueError(f"{flag} must be true or false")
-        options[flag] = options.get(flag) == "true"
-    user, _, bucket = parts.netloc.rpartition("@")
-    if user:
-        options["access_key"], options["secret_key"] = (unquote(part) for part in user.partition(":")[::2])
-    if bool(options.get("access_key")) != bool(options.get("secret_key")):
-        raise ValueError("an access key and its secret belong together")
-    known, profile = os.environ.get, _aws_profile()
-    region = known("AWS_REGION") or known("AWS_DEFAULT_REGION") or profile.get("region")
-    endpoint = known("AWS_ENDPOINT_URL_S3") or known("AWS_ENDPOINT_URL") or profile.get("endpoint_url")
-    found = {"region": region, "endpoint_override": endpoint and endpoint.rstrip("/")}
-    return f"{bucket}{unquote(parts.path)}".rstrip("/"), {key: value for key, value in found.items() if value} | options
-
-
-def _aws_profile() -> Mapping[str, str]:
-    """The settings of the chosen AWS profile in the AWS config file; {} where there is none. Raises ValueError."""
-    path, parser = os.environ.get("AWS_CONFIG_FILE", "~/.aws/config"), configparser.RawConfigParser(strict=False)
-    try:
-        parser.read(Path(path).expanduser(), encoding="utf-8")
-    except configparser.Error as error:
-        raise ValueError(f"{path}: not a valid AWS config file: {type(error).__name__}") from None
-    name = os.environ.get("AWS_PROFILE", "default")
-    section = name if name == "default" else f"profile {name}"
-    return dict(parser[section]) if parser.has_section(section) else {}
-
-
-def _credentials(options: Mapping[str, Any]) -> str:
-    """Where the credentials come from, for messages about denied access."""
-    if options["anonymous"] or options.get("access_key"):
-        return "anonymous access" if options["anonymous"] else "with the credentials of the URI"
-    named = [name for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE") if os.environ.get(name)]
-    files = [os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"), "~/.aws/config"]
-    if named or any(Path(path).expanduser().is_file() for path in files):
-        return f"with the credentials of {named[0] if named else 'the default AWS profile'}"
-    return "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, for job and workers"
-
-
 class Folder:
     """One root, local (`runs`, `/data/study`) or remote (`s3://bucket/prefix`), and the files below it.
 
@@ -240,39 +169,51 @@ class Folder:
     options and may be shown. Pickled it holds what a worker needs to connect, credentials of the URI included.
     """
 
-    def __init__(self, uri: str | Path) -> None:
-        """Raises ConfigError. Only Amazon's S3 is contacted here, for the bucket's region where none is set."""
+    def __init__(self, uri: str | Path, storage: StorageConfig | None = None) -> None:
+        """`storage` says by which client an object store is asked; None: pyarrow's.
+
+        Raises ConfigError. Only Amazon's S3 is contacted here, for the bucket's region where none is set.
+        """
         text = str(uri)
         try:
             if text.startswith("s3://"):
-                root, options = _s3_options(text)
-                if "region" not in options:
-                    amazon = "endpoint_override" not in options
-                    options["region"] = pa.fs.resolve_s3_region(root.split("/")[0]) if amazon else "us-east-1"
-                self._open(f"s3://{root}", root, options)
+                s3fs = dict(storage.options) if storage and storage.filesystem == "s3fs" else None
+                root, options = s3_options(text, (s3fs or {}).get("endpoint_url"))
+                self._open(f"s3://{root}", root, options, s3fs)
             elif "://" in text:
                 _, root = pa.fs.FileSystem.from_uri(text)
-                self._open(masked(text.partition("?")[0]).rstrip("/"), root.rstrip("/"), text)
+                self._open(masked(text.partition("?")[0]).rstrip("/"), root.rstrip("/"), text, None)
             else:
                 text = str(Path(text).expanduser().absolute())
-                self._open(text, text.rstrip("/"), None)
+                self._open(text, text.rstrip("/"), None, None)
         except (ValueError, RuntimeError, OSError) as error:
             line = f"{text}: no folder or URI that can be opened: {' '.join(str(error).split())}"
             raise ConfigError([masked(line)]) from None
 
-    def _open(self, uri: str, root: str, source: Mapping[str, Any] | str | None) -> None:
-        """source: the options of S3, the URI of another store, None for local."""
-        self.uri, self._root, self._source, self._hint = uri, root, source, ""
+    def _open(
+        self, uri: str, root: str, source: Mapping[str, Any] | str | None, s3fs: Mapping[str, Any] | None
+    ) -> None:
+        """source: the options of S3, the URI of another store, None for local. s3fs: its own options, None: pyarrow."""
+        self.uri, self._root, self._source, self._s3fs, self._hint = uri, root, source, s3fs, ""
         if source is None:
             self._fs = pa.fs.LocalFileSystem()
         elif isinstance(source, str):
             self._fs, _ = pa.fs.FileSystem.from_uri(source)
         else:
-            self._fs, self._hint = patient_s3(source, attempts=1), _credentials(source)
+            self._fs, self._hint = self._s3(source, attempts=1), credentials_of(source)
         self.is_local = isinstance(self._fs, pa.fs.LocalFileSystem)
 
+    def _s3(self, options: Mapping[str, Any], attempts: int) -> Any:
+        if self._s3fs is None:
+            return patient_s3(options, attempts)
+        from gazeray.storage.s3fs_client import (
+            s3fs_client,  # here, since s3fs takes a second to import, in every worker
+        )
+
+        return s3fs_client(options, self._s3fs, attempts)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"uri": self.uri, "root": self._root, "source": self._source}
+        return {"uri": self.uri, "root": self._root, "source": self._source, "s3fs": self._s3fs}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._open(**state)
@@ -292,7 +233,7 @@ class Folder:
 
     def arrow(self) -> tuple[Any, str]:
         """A pyarrow file system for other libraries, and the root's path in it."""
-        return (patient_s3(self._source) if isinstance(self._source, dict) else self._fs), self._root
+        return (self._s3(self._source, 9) if isinstance(self._source, dict) else self._fs), self._root
 
     def _try(self, action: Callable[[], T], path: str = "") -> T:
         return _retried(action, f"{self.uri}/{path}".rstrip("/"), self._hint)
