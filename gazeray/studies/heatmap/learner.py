@@ -122,9 +122,9 @@ class HeatmapLearner:
     def tested(self, model: torch.nn.Module, fold: Fold, store: Store, device: torch.device, out: UnitFolder) -> Json:
         """Predictions of the CNN, the majority class and the logistic regression; maps of the CNN and their checks."""
         test = np.sort(fold.test)
-        names = [
-            map_name(*key) for key in zip(store.plain("participant")[test], store.plain("trial")[test], strict=True)
-        ]
+        own = () if self.cfg.folds.path is None else (f"fold-{fold.fold}",)  # which may test an example more than once
+        ids = zip(store.plain("participant")[test], store.plain("trial")[test], strict=True)
+        names = [map_name(*key, *own) for key in ids]
         logits, summary = self._walk(model, fold, test, names, store, device, out)
         known = np.concatenate([fold.train, fold.validation.rows])
         labels, classes = store.plain("label_index"), self.classes
@@ -160,7 +160,8 @@ class HeatmapLearner:
             with torch.inference_mode():
                 logits.append(model(x).double().cpu().numpy())
             if self.cfg.explain.maps:
-                examples = ExampleBatch(x, torch.from_numpy(labels[rows]), rows.tolist(), people[rows].tolist())
+                keys = rows if self.cfg.folds.path is None else rows + fold.fold * len(store)
+                examples = ExampleBatch(x, torch.from_numpy(labels[rows]), keys.tolist(), people[rows].tolist())
                 explained = explain_batch(model, fresh, examples, settings)
                 parts.append(explained.summary)
                 dwell = content(x, settings.fill).half().cpu().numpy()
@@ -191,10 +192,10 @@ class HeatmapLearner:
         )
 
 
-def map_name(participant: str, trial: str) -> str:
-    """A file name for one example, safe and unique whatever the ids contain."""
-    letters = (letter if letter.isascii() and letter.isalnum() else "-" for letter in f"{participant}_{trial}")
-    return f"{''.join(letters)[:60]}-{digest([participant, trial])[:8]}.npz"
+def map_name(*ids: str) -> str:
+    """A file name for the example with these ids, safe and unique whatever they contain."""
+    letters = (letter if letter.isascii() and letter.isalnum() else "-" for letter in "_".join(ids))
+    return f"{''.join(letters)[:60]}-{digest(ids)[:8]}.npz"
 
 
 def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
