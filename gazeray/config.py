@@ -330,11 +330,24 @@ class Dumped(Protocol):
 
 
 def config_hash(config: Dumped) -> str:
-    """Ten hex digits that name the results this config stands for (what is in RESULT_FREE does not count)."""
-    return digest(config.model_dump(mode="json", exclude=RESULT_FREE))[:10]
+    """Ten hex digits that name the results this config stands for (what is in RESULT_FREE does not count).
+
+    Nor do credentials in URIs count: another key of the same bucket is no other run.
+    """
+    text = masked(json.dumps(config.model_dump(mode="json", exclude=RESULT_FREE), allow_nan=False))
+    return digest(json.loads(text))[:10]
 
 
 def digest(value: Any) -> str:
     """SHA-256 (hex) of a JSON-serialisable value, independent of key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+_USER = re.compile(r"(?<=://)[^\s\"'<>/@]*(?::[^\s\"'<>@]*)?(?=@)")
+_SECRET = re.compile(r"([?&][^=&\s]*(?:key|secret|token|password)[^=&\s]*=)[^\s\"'<>&]+")
+
+
+def masked(text: str) -> str:
+    """`text` with the credentials in its URIs (s3://key:secret@bucket, ?secret_key=...) replaced by ***."""
+    return _SECRET.sub(r"\1***", _USER.sub("***", text))

@@ -287,6 +287,7 @@ class Store:
         place = name, self.keys[shard]
         if place in self._held:
             return self._held[place]
+        self._recent.most_bytes = self.cache_bytes  # the engine sets it after the store was opened
         return self._recent.get(place, lambda: read_column(self.folder, *place), _bytes)
 
     # -- reading
@@ -314,9 +315,8 @@ class Store:
         if name not in self.columns:
             return self.plain(name)[rows]
         shards = self.shard[rows]
-        if not len(rows):
-            values = self.values(name, 0)
-            return values[:0]
+        if not len(rows):  # of the first shard that has examples: others may lack the column
+            return self.values(name, int(self.shard[0]))[:0] if len(self) else np.empty(0)
         out: Column | None = None
         for number in np.unique(shards):
             where, values = np.flatnonzero(shards == number), self.values(name, int(number))

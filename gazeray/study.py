@@ -109,7 +109,7 @@ class Fold:
     @property
     def test(self) -> np.ndarray:
         """The rows of all test regimes, one after the other."""
-        return np.concatenate([side.rows for side in self.tests])
+        return np.concatenate([np.empty(0, np.int64), *(side.rows for side in self.tests)])
 
     @property
     def known(self) -> np.ndarray:

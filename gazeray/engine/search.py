@@ -51,10 +51,10 @@ def search(work: InnerSearch, drive: Drive, view: ProgressView) -> list[Chosen]:
 
 
 def points_here(
-    work: InnerSearch, points: Sequence[Point], until: int, device: torch.device, step: Callable[[], None]
+    work: InnerSearch, points: Sequence[Point], until: int, device: torch.device, threads: int, step: Callable[[], None]
 ) -> None:
     """Work on some points in this process, one after the other."""
-    be_deterministic(1)
+    be_deterministic(threads)
     for point in points:
         work.try_work(point, until, device, lambda record: None)
         step()
