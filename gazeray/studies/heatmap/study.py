@@ -305,7 +305,7 @@ def _check_geometry(cfg: HeatmapConfig, data: Dataset) -> None:
     errors = []
     needs = {"render.sigma_deg": (["screen_width_mm", "distance_mm"], cfg.render.sigma_deg is not None)}
     everything = ["screen_width_mm", "screen_height_mm", "distance_mm"]
-    in_deg = cfg.events.detector != "idt_px" and data.spec.samples is not None
+    in_deg = cfg.events.in_deg and data.spec.samples is not None
     needs["events.detector"] = (everything, in_deg)
     for gate in ("max_rms_s2s_deg", "max_bcea_deg2"):
         needs[f"quality.{gate}"] = (everything, getattr(cfg.quality, gate) is not None)
