@@ -143,7 +143,7 @@ def draw_by_gazeray(cfg: HeatmapConfig, dwell: list[tuple[np.ndarray, np.ndarray
     """All trials in one call."""
     x_px, y_px, duration_ms = (pad_trials([trial[axis] for trial in dwell]) for axis in range(3))
     size = (cfg.render.height_px, cfg.render.width_px)
-    drawn = heatmaps(x_px, y_px, duration_ms([WINDOW] * len(dwell)), size, cfg.render.sigma_px or 0.0)
+    drawn = heatmaps(x_px, y_px, duration_ms, torch.tensor([WINDOW] * len(dwell)), size, cfg.render.sigma_px or 0.0)
     return encode(drawn[:, 0], cfg.render.dtype, cfg.render.full_scale_ms)
 
 
