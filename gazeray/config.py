@@ -335,8 +335,12 @@ class Dumped(Protocol):
 
 
 def config_hash(config: Dumped) -> str:
-    """Ten hex digits that name the results this config stands for (what is in RESULT_FREE does not count)."""
-    return digest(config.model_dump(mode="json", exclude=RESULT_FREE))[:10]
+    """Ten hex digits that name the results this config stands for (what is in RESULT_FREE does not count).
+
+    Nor do credentials in URIs count: another key of the same bucket is no other run.
+    """
+    text = masked(json.dumps(config.model_dump(mode="json", exclude=RESULT_FREE), allow_nan=False))
+    return digest(json.loads(text))[:10]
 
 
 def digest(value: Any) -> str:
@@ -355,3 +359,12 @@ def check_layout(manifest: object, where: str) -> None:
     if found is not None and found != LAYOUT:
         raise ConfigError([f"{where}: a run folder of another version (layout {found}, this one writes {LAYOUT}); "
                            "move it away, or use the version that wrote it"])  # fmt: skip
+
+
+_USER = re.compile(r"(?<=://)[^\s\"'<>/@]*(?::[^\s\"'<>@]*)?(?=@)")
+_SECRET = re.compile(r"([?&][^=&\s]*(?:key|secret|token|password)[^=&\s]*=)[^\s\"'<>&]+")
+
+
+def masked(text: str) -> str:
+    """`text` with the credentials in its URIs (s3://key:secret@bucket, ?secret_key=...) replaced by ***."""
+    return _SECRET.sub(r"\1***", _USER.sub("***", text))

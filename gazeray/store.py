@@ -288,6 +288,7 @@ class Store:
         place = name, self.keys[shard]
         if place in self._held:
             return self._held[place]
+        self._recent.most_bytes = self.cache_bytes  # the engine sets it after the store was opened
         return self._recent.get(place, lambda: read_column(self.folder, *place), _bytes)
 
     # -- reading

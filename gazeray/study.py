@@ -9,7 +9,7 @@ in units, small pieces that any worker can do; what they leave is put together b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -267,8 +267,14 @@ class Study(Protocol[D, S]):
     def summary(self, ready: Ready[D, S], finished: Finished) -> Summary:
         """Put the finished units together; there is at least one."""
 
-    def rescored(self, run: Folder, manifest: Json) -> Json:
-        """The entries of metrics.json that follow from the tables in a run folder, computed again: for validation."""
+    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
+        """What of the summary follows from a run folder alone, computed again from its units: for validation.
+
+        Entries of metrics.json that do not follow are left out; None: there must be none.
+        """
+
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> Iterable[str]:
+        """What else is wrong with a run folder, one line each: its folds, who was tested by which of them."""
 
 
 # -- learning

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from gazeray.config import LAYOUT, check_layout, config_hash
+from gazeray.config import LAYOUT, check_layout, config_hash, digest
 from gazeray.storage import Folder
 from gazeray.study import StudyConfig
 from gazeray.unit import Json
@@ -17,6 +18,11 @@ PACKAGES = (
     *("gazeray", "ray", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pyarrow"),
     *("opencv-python", "pillow"),
 )
+
+
+def units_of(config: str, data: str, hashes: Mapping[str, str]) -> str:
+    """What says in a manifest that units with these hashes are of this config and these data."""
+    return digest([config, data, dict(hashes)])
 
 
 class RunFolder:

@@ -20,6 +20,7 @@ from gazeray.studies.pictures.study import (
     PicturePlan,
     describe_pictures,
     open_dataset,
+    picture_checked,
     picture_items,
     picture_rescored,
     picture_summary,
@@ -155,15 +156,22 @@ class ScoreMapsStudy:
 
     def summary(self, ready: Prepared, finished: Finished) -> Summary:
         """The table of predictors."""
-        label = ready.source.data.label
-        entry = {"density": self.cfg.maps.kind != "saliency"}
-        units = [name for name in finished.done if name.startswith("maps-")]
-        models = Models({f"model:{label}": entry}, {f"model:{label}": units}, {}, {"layers": [], "probes": []})
+        models = self._models(ready.source.data.label, finished)
         return picture_summary(self.cfg, ready.items, ready.stores.shards, models, finished)
 
-    def rescored(self, run: Folder, manifest: Json) -> Json:
-        """The rows of metrics.json from per_item.parquet."""
-        return picture_rescored(self.cfg, run, manifest)
+    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
+        """The table of predictors, from the units."""
+        models = self._models(manifest["maps"]["label"], finished)
+        return picture_rescored(self.cfg, manifest, models, finished)
+
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
+        """Pictures and their folds."""
+        return picture_checked(run, manifest, finished)
+
+    def _models(self, label: str, finished: Finished) -> Models:
+        entry = {"density": self.cfg.maps.kind != "saliency"}
+        units = [name for name in finished.done if name.startswith("maps-")]
+        return Models({f"model:{label}": entry}, {f"model:{label}": units}, {}, {"layers": [], "probes": []})
 
 
 @dataclass(frozen=True)

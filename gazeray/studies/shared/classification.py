@@ -25,6 +25,9 @@ MODEL = "cnn"
 COLUMNS = {MODEL: "scores"} | {name: name for name in BASELINES}
 """The column of predictions.parquet in which each predictor's scores are."""
 
+PREDICTIONS = "predictions.parquet"
+"""Of a unit and of the run: a row per tested example."""
+
 ROWS = {
     MODEL: Row("CNN", "model"),
     "logistic_regression": Row("logistic regression", "baseline"),
