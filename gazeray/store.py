@@ -18,7 +18,6 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import torch
 from safetensors.numpy import load, save
 
 from gazeray.config import digest
@@ -98,22 +97,6 @@ def write_shard(folder: Folder, key: str, shard: Shard) -> None:
         "notes": list(shard.notes),
     }
     folder.write_json(f"{key}.json", note)
-
-
-@dataclass(frozen=True)
-class FillShards:
-    """The `make` of a pass: pieces are read by a function from a piece (with its `key`) to its shard, and written."""
-
-    read: Callable[[Mapping[str, Any]], Shard]
-    folder: Folder
-
-    def __call__(self, device: torch.device) -> Callable[[Mapping[str, Any]], None]:
-        """Nothing has to be set up."""
-        return self.do
-
-    def do(self, piece: Mapping[str, Any]) -> None:
-        """Read one piece and write its shard."""
-        write_shard(self.folder, str(piece["key"]), self.read(piece))
 
 
 def missing_shards(folder: Folder, keys: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ import torch
 
 from gazeray.config import FoldsConfig, ResourcesConfig, RunSettings, SearchConfig, StorageConfig, TrainConfig
 from gazeray.storage import Folder
-from gazeray.store import Column, FillShards, Shard, Store, missing_shards
+from gazeray.store import Column, Shard, Store, missing_shards, write_shard
 from gazeray.tables import Reject
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
@@ -67,6 +67,22 @@ class Source(Generic[D]):
 
     data: D
     lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class FillShards:
+    """The `make` of a pass: pieces are read by a function from a piece (with its `key`) to its shard, and written."""
+
+    read: Callable[[Mapping[str, Any]], Shard]
+    folder: Folder
+
+    def __call__(self, device: torch.device) -> Callable[[Mapping[str, Any]], None]:
+        """Nothing has to be set up."""
+        return self.do
+
+    def do(self, piece: Mapping[str, Any]) -> None:
+        """Read one piece and write its shard."""
+        write_shard(self.folder, str(piece["key"]), self.read(piece))
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from gazeray.engine.progress import ProgressView
 from gazeray.learn.folds import make_folds
 from gazeray.learn.trained import Trained, search_record
 from gazeray.storage import Folder
-from gazeray.store import FillShards, Shard, Store, missing_shards
-from gazeray.study import Finished, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary, Variant
+from gazeray.store import Shard, Store, missing_shards
+from gazeray.study import FillShards, Finished, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary, Variant
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 from tests.learn.blobs import EXAMPLES, BlobLearner, blob_shards
 

@@ -26,9 +26,9 @@ from gazeray.stimuli.decode import PictureError, read_map, read_picture
 from gazeray.stimuli.human_maps import TargetConfig, draw_target, map_target
 from gazeray.stimuli.readers.base import Gaze
 from gazeray.storage import Folder
-from gazeray.store import FillShards, Shard, Store, missing_shards
+from gazeray.store import Shard, Store, missing_shards
 from gazeray.studies.pictures.config import PictureFolds
-from gazeray.study import Pass
+from gazeray.study import FillShards, Pass
 from gazeray.tables import DataError, Reject
 from gazeray.unit import Json
 
