@@ -46,7 +46,7 @@ from scipy.ndimage import gaussian_filter
 from gazeray.engine.cluster import cluster
 from gazeray.engine.pipeline import Cache, ShardWriter, cache_examples
 from gazeray.engine.progress import ProgressView
-from gazeray.gaze.events import fixations_idt
+from gazeray.gaze.events import detect
 from gazeray.gaze.features import reading_features
 from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations, stack_windows
 from gazeray.storage import Folder
@@ -86,7 +86,7 @@ def simulated(folder: Path, readers: int, sentences: int) -> Input:
 
 def pandas_loop(study: Input, readers: int, draw: Draw, out: Path) -> int:
     """Read the first readers one trial after the other, write one .npz for each; returns the rows read."""
-    root, events, max_gap_ms = Path(study.plan.root.uri), study.cfg.events, study.cfg.render.max_gap_ms
+    root, max_gap_ms = Path(study.plan.root.uri), study.cfg.render.max_gap_ms
     window = (WINDOW.left_px, WINDOW.top_px, WINDOW.width_px, WINDOW.height_px)
     rows = 0
     for path in sorted((root / "gaze").glob("*.csv"))[:readers]:
@@ -95,7 +95,7 @@ def pandas_loop(study: Input, readers: int, draw: Draw, out: Path) -> int:
         dwell, features = [], []
         for _, trial in samples.groupby("trial", sort=False):
             time_ms, (x_px, y_px) = trial["t_ms"].to_numpy(), trial[["x_px", "y_px"]].to_numpy(np.float32).T
-            found = fixations_idt(time_ms, x_px, y_px, events.dispersion_px, events.min_duration_ms, max_gap_ms)
+            found = detect({"timestamp_ms": time_ms, "x_px": x_px, "y_px": y_px}, None, study.cfg.events).fixations
             features.append(reading_features(found, window, study.cfg.features.columns))
             valid = np.isfinite(x_px) & np.isfinite(y_px)
             dwell.append((x_px, y_px, sample_durations(time_ms, valid, max_gap_ms)))

@@ -351,3 +351,15 @@ _SECRET = re.compile(r"([?&][^=&\s]*(?:key|secret|token|password)[^=&\s]*=)[^\s\
 def masked(text: str) -> str:
     """`text` with the credentials in its URIs (s3://key:secret@bucket, ?secret_key=...) replaced by ***."""
     return _SECRET.sub(r"\1***", _USER.sub("***", text))
+
+
+LAYOUT = 2
+"""Raised when run folders of an older version can no longer be used or read."""
+
+
+def check_layout(manifest: object, where: str) -> None:
+    """Raises ConfigError for the manifest of a run folder that another version has laid out."""
+    found = manifest.get("layout", 1) if isinstance(manifest, dict) else None
+    if found is not None and found != LAYOUT:
+        raise ConfigError([f"{where}: a run folder of another version (layout {found}, this one writes {LAYOUT}); "
+                           "move it away, or use the version that wrote it"])  # fmt: skip

@@ -196,8 +196,8 @@ class Store:
         self._plain: dict[str, np.ndarray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {name: value for name, value in self.__dict__.items() if name not in ("_held", "_recent", "_plain")}
-        return own | {"log": None}
+        gone = ("_held", "_recent", "_plain", "log")
+        return {name: value for name, value in self.__dict__.items() if name not in gone} | {"log": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -214,7 +214,7 @@ class Store:
         names = sorted({path.removeprefix("columns/").rpartition("/")[0] for path in there})
         filled = [note["key"] for note in notes if note["rows"]]
         columns = [name for name in names if all(column_path(name, key) in there for key in filled)]
-        shard = np.repeat(np.arange(len(notes)), [len(note["rows"]) for note in notes])
+        shard = np.repeat(np.arange(len(notes)), np.array([len(note["rows"]) for note in notes], np.int64))
         log = Log(
             rejects=[Reject(**reject) for note in notes for reject in note["rejects"]],
             quality=pa.Table.from_pylist([row for note in notes for row in note["quality"]], schema=QUALITY),
@@ -251,16 +251,20 @@ class Store:
     def join(self, other: Store, on: Sequence[str]) -> Store:
         """This store with the tensor columns of `other`, looked up by equal values of the plain columns `on`.
 
-        So all observers of a picture share its features. Raises ValueError naming an example without a match.
+        So all observers of a picture share its features. Raises ValueError naming an example without a match, or
+        with several.
         """
-        at = {key: row for row, key in enumerate(_keys(other.table, on))}
+        keys = _keys(other.table, on)
+        at = {key: row for row, key in enumerate(keys)}
+        if len(at) < len(other):
+            twice = next(key for row, key in enumerate(keys) if at[key] != row)
+            raise ValueError(f"{twice} is there more than once; {', '.join(on)} must name one example to join")
         wanted = _keys(self.table, on)
         absent = [key for key in wanted if key not in at]
         if absent:
             raise ValueError(f"{len(absent)} examples have nothing to join, the first is {absent[0]}")
         store = self._copy(np.arange(len(self)))
-        rows = np.array([at[key] for key in wanted], np.int64)
-        store._joined |= dict.fromkeys(other.columns, (other, rows))
+        store._joined |= dict.fromkeys(other.columns, (other, np.array([at[key] for key in wanted], np.int64)))
         return store
 
     def table_of(self, name: str) -> pa.Table:
@@ -287,7 +291,7 @@ class Store:
         place = name, self.keys[shard]
         if place in self._held:
             return self._held[place]
-        self._recent.most_bytes = self.cache_bytes  # the engine sets it after the store was opened
+        self._recent.most_bytes = self.cache_bytes  # set after the store was opened
         return self._recent.get(place, lambda: read_column(self.folder, *place), _bytes)
 
     # -- reading
@@ -315,7 +319,7 @@ class Store:
         if name not in self.columns:
             return self.plain(name)[rows]
         shards = self.shard[rows]
-        if not len(rows):  # of the first shard that has examples: others may lack the column
+        if not len(rows):  # as the first shard with examples has them
             return self.values(name, int(self.shard[0]))[:0] if len(self) else np.empty(0)
         out: Column | None = None
         for number in np.unique(shards):

@@ -184,10 +184,14 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class Finished:
-    """What the units left: the folders of those that are done, by name, and the names of those that failed."""
+    """What the units left: the folders of those that are done, by name, and the names of those that failed.
+
+    rows: those of all predictors, whether their units are done or not.
+    """
 
     done: Mapping[str, UnitFolder]
     failed: Sequence[str]
+    rows: Mapping[str, Row]
 
 
 @dataclass(frozen=True)

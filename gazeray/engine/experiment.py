@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from gazeray.config import JobConfig, digest
@@ -61,14 +61,17 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         if learning is not None and learning.search is not None:
             searched = _search(study, ready, learning, folder, workers, memory, view)
             ready = replace(ready, searched=searched)
-        units, status = _do_rounds(study.predictors(ready), ready, folder, workers, view)
+        predictors = study.predictors(ready)
+        units, status = _do_rounds(predictors, ready, folder, workers, view)
         failed = {name: state for name, state in status.items() if state != "done"}
         folder.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
         metrics = None
         with view.stage("scoring"):
             done = {name: out for name, out in units.items() if name not in failed}
             if done:
-                summary = study.summary(ready, Finished(done, sorted(failed)))
+                rows = {key: row for predictor in predictors for key, row in predictor.rows.items()}
+                folder.note(rows=[{"key": key, **asdict(row)} for key, row in rows.items()])
+                summary = study.summary(ready, Finished(done, sorted(failed), rows))
                 _write_summary(folder.folder, summary)
                 metrics = summary.metrics
                 folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in done.items()})

@@ -51,8 +51,9 @@ def search(work: InnerSearch, drive: Drive, view: ProgressView) -> list[Chosen]:
 
 
 def points_here(
-    work: InnerSearch, points: Sequence[Point], until: int, device: torch.device, threads: int, step: Callable[[], None]
-) -> None:
+    work: InnerSearch, points: Sequence[Point], until: int, device: torch.device, threads: int,
+    step: Callable[[], None],
+) -> None:  # fmt: skip
     """Work on some points in this process, one after the other."""
     be_deterministic(threads)
     for point in points:

@@ -14,11 +14,11 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from gazeray.config import RESULT_FREE, ConfigError, digest, validate
-from gazeray.engine.run import check_layout, units_of
+from gazeray.config import RESULT_FREE, ConfigError, check_layout, digest, masked, validate
+from gazeray.engine.run import units_of
 from gazeray.engine.run_files import RunFiles, some, table_differences, value_differences
-from gazeray.storage import Folder, StorageError, masked
-from gazeray.study import Finished, Study, Summary
+from gazeray.storage import Folder, StorageError
+from gazeray.study import Finished, Row, Study, Summary
 from gazeray.tables import REJECTS, DataError
 from gazeray.unit import Json, Unit, UnitFolder
 
@@ -50,6 +50,14 @@ class TableEntry(_Open):
     columns: list[str]
 
 
+class RowEntry(_Open):
+    """A row of the table of scores."""
+
+    key: str
+    label: str
+    kind: Literal["model", "baseline", "ceiling"]
+
+
 class FoldEntry(_Open):
     """One fold."""
 
@@ -76,6 +84,7 @@ class Manifest(_Open):
     units_of: str = ""
     units: dict[str, Literal["done", "failed"]] = {}
     failures: dict[str, str] = {}
+    rows: list[RowEntry] = []
 
 
 def validate_run(run: Folder, study_of: StudyOf) -> list[str]:
@@ -255,7 +264,7 @@ def _study_faults(files: RunFiles, raw: Json, manifest: Manifest, study: Study[A
     }
     if not done:
         return [] if not run.exists("metrics.json") else ["metrics.json: scores although no unit is done"]
-    finished = Finished(done, failed)
+    finished = Finished(done, failed, {row.key: Row(row.label, row.kind) for row in manifest.rows})
     parts: dict[str, Callable[[], Iterable[str]]] = {
         "metrics.json": lambda: _differences(run, study.rescored(run, raw, finished)),
         "manifest.json": lambda: study.checked(run, raw, finished),

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from gazeray.gaze.dataset import Recording
-from gazeray.gaze.declaration import DatasetSpec, GazeSpec
+from gazeray.gaze.declaration import DatasetSpec
 from gazeray.gaze.files import ids_in_path
 from gazeray.gaze.quality import TrialGaze, inside
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
-from gazeray.gaze.readers.base import TIMES
+from gazeray.gaze.readers.base import TIMES, GazeFile, GazeSpec
 from gazeray.gaze.readers.cells import row_rejects
 from gazeray.gaze.trials import WINDOW_COLUMNS
 from gazeray.storage import Folder
@@ -122,7 +122,7 @@ def _read_files(
         fixed = _ids_fixed_by(spec, path, known)
         try:
             beside = _companions(spec, root, path, hashing)
-            table = READERS[spec.reader].read(data, path, spec, fixed, beside)
+            table = READERS[spec.reader].read(GazeFile(data, path, spec, fixed, beside))
         except ReadError as error:
             read.failed.append((path, error.reason))
             read.rejects.append(Reject(path, -1, "read", error.reason, **fixed))

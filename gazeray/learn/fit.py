@@ -78,7 +78,8 @@ class Task:
 def be_deterministic(threads: int) -> None:
     """Same numbers in every process: fixed thread count, deterministic kernels."""
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    # as torch.use_deterministic_algorithms does, which also imports the compiler: seconds for each worker of a pass
+    torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
     torch.backends.cudnn.benchmark = False
 
 

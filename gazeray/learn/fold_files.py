@@ -104,6 +104,7 @@ def _files(path: str, columns: Sequence[str]) -> Iterator[tuple[int, str, pa.Tab
 
 
 def _table(root: Folder, name: str, source: str) -> pa.Table:
+    """The rows of a file; of a CSV as text, since an id may begin with zeros."""
     try:
         data = root.read_bytes(name)
     except FileNotFoundError as error:
@@ -131,10 +132,10 @@ def _words(rows: pa.Table, name: str, source: str) -> list[str]:
 def _numbers(rows: pa.Table, source: str) -> list[int]:
     """The column fold. Raises DataError where it is no whole number from 0."""
     words = _words(rows, "fold", source)
-    wrong = [(row, word) for row, word in enumerate(words, 1) if not re.fullmatch(r"\d+", word)]
-    if wrong:
-        raise DataError([f"{source}: row {wrong[0][0]}: fold {wrong[0][1]!r} is not a whole number from 0"])
-    return [int(word) for word in words]
+    for row, word in enumerate(words, 1):
+        if not re.fullmatch(r"\d+(\.0*)?", word):
+            raise DataError([f"{source}: row {row}: a fold is not a whole number: {word}"])
+    return [int(word.partition(".")[0]) for word in words]
 
 
 class _Assigned:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gazeray.engine.cross_validation import cross_validate, plan_folds, split_rows
 from rich.console import Console
 
 from gazeray.config import load_config
-from gazeray.engine.cross_validation import cross_validate, plan_folds, split_rows
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.search import InnerSearch, Point, SearchError, _choose, _work_on_point, best_epoch, rungs
 from gazeray.storage import Folder

@@ -12,7 +12,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -190,18 +190,35 @@ class FixationsSpec(GazeSpec):
     kind = "fixations"
 
 
-class Reader(Protocol):
-    """Reads one file.
+@dataclass(frozen=True)
+class GazeFile:
+    """One file to be read.
 
-    `data` are its raw bytes and `source` its path relative to the data set's folder; `spec` says what its columns are
-    called, what they mean, and whether it holds samples or fixations (`spec.kind`); `fixed` holds the participant and
-    trial taken from the path; `beside` the bytes of those companions (`Format.companions`) that exist, by path.
-    Raises ReadError when nothing of the file can be used.
+    data     its raw bytes
+    source   its path relative to the data set's folder
+    spec     what its columns are called, what they mean, and whether it holds samples or fixations (`spec.kind`)
+    fixed    the participant and trial taken from the path
+    beside   the bytes of those companions (`Format.companions`) that exist, by path
     """
 
-    def __call__(
-        self, data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str], beside: Mapping[str, bytes]
-    ) -> GazeTable: ...
+    data: bytes
+    source: str
+    spec: GazeSpec
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> tuple[str, str]:
+        """The participant and the trial that the path gives, "" for what it does not."""
+        return self.fixed.get("participant", ""), self.fixed.get("trial", "")
+
+    def unpacked(self) -> bytes:
+        """See `unpacked`."""
+        return unpacked(self.data, self.source)
+
+
+Reader = Callable[[GazeFile], GazeTable]
+"""Reads one file. Raises ReadError when nothing of the file can be used."""
 
 
 def no_companions(source: str) -> list[str]:

@@ -70,7 +70,7 @@ class RawGaze:
 
 
 class DetectSpec(Section):
-    """How fixations are found in raw samples: by dispersion (I-DT), see `gazeray.gaze.events.fixations_idt`."""
+    """How fixations are found in raw samples: by dispersion, as detector idt_px does it."""
 
     sampling_hz: float = Field(gt=0, description="samples per second")
     dispersion_px: float = Field(gt=0, description="largest extent in x plus in y of a fixation, px")

@@ -122,9 +122,9 @@ class HeatmapLearner:
     def tested(self, model: torch.nn.Module, fold: Fold, store: Store, device: torch.device, out: UnitFolder) -> Json:
         """Predictions of the CNN, the majority class and the logistic regression; maps of the CNN and their checks."""
         test = np.sort(fold.test)
-        own = () if self.cfg.folds.path is None else (f"fold-{fold.fold}",)  # which may test an example more than once
+        own = None if self.cfg.folds.path is None else fold.fold  # folds of a file may test a trial several times
         ids = zip(store.plain("participant")[test], store.plain("trial")[test], strict=True)
-        names = [map_name(*key, *own) for key in ids]
+        names = [map_name(participant, trial, own) for participant, trial in ids]
         logits, summary = self._walk(model, fold, test, names, store, device, out)
         known = np.concatenate([fold.train, fold.validation.rows])
         labels, classes = store.plain("label_index"), self.classes
@@ -192,10 +192,11 @@ class HeatmapLearner:
         )
 
 
-def map_name(*ids: str) -> str:
-    """A file name for the example with these ids, safe and unique whatever they contain."""
-    letters = (letter if letter.isascii() and letter.isalnum() else "-" for letter in "_".join(ids))
-    return f"{''.join(letters)[:60]}-{digest(ids)[:8]}.npz"
+def map_name(participant: str, trial: str, fold: int | None = None) -> str:
+    """A file name for one example (of a fold), safe and unique whatever the ids contain."""
+    letters = (letter if letter.isascii() and letter.isalnum() else "-" for letter in f"{participant}_{trial}")
+    tested = "" if fold is None else f"-fold-{fold}"
+    return f"{''.join(letters)[:60]}-{digest([participant, trial])[:8]}{tested}.npz"
 
 
 def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:

@@ -164,7 +164,7 @@ def ids_table(ids: Sequence[tuple[str, str]]) -> pa.Table:
 
 
 def network_input(stored: torch.Tensor, render: RenderConfig, screens: bool) -> torch.Tensor:
-    """LRUCache pictures (B, C, H, W) as the network's input, float32: dwell in ms, everything else 0..1."""
+    """Stored pictures (B, C, H, W) as the network's input, float32: dwell in ms, everything else 0..1."""
     if screens:
         return stored.to(torch.float32) / 255
     if render.kind == "heatmap":

@@ -254,6 +254,7 @@ class HeatmapStudy:
                 "rejected": manifest["counts"]["rejected"],
             },
             "failed": list(finished.failed),
+            "predictors": {key: asdict(row) for key, row in finished.rows.items()},
             "folds": [{**one, "test": folds[place]["test"]} for place, one in scored.items()],
             **search(scored),
             **explained,

@@ -124,7 +124,7 @@ def picture_summary(
     cfg: PictureScoring, study: str, items: Items, shards: PictureShards, models: Models, finished: Finished
 ) -> Summary:
     """metrics.json, per_item.parquet, the pictures to show, and what the centre bias looks like."""
-    return summarise(cfg, _head(study, items.manifest, finished), shards, models, _folders(finished))
+    return summarise(cfg, _head(study, items.manifest, finished), shards, models, finished)
 
 
 def _head(study: str, manifest: Json, finished: Finished) -> Json:
@@ -133,16 +133,11 @@ def _head(study: str, manifest: Json, finished: Finished) -> Json:
     return {"study": study, "n": {**manifest["counts"], **n}, "failed": list(finished.failed)}
 
 
-def _folders(finished: Finished) -> dict[str, Folder]:
-    return {name: unit.folder for name, unit in finished.done.items()}
-
-
 def picture_rescored(cfg: PictureScoring, study: str, manifest: Json, models: Models, finished: Finished) -> Summary:
     """metrics.json and per_item.parquet once more, from the units."""
-    table = per_item(_folders(finished), models)
-    return Summary(
-        {**_head(study, manifest, finished), **scores_of(cfg, table, manifest["judged"], models)}, {"per_item": table}
-    )
+    table = per_item({name: unit.folder for name, unit in finished.done.items()}, models)
+    scores = scores_of(cfg, table, manifest["judged"], models, finished.rows)
+    return Summary({**_head(study, manifest, finished), **scores}, {"per_item": table})
 
 
 def picture_checked(run: Folder, manifest: Json, finished: Finished) -> list[str]:

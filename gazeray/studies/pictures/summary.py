@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from gazeray.studies.pictures.baselines import BASELINES, CEILINGS, DENSITIES
 from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import PictureInfo, PictureShards
 from gazeray.studies.pictures.scores import IDS, MAPS, SCORES, commonest
-from gazeray.study import Summary
+from gazeray.study import Finished, Row, Summary
 from gazeray.unit import Json
 
 CENTRE_GRID = (48, 64)
@@ -43,24 +43,25 @@ LOW_GOLD = "the gold standard’s gain, to divide by, is not clearly above 0"
 
 @dataclass(frozen=True)
 class Models:
-    """The models of a study: by predictor, what metrics.json says of it; and the units that made it.
+    """The models of a study: by predictor, what metrics.json says of it beside its row; and the units that made it.
 
     chosen: for each fold the predictor whose inner score was the best; empty where models have none.
     """
 
-    entries: dict[str, dict[str, Any]]
+    entries: dict[str, Json]
     units: dict[str, list[str]]
     chosen: dict[int, str]
     more: dict[str, Any]
 
 
 def summarise(
-    cfg: PictureScoring, head: Mapping[str, Any], shards: PictureShards, models: Models, done: Mapping[str, Folder]
+    cfg: PictureScoring, head: Mapping[str, Any], shards: PictureShards, models: Models, finished: Finished
 ) -> Summary:
-    """Everything of the run folder that is made of finished units. done: {name of the unit: its folder}."""
+    """Everything of the run folder that is made of finished units."""
+    done = {name: unit.folder for name, unit in finished.done.items()}
     table = per_item(done, models)
     stimuli = [info.stimulus for info in shards.judged]
-    metrics = {**head, **scores_of(cfg, table, stimuli, models)}
+    metrics = {**head, **scores_of(cfg, table, stimuli, models, finished.rows)}
     best, shown = metrics["best"], metrics["metrics_shown"]
     _, judged_by = _best(metrics["rows"], metrics["predictors"], shown)
     first = judged_by or shown[0]
@@ -69,9 +70,11 @@ def summarise(
     return Summary(metrics, {"per_item": table, "maps/index": index}, {"centre.npz": centre}, maps)
 
 
-def scores_of(cfg: PictureScoring, table: pa.Table, stimuli: Sequence[str], models: Models) -> Json:
+def scores_of(
+    cfg: PictureScoring, table: pa.Table, stimuli: Sequence[str], models: Models, known: Mapping[str, Row]
+) -> Json:
     """The entries of metrics.json that follow from per_item.parquet. stimuli: the judged pictures in order."""
-    predictors = _predictors(table, models)
+    predictors = _predictors(table, models, known)
     rows = rows_of(cfg, table, stimuli, predictors)
     shown: list[str] = list(cfg.score.metrics)
     if any("explained" in entries for entries in rows.values()):
@@ -93,21 +96,15 @@ def per_item(done: Mapping[str, Folder], models: Models) -> pa.Table:
     return table.sort_by([("predictor", "ascending"), ("stimulus", "ascending")])
 
 
-def _predictors(table: pa.Table, models: Models) -> dict[str, dict[str, Any]]:
-    """{predictor: kind, label, ...} of all that have scores, in the order in which they are listed."""
-    known: dict[str, dict[str, Any]] = {**models.entries}
+def _predictors(table: pa.Table, models: Models, rows: Mapping[str, Row]) -> dict[str, Json]:
+    """{predictor: kind, label, ...} of all that have scores."""
+    entries = {**models.entries, **{name: {"density": name in DENSITIES} for name in (*BASELINES, *CEILINGS)}}
     if models.chosen:
-        label = "read-out of the layer chosen on inner folds"
-        known[CHOSEN] = {"kind": "model", "label": label, "density": True, "folds": _strings(models.chosen)}
-    for kind, labels in (("baseline", BASELINES), ("ceiling", CEILINGS)):
-        for name, label in labels.items():
-            known[name] = {"kind": kind, "label": label, "density": name in DENSITIES}
+        rows = {**rows, CHOSEN: Row("read-out of the layer chosen on inner folds", "model")}
+        folds = {str(fold): predictor for fold, predictor in models.chosen.items()}
+        entries[CHOSEN] = {"density": True, "folds": folds}
     there = set(table["predictor"].to_pylist())
-    return {name: entry for name, entry in known.items() if name in there}
-
-
-def _strings(chosen: Mapping[int, str]) -> dict[str, str]:
-    return {str(fold): predictor for fold, predictor in chosen.items()}
+    return {name: {**asdict(row), **entries[name]} for name, row in rows.items() if name in there}
 
 
 # -- the rows

@@ -34,7 +34,7 @@ from gazeray.studies.pictures.study import (
 from gazeray.studies.pictures.summary import Models
 from gazeray.studies.probe_saliency.config import ProbeSaliencyConfig
 from gazeray.studies.probe_saliency.passes import Extract, features_folder, features_pass, precision_of
-from gazeray.studies.probe_saliency.predictors import PROBES, Probes, Probing
+from gazeray.studies.probe_saliency.predictors import Probes, Probing
 from gazeray.study import Finished, Items, Pass, Predictor, Ready, Source, Summary
 from gazeray.unit import Json
 from gazeray.weights import WeightsError, load_weights
@@ -154,8 +154,6 @@ class ProbeSaliencyStudy:
         for one in done:
             result = finished.done[one.unit].result() or {}
             entries[one.predictor] = {
-                "kind": "model",
-                "label": f"{one.layer}, {PROBES[one.probe]}",
                 "layer": one.layer,
                 "probe": one.probe,
                 "density": one.probe == "readout",

@@ -169,7 +169,7 @@ class ScoreMapsStudy:
         return picture_checked(run, manifest, finished)
 
     def _models(self, label: str, finished: Finished) -> Models:
-        entry = {"kind": "model", "label": label, "density": self.cfg.maps.kind != "saliency"}
+        entry = {"density": self.cfg.maps.kind != "saliency"}
         units = [name for name in finished.done if name.startswith("maps-")]
         return Models({f"model:{label}": entry}, {f"model:{label}": units}, {}, {"layers": [], "probes": []})
 
