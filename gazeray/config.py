@@ -32,14 +32,19 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
 
-class DataConfig(Section):
-    """Which recordings, which label, how the examples are kept."""
+class StoreConfig(Section):
+    """How the examples are kept."""
+
+    cache_gb: float = Field(4.0, ge=0, description="share the examples in memory up to this size, stream them above")
+    window_examples: int = Field(4096, ge=1, description="examples within which a training epoch is shuffled")
+
+
+class DataConfig(StoreConfig):
+    """Which recordings, and which label."""
 
     dataset: str = Field("simulated", description="a data set YAML, or 'simulated' for the embedded study")
     root: str | None = Field(None, description="folder or URI of the recordings; default: the folder of the YAML")
     label: str | None = Field(None, description="label column to predict; default: the data set's only label")
-    cache_gb: float = Field(4.0, ge=0, description="share the examples in memory up to this size, stream them above")
-    window_examples: int = Field(4096, ge=1, description="examples within which a training epoch is shuffled")
 
 
 class FoldsConfig(Section):
@@ -172,7 +177,7 @@ def _keys(values: Any) -> Iterator[str]:
 class JobConfig(Section):
     """The sections that every job has. A study adds its own."""
 
-    data: DataConfig = DataConfig()
+    data: StoreConfig = StoreConfig()
     folds: FoldsConfig = FoldsConfig()
     train: TrainConfig = TrainConfig()
     search: SearchConfig | None = Field(None, description="null: train with the settings above")
@@ -344,15 +349,6 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-_USER = re.compile(r"(?<=://)[^\s\"'<>/@]*(?::[^\s\"'<>@]*)?(?=@)")
-_SECRET = re.compile(r"([?&][^=&\s]*(?:key|secret|token|password)[^=&\s]*=)[^\s\"'<>&]+")
-
-
-def masked(text: str) -> str:
-    """`text` with the credentials in its URIs (s3://key:secret@bucket, ?secret_key=...) replaced by ***."""
-    return _SECRET.sub(r"\1***", _USER.sub("***", text))
-
-
 LAYOUT = 2
 """Raised when run folders of an older version can no longer be used or read."""
 
@@ -363,3 +359,12 @@ def check_layout(manifest: object, where: str) -> None:
     if found is not None and found != LAYOUT:
         raise ConfigError([f"{where}: a run folder of another version (layout {found}, this one writes {LAYOUT}); "
                            "move it away, or use the version that wrote it"])  # fmt: skip
+
+
+_USER = re.compile(r"(?<=://)[^\s\"'<>/@]*(?::[^\s\"'<>@]*)?(?=@)")
+_SECRET = re.compile(r"([?&][^=&\s]*(?:key|secret|token|password)[^=&\s]*=)[^\s\"'<>&]+")
+
+
+def masked(text: str) -> str:
+    """`text` with the credentials in its URIs (s3://key:secret@bucket, ?secret_key=...) replaced by ***."""
+    return _SECRET.sub(r"\1***", _USER.sub("***", text))

@@ -21,6 +21,7 @@ import pyarrow as pa
 import torch
 from safetensors.numpy import load, save
 
+from gazeray.config import digest
 from gazeray.storage import Folder
 from gazeray.tables import QUALITY, Reject
 
@@ -266,6 +267,18 @@ class Store:
         store = self._copy(np.arange(len(self)))
         store._joined |= dict.fromkeys(other.columns, (other, np.array([at[key] for key in wanted], np.int64)))
         return store
+
+    @property
+    def content(self) -> str:
+        """SHA-256 of all that was read, whatever the order of the shards; only where the log is."""
+        assert self.log is not None
+        return digest([FORMAT, sorted(self.log.contents)])
+
+    @property
+    def rejects(self) -> list[Reject]:
+        """What could not be used; only where the log is."""
+        assert self.log is not None
+        return self.log.rejects
 
     def table_of(self, name: str) -> pa.Table:
         """A further table of all shards, such as the fixations; only where the log is."""

@@ -19,7 +19,7 @@ import torch
 
 from gazeray.config import FoldsConfig, ResourcesConfig, RunSettings, SearchConfig, StorageConfig, TrainConfig
 from gazeray.storage import Folder
-from gazeray.store import Column, Store
+from gazeray.store import Column, FillShards, Shard, Store, missing_shards
 from gazeray.tables import Reject
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
@@ -87,6 +87,17 @@ class Pass:
     memory: Sequence[str] = ()
     network: bool = False
 
+    @classmethod
+    def reading(
+        cls, name: str, pieces: Sequence[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], Shard], folder: Folder,
+        memory: Sequence[str] = (),
+    ) -> Pass:  # fmt: skip
+        """The usual pass: `read` makes a shard of each piece; pieces whose shard is there already are left out."""
+        keys = [str(piece["key"]) for piece in pieces]
+        missing = set(missing_shards(folder, keys))
+        left = [piece for piece in pieces if piece["key"] in missing]
+        return cls(name, left, FillShards(read, folder), folder, keys, memory)
+
 
 @dataclass(frozen=True)
 class Side:
@@ -122,17 +133,17 @@ class Items:
     """What is split and scored.
 
     table: one row per item: ids, groups and targets. ids: the columns that name an item. folds: see
-    `gazeray.learn.folds`. content: SHA-256 of everything
-    that units' results depend on beside the config. manifest: entries for manifest.json. rejects: of all steps. tables:
-    further tables for the run folder, by name, made when they are written.
+    `gazeray.learn.folds`. content: SHA-256 of everything that units' results depend on beside the config. manifest:
+    entries for manifest.json. rejects: of all steps. tables: further tables for the run folder, by name, made when they
+    are written.
     """
 
     table: pa.Table
     ids: tuple[str, ...]
     folds: Sequence[Fold]
     content: str
-    manifest: Json
-    rejects: Sequence[Reject]
+    manifest: Json = field(default_factory=dict)
+    rejects: Sequence[Reject] = ()
     tables: Mapping[str, Callable[[], pa.Table]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -198,7 +209,9 @@ class Finished:
 class Summary:
     """What the units add up to: metrics.json, tables and further files for the run folder, by name.
 
-    maps: all files of maps/ but its index, by name; None where the units have written them.
+    metrics: at least `rows`, {key of a row: {metric: entry}}, and `metrics_shown`; the run adds the study's name, the
+    failed units, and of each row its label and kind where the study says no more of them (`predictors`). maps: all
+    files of maps/ but its index, by name; None where the units have written them.
     """
 
     metrics: Json

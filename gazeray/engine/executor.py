@@ -24,6 +24,7 @@ from gazeray.learn.inner_search import InnerSearch, Point
 from gazeray.storage import Folder
 from gazeray.store import Held
 from gazeray.study import Pass
+from gazeray.unit import Worker
 
 
 class Executor(Protocol):
@@ -92,7 +93,7 @@ class LocalExecutor:
     def drain(
         self, queue: UnitQueue, work: units.Work, run: Folder, view: ProgressView, listen: units.Listener
     ) -> None:
-        units.drain_here(queue, work, run, self.device, self.resources.per_unit.cpu, listen)
+        units.drain_here(queue, work, Worker(self.device, run), self.resources.per_unit.cpu, listen)
 
 
 @dataclass(frozen=True)

@@ -71,14 +71,22 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
             if done:
                 rows = {key: row for predictor in predictors for key, row in predictor.rows.items()}
                 folder.note(rows=[{"key": key, **asdict(row)} for key, row in rows.items()])
-                summary = study.summary(ready, Finished(done, sorted(failed), rows))
-                _write_summary(folder.folder, summary)
+                finished = Finished(done, sorted(failed), rows)
+                summary = completed(study, study.summary(ready, finished), finished)
                 metrics = summary.metrics
+                _write_summary(folder.folder, summary)
                 folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in done.items()})
             else:
                 folder.forget_scores()
     folder.finish("failed" if failed else "done")
     return Outcome(folder.folder, metrics, failed)
+
+
+def completed(study: Study[D, S], summary: Summary, finished: Finished) -> Summary:
+    """A summary with what metrics.json of every study says."""
+    labels = {key: asdict(row) for key, row in finished.rows.items()}
+    own = {"study": study.name, "failed": list(finished.failed), "predictors": labels}
+    return replace(summary, metrics={**own, **summary.metrics})
 
 
 def plan_lines(study: Study[D, S]) -> list[str]:
@@ -186,8 +194,12 @@ def _do_rounds(
     status: dict[str, str] = {}
     for number in sorted({predictor.round for predictor in predictors}):
         work: dict[str, tuple[Unit, Predictor]] = {}
+        refused: dict[str, str] = {}
         for predictor in predictors:
             for spec in predictor.units() if predictor.round == number else ():
+                for name in spec.after:
+                    if name not in status:
+                        raise ValueError(f"{spec.name} reads {name}, which is no unit of an earlier round")
                 before = [units[name].unit.hash for name in spec.after]
                 parts = [folder.manifest["config_hash"], ready.items.content, spec.name, spec.spec, spec.hashed, before]
                 if spec.name in units:
@@ -196,12 +208,12 @@ def _do_rounds(
                 units[spec.name] = UnitFolder(folder.folder, unit)
                 absent = [name for name in spec.after if status[name] != "done"]
                 if absent:
-                    status[unit.name] = f"{absent[0]}, which it reads, is not done"
+                    refused[unit.name] = f"{absent[0]}, which it reads, is not done"
                 else:
                     work[unit.name] = unit, predictor
         hashes = {name: out.unit.hash for name, out in units.items()}
         folder.note(unit_hashes=hashes, units_of=units_of(folder.manifest["config_hash"], ready.items.content, hashes))
-        status |= _run_units(work, units, folder.folder, workers, view)
+        status |= refused | _run_units(work, units, folder.folder, workers, view)
     return units, status
 
 
@@ -251,7 +263,7 @@ def _note_start(folder: RunFolder, ready: Ready[D, S]) -> None:
     """What is known before the first unit: manifest, rejects, tables of the recordings."""
     items = ready.items
     folder.forget_other_data(items.content)
-    folder.note(**{**items.manifest, "data": {**items.manifest["data"], "fingerprint": items.content}})
+    folder.note(**{**items.manifest, "data": {**items.manifest.get("data", {}), "fingerprint": items.content}})
     rejects = sorted(items.rejects, key=lambda one: (one.source, one.row, one.reason))
     folder.folder.write_table("rejects.parquet", rejects_table(rejects))
     tables: Json = {}

@@ -82,7 +82,7 @@ def drain_on_ray(
         ray.kill(actor)
 
 
-def drain_here(queue: UnitQueue, work: Work, run: Folder, device: torch.device, threads: int, listen: Listener) -> None:
+def drain_here(queue: UnitQueue, work: Work, worker: Worker, threads: int, listen: Listener) -> None:
     """Drain the queue in this process; predictors are serialised as they are for workers elsewhere."""
 
     def call(method: str, *words: Any) -> Any:
@@ -93,7 +93,7 @@ def drain_here(queue: UnitQueue, work: Work, run: Folder, device: torch.device, 
 
     be_deterministic(threads)
     call("join", 0, 1)
-    drain(call, call, ray.cloudpickle.loads(ray.cloudpickle.dumps(work)), Worker(device, run), rank=0)
+    drain(call, call, ray.cloudpickle.loads(ray.cloudpickle.dumps(work)), worker, rank=0)
 
 
 def _train(queue: ActorHandle, work: Work, run: Folder, resources: ResourcesConfig, units: int) -> None:

@@ -14,10 +14,11 @@ from typing import Any, Literal
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from gazeray.config import RESULT_FREE, ConfigError, check_layout, digest, masked, validate
+from gazeray.config import RESULT_FREE, ConfigError, check_layout, digest, validate
+from gazeray.engine.experiment import completed
 from gazeray.engine.run import units_of
 from gazeray.engine.run_files import RunFiles, some, table_differences, value_differences
-from gazeray.storage import Folder, StorageError
+from gazeray.storage import Folder, StorageError, masked
 from gazeray.study import Finished, Row, Study, Summary
 from gazeray.tables import REJECTS, DataError
 from gazeray.unit import Json, Unit, UnitFolder
@@ -266,7 +267,7 @@ def _study_faults(files: RunFiles, raw: Json, manifest: Manifest, study: Study[A
         return [] if not run.exists("metrics.json") else ["metrics.json: scores although no unit is done"]
     finished = Finished(done, failed, {row.key: Row(row.label, row.kind) for row in manifest.rows})
     parts: dict[str, Callable[[], Iterable[str]]] = {
-        "metrics.json": lambda: _differences(run, study.rescored(run, raw, finished)),
+        "metrics.json": lambda: _differences(run, completed(study, study.rescored(run, raw, finished), finished)),
         "manifest.json": lambda: study.checked(run, raw, finished),
     }
     found: list[str] = []

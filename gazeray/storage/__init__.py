@@ -180,7 +180,7 @@ class Folder:
             else:
                 text = str(Path(text).expanduser().absolute())
                 self._open(text, text.rstrip("/"), None, None)
-        except (ValueError, RuntimeError, OSError) as error:
+        except (ValueError, TypeError, RuntimeError, OSError) as error:
             line = f"{text}: no folder or URI that can be opened: {' '.join(str(error).split())}"
             raise ConfigError([masked(line)]) from None
 

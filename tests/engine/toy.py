@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 from rich.console import Console
 
-from gazeray.config import FoldsConfig, JobConfig, Section, TrainConfig, digest, load_config
+from gazeray.config import JobConfig, Section, digest, load_config
 from gazeray.engine.experiment import Outcome, run
 from gazeray.engine.progress import ProgressView
 from gazeray.learn.folds import make_folds
@@ -33,16 +33,21 @@ class BlobSettings(Section):
 
 
 class BlobConfig(JobConfig):
-    """The config of a study of blobs: two folds of six epochs."""
+    """The config of a study of blobs."""
 
     blobs: BlobSettings = BlobSettings()
-    folds: FoldsConfig = FoldsConfig(outer=2, inner=2)
-    train: TrainConfig = TrainConfig(epochs=4, batch_size=16, learning_rate=3e-3)
+
+
+SMALL = [
+    *("folds.outer=2", "folds.inner=2", "resources.workers=0"),
+    *("train.epochs=4", "train.batch_size=16", "train.learning_rate=0.003"),
+]
+"""In this process, two folds of four epochs."""
 
 
 def config(folder: Path | str, *words: str) -> BlobConfig:
-    """Runs in this process where the words do not say otherwise."""
-    return load_config(BlobConfig, None, [f"run.dir={folder}", "resources.workers=0", *words])
+    """A small run in this process, where the words do not say otherwise."""
+    return load_config(BlobConfig, None, [*SMALL, f"run.dir={folder}", *words])
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,7 @@ class DrawBlobs:
 
 @dataclass(frozen=True)
 class BlobStudy:
-    """See `gazeray.study.Study`. more: predictors beside the network. fitted: is there a network? content: of the
-    items."""
+    """See `gazeray.study.Study`. more: predictors beside the network. fitted: is there one? content: of the items."""
 
     cfg: BlobConfig
     more: tuple[Predictor, ...] = ()
@@ -116,9 +120,13 @@ class BlobStudy:
             metrics["search"] = search_record(ready.searched.chosen, folds, "accuracy", {})
         return Summary(metrics, {"items": ready.items.table})
 
-    def rescored(self, run: Folder, manifest: Json) -> Json:
+    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
         """Nothing."""
-        return {}
+        return Summary({}, {})
+
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
+        """Nothing."""
+        return []
 
 
 def do(study: BlobStudy) -> tuple[Outcome, str]:

@@ -90,7 +90,7 @@ class ReadRecording:
         if trial.samples is None:
             return None
         screen = screen_of(row)
-        known = self.cfg.events.detector != "idt_px" or not screen.unknown()
+        known = self.cfg.events.in_deg or not screen.unknown()
         return detect(trial.samples, screen if known else None, self.cfg.events)
 
     def dwell(self, trial: TrialGaze, fixations: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -24,14 +24,14 @@ from gazeray.learn.folds import fold_record, make_folds
 from gazeray.learn.space import settings_to_try
 from gazeray.learn.trained import Trained, search_record
 from gazeray.storage import Folder
-from gazeray.store import FORMAT, FillShards, Shard, Store, missing_shards
+from gazeray.store import FORMAT, Shard, Store
 from gazeray.studies.heatmap.config import HeatmapConfig
 from gazeray.studies.heatmap.learner import SUMMARY, HeatmapLearner, PictureKind
 from gazeray.studies.heatmap.passes import ReadRecording, ReadScreens
 from gazeray.studies.shared.checks import fold_faults, prediction_faults
 from gazeray.studies.shared.classification import PREDICTIONS, ROWS, check_classes, score_predictions
 from gazeray.studies.shared.declared import find_declaration
-from gazeray.study import Finished, Fold, Items, Learning, Pass, Predictor, Ready, Source, Summary, Variant
+from gazeray.study import Finished, Fold, Items, Learning, Pass, Predictor, Ready, Source, Summary
 from gazeray.synth.reading import simulate
 from gazeray.tables import DataError, Reject
 from gazeray.unit import Json, UnitFolder
@@ -138,11 +138,8 @@ class HeatmapStudy:
             read = ReadScreens(found.spec, found.root, self.cfg)
         else:
             read = ReadRecording(found.spec, found.root, found.trials.to_pandas(), self.cfg)
-        keys = [str(recording["key"]) for recording in found.recordings]
-        missing = set(missing_shards(folder, keys))
-        pieces = [recording for recording in found.recordings if recording["key"] in missing]
-        make = FillShards(read, folder)
-        examples = yield Pass("reading recordings", pieces, make, folder, keys, memory=("picture", "features"))
+        memory = ("picture", "features")
+        examples = yield Pass.reading("reading recordings", found.recordings, read, folder, memory)
         if not len(examples):
             rejects = [*found.rejects, *(examples.log.rejects if examples.log else [])]
             reasons = sorted({reject.reason for reject in rejects})
@@ -195,11 +192,7 @@ class HeatmapStudy:
 
     def predictors(self, ready: Prepared) -> list[Predictor]:
         """The CNN; its units fill the rows of the baselines too, which are fitted to the same people."""
-        searched = ready.searched
-        own = self.learning(ready)
-        variants = searched.variants if searched else [Variant({}, own.learner, own.store, ready.items.content)]
-        chosen = searched.chosen if searched else None
-        return [Trained(ROWS, variants, ready.items.folds, self.cfg.run.seed, chosen)]
+        return [Trained.of(ROWS, self.learning(ready), ready, self.cfg.run.seed)]
 
     def summary(self, ready: Prepared, finished: Finished) -> Summary:
         """Everybody's predictions put together and scored; what the maps of all folds add up to."""
@@ -247,14 +240,11 @@ class HeatmapStudy:
         }
         explained, files = self._explained(list(done.values()))
         metrics = {
-            "study": self.name,
             "n": {
                 "participants": len(set(predictions.column("participant").to_pylist())),
                 "trials": predictions.num_rows,
                 "rejected": manifest["counts"]["rejected"],
             },
-            "failed": list(finished.failed),
-            "predictors": {key: asdict(row) for key, row in finished.rows.items()},
             "folds": [{**one, "test": folds[place]["test"]} for place, one in scored.items()],
             **search(scored),
             **explained,
@@ -315,7 +305,7 @@ def _check_geometry(cfg: HeatmapConfig, data: Dataset) -> None:
     errors = []
     needs = {"render.sigma_deg": (["screen_width_mm", "distance_mm"], cfg.render.sigma_deg is not None)}
     everything = ["screen_width_mm", "screen_height_mm", "distance_mm"]
-    in_deg = cfg.events.detector != "idt_px" and data.spec.samples is not None
+    in_deg = cfg.events.in_deg and data.spec.samples is not None
     needs["events.detector"] = (everything, in_deg)
     for gate in ("max_rms_s2s_deg", "max_bcea_deg2"):
         needs[f"quality.{gate}"] = (everything, getattr(cfg.quality, gate) is not None)

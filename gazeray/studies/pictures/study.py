@@ -121,23 +121,23 @@ def picture_items(
 
 
 def picture_summary(
-    cfg: PictureScoring, study: str, items: Items, shards: PictureShards, models: Models, finished: Finished
+    cfg: PictureScoring, items: Items, shards: PictureShards, models: Models, finished: Finished
 ) -> Summary:
     """metrics.json, per_item.parquet, the pictures to show, and what the centre bias looks like."""
-    return summarise(cfg, _head(study, items.manifest, finished), shards, models, finished)
+    return summarise(cfg, _head(items.manifest), shards, models, finished)
 
 
-def _head(study: str, manifest: Json, finished: Finished) -> Json:
-    """What metrics.json says first."""
+def _head(manifest: Json) -> Json:
+    """What was scored."""
     n = {"pictures": len(manifest["judged"]), "fixations": manifest["judged_fixations"]}
-    return {"study": study, "n": {**manifest["counts"], **n}, "failed": list(finished.failed)}
+    return {"n": {**manifest["counts"], **n}}
 
 
-def picture_rescored(cfg: PictureScoring, study: str, manifest: Json, models: Models, finished: Finished) -> Summary:
+def picture_rescored(cfg: PictureScoring, manifest: Json, models: Models, finished: Finished) -> Summary:
     """metrics.json and per_item.parquet once more, from the units."""
-    table = per_item({name: unit.folder for name, unit in finished.done.items()}, models)
-    scores = scores_of(cfg, table, manifest["judged"], models, finished.rows)
-    return Summary({**_head(study, manifest, finished), **scores}, {"per_item": table})
+    table = per_item(finished, models)
+    metrics = {**_head(manifest), **scores_of(cfg, table, manifest["judged"], models, finished.rows)}
+    return Summary(metrics, {"per_item": table})
 
 
 def picture_checked(run: Folder, manifest: Json, finished: Finished) -> list[str]:

@@ -17,7 +17,6 @@ from safetensors.numpy import load
 from gazeray.config import digest
 from gazeray.metrics.bootstrap import entry, group_draws, mean_over, ratio_over, row
 from gazeray.metrics.resampling import on_relative_grid
-from gazeray.storage import Folder
 from gazeray.studies.pictures.baselines import BASELINES, CEILINGS, DENSITIES
 from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import PictureInfo, PictureShards
@@ -58,15 +57,14 @@ def summarise(
     cfg: PictureScoring, head: Mapping[str, Any], shards: PictureShards, models: Models, finished: Finished
 ) -> Summary:
     """Everything of the run folder that is made of finished units."""
-    done = {name: unit.folder for name, unit in finished.done.items()}
-    table = per_item(done, models)
+    table = per_item(finished, models)
     stimuli = [info.stimulus for info in shards.judged]
     metrics = {**head, **scores_of(cfg, table, stimuli, models, finished.rows)}
     best, shown = metrics["best"], metrics["metrics_shown"]
     _, judged_by = _best(metrics["rows"], metrics["predictors"], shown)
     first = judged_by or shown[0]
     scores = _columns(table, best, stimuli).get(first) if best else None
-    centre, maps, index = _pictures(cfg, shards, models, done, scores, best, first)
+    centre, maps, index = _pictures(cfg, shards, models, finished, scores, best, first)
     return Summary(metrics, {"per_item": table, "maps/index": index}, {"centre.npz": centre}, maps)
 
 
@@ -83,9 +81,11 @@ def scores_of(
     return {"metrics_shown": shown, "predictors": predictors, "rows": rows, "best": best, **models.more}
 
 
-def per_item(done: Mapping[str, Folder], models: Models) -> pa.Table:
+def per_item(finished: Finished, models: Models) -> pa.Table:
     """The scores of all units, sorted, with those of the model that was chosen in each fold."""
-    table = pa.concat_tables([folder.read_table(SCORES) for folder in done.values()], promote_options="default")
+    table = pa.concat_tables(
+        [unit.folder.read_table(SCORES) for unit in finished.done.values()], promote_options="default"
+    )
     if models.chosen:
         parts = [table]
         for fold, predictor in models.chosen.items():
@@ -223,7 +223,7 @@ def _best(rows: Mapping[str, Any], predictors: Mapping[str, Any], shown: list[st
 
 
 def _pictures(
-    cfg: PictureScoring, shards: PictureShards, models: Models, done: Mapping[str, Folder],
+    cfg: PictureScoring, shards: PictureShards, models: Models, finished: Finished,
     scores: np.ndarray | None, best: str | None, first: str,
 ) -> tuple[bytes, dict[str, bytes], pa.Table]:  # fmt: skip
     """centre.npz, the files of maps/, and their index."""
@@ -231,9 +231,9 @@ def _pictures(
     wanted = {info.stimulus for _, info, _ in chosen}
     kept: dict[str, np.ndarray] = {}
     centre = _Centre()
-    for name, folder in done.items():
+    for name, unit in finished.done.items():
         if name.startswith("baselines-") or name in models.units.get(best or "", []):
-            for key, values in sorted(load(folder.read_bytes(MAPS)).items()):  # safetensors has no order
+            for key, values in sorted(load(unit.folder.read_bytes(MAPS)).items()):  # safetensors has no order
                 predictor, _, stimulus = key.rpartition("/")
                 centre.add(predictor, np.exp(values.astype(np.float32)))
                 if stimulus in wanted:

@@ -136,12 +136,12 @@ class ProbeSaliencyStudy:
     def summary(self, ready: Prepared, finished: Finished) -> Summary:
         """The table of predictors."""
         models = self._models(ready.source.data.layers, finished)
-        return picture_summary(self.cfg, self.name, ready.items, ready.stores.pictures.shards, models, finished)
+        return picture_summary(self.cfg, ready.items, ready.stores.pictures.shards, models, finished)
 
     def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
         """The table of predictors, from the units."""
         models = self._models(manifest["backbone"]["layers"], finished)
-        return picture_rescored(self.cfg, self.name, manifest, models, finished)
+        return picture_rescored(self.cfg, manifest, models, finished)
 
     def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
         """Pictures and their folds."""
