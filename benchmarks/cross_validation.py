@@ -235,8 +235,11 @@ class PictureStudy:
         accuracy = np.mean([result["metrics"]["accuracy"] for result in results])
         return Summary({"accuracy": float(accuracy), "steps": steps}, {})
 
-    def rescored(self, run: Folder, manifest: Json) -> Json:
-        return {}
+    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
+        return Summary({}, {})
+
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
+        return []
 
 
 @dataclass(frozen=True)

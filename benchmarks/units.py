@@ -91,8 +91,11 @@ class Sleeping:
     def summary(self, ready: Ready[None, None], finished: Finished) -> Summary:
         return Summary({"units": [unit.result() or {} for unit in finished.done.values()]}, {})
 
-    def rescored(self, run: Folder, manifest: Json) -> Json:
-        return {}
+    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
+        return Summary({}, {})
+
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
+        return []
 
 
 @dataclass(frozen=True)

@@ -180,8 +180,8 @@ class Store:
         self._plain: dict[str, np.ndarray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {name: value for name, value in self.__dict__.items() if name not in ("_held", "_recent", "_plain")}
-        return own | {"log": None}
+        gone = ("_held", "_recent", "_plain", "log")
+        return {name: value for name, value in self.__dict__.items() if name not in gone} | {"log": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -248,8 +248,7 @@ class Store:
         if absent:
             raise ValueError(f"{len(absent)} examples have nothing to join, the first is {absent[0]}")
         store = self._copy(np.arange(len(self)))
-        rows = np.array([at[key] for key in wanted], np.int64)
-        store._joined |= dict.fromkeys(other.columns, (other, rows))
+        store._joined |= dict.fromkeys(other.columns, (other, np.array([at[key] for key in wanted], np.int64)))
         return store
 
     @property
@@ -288,7 +287,7 @@ class Store:
         place = name, self.keys[shard]
         if place in self._held:
             return self._held[place]
-        self._recent.most_bytes = self.cache_bytes  # the engine sets it after the store was opened
+        self._recent.most_bytes = self.cache_bytes  # set after the store was opened
         return self._recent.get(place, lambda: read_column(self.folder, *place), _bytes)
 
     # -- reading

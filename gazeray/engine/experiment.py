@@ -70,6 +70,7 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
             done = {name: out for name, out in units.items() if name not in failed}
             if done:
                 rows = {key: row for predictor in predictors for key, row in predictor.rows.items()}
+                folder.note(rows=[{"key": key, **asdict(row)} for key, row in rows.items()])
                 finished = Finished(done, sorted(failed), rows)
                 summary = completed(study, study.summary(ready, finished), finished)
                 metrics = summary.metrics

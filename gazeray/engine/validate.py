@@ -51,6 +51,14 @@ class TableEntry(_Open):
     columns: list[str]
 
 
+class RowEntry(_Open):
+    """A row of the table of scores."""
+
+    key: str
+    label: str
+    kind: Literal["model", "baseline", "ceiling"]
+
+
 class FoldEntry(_Open):
     """One fold."""
 
@@ -77,6 +85,7 @@ class Manifest(_Open):
     units_of: str = ""
     units: dict[str, Literal["done", "failed"]] = {}
     failures: dict[str, str] = {}
+    rows: list[RowEntry] = []
 
 
 def validate_run(run: Folder, study_of: StudyOf) -> list[str]:
@@ -256,10 +265,7 @@ def _study_faults(files: RunFiles, raw: Json, manifest: Manifest, study: Study[A
     }
     if not done:
         return [] if not run.exists("metrics.json") else ["metrics.json: scores although no unit is done"]
-    metrics = files.json("metrics.json", ("rows", "predictors")) or {"predictors": {}}
-    files.told()
-    rows = {key: Row(str(entry.get("label")), entry.get("kind")) for key, entry in metrics["predictors"].items()}
-    finished = Finished(done, failed, rows)
+    finished = Finished(done, failed, {row.key: Row(row.label, row.kind) for row in manifest.rows})
     parts: dict[str, Callable[[], Iterable[str]]] = {
         "metrics.json": lambda: _differences(run, completed(study, study.rescored(run, raw, finished), finished)),
         "manifest.json": lambda: study.checked(run, raw, finished),

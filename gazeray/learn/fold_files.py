@@ -103,18 +103,6 @@ def _files(path: str, columns: Sequence[str]) -> Iterator[tuple[int, str, pa.Tab
         yield number, found[number], _table(root, found[number], found[number])
 
 
-def _whole_numbers(values: Sequence[object], source: str) -> np.ndarray:
-    """(N,) int64: the numbers of folds, however a file spells them. Raises DataError."""
-    try:
-        numbers = [float(str(value)) for value in values]
-    except ValueError as error:
-        raise DataError([f"{source}: a fold is not a whole number: {error}"]) from error
-    strange = [value for value, number in zip(values, numbers, strict=True) if not number.is_integer()]
-    if strange:
-        raise DataError([f"{source}: a fold is not a whole number: {strange[0]}"])
-    return np.array(numbers, np.int64)
-
-
 def _table(root: Folder, name: str, source: str) -> pa.Table:
     """The rows of a file; of a CSV as text, since an id may begin with zeros."""
     try:
@@ -144,10 +132,10 @@ def _words(rows: pa.Table, name: str, source: str) -> list[str]:
 def _numbers(rows: pa.Table, source: str) -> list[int]:
     """The column fold. Raises DataError where it is no whole number from 0."""
     words = _words(rows, "fold", source)
-    wrong = [(row, word) for row, word in enumerate(words, 1) if not re.fullmatch(r"\d+", word)]
-    if wrong:
-        raise DataError([f"{source}: row {wrong[0][0]}: fold {wrong[0][1]!r} is not a whole number from 0"])
-    return [int(word) for word in words]
+    for row, word in enumerate(words, 1):
+        if not re.fullmatch(r"\d+(\.0*)?", word):
+            raise DataError([f"{source}: row {row}: a fold is not a whole number: {word}"])
+    return [int(word.partition(".")[0]) for word in words]
 
 
 class _Assigned:

@@ -120,9 +120,13 @@ class BlobStudy:
             metrics["search"] = search_record(ready.searched.chosen, folds, "accuracy", {})
         return Summary(metrics, {"items": ready.items.table})
 
-    def rescored(self, run: Folder, manifest: Json) -> Json:
+    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
         """Nothing."""
-        return {}
+        return Summary({}, {})
+
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
+        """Nothing."""
+        return []
 
 
 def do(study: BlobStudy) -> tuple[Outcome, str]:

@@ -16,9 +16,10 @@ from safetensors.numpy import load
 
 from gazeray.engine.cli import main
 from gazeray.engine.experiment import Outcome
+from gazeray.engine.validate import validate_run
 from gazeray.report.text_tables import predictors_table
-from gazeray.report.validate import validate_run
 from gazeray.storage import Folder
+from gazeray.studies import study_of
 from gazeray.studies.pictures.report import write_saliency_report
 from gazeray.studies.probe_saliency.study import ProbeSaliencyConfig, ProbeSaliencyStudy
 from gazeray.studies.score_maps.study import ScoreMapsConfig, ScoreMapsStudy
@@ -120,7 +121,7 @@ def test_run_folder_keeps_its_contract_and_is_valid(finished: tuple[Outcome, str
         assert maps["picture"].shape == (60, 80, 3)
         assert np.exp(maps["prediction"].astype(np.float64)).sum() == pytest.approx(1, abs=0.01)
         assert maps["human"].max() == 1
-    assert validate_run(run) == []
+    assert validate_run(run, study_of) == []
     assert "layer1, read-out" in predictors_table(metrics)
 
 
@@ -228,7 +229,7 @@ def test_example_maps_are_scored_beside_the_same_baselines(finished: tuple[Outco
         for metric in ("auc_uniform", "information_gain", "nss"):
             assert value(outcome, predictor, metric) == value(finished[0], predictor, metric)
     write_saliency_report(outcome.run)
-    assert validate_run(outcome.run) == []
+    assert validate_run(outcome.run, study_of) == []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gazeray.report.validate import validate_run
+from gazeray.engine.validate import validate_run
+from gazeray.studies import study_of
 from gazeray.studies.pictures.report import write_saliency_report
 from tests.running import CONFIGS, HERE, run_probes
 
@@ -43,4 +44,4 @@ def test_known_figures_are_met_and_a_probe_of_an_untrained_network_beats_the_cen
     assert rows["model:layer1:ridge"]["auc_shuffled"]["value"] > 0.6
     assert rows["gold_standard"]["information_gain"]["value"] > 2
     write_saliency_report(outcome.run)
-    assert validate_run(outcome.run) == []
+    assert validate_run(outcome.run, study_of) == []
