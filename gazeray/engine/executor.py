@@ -87,12 +87,12 @@ class LocalExecutor:
         return _OnShelf.put(held)
 
     def points(self, work: InnerSearch, points: Sequence[Point], until: int, step: Callable[[], None]) -> None:
-        search.points_here(work, points, until, self.device, step)
+        search.points_here(work, points, until, self.resources, self.device, step)
 
     def drain(
         self, queue: UnitQueue, work: units.Work, run: Folder, view: ProgressView, listen: units.Listener
     ) -> None:
-        units.drain_here(queue, work, run, self.device, listen)
+        units.drain_here(queue, work, run, self.resources, self.device, listen)
 
 
 @dataclass(frozen=True)

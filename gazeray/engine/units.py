@@ -82,8 +82,10 @@ def drain_on_ray(
         ray.kill(actor)
 
 
-def drain_here(queue: UnitQueue, work: Work, run: Folder, device: torch.device, listen: Listener) -> None:
-    """Drain the queue in this process; predictors are serialised as they are for workers elsewhere."""
+def drain_here(
+    queue: UnitQueue, work: Work, run: Folder, resources: ResourcesConfig, device: torch.device, listen: Listener
+) -> None:
+    """Drain the queue in this process; predictors are serialised, and threads limited, as they are for workers."""
 
     def call(method: str, *words: Any) -> Any:
         answer = getattr(queue, method)(*words)
@@ -91,7 +93,7 @@ def drain_here(queue: UnitQueue, work: Work, run: Folder, device: torch.device, 
             listen(name, kind, payload)
         return answer
 
-    be_deterministic(1)
+    be_deterministic(resources.per_unit.cpu)
     call("join", 0, 1)
     drain(call, call, ray.cloudpickle.loads(ray.cloudpickle.dumps(work)), Worker(device, run), rank=0)
 
