@@ -8,8 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+import torch
 
-from gazeray.gaze.render import Window, heatmaps, pad_trials, stack_windows
+from gazeray.gaze.render import Window, heatmaps, pad_trials
 from gazeray.synth.reading import SCREEN_PX, ReadingSimulation, design, make_reader, make_sentences, scanpath
 
 PICTURE_PX = (1500, 200)
@@ -24,7 +25,7 @@ def draw_pictures(root: Path, people: int, trials: int) -> pd.DataFrame:
     params = ReadingSimulation(readers=people, sentences=trials)
     sentences, pseudoword = make_sentences(params), design(params)
     left, top = ((screen - size) / 2 for screen, size in zip(SCREEN_PX, PICTURE_PX, strict=True))
-    window = stack_windows([Window(left, top, *PICTURE_PX)])
+    window = torch.tensor([Window(left, top, *PICTURE_PX)])
     pictures = []
     for number in range(people):
         reader = make_reader(params, number)

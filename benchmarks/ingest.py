@@ -44,9 +44,9 @@ from scipy.ndimage import gaussian_filter
 
 from gazeray.engine.cluster import cluster
 from gazeray.engine.passes import pieces_on_ray, raise_fault
-from gazeray.gaze.events import fixations_idt
+from gazeray.gaze.events import detect
 from gazeray.gaze.features import reading_features
-from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations, stack_windows
+from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations
 from gazeray.storage import Folder
 from gazeray.store import Store
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy, Recordings
@@ -107,8 +107,7 @@ def simulated(folder: Path, readers: int, sentences: int) -> Input:
 
 def pandas_loop(study: Input, readers: int, draw: Draw, out: Path) -> int:
     """Read the first readers one trial after the other, write one .npz for each; returns the rows read."""
-    root, events, max_gap_ms = study.root, study.cfg.events, study.cfg.render.max_gap_ms
-    window = (WINDOW.left_px, WINDOW.top_px, WINDOW.width_px, WINDOW.height_px)
+    root, max_gap_ms = study.root, study.cfg.render.max_gap_ms
     rows = 0
     for path in sorted((root / "gaze").glob("*.csv"))[:readers]:
         samples = pd.read_csv(path)
@@ -116,8 +115,8 @@ def pandas_loop(study: Input, readers: int, draw: Draw, out: Path) -> int:
         dwell, features = [], []
         for _, trial in samples.groupby("trial", sort=False):
             time_ms, (x_px, y_px) = trial["t_ms"].to_numpy(), trial[["x_px", "y_px"]].to_numpy(np.float32).T
-            found = fixations_idt(time_ms, x_px, y_px, events.dispersion_px, events.min_duration_ms, max_gap_ms)
-            features.append(reading_features(found, window, study.cfg.features.columns))
+            found = detect({"timestamp_ms": time_ms, "x_px": x_px, "y_px": y_px}, None, study.cfg.events).fixations
+            features.append(reading_features(found, WINDOW, study.cfg.features.columns))
             valid = np.isfinite(x_px) & np.isfinite(y_px)
             dwell.append((x_px, y_px, sample_durations(time_ms, valid, max_gap_ms)))
         picture = draw(study.cfg, dwell).astype(np.float16)
@@ -144,7 +143,7 @@ def draw_by_gazeray(cfg: HeatmapConfig, dwell: list[tuple[np.ndarray, np.ndarray
     """All trials in one call."""
     x_px, y_px, duration_ms = (pad_trials([trial[axis] for trial in dwell]) for axis in range(3))
     size = (cfg.render.height_px, cfg.render.width_px)
-    drawn = heatmaps(x_px, y_px, duration_ms, stack_windows([WINDOW] * len(dwell)), size, cfg.render.sigma_px or 0.0)
+    drawn = heatmaps(x_px, y_px, duration_ms, torch.tensor([WINDOW] * len(dwell)), size, cfg.render.sigma_px or 0.0)
     return encode(drawn[:, 0], cfg.render.dtype, cfg.render.full_scale_ms)
 
 

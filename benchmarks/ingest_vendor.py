@@ -43,7 +43,7 @@ from pymovements.gaze.io import from_asc, from_csv  # type: ignore[import-untype
 
 from gazeray.engine.cluster import cluster
 from gazeray.gaze.events import Screen
-from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations, stack_windows
+from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations
 from gazeray.store import Store
 from gazeray.studies.heatmap.study import HeatmapConfig
 from gazeray.synth.gaze import simulate_gaze
@@ -199,7 +199,7 @@ class PymovementsWay:
             duration_ms = sample_durations(samples["time"].to_numpy().astype(np.float64), valid, render.max_gap_ms)
             trials.append((x_px.astype(np.float32), y_px.astype(np.float32), duration_ms))
         x, y, duration = (pad_trials([trial[axis] for trial in trials]) for axis in range(3))
-        windows = stack_windows([Window(0, 0, SCREEN.width_px, SCREEN.height_px)] * len(trials))
+        windows = torch.tensor([Window(0, 0, SCREEN.width_px, SCREEN.height_px)] * len(trials))
         drawn = heatmaps(x, y, duration, windows, (render.height_px, render.width_px), render.sigma_px or 0.0)
         return encode(drawn[:, 0], render.dtype, render.full_scale_ms)
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 import torch
 from safetensors.numpy import load, save
 
+from gazeray.config import digest
 from gazeray.storage import Folder
 from gazeray.tables import QUALITY, Reject
 
@@ -214,7 +215,7 @@ class Store:
         names = sorted({path.removeprefix("columns/").rpartition("/")[0] for path in there})
         filled = [note["key"] for note in notes if note["rows"]]
         columns = [name for name in names if all(column_path(name, key) in there for key in filled)]
-        shard = np.repeat(np.arange(len(notes)), [len(note["rows"]) for note in notes])
+        shard = np.repeat(np.arange(len(notes)), np.array([len(note["rows"]) for note in notes], np.int64))
         log = Log(
             rejects=[Reject(**reject) for note in notes for reject in note["rejects"]],
             quality=pa.Table.from_pylist([row for note in notes for row in note["quality"]], schema=QUALITY),
@@ -251,9 +252,14 @@ class Store:
     def join(self, other: Store, on: Sequence[str]) -> Store:
         """This store with the tensor columns of `other`, looked up by equal values of the plain columns `on`.
 
-        So all observers of a picture share its features. Raises ValueError naming an example without a match.
+        So all observers of a picture share its features. Raises ValueError naming an example without a match, or
+        with several.
         """
-        at = {key: row for row, key in enumerate(_keys(other.table, on))}
+        keys = _keys(other.table, on)
+        at = {key: row for row, key in enumerate(keys)}
+        if len(at) < len(other):
+            twice = next(key for row, key in enumerate(keys) if at[key] != row)
+            raise ValueError(f"{twice} is there more than once; {', '.join(on)} must name one example to join")
         wanted = _keys(self.table, on)
         absent = [key for key in wanted if key not in at]
         if absent:
@@ -262,6 +268,18 @@ class Store:
         rows = np.array([at[key] for key in wanted], np.int64)
         store._joined |= dict.fromkeys(other.columns, (other, rows))
         return store
+
+    @property
+    def content(self) -> str:
+        """SHA-256 of all that was read, whatever the order of the shards; only where the log is."""
+        assert self.log is not None
+        return digest([FORMAT, sorted(self.log.contents)])
+
+    @property
+    def rejects(self) -> list[Reject]:
+        """What could not be used; only where the log is."""
+        assert self.log is not None
+        return self.log.rejects
 
     def table_of(self, name: str) -> pa.Table:
         """A further table of all shards, such as the fixations; only where the log is."""
@@ -287,6 +305,7 @@ class Store:
         place = name, self.keys[shard]
         if place in self._held:
             return self._held[place]
+        self._recent.most_bytes = self.cache_bytes  # the engine sets it after the store was opened
         return self._recent.get(place, lambda: read_column(self.folder, *place), _bytes)
 
     # -- reading
@@ -314,9 +333,8 @@ class Store:
         if name not in self.columns:
             return self.plain(name)[rows]
         shards = self.shard[rows]
-        if not len(rows):
-            values = self.values(name, 0)
-            return values[:0]
+        if not len(rows):  # as the first shard with examples has them
+            return self.values(name, int(self.shard[0]))[:0] if len(self) else np.empty(0)
         out: Column | None = None
         for number in np.unique(shards):
             where, values = np.flatnonzero(shards == number), self.values(name, int(number))

@@ -9,7 +9,7 @@ in units, small pieces that any worker can do; what they leave is put together b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -19,7 +19,7 @@ import torch
 
 from gazeray.config import FoldsConfig, ResourcesConfig, RunSettings, SearchConfig, StorageConfig, TrainConfig
 from gazeray.storage import Folder
-from gazeray.store import Column, Store
+from gazeray.store import Column, FillShards, Shard, Store, missing_shards
 from gazeray.tables import Reject
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
@@ -87,6 +87,17 @@ class Pass:
     memory: Sequence[str] = ()
     network: bool = False
 
+    @classmethod
+    def reading(
+        cls, name: str, pieces: Sequence[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], Shard], folder: Folder,
+        memory: Sequence[str] = (),
+    ) -> Pass:  # fmt: skip
+        """The usual pass: `read` makes a shard of each piece; pieces whose shard is there already are left out."""
+        keys = [str(piece["key"]) for piece in pieces]
+        missing = set(missing_shards(folder, keys))
+        left = [piece for piece in pieces if piece["key"] in missing]
+        return cls(name, left, FillShards(read, folder), folder, keys, memory)
+
 
 @dataclass(frozen=True)
 class Side:
@@ -109,7 +120,7 @@ class Fold:
     @property
     def test(self) -> np.ndarray:
         """The rows of all test regimes, one after the other."""
-        return np.concatenate([side.rows for side in self.tests])
+        return np.concatenate([np.empty(0, np.int64), *(side.rows for side in self.tests)])
 
     @property
     def known(self) -> np.ndarray:
@@ -122,17 +133,17 @@ class Items:
     """What is split and scored.
 
     table: one row per item: ids, groups and targets. ids: the columns that name an item. folds: see
-    `gazeray.learn.folds`. content: SHA-256 of everything
-    that units' results depend on beside the config. manifest: entries for manifest.json. rejects: of all steps. tables:
-    further tables for the run folder, by name, made when they are written.
+    `gazeray.learn.folds`. content: SHA-256 of everything that units' results depend on beside the config. manifest:
+    entries for manifest.json. rejects: of all steps. tables: further tables for the run folder, by name, made when they
+    are written.
     """
 
     table: pa.Table
     ids: tuple[str, ...]
     folds: Sequence[Fold]
     content: str
-    manifest: Json
-    rejects: Sequence[Reject]
+    manifest: Json = field(default_factory=dict)
+    rejects: Sequence[Reject] = ()
     tables: Mapping[str, Callable[[], pa.Table]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -184,17 +195,23 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class Finished:
-    """What the units left: the folders of those that are done, by name, and the names of those that failed."""
+    """What the units left: the folders of those that are done, by name, and the names of those that failed.
+
+    rows: those of all predictors, whether their units are done or not.
+    """
 
     done: Mapping[str, UnitFolder]
     failed: Sequence[str]
+    rows: Mapping[str, Row]
 
 
 @dataclass(frozen=True)
 class Summary:
     """What the units add up to: metrics.json, tables and further files for the run folder, by name.
 
-    maps: all files of maps/ but its index, by name; None where the units have written them.
+    metrics: at least `rows`, {key of a row: {metric: entry}}, and `metrics_shown`; the run adds the study's name, the
+    failed units, and of each row its label and kind where the study says no more of them (`predictors`). maps: all
+    files of maps/ but its index, by name; None where the units have written them.
     """
 
     metrics: Json
@@ -234,8 +251,14 @@ class Study(Protocol[D, S]):
     def summary(self, ready: Ready[D, S], finished: Finished) -> Summary:
         """Put the finished units together; there is at least one."""
 
-    def rescored(self, run: Folder, manifest: Json) -> Json:
-        """The entries of metrics.json that follow from the tables in a run folder, computed again: for validation."""
+    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
+        """What of the summary follows from a run folder alone, computed again from its units: for validation.
+
+        Entries of metrics.json that do not follow are left out; None: there must be none.
+        """
+
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> Iterable[str]:
+        """What else is wrong with a run folder, one line each: its folds, who was tested by which of them."""
 
 
 # -- learning

@@ -24,6 +24,7 @@ from gazeray.learn.inner_search import InnerSearch, Point
 from gazeray.storage import Folder
 from gazeray.store import Held
 from gazeray.study import Pass
+from gazeray.unit import Worker
 
 
 class Executor(Protocol):
@@ -87,12 +88,12 @@ class LocalExecutor:
         return _OnShelf.put(held)
 
     def points(self, work: InnerSearch, points: Sequence[Point], until: int, step: Callable[[], None]) -> None:
-        search.points_here(work, points, until, self.resources, self.device, step)
+        search.points_here(work, points, until, self.device, self.resources.per_unit.cpu, step)
 
     def drain(
         self, queue: UnitQueue, work: units.Work, run: Folder, view: ProgressView, listen: units.Listener
     ) -> None:
-        units.drain_here(queue, work, run, self.resources, self.device, listen)
+        units.drain_here(queue, work, Worker(self.device, run), self.resources.per_unit.cpu, listen)
 
 
 @dataclass(frozen=True)

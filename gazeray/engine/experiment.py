@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from gazeray.config import JobConfig, digest
@@ -15,7 +15,7 @@ from gazeray.engine.executor import Executor, executor
 from gazeray.engine.passes import raise_fault
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.queue import UnitQueue
-from gazeray.engine.run import RunFolder
+from gazeray.engine.run import RunFolder, units_of
 from gazeray.engine.search import search
 from gazeray.engine.units import MAX_DEATHS, Work
 from gazeray.learn.folds import guard
@@ -61,21 +61,31 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         if learning is not None and learning.search is not None:
             searched = _search(study, ready, learning, folder, workers, memory, view)
             ready = replace(ready, searched=searched)
-        units, status = _do_rounds(study.predictors(ready), ready, folder, workers, view)
+        predictors = study.predictors(ready)
+        units, status = _do_rounds(predictors, ready, folder, workers, view)
         failed = {name: state for name, state in status.items() if state != "done"}
         folder.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
         metrics = None
         with view.stage("scoring"):
             done = {name: out for name, out in units.items() if name not in failed}
             if done:
-                summary = study.summary(ready, Finished(done, sorted(failed)))
-                _write_summary(folder.folder, summary)
+                rows = {key: row for predictor in predictors for key, row in predictor.rows.items()}
+                finished = Finished(done, sorted(failed), rows)
+                summary = completed(study, study.summary(ready, finished), finished)
                 metrics = summary.metrics
+                _write_summary(folder.folder, summary)
                 folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in done.items()})
             else:
                 folder.forget_scores()
     folder.finish("failed" if failed else "done")
     return Outcome(folder.folder, metrics, failed)
+
+
+def completed(study: Study[D, S], summary: Summary, finished: Finished) -> Summary:
+    """A summary with what metrics.json of every study says."""
+    labels = {key: asdict(row) for key, row in finished.rows.items()}
+    own = {"study": study.name, "failed": list(finished.failed), "predictors": labels}
+    return replace(summary, metrics={**own, **summary.metrics})
 
 
 def plan_lines(study: Study[D, S]) -> list[str]:
@@ -183,8 +193,12 @@ def _do_rounds(
     status: dict[str, str] = {}
     for number in sorted({predictor.round for predictor in predictors}):
         work: dict[str, tuple[Unit, Predictor]] = {}
+        refused: dict[str, str] = {}
         for predictor in predictors:
             for spec in predictor.units() if predictor.round == number else ():
+                for name in spec.after:
+                    if name not in status:
+                        raise ValueError(f"{spec.name} reads {name}, which is no unit of an earlier round")
                 before = [units[name].unit.hash for name in spec.after]
                 parts = [folder.manifest["config_hash"], ready.items.content, spec.name, spec.spec, spec.hashed, before]
                 if spec.name in units:
@@ -193,11 +207,12 @@ def _do_rounds(
                 units[spec.name] = UnitFolder(folder.folder, unit)
                 absent = [name for name in spec.after if status[name] != "done"]
                 if absent:
-                    status[unit.name] = f"{absent[0]}, which it reads, is not done"
+                    refused[unit.name] = f"{absent[0]}, which it reads, is not done"
                 else:
                     work[unit.name] = unit, predictor
-        folder.note(unit_hashes={name: out.unit.hash for name, out in units.items()})
-        status |= _run_units(work, units, folder.folder, workers, view)
+        hashes = {name: out.unit.hash for name, out in units.items()}
+        folder.note(unit_hashes=hashes, units_of=units_of(folder.manifest["config_hash"], ready.items.content, hashes))
+        status |= refused | _run_units(work, units, folder.folder, workers, view)
     return units, status
 
 
@@ -247,11 +262,15 @@ def _note_start(folder: RunFolder, ready: Ready[D, S]) -> None:
     """What is known before the first unit: manifest, rejects, tables of the recordings."""
     items = ready.items
     folder.forget_other_data(items.content)
-    folder.note(**{**items.manifest, "data": {**items.manifest["data"], "fingerprint": items.content}})
+    folder.note(**{**items.manifest, "data": {**items.manifest.get("data", {}), "fingerprint": items.content}})
     rejects = sorted(items.rejects, key=lambda one: (one.source, one.row, one.reason))
     folder.folder.write_table("rejects.parquet", rejects_table(rejects))
+    tables: Json = {}
     for name, make in items.tables.items():
-        folder.folder.write_table(f"{name}.parquet", make())
+        table = make()
+        tables[name] = {"rows": table.num_rows, "columns": table.column_names}
+        folder.folder.write_table(f"{name}.parquet", table)
+    folder.note(tables=tables)
 
 
 def _write_summary(run: Folder, summary: Summary) -> None:

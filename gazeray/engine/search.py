@@ -51,11 +51,11 @@ def search(work: InnerSearch, drive: Drive, view: ProgressView) -> list[Chosen]:
 
 
 def points_here(
-    work: InnerSearch, points: Sequence[Point], until: int, resources: ResourcesConfig, device: torch.device,
+    work: InnerSearch, points: Sequence[Point], until: int, device: torch.device, threads: int,
     step: Callable[[], None],
 ) -> None:  # fmt: skip
     """Work on some points in this process, one after the other."""
-    be_deterministic(resources.per_unit.cpu)
+    be_deterministic(threads)
     for point in points:
         work.try_work(point, until, device, lambda record: None)
         step()

@@ -82,10 +82,8 @@ def drain_on_ray(
         ray.kill(actor)
 
 
-def drain_here(
-    queue: UnitQueue, work: Work, run: Folder, resources: ResourcesConfig, device: torch.device, listen: Listener
-) -> None:
-    """Drain the queue in this process; predictors are serialised, and threads limited, as they are for workers."""
+def drain_here(queue: UnitQueue, work: Work, worker: Worker, threads: int, listen: Listener) -> None:
+    """Drain the queue in this process; predictors are serialised as they are for workers elsewhere."""
 
     def call(method: str, *words: Any) -> Any:
         answer = getattr(queue, method)(*words)
@@ -93,9 +91,9 @@ def drain_here(
             listen(name, kind, payload)
         return answer
 
-    be_deterministic(resources.per_unit.cpu)
+    be_deterministic(threads)
     call("join", 0, 1)
-    drain(call, call, ray.cloudpickle.loads(ray.cloudpickle.dumps(work)), Worker(device, run), rank=0)
+    drain(call, call, ray.cloudpickle.loads(ray.cloudpickle.dumps(work)), worker, rank=0)
 
 
 def _train(queue: ActorHandle, work: Work, run: Folder, resources: ResourcesConfig, units: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -21,9 +21,9 @@ import pandas as pd
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from gazeray.config import Section
-from gazeray.gaze.dataset import HASHED_KEY
+from gazeray.gaze.dataset import check_classes, listed_files, safe_key, some_paths
 from gazeray.gaze.declaration import LabelValues, canonical, notes_of_labels
-from gazeray.gaze.files import identifier, is_unsafe, visible_files
+from gazeray.gaze.files import identifier, is_unsafe
 from gazeray.gaze.readers.base import ReadError
 from gazeray.gaze.trials import WINDOW_COLUMNS
 from gazeray.metrics.resampling import resized
@@ -34,6 +34,7 @@ from gazeray.tables import DataError, Reject
 DEFAULT_PATTERN = r"[^_\d]*(?P<participant>\d+)[^_]*_(?P<item>[^_]+)_(?P<class>[^_]+)_(?P<look>[^_.]+)"
 """The participant is the first run of digits: 10m23r2_1_C_b is participant 10, item 1, class C, look b."""
 
+PLAIN_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 NEEDED_GROUPS = ("participant", "item", "class")
 MAX_PIXELS = 2**25
 """A picture with more pixels (8K screens have fewer) is refused before it is unpacked."""
@@ -207,24 +208,18 @@ def open_screens(spec: ScreensSpec, root: Folder) -> ScreensDataset:
             rejects.append(Reject(path, -1, "read", f"duplicate: {others} claims to be the same picture", *ids))
     kept = sorted((same[0] for same in found.values() if len(same) == 1), key=lambda picture: picture.row)
     trials = _trials(spec, kept)
-    _check_classes(spec, trials, rejects)
+    check_classes(trials["label"].tolist(), spec.name, "picture", rejects)
     return ScreensDataset(spec, spec.label, spec.classes, trials, _recordings(kept), rejects)
 
 
 def _matching(spec: ScreensSpec, root: Folder) -> list[FileStat]:
     """The visible files that the path may mean, by path. Raises DataError when there are none."""
-    try:
-        files = visible_files(root) if root.exists() else None
-    except OSError as error:
-        raise DataError([f"{root.uri}: cannot be listed: {error}"]) from error
-    if files is None:
-        raise DataError([f"{root.uri}: there is no such folder"])
+    files = listed_files(root)
     wanted = PurePosixPath(spec.pictures.path).parts
     parts = [PurePosixPath(stat.path).parts for stat in files]
     fits = [len(own) == len(wanted) and all(map(fnmatchcase, own, wanted)) for own in parts]
     if not any(fits):
-        some = ", ".join(stat.path for stat in files[:5]) or "nothing"
-        raise DataError([f"{root.uri}: no picture matches {spec.pictures.path} (there is: {some})"])
+        raise DataError([f"{root.uri}: no picture matches {spec.pictures.path} (there is: {some_paths(files)})"])
     return [stat for stat, fit in zip(files, fits, strict=True) if fit]
 
 
@@ -256,17 +251,6 @@ def _trials(spec: ScreensSpec, kept: Sequence[_Picture]) -> pd.DataFrame:
     return trials.assign(label_index=trials["label"].map(spec.classes.index), **window, path=paths, row=rows)
 
 
-def _check_classes(spec: ScreensSpec, trials: pd.DataFrame, rejects: Sequence[Reject]) -> None:
-    """Raises DataError when no picture or a single class is left, with the reasons for which files were rejected."""
-    classes = trials["label"].unique().tolist()
-    if len(classes) > 1:
-        return
-    counts = Counter(reject.reason for reject in rejects).most_common(5)
-    why = "; rejected were: " + ", ".join(f"{count} x {reason}" for reason, count in counts) if counts else ""
-    left = f"all {len(trials)} pictures are of one class, {classes[0]!r}" if classes else "no picture is left"
-    raise DataError([f"{spec.name}: {left}{why}"])
-
-
 def _recordings(kept: Sequence[_Picture]) -> list[ScreensRecording]:
     """One recording per participant, by name."""
     own: dict[str, list[_Picture]] = defaultdict(list)
@@ -276,16 +260,12 @@ def _recordings(kept: Sequence[_Picture]) -> list[ScreensRecording]:
     for person, pictures in sorted(own.items()):
         paths, trials = [picture.stat.path for picture in pictures], [picture.trial for picture in pictures]
         size, mtime_ns = sum(one.stat.size for one in pictures), max(one.stat.mtime_ns for one in pictures)
-        found.append(ScreensRecording(_key(person), [person], paths, trials, size, mtime_ns))
+        found.append(
+            ScreensRecording(
+                safe_key(person, PLAIN_KEY.fullmatch(person) is not None), [person], paths, trials, size, mtime_ns
+            )
+        )
     return found
-
-
-def _key(participant: str) -> str:
-    """The participant where that is a plain lower-case name, else with a hash: unique also where case is ignored."""
-    if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,79}", participant) and not HASHED_KEY.fullmatch(participant):
-        return participant
-    slug = re.sub(r"[^A-Za-z0-9_-]", "_", participant)[:60]
-    return f"{slug}-{hashlib.sha256(participant.encode()).hexdigest()[:8]}"
 
 
 def read_screens(spec: ScreensSpec, root: Folder, recording: ScreensRecording, size: tuple[int, int]) -> ScreensRead:

@@ -163,7 +163,7 @@ def predict(
 def on_device(batch: Mapping[str, Column], device: torch.device) -> dict[str, Any]:
     """A batch of a store as tensors on the device; ragged columns become lists of tensors."""
     return {
-        name: [torch.from_numpy(one).to(device) for one in values]
+        name: [torch.tensor(one).to(device) for one in values]  # copies: ragged rows lie in read-only memory
         if isinstance(values, list)
         else torch.from_numpy(values).to(device, non_blocking=True)
         for name, values in batch.items()

@@ -30,6 +30,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from gazeray.config import ConfigError, StorageConfig
+from gazeray.config import masked as masked
 from gazeray.storage.s3 import credentials_of, patient_s3, s3_options
 
 T = TypeVar("T")
@@ -53,8 +54,6 @@ _FOLDER = "is a directory"  # in pyarrow's words, who gives no number
 _NO_NEWS = re.compile(r"^curlCode: \d+, |\(Request ID.*|^Unable to parse ExceptionName: |No response body\.?")
 _DENIED = re.compile(r"DENIED|ACCESS_KEY|SIGNATURE|TOKEN|CLIENT|EXPIRED|\(HTTP status 40[013]\)")
 
-_USER = re.compile(r"(?<=://)[^\s\"'<>/@]*(?::[^\s\"'<>@]*)?(?=@)")
-_SECRET = re.compile(r"([?&][^=&\s]*(?:key|secret|token|password)[^=&\s]*=)[^\s\"'<>&]+")
 
 _log, _jitter = logging.getLogger(__name__), random.Random()
 
@@ -92,11 +91,6 @@ def safe_relative(path: str) -> str:
     if not path or pure.is_absolute() or ".." in pure.parts or _ELSEWHERE.match(path) or "\0" in path:
         raise UnsafePathError(f"path {path!r} leaves its folder")
     return str(pure)
-
-
-def masked(text: str) -> str:
-    """`text` with the credentials in its URIs (s3://key:secret@bucket, ?secret_key=...) replaced by ***."""
-    return _SECRET.sub(r"\1***", _USER.sub("***", text))
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -186,7 +180,7 @@ class Folder:
             else:
                 text = str(Path(text).expanduser().absolute())
                 self._open(text, text.rstrip("/"), None, None)
-        except (ValueError, RuntimeError, OSError) as error:
+        except (ValueError, TypeError, RuntimeError, OSError) as error:
             line = f"{text}: no folder or URI that can be opened: {' '.join(str(error).split())}"
             raise ConfigError([masked(line)]) from None
 

@@ -16,6 +16,7 @@ import aiohttp
 import pyarrow as pa
 import pyarrow.fs
 from botocore import exceptions
+from botocore.parsers import ResponseParserError
 from s3fs import S3FileSystem
 
 from gazeray.storage.s3 import CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S
@@ -25,6 +26,15 @@ OPTIONS = set(inspect.signature(S3FileSystem.__init__).parameters) - {
     *("anon", "key", "secret", "token", "username", "password"),
 }
 """What storage.options may hold. Credentials come from where pyarrow's client takes them."""
+
+TOLD = (exceptions.BotoCoreError, ResponseParserError, aiohttp.ClientError)
+"""What goes wrong before a store has answered, or while it does."""
+
+LASTING = {
+    "ACCESS_DENIED": (exceptions.NoCredentialsError, exceptions.PartialCredentialsError),
+    "VALIDATION": (exceptions.ParamValidationError, exceptions.ProfileNotFound, exceptions.InvalidConfigError),
+}
+"""What of it no waiting heals, by the name that pyarrow has for it."""
 
 
 def s3fs_client(options: Mapping[str, Any], more: Mapping[str, Any], attempts: int) -> pa.fs.PyFileSystem:
@@ -157,14 +167,12 @@ def _in_words_of_pyarrow() -> Iterator[None]:
         yield
     except Exception as error:
         cause: BaseException | None = error
-        while cause and not isinstance(cause, (exceptions.ClientError, exceptions.BotoCoreError, aiohttp.ClientError)):
+        while cause is not None and not isinstance(cause, (exceptions.ClientError, *TOLD)):
             cause = cause.__cause__
         if isinstance(cause, exceptions.ClientError):
             raise OSError(_line(cause)) from error
         if cause is not None:
-            lasting = isinstance(cause, (exceptions.NoCredentialsError, exceptions.PartialCredentialsError))
-            name = "ACCESS_DENIED" if lasting else "NETWORK_CONNECTION"
-            name = "VALIDATION" if isinstance(cause, exceptions.ParamValidationError) else name
+            name = next((name for name, kinds in LASTING.items() if isinstance(cause, kinds)), "NETWORK_CONNECTION")
             raise OSError(f"AWS Error {name} during any operation: {cause}") from error
         if isinstance(error, FileNotFoundError):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(error)) from error

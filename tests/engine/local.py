@@ -7,12 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-
 from gazeray.engine.cross_validation import FoldWork, plan_folds
 from gazeray.engine.pipeline import Cache, ExampleSource, ShardWriter, _open_cache
+from gazeray.engine.variants import Variant
+
 from gazeray.engine.queue import Unit
 from gazeray.engine.units import UnitFolder
-from gazeray.engine.variants import Variant
 from gazeray.learn.folds import Fold
 from gazeray.learn.space import settings_to_try, with_setting
 from gazeray.storage import Folder

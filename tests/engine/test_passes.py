@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passes on a cluster: each piece is done once, workers keep what they made, and every fault arrives with its cause."""
+"""Passes on a cluster and here: each piece is done once, workers keep what they made, and every fault has its cause."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import ray.data
 import torch
 from rich.console import Console
 
-from gazeray.engine.passes import go_through
+from gazeray.config import ResourcesConfig
+from gazeray.engine.executor import Executor, LocalExecutor, RayExecutor
+from gazeray.engine.experiment import _go_through, _Memory
+from gazeray.engine.passes import pieces_here, pieces_on_ray, raise_fault
 from gazeray.engine.progress import ProgressView
-from gazeray.storage import StorageError
+from gazeray.storage import Folder, StorageError
+from gazeray.store import Shard, Store, write_shard
 from gazeray.study import Pass
 from gazeray.tables import DataError
 from tests.processes import wait_until
@@ -27,10 +32,11 @@ from tests.processes import wait_until
 
 @dataclass(frozen=True)
 class Make:
-    """Leaves a file for each time that it is called (`made-...`) and for each item that is done (`done-...`)."""
+    """Leaves a file for each time that it is called (`made-...`) and for each piece that is done (`done-...`), and an
+    empty shard. faults: key of a piece -> what is raised there."""
 
     folder: Path
-    fault: Exception | None = None
+    faults: Mapping[str, Exception] = field(default_factory=dict)
     fault_when_made: Exception | None = None
 
     def __call__(self, device: torch.device) -> Callable[[Mapping[str, Any]], None]:
@@ -38,10 +44,11 @@ class Make:
         if self.fault_when_made is not None:
             raise self.fault_when_made
 
-        def do(item: Mapping[str, Any]) -> None:
-            if self.fault is not None and item["key"] == "3":
-                raise self.fault
-            (self.folder / f"done-{item['key']}-{os.getpid()}-{uuid.uuid4().hex}").write_text(str(item["pictures"]))
+        def do(piece: Mapping[str, Any]) -> None:
+            if piece["key"] in self.faults:
+                raise self.faults[piece["key"]]
+            write_shard(Folder(self.folder), piece["key"], Shard(pa.table({"key": [piece["key"]]}), {}))
+            (self.folder / f"done-{piece['key']}-{os.getpid()}-{uuid.uuid4().hex}").write_text(str(piece["pictures"]))
 
         return do
 
@@ -50,85 +57,118 @@ class Make:
         return [path.name.split("-") for path in sorted(self.folder.glob(f"{kind}-*"))]
 
 
-def run(make: Make, items: int, network: bool) -> str:
-    """Go through so many items; returns what was shown."""
+def pass_of(make: Make, pieces: int, network: bool = False) -> Pass:
+    """A pass of so many pieces."""
+    todo = [{"key": str(number), "pictures": [["a", number, None]]} for number in range(pieces)]
+    return Pass("looking", todo, make, Folder(make.folder), [piece["key"] for piece in todo], network=network)
+
+
+def run(work: Pass, on_ray: bool) -> tuple[Store, str]:
+    """Do a pass; its store and what was shown."""
     shown = io.StringIO()
-    pieces = [{"key": str(number), "pictures": [["a", number, None]]} for number in range(items)]
-    go_through(Pass("looking", pieces, make, network), ProgressView(Console(file=shown, width=120)))
-    return shown.getvalue()
+    view = ProgressView(Console(file=shown, width=120))
+    workers: Executor = RayExecutor(ResourcesConfig(), 2) if on_ray else LocalExecutor(ResourcesConfig())
+    return _go_through(work, workers, _Memory(workers, 1.0, view), view), shown.getvalue()
 
 
-@pytest.mark.parametrize("network", [False, True])
-def test_every_item_is_done_once_with_its_own_values(ray_cluster: None, tmp_path: Path, network: bool) -> None:
+@pytest.fixture(params=["here", "on_ray"])
+def on_ray(request: pytest.FixtureRequest) -> bool:
+    """Where a pass is done."""
+    if request.param == "on_ray":
+        request.getfixturevalue("ray_cluster")
+    return bool(request.param == "on_ray")
+
+
+def test_every_piece_is_done_once_with_its_own_values(on_ray: bool, tmp_path: Path) -> None:
     make = Make(tmp_path)
-    shown = run(make, 12, network)
-    done = make.files("done")
-    assert Counter(words[1] for words in done) == Counter(str(number) for number in range(12))
+    store, shown = run(pass_of(make, 12), on_ray)
+    assert Counter(words[1] for words in make.files("done")) == Counter(str(number) for number in range(12))
     for path in tmp_path.glob("done-*"):
         assert path.read_text() == f"[['a', {path.name.split('-')[1]}, None]]"
+    assert store.plain("key").tolist() == [str(number) for number in range(12)]
     assert "looking: 12 to do" in shown
     assert "looking: 11 of 12" in shown
     assert "looking done in" in shown
+    assert "12 examples, 0 rejected, 0 of 12 shards kept" in shown
 
 
-def test_workers_of_a_network_make_it_once_and_share_the_items(ray_cluster: None, tmp_path: Path) -> None:
+def test_workers_of_a_network_make_it_once_and_share_the_pieces(on_ray: bool, tmp_path: Path) -> None:
     make = Make(tmp_path)
-    run(make, 12, network=True)
+    run(pass_of(make, 12, network=True), on_ray)
+    assert len(make.files("done")) == 12
     makers = [words[1] for words in make.files("made")]
-    assert 1 <= len(makers) <= 2
+    assert 1 <= len(makers) <= (2 if on_ray else 1)
     assert len(set(makers)) == len(makers)
     assert {words[2] for words in make.files("done")} <= set(makers)
-    assert {path.read_text() for path in tmp_path.glob("made-*")} == {"cpu"}
+    if not torch.cuda.is_available():
+        assert {path.read_text() for path in tmp_path.glob("made-*")} == {"cpu"}
 
 
-def test_nothing_to_do_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("Ray Data was asked for something")
-
-    monkeypatch.setattr(ray.data, "from_items", refuse)
-    make = Make(tmp_path)
-    assert "looking done in" in run(make, 0, network=True)
-    assert make.files("made") == []
-
-
-def test_storage_that_fails_in_a_worker_is_a_storage_error(ray_cluster: None, tmp_path: Path) -> None:
-    make = Make(tmp_path, fault=OSError("bucket is gone: No space left on device"))
-    with pytest.raises(StorageError, match=r"^bucket is gone: No space left on device$"):
-        run(make, 6, network=False)
+def test_nothing_to_do_starts_nothing_and_opens_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(pass_of(Make(tmp_path), 3), on_ray=False)
+    monkeypatch.setattr(ray.data, "from_items", lambda *_, **__: pytest.fail("Ray Data was asked for something"))
+    done = pass_of(Make(tmp_path), 3)
+    store, shown = run(Pass("looking", [], done.make, done.folder, done.keys, network=True), on_ray=True)
+    assert len(store) == 3
+    assert "looking done in" in shown
+    assert "3 of 3 shards kept" in shown
+    assert len(list(tmp_path.glob("made-*"))) == 1
 
 
-def test_a_storage_fault_without_words_is_named_by_its_kind(ray_cluster: None, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"^TimeoutError$"):
-        run(Make(tmp_path, fault=TimeoutError()), 4, network=False)
-
-
-def test_lines_about_the_data_come_back_as_they_were(ray_cluster: None, tmp_path: Path) -> None:
+def test_every_kind_of_fault_comes_back_with_its_cause_and_the_other_pieces_are_done(
+    on_ray: bool, tmp_path: Path
+) -> None:
     lines = ["no map of scene_1", 'näht: "quoted", a, b']
-    with pytest.raises(DataError) as caught:
-        run(Make(tmp_path, fault=DataError(lines)), 6, network=False)
-    assert caught.value.errors == lines
+    faults = {
+        "1": OSError("bucket is gone: No space left on device"),
+        "2": TimeoutError(),
+        "3": DataError(lines),
+        "4": KeyError("nobody"),
+    }
+    make = Make(tmp_path, faults)
+    told = list((pieces_on_ray if on_ray else lambda work: pieces_here(work, torch.device("cpu")))(pass_of(make, 6)))
+    assert sorted(words[1] for words in make.files("done")) == ["0", "5"]
+    raised: list[Exception] = []
+    for fault in told:
+        try:
+            raise_fault(fault)
+        except (StorageError, DataError, RuntimeError) as error:
+            raised.append(error)
+    assert len(told) == 6
+    assert sorted((type(error).__name__, str(error).splitlines()[0]) for error in raised) == [
+        ("DataError", lines[0]),
+        ("RuntimeError", "4 cannot be done: KeyError: 'nobody'"),
+        ("StorageError", "TimeoutError"),
+        ("StorageError", "bucket is gone: No space left on device"),
+    ]
+    (data,) = (error for error in raised if isinstance(error, DataError))
+    assert data.errors == lines
+    (bug,) = (error for error in raised if isinstance(error, RuntimeError))
+    assert "in do" in str(bug), "with the traceback of the worker"
 
 
 def test_workers_of_a_pass_that_failed_are_free_again(ray_cluster: None, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="3 cannot be done: KeyError: 'nobody'"):
-        run(Make(tmp_path, fault=KeyError("nobody")), 6, network=True)
-    wait_until(lambda: ray.available_resources().get("CPU", 0) == 2, "both CPUs to be free", 30)
-
-
-def test_a_bug_names_the_item_and_the_error(ray_cluster: None, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="3 cannot be done: KeyError: 'nobody'"):
-        run(Make(tmp_path, fault=KeyError("nobody")), 6, network=False)
+        run(pass_of(Make(tmp_path, {"3": KeyError("nobody")}), 6, network=True), on_ray=True)
+    wait_until(lambda: ray.available_resources().get("CPU", 0) == 2, "both CPUs to be free")
 
 
 @pytest.mark.parametrize(
     ("fault", "kind", "told"),
     [
         (OSError("weights are gone"), StorageError, "^weights are gone$"),
-        (ValueError("no layer9"), Exception, "cannot be done: ValueError: no layer9"),
+        (ValueError("no layer9"), RuntimeError, "cannot be done: ValueError: no layer9"),
     ],
 )
 def test_what_goes_wrong_while_a_worker_sets_up_is_told(
-    ray_cluster: None, tmp_path: Path, fault: Exception, kind: type[Exception], told: str
+    tmp_path: Path, fault: Exception, kind: type[Exception], told: str
 ) -> None:
     with pytest.raises(kind, match=told):
-        run(Make(tmp_path, fault_when_made=fault), 3, network=True)
+        run(pass_of(Make(tmp_path, fault_when_made=fault), 3, network=True), on_ray=False)
+
+
+@pytest.mark.nightly
+def test_what_goes_wrong_while_a_worker_on_ray_sets_up_is_told(ray_cluster: None, tmp_path: Path) -> None:
+    make = Make(tmp_path, fault_when_made=ValueError("no layer9"))
+    with pytest.raises(RuntimeError, match="cannot be done: ValueError: no layer9"):
+        run(pass_of(make, 3, network=True), on_ray=True)

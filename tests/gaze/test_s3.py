@@ -292,9 +292,20 @@ def test_options_of_s3fs_are_used_and_travel(store: FaultyS3, monkeypatch: pytes
     assert folder._fs.handler.fs.config_kwargs["connect_timeout"] == 3
 
 
-def test_unknown_option_of_s3fs_is_refused_with_the_known_ones(bucket: Any) -> None:
-    with pytest.raises(ConfigError, match=r"unknown: colour \(allowed: .*client_kwargs"):
-        Folder(f"s3://{BUCKET}/a", StorageConfig(filesystem="s3fs", options={"colour": 1}))
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"colour": 1}, r"unknown: colour \(allowed: .*client_kwargs"), ({"client_kwargs": 3}, "not a mapping")],
+)
+def test_option_that_s3fs_does_not_take_is_a_config_error(bucket: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Folder(f"s3://{BUCKET}/a", StorageConfig(filesystem="s3fs", options=options))
+
+
+def test_unknown_profile_is_no_fault_to_wait_out(store: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(StorageError, match=r"validation: .*nobody"):
+        Folder(f"s3://{BUCKET}/a", StorageConfig(filesystem="s3fs")).exists("x")
 
 
 def test_file_that_s3fs_leaves_undeleted_is_an_error(bucket: Any, monkeypatch: pytest.MonkeyPatch, hasty: None) -> None:

@@ -175,7 +175,7 @@ def test_keys_are_unique_where_case_is_ignored_and_safe_as_file_names(tmp_path: 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        pytest.param((), "no picture matches", id="none"),
+        pytest.param((), "the folder is empty", id="none"),
         pytest.param(("10m23r2_1_C_b", "9f31r1_2_C_b"), "all 2 pictures are of one class, 'control'", id="one_class"),
         pytest.param(("a_b", "10m23r2_1_F_b"), "no picture is left; rejected were: 1 x ", id="none_left"),
     ],

@@ -34,7 +34,7 @@ def test_ranges_are_drawn_evenly_and_by_seed() -> None:
         "train": {"learning_rate": {"low": 1e-4, "high": 1e-1, "log": True}},
         "model": {"width": {"low": 4, "high": 9}},
     }
-    cfg = config(space, settings=400)
+    cfg = config(space, settings=120)
     found = settings_to_try(cfg)
     assert found == settings_to_try(cfg)
     rates = np.log10([one["train.learning_rate"] for one in found])
@@ -42,16 +42,16 @@ def test_ranges_are_drawn_evenly_and_by_seed() -> None:
     assert rates.max() < -1
     np.testing.assert_allclose(np.quantile(rates, [0.25, 0.5, 0.75]), [-3.25, -2.5, -1.75], atol=0.25)
     assert {one["model.width"] for one in found} == set(range(4, 10))
-    other = config(space, settings=400).model_copy(update={"run": cfg.run.model_copy(update={"seed": 1})})
+    other = config(space, settings=120).model_copy(update={"run": cfg.run.model_copy(update={"seed": 1})})
     assert settings_to_try(other) != found
 
 
 def test_whole_numbers_of_a_range_are_equally_likely() -> None:
     found = settings_to_try(
-        config({"model": {"width": {"low": 1, "high": 4}, "dropout": {"low": 0, "high": 0.5}}}, settings=4000)
+        config({"model": {"width": {"low": 1, "high": 4}, "dropout": {"low": 0, "high": 0.5}}}, settings=300)
     )
     counts = np.bincount([one["model.width"] for one in found])[1:]
-    np.testing.assert_allclose(counts / 4000, 0.25, atol=0.03)
+    np.testing.assert_allclose(counts / counts.sum(), 0.25, atol=0.06)
 
 
 def test_setting_replaces_values_of_the_config() -> None:

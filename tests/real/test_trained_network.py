@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-
 from gazeray.report.validate import validate_run
+
 from tests.running import HERE, run_probes
 
 WEIGHTS = "mobilenet_v2-b0353104.pth"

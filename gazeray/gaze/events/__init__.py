@@ -13,7 +13,6 @@ from gazeray.gaze.events.detection import (
     EventsConfig,
     detect,
 )
-from gazeray.gaze.events.dispersion import fixations_idt
 from gazeray.gaze.events.registry import DETECTORS, register_detector
 from gazeray.gaze.events.screen import Screen
 
@@ -30,6 +29,5 @@ __all__ = [
     "EventsConfig",
     "Screen",
     "detect",
-    "fixations_idt",
     "register_detector",
 ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -16,6 +15,7 @@ from pydantic import Field
 from gazeray.config import Section
 from gazeray.gaze.events.samples import Floats, Prepared, Runs
 from gazeray.gaze.events.screen import Screen
+from gazeray.gaze.registry import Registry
 
 Found = tuple[Runs, Runs, Runs, Floats]
 """Fixations, saccades, oscillations as runs of samples, and the velocity of each sample in deg/s."""
@@ -46,10 +46,8 @@ class DetectorConfig(Section):
     merge_deg: float = Field(0.5, ge=0, description="ivt: how near two fixations are that may be one, deg")
 
 
-class Detect(Protocol):
-    """Finds events in samples that are ready for it. Raises ValueError where it cannot work on them."""
-
-    def __call__(self, gaze: Prepared, screen: Screen, cfg: DetectorConfig) -> Found: ...
+Detect = Callable[[Prepared, Screen, DetectorConfig], Found]
+"""Finds events in samples that are ready for it. Raises ValueError where it cannot work on them."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +66,5 @@ class Detector:
     bridges: bool = True
 
 
-DETECTORS: dict[str, Detector] = {}
-
-
-def register_detector(name: str, **about: Any) -> Callable[[Detect], Detect]:
-    """Make a detector known under `name`; `about` are fields of `Detector`. Raises ValueError: the name is taken."""
-
-    def register(find: Detect) -> Detect:
-        if name in DETECTORS:
-            raise ValueError(f"a detector named {name!r} is registered already")
-        DETECTORS[name] = Detector(find, **about)
-        return find
-
-    return register
+DETECTORS = Registry("detector", Detector)
+register_detector = DETECTORS.register

@@ -12,13 +12,14 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from gazeray.config import Section
 from gazeray.gaze.files import check_placeholders, placeholders
+from gazeray.gaze.registry import Registry
 from gazeray.storage import safe_relative
 from gazeray.tables import Reject
 
@@ -129,9 +130,7 @@ class GazeSpec(FileSpec):
     @field_validator("reader")
     @classmethod
     def _known_reader(cls, reader: str) -> str:
-        if reader not in READERS:
-            raise ValueError(f"unknown reader (known: {', '.join(sorted(READERS))})")
-        if cls.kind not in READERS[reader].kinds:
+        if cls.kind not in READERS[READERS.check(reader)].kinds:
             raise ValueError(f"such files hold {' and '.join(READERS[reader].kinds)}, not {cls.kind}")
         return reader
 
@@ -190,23 +189,35 @@ class FixationsSpec(GazeSpec):
     kind = "fixations"
 
 
-class Reader(Protocol):
-    """Reads one file.
+@dataclass(frozen=True)
+class GazeFile:
+    """One file to be read.
 
-    `data` are its raw bytes and `source` its path relative to the data set's folder; `spec` says what its columns are
-    called, what they mean, and whether it holds samples or fixations (`spec.kind`); `fixed` holds the participant and
-    trial taken from the path; `beside` the bytes of those companions (`Format.companions`) that exist, by path.
-    Raises ReadError when nothing of the file can be used.
+    data     its raw bytes
+    source   its path relative to the data set's folder
+    spec     what its columns are called, what they mean, and whether it holds samples or fixations (`spec.kind`)
+    fixed    the participant and trial taken from the path
+    beside   the bytes of those companions (`Format.companions`) that exist, by path
     """
 
-    def __call__(
-        self, data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str], beside: Mapping[str, bytes]
-    ) -> GazeTable: ...
+    data: bytes
+    source: str
+    spec: GazeSpec
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> tuple[str, str]:
+        """The participant and the trial that the path gives, "" for what it does not."""
+        return self.fixed.get("participant", ""), self.fixed.get("trial", "")
+
+    def unpacked(self) -> bytes:
+        """See `unpacked`."""
+        return unpacked(self.data, self.source)
 
 
-def no_companions(source: str) -> list[str]:
-    """A file that can be read on its own."""
-    return []
+Reader = Callable[[GazeFile], GazeTable]
+"""Reads one file. Raises ReadError when nothing of the file can be used."""
 
 
 @dataclass(frozen=True)
@@ -226,22 +237,11 @@ class Format:
     supplies: tuple[str, ...] = ()
     described: bool = False
     units: Mapping[str, str] = field(default_factory=dict)
-    companions: Callable[[str], list[str]] = no_companions
+    companions: Callable[[str], list[str]] = lambda source: []
 
 
-READERS: dict[str, Format] = {}
-
-
-def register_reader(name: str, **about: Any) -> Callable[[Reader], Reader]:
-    """Make a reader known under `name`; `about` are fields of `Format`. Raises ValueError when the name is taken."""
-
-    def register(reader: Reader) -> Reader:
-        if name in READERS:
-            raise ValueError(f"a reader named {name!r} is registered already")
-        READERS[name] = Format(reader, **about)
-        return reader
-
-    return register
+READERS = Registry("reader", Format)
+register_reader = READERS.register
 
 
 def unpacked(data: bytes, source: str) -> bytes:

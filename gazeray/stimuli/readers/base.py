@@ -8,16 +8,17 @@ one new module here with one `@register_picture_reader`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Annotated, Any, BinaryIO, Literal, Protocol, Self
+from typing import Annotated, BinaryIO, Literal, Protocol, Self
 
 import numpy as np
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from gazeray.config import Section
 from gazeray.gaze.files import check_placeholders, identifier, placeholders
+from gazeray.gaze.registry import Registry
 from gazeray.storage import safe_relative
 from gazeray.tables import Reject
 
@@ -70,7 +71,7 @@ class RawGaze:
 
 
 class DetectSpec(Section):
-    """How fixations are found in raw samples: by dispersion (I-DT), see `gazeray.gaze.events.fixations_idt`."""
+    """How fixations are found in raw samples: by dispersion, as detector idt_px does it."""
 
     sampling_hz: float = Field(gt=0, description="samples per second")
     dispersion_px: float = Field(gt=0, description="largest extent in x plus in y of a fixation, px")
@@ -97,9 +98,7 @@ class FixationsSpec(Section):
     @field_validator("reader")
     @classmethod
     def _known_reader(cls, reader: str) -> str:
-        if reader not in PICTURE_READERS:
-            raise ValueError(f"unknown reader (known: {', '.join(sorted(PICTURE_READERS))})")
-        return reader
+        return PICTURE_READERS.check(reader)
 
     @model_validator(mode="after")
     def _fits_the_reader(self) -> Self:
@@ -159,19 +158,8 @@ def as_px(values: np.ndarray, offset_px: float) -> np.ndarray:
         return np.asarray(values + offset_px).astype(np.float32)
 
 
-PICTURE_READERS: dict[str, PictureFormat] = {}
-
-
-def register_picture_reader(name: str, **about: Any) -> Callable[[PictureReader], PictureReader]:
-    """Make a reader known under `name`; `about` are fields of `PictureFormat`. Raises ValueError when it is taken."""
-
-    def register(reader: PictureReader) -> PictureReader:
-        if name in PICTURE_READERS:
-            raise ValueError(f"a reader of pictures named {name!r} is registered already")
-        PICTURE_READERS[name] = PictureFormat(reader, **about)
-        return reader
-
-    return register
+PICTURE_READERS = Registry("reader", PictureFormat)
+register_picture_reader = PICTURE_READERS.register
 
 
 def stimulus_id(name: str) -> str:

@@ -22,6 +22,7 @@ from gazeray.store import Column, Store
 from gazeray.studies.heatmap.config import WATCHED, HeatmapConfig
 from gazeray.studies.heatmap.passes import network_input
 from gazeray.studies.shared.classification import (
+    PREDICTIONS,
     balanced_accuracy,
     class_weights,
     fold_scores,
@@ -121,9 +122,9 @@ class HeatmapLearner:
     def tested(self, model: torch.nn.Module, fold: Fold, store: Store, device: torch.device, out: UnitFolder) -> Json:
         """Predictions of the CNN, the majority class and the logistic regression; maps of the CNN and their checks."""
         test = np.sort(fold.test)
-        names = [
-            map_name(*key) for key in zip(store.plain("participant")[test], store.plain("trial")[test], strict=True)
-        ]
+        own = None if self.cfg.folds.path is None else fold.fold  # folds of a file may test a trial several times
+        ids = zip(store.plain("participant")[test], store.plain("trial")[test], strict=True)
+        names = [map_name(participant, trial, own) for participant, trial in ids]
         logits, summary = self._walk(model, fold, test, names, store, device, out)
         known = np.concatenate([fold.train, fold.validation.rows])
         labels, classes = store.plain("label_index"), self.classes
@@ -139,11 +140,11 @@ class HeatmapLearner:
         regimes = {int(row): side.name for side in fold.tests for row in side.rows}
         table = table.append_column("fold", pa.array([fold.fold] * len(test), pa.int32()))
         table = table.append_column("regime", pa.array([regimes[row] for row in test.tolist()], pa.string()))
-        out.folder.write_table("predictions.parquet", table)
+        out.folder.write_table(PREDICTIONS, table)
         if summary is not None:
             out.folder.write_bytes(SUMMARY, summary.to_npz())
         metrics = fold_scores(labels[test], scores["scores"], classes)
-        return {"metrics": metrics, "files": [SUMMARY] if summary is not None else []}
+        return {"metrics": metrics, "files": [PREDICTIONS, *([SUMMARY] if summary is not None else [])]}
 
     def _walk(
         self, model: torch.nn.Module, fold: Fold, test: np.ndarray, names: Sequence[str], store: Store,
@@ -159,7 +160,8 @@ class HeatmapLearner:
             with torch.inference_mode():
                 logits.append(model(x).double().cpu().numpy())
             if self.cfg.explain.maps:
-                examples = ExampleBatch(x, torch.from_numpy(labels[rows]), rows.tolist(), people[rows].tolist())
+                keys = rows if self.cfg.folds.path is None else rows + fold.fold * len(store)
+                examples = ExampleBatch(x, torch.from_numpy(labels[rows]), keys.tolist(), people[rows].tolist())
                 explained = explain_batch(model, fresh, examples, settings)
                 parts.append(explained.summary)
                 dwell = content(x, settings.fill).half().cpu().numpy()
@@ -190,10 +192,11 @@ class HeatmapLearner:
         )
 
 
-def map_name(participant: str, trial: str) -> str:
-    """A file name for one example, safe and unique whatever the ids contain."""
+def map_name(participant: str, trial: str, fold: int | None = None) -> str:
+    """A file name for one example (of a fold), safe and unique whatever the ids contain."""
     letters = (letter if letter.isascii() and letter.isalnum() else "-" for letter in f"{participant}_{trial}")
-    return f"{''.join(letters)[:60]}-{digest([participant, trial])[:8]}.npz"
+    tested = "" if fold is None else f"-fold-{fold}"
+    return f"{''.join(letters)[:60]}-{digest([participant, trial])[:8]}{tested}.npz"
 
 
 def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:

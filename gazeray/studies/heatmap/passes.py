@@ -90,7 +90,7 @@ class ReadRecording:
         if trial.samples is None:
             return None
         screen = screen_of(row)
-        known = self.cfg.events.detector != "idt_px" or not screen.unknown()
+        known = self.cfg.events.in_deg or not screen.unknown()
         return detect(trial.samples, screen if known else None, self.cfg.events)
 
     def dwell(self, trial: TrialGaze, fixations: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -164,7 +164,7 @@ def ids_table(ids: Sequence[tuple[str, str]]) -> pa.Table:
 
 
 def network_input(stored: torch.Tensor, render: RenderConfig, screens: bool) -> torch.Tensor:
-    """LRUCache pictures (B, C, H, W) as the network's input, float32: dwell in ms, everything else 0..1."""
+    """Stored pictures (B, C, H, W) as the network's input, float32: dwell in ms, everything else 0..1."""
     if screens:
         return stored.to(torch.float32) / 255
     if render.kind == "heatmap":

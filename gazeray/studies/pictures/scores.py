@@ -271,14 +271,20 @@ class ScoreTable:
         """Write both files; returns the mean of each metric of each predictor, for the unit's result."""
         folder.write_bytes(MAPS, save(self.maps))
         folder.write_table(SCORES, scores_table(self.rows))
-        means: dict[str, dict[str, float | None]] = {}
-        for predictor in dict.fromkeys(row["predictor"] for row in self.rows):
-            theirs = [row for row in self.rows if row["predictor"] == predictor]
-            names = [name for name in theirs[0] if name not in IDS]
-            mean = mean_scores([Scores({name: row[name] for name in names}) for row in theirs]).values
-            means[predictor] = {name: value if np.isfinite(value) else None for name, value in mean.items()}
-        pictures = len({row["stimulus"] for row in self.rows})
-        return {"pictures": pictures, "means": means, "said": _said(pictures, means)}
+        means, pictures = means_of(self.rows), len({row["stimulus"] for row in self.rows})
+        return {"pictures": pictures, "means": means, "said": _said(pictures, means), "files": [SCORES, MAPS]}
+
+
+def means_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """{predictor: {metric: the mean over its pictures}} of the rows of a table of scores; None where undefined."""
+    means: dict[str, dict[str, float | None]] = {}
+    for predictor in dict.fromkeys(row["predictor"] for row in rows):
+        theirs = [row for row in rows if row["predictor"] == predictor]
+        names = [name for name in theirs[0] if name not in IDS]
+        values = [{name: np.nan if row[name] is None else row[name] for name in names} for row in theirs]
+        mean = mean_scores([Scores(one) for one in values]).values
+        means[predictor] = {name: value if np.isfinite(value) else None for name, value in mean.items()}
+    return means
 
 
 def _said(pictures: int, means: Mapping[str, Mapping[str, float | None]]) -> str:

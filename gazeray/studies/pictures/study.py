@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,8 @@ from gazeray.storage import Folder
 from gazeray.store import Store
 from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import FORMAT, PictureShards, PicturesReady, PreparePictures, pictures_pass
-from gazeray.studies.pictures.summary import Models, rows_of, summarise
+from gazeray.studies.pictures.scores import SCORES, means_of
+from gazeray.studies.pictures.summary import Models, per_item, scores_of, summarise
 from gazeray.studies.shared.declared import find_declaration
 from gazeray.study import Finished, Items, Pass, Summary
 from gazeray.synth.saliency import simulate_saliency
@@ -111,6 +113,7 @@ def picture_items(
         },
         "folds": [{"fold": fold, "pictures": numbers.count(fold)} for fold in range(shards.folds)],
         "judged": [info.stimulus for info in shards.judged],
+        "judged_fixations": sum(info.n_fixations for info in shards.judged),
     }
     table = pa.table({"stimulus": [info.stimulus for info in shards.pictures], "fold": numbers})
     folds = numbered_folds(table["fold"].to_numpy(), ("stimulus",))
@@ -118,16 +121,40 @@ def picture_items(
 
 
 def picture_summary(
-    cfg: PictureScoring, study: str, items: Items, shards: PictureShards, models: Models, finished: Finished
+    cfg: PictureScoring, items: Items, shards: PictureShards, models: Models, finished: Finished
 ) -> Summary:
     """metrics.json, per_item.parquet, the pictures to show, and what the centre bias looks like."""
-    judged = shards.judged
-    n = {"pictures": len(judged), "fixations": sum(info.n_fixations for info in judged)}
-    head = {"study": study, "n": {**items.manifest["counts"], **n}, "failed": list(finished.failed)}
-    return summarise(cfg, head, shards, models, {name: unit.folder for name, unit in finished.done.items()})
+    return summarise(cfg, _head(items.manifest), shards, models, finished)
 
 
-def picture_rescored(cfg: PictureScoring, run: Folder, manifest: Json) -> Json:
-    """The rows of metrics.json from per_item.parquet."""
-    predictors = run.read_json("metrics.json")["predictors"]
-    return {"rows": rows_of(cfg, run.read_table("per_item.parquet"), manifest["judged"], predictors)}
+def _head(manifest: Json) -> Json:
+    """What was scored."""
+    n = {"pictures": len(manifest["judged"]), "fixations": manifest["judged_fixations"]}
+    return {"n": {**manifest["counts"], **n}}
+
+
+def picture_rescored(cfg: PictureScoring, manifest: Json, models: Models, finished: Finished) -> Summary:
+    """metrics.json and per_item.parquet once more, from the units."""
+    table = per_item(finished, models)
+    metrics = {**_head(manifest), **scores_of(cfg, table, manifest["judged"], models, finished.rows)}
+    return Summary(metrics, {"per_item": table})
+
+
+def picture_checked(run: Folder, manifest: Json, finished: Finished) -> list[str]:
+    """Every picture in one fold, and scored once by each predictor; results say what their tables say."""
+    counted = sum(fold["pictures"] for fold in manifest["folds"])
+    faults = [] if counted == manifest["counts"]["pictures"] else ["manifest.json: pictures: folds hold another number"]
+    table = run.read_table("per_item.parquet", ["stimulus", "fold", "predictor"]).to_pylist()
+    scored = Counter((row["predictor"], row["stimulus"]) for row in table)
+    twice = [f"{stimulus} by {predictor}" for (predictor, stimulus), count in scored.items() if count > 1]
+    folds: dict[str, set[int]] = {}
+    for row in table:
+        folds.setdefault(row["stimulus"], set()).add(row["fold"])
+    several = [stimulus for stimulus, numbers in folds.items() if len(numbers) > 1]
+    absent = sorted(set(manifest["judged"]) ^ set(folds)) if not finished.failed else []
+    told = {"scored twice": twice, "in several folds": several, "not both judged and scored": absent}
+    faults += [f"per_item.parquet: {what}: {', '.join(names[:5])}" for what, names in told.items() if names]
+    for name, unit in finished.done.items():
+        if means_of(unit.folder.read_table(SCORES).to_pylist()) != (unit.result() or {}).get("means"):
+            faults.append(f"units/{name}/result.json: its means are not those of {SCORES}")
+    return faults

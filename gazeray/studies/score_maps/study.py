@@ -13,13 +13,14 @@ import numpy as np
 from gazeray.config import ConfigError, digest
 from gazeray.gaze.files import identifier, visible_files
 from gazeray.storage import FileStat, Folder, masked
-from gazeray.store import FillShards, Store, missing_shards
+from gazeray.store import Store
 from gazeray.studies.pictures.passes import PictureData, PictureShards, PicturesReady
 from gazeray.studies.pictures.predictors import Everybody, PictureBaselines, score_predictions
 from gazeray.studies.pictures.study import (
     PicturePlan,
     describe_pictures,
     open_dataset,
+    picture_checked,
     picture_items,
     picture_rescored,
     picture_summary,
@@ -126,9 +127,9 @@ class ScoreMapsStudy:
         shards = ready.shards
         content = digest([FORMAT, ready.content, cfg.score.longest_px, plan.root.uri, plan.stamp, cfg.maps.kind])
         folder = store.sub(f"stores/maps-{content[:16]}")
-        make = FillShards(FitMaps(plan.root, shards, cfg.maps, plan.files), folder)
-        pieces = [{"key": key} for key in missing_shards(folder, shards.shards)]
-        maps = yield Pass("reading maps", pieces, make, folder, shards.shards, memory=("map",))
+        read = FitMaps(plan.root, shards, cfg.maps, plan.files)
+        pieces = [{"key": key} for key in shards.shards]
+        maps = yield Pass.reading("reading maps", pieces, read, folder, memory=("map",))
         used = set(maps.plain("stimulus")) if len(maps) else set()
         if not used:
             rejects = [*plan.rejects, *(maps.log.rejects if maps.log else [])]
@@ -155,15 +156,22 @@ class ScoreMapsStudy:
 
     def summary(self, ready: Prepared, finished: Finished) -> Summary:
         """The table of predictors."""
-        label = ready.source.data.label
-        entry = {"kind": "model", "label": label, "density": self.cfg.maps.kind != "saliency"}
-        units = [name for name in finished.done if name.startswith("maps-")]
-        models = Models({f"model:{label}": entry}, {f"model:{label}": units}, {}, {"layers": [], "probes": []})
-        return picture_summary(self.cfg, self.name, ready.items, ready.stores.shards, models, finished)
+        models = self._models(ready.source.data.label, finished)
+        return picture_summary(self.cfg, ready.items, ready.stores.shards, models, finished)
 
-    def rescored(self, run: Folder, manifest: Json) -> Json:
-        """The rows of metrics.json from per_item.parquet."""
-        return picture_rescored(self.cfg, run, manifest)
+    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
+        """The table of predictors, from the units."""
+        models = self._models(manifest["maps"]["label"], finished)
+        return picture_rescored(self.cfg, manifest, models, finished)
+
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
+        """Pictures and their folds."""
+        return picture_checked(run, manifest, finished)
+
+    def _models(self, label: str, finished: Finished) -> Models:
+        entry = {"density": self.cfg.maps.kind != "saliency"}
+        units = [name for name in finished.done if name.startswith("maps-")]
+        return Models({f"model:{label}": entry}, {f"model:{label}": units}, {}, {"layers": [], "probes": []})
 
 
 @dataclass(frozen=True)

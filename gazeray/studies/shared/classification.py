@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,9 @@ MODEL = "cnn"
 
 COLUMNS = {MODEL: "scores"} | {name: name for name in BASELINES}
 """The column of predictions.parquet in which each predictor's scores are."""
+
+PREDICTIONS = "predictions.parquet"
+"""Of a unit and of the run: a row per tested example."""
 
 ROWS = {
     MODEL: Row("CNN", "model"),
@@ -160,7 +162,6 @@ def score_predictions(predictions: pa.Table, classes: Sequence[str], cfg: Scores
     scores = {name: _scores(predictions, column) for name, column in COLUMNS.items()}
     model, found = scores[MODEL], rows(resampled(labels, scores, participants, classes, cfg.resamples, seed), MODEL)
     return {
-        "predictors": {key: asdict(row) for key, row in ROWS.items()},
         "rows": {name: found[name] for name in ROWS},
         "metrics_shown": list(found[MODEL]),
         "metrics": summarise(labels, classes, found, MODEL),

@@ -23,10 +23,10 @@ from gazeray.gaze.events import (
     EventsConfig,
     Screen,
     detect,
-    fixations_idt,
     register_detector,
 )
 from gazeray.synth.gaze import KnownGaze, simulate_gaze
+from tests.gaze.events.test_dispersion import slow_idt
 
 SCREEN = Screen(1600, 1200, 400, 300, 600)
 IN_DEG = ("idt", "ivt", "adaptive")
@@ -141,15 +141,15 @@ def test_adaptive_thresholds_leave_out_what_no_eye_can_do() -> None:
     assert len(events.saccades["onset_ms"]) == len(known.saccades)
 
 
-def test_idt_px_is_the_plain_function() -> None:
+def test_idt_px_agrees_with_the_slow_way_and_has_no_degrees() -> None:
     known = simulated(250.0, 0.03, blinks=4)
     gaze = samples_of(known)
-    cfg = EventsConfig()
-    events, plain = detect(gaze, None, cfg), fixations_idt(*gaze.values(), 40.0, 80.0, 75.0)
-    for name, values in plain.items():
-        np.testing.assert_allclose(events.fixations[name], values, rtol=1e-6)
-    assert np.isnan(events.fixations["x_deg"]).all()
-    assert len(plain["onset_ms"]) > 20
+    found = detect(gaze, None, EventsConfig()).fixations
+    slow = slow_idt(gaze["timestamp_ms"], gaze["x_px"], gaze["y_px"], 40.0, 80.0, 75.0)
+    assert len(slow) > 20
+    for number, name in enumerate(("onset_ms", "duration_ms", "x_px", "y_px")):
+        np.testing.assert_allclose(found[name], [one[number] for one in slow], rtol=1e-5)
+    assert np.isnan(found["x_deg"]).all()
 
 
 @pytest.mark.parametrize("detector", list(DETECTORS))

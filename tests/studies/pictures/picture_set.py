@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A picture set that the tests of the saliency study write, and its passes in this process."""
+"""A picture set that the tests of the saliency studies write, and its passes in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,9 +13,13 @@ import torch
 from gazeray.stimuli.dataset import PictureSet
 from gazeray.stimuli.human_maps import TargetConfig
 from gazeray.storage import Folder
-from gazeray.studies.pictures.passes import PicturesReady, PreparePictures, open_shards, pictures_pass
+from gazeray.store import Store
+from gazeray.studies.pictures.config import PictureFolds
+from gazeray.studies.pictures.passes import PicturesReady, PreparePictures, pictures_pass
 from gazeray.study import Pass
 from tests.stimuli.tiny_pictures import encoded, opened, photo
+
+T = TypeVar("T")
 
 Row = tuple[str, int, float, float]
 """The name of a picture, the number of an observer, x and y in px."""
@@ -22,11 +27,21 @@ Row = tuple[str, int, float, float]
 GRID_PX = 40
 
 
-def in_this_process(work: Pass) -> None:
-    """Do a pass without a cluster."""
-    do = work.make(torch.device("cpu"))
-    for item in work.items:
-        do(item)
+def in_this_process(passes: Generator[Pass, Store, T]) -> tuple[T, list[Pass]]:
+    """Do passes without a cluster; what they end with, and the passes."""
+    seen: list[Pass] = []
+    try:
+        work = next(passes)
+        while True:
+            seen.append(work)
+            if work.pieces:
+                do = work.make(torch.device("cpu"))
+                for piece in work.pieces:
+                    do(piece)
+            work = passes.send(Store.open(work.folder, work.keys))
+    except StopIteration as end:
+        ended: T = end.value
+        return ended, seen
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -55,10 +70,9 @@ def plain_set(folder: Path, count: int, width: int = 64, height: int = 48) -> Pi
 
 
 def prepared(
-    found: PictureSet, folder: Path, folds: int = 3, seed: int = 0, max_pixels: int = 100_000
+    found: PictureSet, folder: Path, folds: int = 3, seed: int = 0, max_pixels: int = 100_000, path: str | None = None
 ) -> tuple[PicturesReady, list[str]]:
     """The pictures of a set made ready, and the keys of the shards that had to be done."""
     prepare = PreparePictures(found.root, Folder(folder), TargetConfig(), None, max_pixels, GRID_PX)
-    work, keys = pictures_pass(found, prepare)
-    in_this_process(work)
-    return open_shards(prepare.folder, keys, found, folds, seed), [item["key"] for item in work.items]
+    ready, (work,) = in_this_process(pictures_pass(found, prepare, PictureFolds(outer=folds, path=path), seed))
+    return ready, [str(piece["key"]) for piece in work.pieces]
