@@ -52,8 +52,8 @@ from gazeray.learn.folds import make_folds
 from gazeray.learn.trained import Trained
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.storage import Folder
-from gazeray.store import Column, FillShards, Shard, Store
-from gazeray.study import Finished, Fold, Items, Pass, Predictor, Ready, Row, Source, Summary, Variant
+from gazeray.store import Column, Shard, Store
+from gazeray.study import FillShards, Finished, Fold, Items, Pass, Predictor, Ready, Row, Source, Summary, Variant
 from gazeray.unit import Json, UnitFolder
 
 CLASSES = ("control", "pseudoword")
@@ -227,16 +227,13 @@ class PictureStudy:
         variants = [Variant({}, learner, ready.stores, "")]
         return [Trained({"cnn": Row("CNN", "model")}, variants, ready.items.folds, self.cfg.run.seed)]
 
-    def summary(self, ready: Ready[None, Store], finished: Finished) -> Summary:
+    def summary(self, manifest: Json, finished: Finished, ready: Ready[None, Store] | None) -> Summary:
         """Optimiser steps follow from the epochs that were run and the rows that were trained on."""
         results = [unit.result() or {} for unit in finished.done.values()]
         batch = self.cfg.train.batch_size
         steps = sum(result["epochs"] * -(-result["n"]["train"] // batch) for result in results)
         accuracy = np.mean([result["metrics"]["accuracy"] for result in results])
         return Summary({"accuracy": float(accuracy), "steps": steps}, {})
-
-    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
-        return Summary({}, {})
 
     def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
         return []

@@ -88,11 +88,8 @@ class Sleeping:
     def predictors(self, ready: Ready[None, None]) -> list[Predictor]:
         return [self.predictor]
 
-    def summary(self, ready: Ready[None, None], finished: Finished) -> Summary:
+    def summary(self, manifest: Json, finished: Finished, ready: Ready[None, None] | None) -> Summary:
         return Summary({"units": [unit.result() or {} for unit in finished.done.values()]}, {})
-
-    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
-        return Summary({}, {})
 
     def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
         return []

@@ -264,13 +264,11 @@ class Study(Protocol[D, S]):
     def predictors(self, ready: Ready[D, S]) -> Sequence[Predictor]:
         """Everything that predicts the items."""
 
-    def summary(self, ready: Ready[D, S], finished: Finished) -> Summary:
-        """Put the finished units together; there is at least one."""
+    def summary(self, manifest: Json, finished: Finished, ready: Ready[D, S] | None) -> Summary:
+        """Put the finished units together; there is at least one.
 
-    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
-        """What of the summary follows from a run folder alone, computed again from its units: for validation.
-
-        Entries of metrics.json that do not follow are left out; None: there must be none.
+        metrics.json and the tables follow from the manifest (the entries of `items`, and `searched` of a search) and
+        the units alone: a run folder is validated by computing them again, with ready None. Files and maps may need it.
         """
 
     def checked(self, run: Folder, manifest: Json, finished: Finished) -> Iterable[str]:

@@ -61,6 +61,7 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         if learning is not None and learning.search is not None:
             searched = _search(study, ready, learning, folder, workers, memory, view)
             ready = replace(ready, searched=searched)
+            folder.note(searched=[asdict(one) for one in searched.chosen])
         predictors = study.predictors(ready)
         units, status = _do_rounds(predictors, ready, folder, workers, view)
         failed = {name: state for name, state in status.items() if state != "done"}
@@ -72,7 +73,7 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
                 rows = {key: row for predictor in predictors for key, row in predictor.rows.items()}
                 folder.note(rows=[{"key": key, **asdict(row)} for key, row in rows.items()])
                 finished = Finished(done, sorted(failed), rows)
-                summary = completed(study, study.summary(ready, finished), finished)
+                summary = completed(study, study.summary(folder.manifest, finished, ready), finished)
                 metrics = summary.metrics
                 _write_summary(folder.folder, summary)
                 folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in done.items()})

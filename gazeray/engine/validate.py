@@ -267,7 +267,7 @@ def _study_faults(files: RunFiles, raw: Json, manifest: Manifest, study: Study[A
         return [] if not run.exists("metrics.json") else ["metrics.json: scores although no unit is done"]
     finished = Finished(done, failed, {row.key: Row(row.label, row.kind) for row in manifest.rows})
     parts: dict[str, Callable[[], Iterable[str]]] = {
-        "metrics.json": lambda: _differences(run, completed(study, study.rescored(run, raw, finished), finished)),
+        "metrics.json": lambda: _differences(run, completed(study, study.summary(raw, finished, None), finished)),
         "manifest.json": lambda: study.checked(run, raw, finished),
     }
     found: list[str] = []

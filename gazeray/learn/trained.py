@@ -156,20 +156,21 @@ def write_weights(model: torch.nn.Module, learner: Learner, out: UnitFolder) -> 
     out.folder.write_bytes("checkpoint/model.safetensors", save({**tensors, **own}))
 
 
-def search_record(chosen: Sequence[Chosen], folds: Mapping[int, Json], headline: str, about: Json) -> Json:
+def search_record(searched: Sequence[Json], folds: Mapping[int, Json], headline: str, about: Json) -> Json:
     """What was tried and chosen in each outer fold, for metrics.json; the inner score beside the outer one shows the
-    optimism. folds: place of a fold -> its number and the metrics of its unit. about: settings of the search.
+    optimism. searched: that of the manifest. folds: place of a fold -> its number and the metrics of its unit. about:
+    settings of the search.
     """
     entries = []
     for place, fold in folds.items():
-        pick = chosen[place]
+        pick = searched[place]
         entries.append(
             {
                 "fold": fold["fold"],
-                "chosen": {**pick.values, "train.epochs": pick.epochs},
-                "inner_score": pick.inner_score,
+                "chosen": {**pick["values"], "train.epochs": pick["epochs"]},
+                "inner_score": pick["inner_score"],
                 "outer_score": fold["metrics"].get(headline),
-                "trials": pick.trials,
+                "trials": pick["trials"],
             }
         )
     return {"metric": headline, **about, "folds": entries}

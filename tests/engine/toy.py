@@ -108,21 +108,17 @@ class BlobStudy:
         rows = {"network": Row("network of blobs", "model")}
         return [Trained(rows, variants, ready.items.folds, self.cfg.run.seed, chosen), *self.more]
 
-    def summary(self, ready: Ready[None, Store], finished: Finished) -> Summary:
+    def summary(self, manifest: Json, finished: Finished, ready: Ready[None, Store] | None) -> Summary:
         """Every unit's result, less its seconds."""
         results = {name: unit.result() or {} for name, unit in sorted(finished.done.items())}
         for result in results.values():
             result.pop("seconds")
         metrics: Json = {"study": self.name, "units": results, "failed": list(finished.failed)}
-        if ready.searched is not None:
+        if "searched" in manifest:
             folds = {place: {"fold": place, "metrics": results.get(f"fold-{place}", {}).get("metrics", {})}
-                     for place in range(len(ready.items.folds))}  # fmt: skip
-            metrics["search"] = search_record(ready.searched.chosen, folds, "accuracy", {})
+                     for place in range(len(manifest["searched"]))}  # fmt: skip
+            metrics["search"] = search_record(manifest["searched"], folds, "accuracy", {})
         return Summary(metrics, {"items": ready.items.table})
-
-    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
-        """Nothing."""
-        return Summary({}, {})
 
     def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
         """Nothing."""

@@ -194,37 +194,8 @@ class HeatmapStudy:
         """The CNN; its units fill the rows of the baselines too, which are fitted to the same people."""
         return [Trained.of(ROWS, self.learning(ready), ready, self.cfg.run.seed)]
 
-    def summary(self, ready: Prepared, finished: Finished) -> Summary:
+    def summary(self, manifest: Json, finished: Finished, ready: Prepared | None) -> Summary:
         """Everybody's predictions put together and scored; what the maps of all folds add up to."""
-        search, searched = self.cfg.search, ready.searched
-
-        def record(scored: Mapping[int, Json]) -> Json:
-            if search is None or searched is None:
-                return {}
-            about = {"chosen_by": search.metric, "scheduler": search.scheduler, "space": search.space}
-            return {"search": search_record(searched.chosen, scored, "balanced_accuracy", about)}
-
-        return self._summary(ready.items.manifest, finished, record)
-
-    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
-        """The same again from the manifest and the units; of a search, the scores that its choices led to."""
-        told = run.read_json("metrics.json").get("search") if self.cfg.search else None
-
-        def record(scored: Mapping[int, Json]) -> Json:
-            if not told:
-                return {"search": None if self.cfg.search is None else {}}
-            outer = {one["fold"]: one["metrics"].get(told["metric"]) for one in scored.values()}
-            return {"search": {**told, "folds": [{**one, "outer_score": outer[one["fold"]]} for one in told["folds"]]}}
-
-        return self._summary(manifest, finished, record)
-
-    def checked(self, run: Folder, manifest: Json, finished: Finished) -> Iterator[str]:
-        """Folds and predictions."""
-        yield from fold_faults(manifest, self.cfg.folds)
-        yield from prediction_faults(run, manifest, finished, self.cfg.folds)
-
-    def _summary(self, manifest: Json, finished: Finished, search: Callable[[Mapping[int, Json]], Json]) -> Summary:
-        """search: place of a fold -> its number and metrics, to what metrics.json says of a search."""
         folds, classes = manifest["folds"], tuple(manifest["classes"])
         done = {place: finished.done[f"fold-{fold['fold']}"] for place, fold in enumerate(folds)
                 if f"fold-{fold['fold']}" in finished.done}  # fmt: skip
@@ -246,11 +217,24 @@ class HeatmapStudy:
                 "rejected": manifest["counts"]["rejected"],
             },
             "folds": [{**one, "test": folds[place]["test"]} for place, one in scored.items()],
-            **search(scored),
+            **self._search(manifest, scored),
             **explained,
             **self._scores(predictions, classes),
         }
         return Summary(metrics, tables, files)
+
+    def _search(self, manifest: Json, scored: Mapping[int, Json]) -> Json:
+        """What metrics.json says of a search. scored: place of a fold -> its number and metrics."""
+        search = self.cfg.search
+        if search is None:
+            return {}
+        about = {"chosen_by": search.metric, "scheduler": search.scheduler, "space": search.space}
+        return {"search": search_record(manifest["searched"], scored, "balanced_accuracy", about)}
+
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> Iterator[str]:
+        """Folds and predictions."""
+        yield from fold_faults(manifest, self.cfg.folds)
+        yield from prediction_faults(run, manifest, finished, self.cfg.folds)
 
     def _explained(self, units: list[UnitFolder]) -> tuple[Json, dict[str, bytes]]:
         """`explanations` for metrics.json, and explain.npz."""

@@ -18,7 +18,7 @@ from gazeray.store import Store
 from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import FORMAT, PictureShards, PicturesReady, PreparePictures, pictures_pass
 from gazeray.studies.pictures.scores import SCORES, means_of
-from gazeray.studies.pictures.summary import Models, per_item, scores_of, summarise
+from gazeray.studies.pictures.summary import Models, summarise
 from gazeray.studies.shared.declared import find_declaration
 from gazeray.study import Finished, Items, Pass, Summary
 from gazeray.synth.saliency import simulate_saliency
@@ -121,23 +121,11 @@ def picture_items(
 
 
 def picture_summary(
-    cfg: PictureScoring, items: Items, shards: PictureShards, models: Models, finished: Finished
+    cfg: PictureScoring, manifest: Json, models: Models, finished: Finished, shards: PictureShards | None
 ) -> Summary:
-    """metrics.json, per_item.parquet, the pictures to show, and what the centre bias looks like."""
-    return summarise(cfg, _head(items.manifest), shards, models, finished)
-
-
-def _head(manifest: Json) -> Json:
-    """What was scored."""
+    """metrics.json and per_item.parquet; with the pictures also those to show, and what the centre bias looks like."""
     n = {"pictures": len(manifest["judged"]), "fixations": manifest["judged_fixations"]}
-    return {"n": {**manifest["counts"], **n}}
-
-
-def picture_rescored(cfg: PictureScoring, manifest: Json, models: Models, finished: Finished) -> Summary:
-    """metrics.json and per_item.parquet once more, from the units."""
-    table = per_item(finished, models)
-    metrics = {**_head(manifest), **scores_of(cfg, table, manifest["judged"], models, finished.rows)}
-    return Summary(metrics, {"per_item": table})
+    return summarise(cfg, {"n": {**manifest["counts"], **n}}, manifest["judged"], models, finished, shards)
 
 
 def picture_checked(run: Folder, manifest: Json, finished: Finished) -> list[str]:

@@ -54,31 +54,28 @@ class Models:
 
 
 def summarise(
-    cfg: PictureScoring, head: Mapping[str, Any], shards: PictureShards, models: Models, finished: Finished
-) -> Summary:
-    """Everything of the run folder that is made of finished units."""
+    cfg: PictureScoring, head: Json, stimuli: Sequence[str], models: Models, finished: Finished,
+    shards: PictureShards | None,
+) -> Summary:  # fmt: skip
+    """Everything of the run folder that is made of finished units; with the pictures also what the report draws.
+
+    stimuli: the judged pictures in order.
+    """
     table = per_item(finished, models)
-    stimuli = [info.stimulus for info in shards.judged]
-    metrics = {**head, **scores_of(cfg, table, stimuli, models, finished.rows)}
-    best, shown = metrics["best"], metrics["metrics_shown"]
-    _, judged_by = _best(metrics["rows"], metrics["predictors"], shown)
-    first = judged_by or shown[0]
-    scores = _columns(table, best, stimuli).get(first) if best else None
-    centre, maps, index = _pictures(cfg, shards, models, finished, scores, best, first)
-    return Summary(metrics, {"per_item": table, "maps/index": index}, {"centre.npz": centre}, maps)
-
-
-def scores_of(
-    cfg: PictureScoring, table: pa.Table, stimuli: Sequence[str], models: Models, known: Mapping[str, Row]
-) -> Json:
-    """The entries of metrics.json that follow from per_item.parquet. stimuli: the judged pictures in order."""
-    predictors = _predictors(table, models, known)
+    predictors = _predictors(table, models, finished.rows)
     rows = rows_of(cfg, table, stimuli, predictors)
     shown: list[str] = list(cfg.score.metrics)
     if any("explained" in entries for entries in rows.values()):
         shown.insert(1, "explained")
-    best, _ = _best(rows, predictors, shown)
-    return {"metrics_shown": shown, "predictors": predictors, "rows": rows, "best": best, **models.more}
+    best, judged_by = _best(rows, predictors, shown)
+    scored = {"metrics_shown": shown, "predictors": predictors, "rows": rows, "best": best}
+    summary = Summary({**head, **scored, **models.more}, {"per_item": table})
+    if shards is None:
+        return summary
+    first = judged_by or shown[0]
+    scores = _columns(table, best, stimuli).get(first) if best else None
+    centre, maps, index = _pictures(cfg, shards, models, finished, scores, best, first)
+    return replace(summary, tables={**summary.tables, "maps/index": index}, files={"centre.npz": centre}, maps=maps)
 
 
 def per_item(finished: Finished, models: Models) -> pa.Table:

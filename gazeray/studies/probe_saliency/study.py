@@ -26,7 +26,6 @@ from gazeray.studies.pictures.study import (
     describe_pictures,
     picture_checked,
     picture_items,
-    picture_rescored,
     picture_summary,
     plan_pictures,
     prepare_pictures,
@@ -133,15 +132,10 @@ class ProbeSaliencyStudy:
         probes = Probes(self.cfg, shards, ready.stores.features, _probings(self.cfg, ready.source.data.layers))
         return [PictureBaselines(self.cfg, shards), probes]
 
-    def summary(self, ready: Prepared, finished: Finished) -> Summary:
+    def summary(self, manifest: Json, finished: Finished, ready: Prepared | None) -> Summary:
         """The table of predictors."""
-        models = self._models(ready.source.data.layers, finished)
-        return picture_summary(self.cfg, ready.items, ready.stores.pictures.shards, models, finished)
-
-    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
-        """The table of predictors, from the units."""
         models = self._models(manifest["backbone"]["layers"], finished)
-        return picture_rescored(self.cfg, manifest, models, finished)
+        return picture_summary(self.cfg, manifest, models, finished, ready.stores.pictures.shards if ready else None)
 
     def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
         """Pictures and their folds."""

@@ -22,7 +22,6 @@ from gazeray.studies.pictures.study import (
     open_dataset,
     picture_checked,
     picture_items,
-    picture_rescored,
     picture_summary,
     plan_pictures,
     prepare_pictures,
@@ -154,15 +153,10 @@ class ScoreMapsStudy:
         stores, label = ready.stores, ready.source.data.label
         return [PictureBaselines(self.cfg, stores.shards), StoredMaps(self.cfg, stores.shards, stores.maps, label)]
 
-    def summary(self, ready: Prepared, finished: Finished) -> Summary:
+    def summary(self, manifest: Json, finished: Finished, ready: Prepared | None) -> Summary:
         """The table of predictors."""
-        models = self._models(ready.source.data.label, finished)
-        return picture_summary(self.cfg, ready.items, ready.stores.shards, models, finished)
-
-    def rescored(self, run: Folder, manifest: Json, finished: Finished) -> Summary:
-        """The table of predictors, from the units."""
         models = self._models(manifest["maps"]["label"], finished)
-        return picture_rescored(self.cfg, manifest, models, finished)
+        return picture_summary(self.cfg, manifest, models, finished, ready.stores.shards if ready else None)
 
     def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
         """Pictures and their folds."""
