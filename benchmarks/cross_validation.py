@@ -52,8 +52,8 @@ from gazeray.learn.folds import make_folds
 from gazeray.learn.trained import Trained
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.storage import Folder
-from gazeray.store import Column, FillShards, Shard, Store
-from gazeray.study import Finished, Fold, Items, Pass, Predictor, Ready, Row, Source, Summary, Variant
+from gazeray.store import Column, Shard, Store
+from gazeray.study import FillShards, Finished, Fold, Items, Pass, Predictor, Ready, Row, Source, Summary, Variant
 from gazeray.unit import Json, UnitFolder
 
 CLASSES = ("control", "pseudoword")
