@@ -31,7 +31,7 @@ from gazeray.studies.heatmap.config import HeatmapConfig
 from gazeray.studies.heatmap.learner import SUMMARY, HeatmapLearner, PictureKind
 from gazeray.studies.heatmap.passes import ReadRecording, ReadScreens
 from gazeray.studies.shared.classification import ROWS, check_classes, fold_scores_of, score_predictions
-from gazeray.study import Finished, Items, Learning, Pass, Predictor, Ready, Source, Summary, Variant
+from gazeray.study import Finished, Fold, Items, Learning, Pass, Predictor, Ready, Source, Summary, Variant
 from gazeray.synth.reading import simulate
 from gazeray.tables import DataError, Reject
 from gazeray.unit import Json, UnitFolder
@@ -101,7 +101,7 @@ class HeatmapStudy:
         self._folds(trials, classes, data.label)
         return Source(found, self._lines(found))
 
-    def _folds(self, table: pa.Table, classes: tuple[str, ...], label: str) -> list[Any]:
+    def _folds(self, table: pa.Table, classes: tuple[str, ...], label: str) -> list[Fold]:
         """The folds of trials or examples. Raises DataError when people, stimuli or classes do not suffice."""
         labels = table.column("label_index").to_numpy()
         folds = make_folds(table, labels, self.cfg.folds, self.cfg.run.seed)

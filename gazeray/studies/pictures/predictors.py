@@ -119,7 +119,7 @@ def score_predictions(
     waiting: list[tuple[str, PictureData, ScoredMap]] = []
     for picture, values in predicted:
         waiting.append((predictor, picture, shown(picture, values, density, everybody.counts.centre_bias(picture))))
-        log_density = values if density else as_log_density(torch.from_numpy(values)[None])[0].numpy()
+        log_density = values if density else as_log_density(torch.tensor(values)[None])[0].numpy()
         table.keep(predictor, picture, log_density)
         if len(waiting) == 32:
             table.add_each(waiting)

@@ -190,8 +190,9 @@ class Scorer:
         rows = np.concatenate([image[:, None], np.concatenate(cells).reshape(-1, 2)], axis=1)
         return torch.from_numpy(rows.astype(np.int64)).to(self.device)
 
-    def _tensor(self, maps: Sequence[Any]) -> torch.Tensor:
-        return torch.from_numpy(np.stack(maps)).to(self.device, torch.float32)
+    def _tensor(self, maps: Sequence[np.ndarray | None]) -> torch.Tensor:
+        known = [values for values in maps if values is not None]
+        return torch.from_numpy(np.stack(known)).to(self.device, torch.float32)
 
 
 @dataclass(frozen=True)
