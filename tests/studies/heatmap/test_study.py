@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from gazeray.config import ConfigError, digest, load_config
+from gazeray.engine.experiment import Outcome
 from gazeray.engine.run import RunFolder
 from gazeray.storage import Folder
 from gazeray.store import Shard, Store, write_shard
@@ -273,16 +274,22 @@ def folds_file(path: Path) -> None:
     path.write_text("\n".join(rows) + "\n")
 
 
-def test_run_on_folds_of_a_file_scores_each_regime(tmp_path: Path) -> None:
-    declaration = write_study(tmp_path / "data", {})
-    folds_file(tmp_path / "folds.csv")
+@pytest.fixture(scope="module")
+def on_folds_of_a_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[HeatmapStudy, Outcome]:
+    """A run on the folds of `folds_file`."""
+    folder = tmp_path_factory.mktemp("folds")
+    folds_file(folder / "folds.csv")
     words = [
-        *(f"folds.path={tmp_path}/folds.csv", "folds.side=role"),
+        *(f"folds.path={folder}/folds.csv", "folds.side=role"),
         "folds.sides={train: train, reader: unseen_reader, text: unseen_text}",
         "folds.unseen={reader: [participant], text: [stimulus]}",
     ]
-    study = HeatmapStudy(config(declaration, *SMALL, *words))
-    outcome = whole(study)
+    study = HeatmapStudy(config(write_study(folder / "data", {}), *SMALL, *words))
+    return study, whole(study)
+
+
+def test_run_on_folds_of_a_file_scores_each_regime(on_folds_of_a_file: tuple[HeatmapStudy, Outcome]) -> None:
+    study, outcome = on_folds_of_a_file
     predictions, metrics = outcome.run.read_table("predictions.parquet"), outcome.metrics
     assert metrics is not None
     per_fold = TRIALS - 1 + READERS - 1
@@ -301,13 +308,23 @@ def test_run_on_folds_of_a_file_scores_each_regime(tmp_path: Path) -> None:
     assert manifest["folds"][0]["regimes"]["text"] == {"n": 5, "unseen": ["stimulus"]}
     rescored = study.rescored(outcome.run, manifest)
     assert rescored["regimes"] == metrics["regimes"]
-    # some trials are tested by both folds: each has its own map of each fold
+
+
+def test_trial_that_several_folds_test_has_a_map_of_each(on_folds_of_a_file: tuple[HeatmapStudy, Outcome]) -> None:
+    _, outcome = on_folds_of_a_file
+    predictions = outcome.run.read_table("predictions.parquet")
     maps = outcome.run.read_table("maps/index.parquet")
     twice = [key for key, count in Counter(ids_of(predictions)).items() if count > 1]
     assert twice
     assert len(set(maps["path"].to_pylist())) == len(maps) == predictions.num_rows
     assert all(outcome.run.exists(path) for path in maps["path"].to_pylist())
+
+
+@pytest.mark.nightly
+def test_report_of_a_run_on_folds_of_a_file_is_drawn(on_folds_of_a_file: tuple[HeatmapStudy, Outcome]) -> None:
+    _, outcome = on_folds_of_a_file
     write_report(outcome.run)
+    assert "fold 1" in outcome.run.read_text("report.html").lower()
 
 
 def test_run_on_dealt_folds_knows_one_regime_and_keeps_the_names_of_its_maps(tmp_path: Path) -> None:
