@@ -139,3 +139,35 @@ def test_options_of_storage_are_of_s3fs_and_hold_no_credentials(words: list[str]
     assert error.startswith("storage.options:")
     assert reason in error
     assert "hush-hush" not in error
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["train.stop_on=f1"], "train.stop_on: no metric 'f1' (allowed: loss, balanced_accuracy)"),
+        (["search.metric=auc"], "search.metric: no metric 'auc' (allowed: loss, balanced_accuracy)"),
+        (["search.scheduler=asha", "resources.workers=0"], "search.scheduler: asha needs workers"),
+        (["resources.workers=-1"], "resources.workers: input should be greater than or equal to 0"),
+        (["folds.sides={train: a, test: '('}"], "folds.sides: test: not a regular expression"),
+        (["folds.sides={train: a}"], "folds.sides: name the side train and at least one test regime"),
+        (["folds.unseen={new: [participant]}"], "folds: folds.unseen: new: no test regime of folds.sides"),
+        (["folds.unseen={test: [reader]}"], "folds.unseen.test.0: input should be 'participant' or 'stimulus'"),
+    ],
+)
+def test_impossible_setting_is_told_with_what_is_allowed(words: list[str], told: str) -> None:
+    assert any(told in error for error in errors_of(words)), errors_of(words)
+
+
+def test_several_metrics_that_nobody_computes_are_told_together() -> None:
+    (error,) = errors_of(["train.stop_on=f1", "search.metric=auc"])
+    assert "train.stop_on" in error
+    assert "search.metric" in error
+
+
+def test_where_the_work_is_done_does_not_change_the_hash_and_the_folds_do() -> None:
+    base = config_hash(HeatmapConfig())
+    assert config_hash(load_config(HeatmapConfig, None, ["resources.workers=0"])) == base
+    for word in ("folds.path=f.csv", "folds.side=role", "folds.unseen={test: [stimulus]}"):
+        assert config_hash(load_config(HeatmapConfig, None, [word])) != base
+    stop = load_config(HeatmapConfig, None, ["train.stop_on=balanced_accuracy"])
+    assert config_hash(stop) != base

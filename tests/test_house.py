@@ -13,6 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "gazeray").rglob("*.py")) + sorted((ROOT / "jobs").glob("*.py"))
 
+SCREEN_LINES = 60
+
 FLOORS = {
     "jobs": 8,
     **dict.fromkeys(("engine", "studies"), 7),
@@ -38,6 +40,14 @@ def imports(path: Path) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             names.append(node.module or "")
     return names
+
+
+def functions(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -71,6 +81,31 @@ def test_files_are_small_and_licensed(path: Path) -> None:
     lines = path.read_text().splitlines()
     assert len(lines) <= 400
     assert not lines or any("SPDX-License-Identifier: Apache-2.0" in line for line in lines[:2])
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_functions_fit_on_a_screen(path: Path) -> None:
+    for node in functions(path):
+        lines = (node.end_lineno or 0) - node.lineno + 1
+        assert lines <= SCREEN_LINES, f"{path.name}: {node.name} has {lines} lines"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if room(path) == "studies"], ids=lambda path: path.name)
+def test_studies_say_what_they_take_and_return(path: Path) -> None:
+    """`Any` is for the values of JSON and of settings only."""
+    for node in functions(path):
+        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        annotations = [one for one in (*(argument.annotation for argument in arguments), node.returns) if one]
+        for text in map(ast.unparse, annotations):
+            left = text.replace("Mapping[str, Any]", "").replace("dict[str, Any]", "")
+            assert not re.search(r"\bAny\b", left), f"{path.name}: {node.name}: {text}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: path.name)
+def test_links_of_the_docs_lead_somewhere(path: Path) -> None:
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text):
+        assert (path.parent / target).exists(), f"{path.name}: {target}"
 
 
 def test_readme_names_the_two_commands_and_files_that_exist() -> None:

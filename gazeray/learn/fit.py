@@ -161,9 +161,9 @@ def predict(
 
 
 def on_device(batch: Mapping[str, Column], device: torch.device) -> dict[str, Any]:
-    """A batch of a store as tensors on the device; ragged columns become lists of tensors."""
+    """A batch of a store as tensors on the device; ragged columns become lists of tensors, copies as well."""
     return {
-        name: [torch.tensor(one).to(device) for one in values]  # copies: ragged rows lie in read-only memory
+        name: [torch.tensor(one, device=device) for one in values]
         if isinstance(values, list)
         else torch.from_numpy(values).to(device, non_blocking=True)
         for name, values in batch.items()

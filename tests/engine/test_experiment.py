@@ -238,23 +238,27 @@ def test_run_that_was_stopped_goes_on_to_the_same_numbers(
 
 @pytest.mark.slow
 def test_search_and_fits_are_the_same_here_and_on_ray(ray_cluster: None, tmp_path: Path) -> None:
-    words = ["search.space.blobs.scale=[1, 0.1]", "search.grace_epochs=4"]
-    here = do(BlobStudy(config(tmp_path / "here", *words), (Says("one"), Adds("sum", ("one",)))))[0]
-    there = do(BlobStudy(config(tmp_path / "there", *words, "resources.workers=2"),
-                         (Says("one"), Adds("sum", ("one",)))))[0]  # fmt: skip
+    words = ["search.space.train.learning_rate=[0.003, 0.0001]", "search.grace_epochs=4"]
+    here, there = (
+        do(BlobStudy(config(tmp_path / str(workers), *words, f"resources.workers={workers}")))[0] for workers in (0, 2)
+    )
     assert here.failed == there.failed == {}
     assert here.run.read_bytes("metrics.json") == there.run.read_bytes("metrics.json")
+    chosen = [fold["chosen"] for fold in json.loads(there.run.read_bytes("metrics.json"))["search"]["folds"]]
+    assert [sorted(one) for one in chosen] == [["train.epochs", "train.learning_rate"]] * 2
 
 
 @pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_search_in_rungs_does_not_depend_on_workers(
-    ray_cluster: None, undisturbed: dict[bool, bytes], tmp_path: Path, workers: int
-) -> None:
-    outcome, _ = do(BlobStudy(config(tmp_path, *SEARCH, f"resources.workers={workers}")))
-    assert outcome.failed == {}
-    assert outcome.run.read_bytes("metrics.json") == undisturbed[True]
+def test_rounds_and_rungs_do_not_depend_on_workers(ray_cluster: None, tmp_path: Path, workers: int) -> None:
+    more = (Says("one"), Adds("sum", ("one", "one")))
+    here, there = (
+        do(BlobStudy(config(tmp_path / str(count), *SEARCH, f"resources.workers={count}"), more))[0]
+        for count in (0, workers)
+    )
+    assert here.failed == there.failed == {}
+    assert here.run.read_bytes("metrics.json") == there.run.read_bytes("metrics.json")
 
 
 # -- the command line

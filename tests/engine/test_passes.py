@@ -147,6 +147,7 @@ def test_every_kind_of_fault_comes_back_with_its_cause_and_the_other_pieces_are_
     assert "in do" in str(bug), "with the traceback of the worker"
 
 
+@pytest.mark.nightly
 def test_workers_of_a_pass_that_failed_are_free_again(ray_cluster: None, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="3 cannot be done: KeyError: 'nobody'"):
         run(pass_of(Make(tmp_path, {"3": KeyError("nobody")}), 6, network=True), on_ray=True)

@@ -82,7 +82,7 @@ class BlobStudy:
         keys = list(blob_shards())
         pieces = [{"key": key} for key in missing_shards(folder, keys)]
         drawn = yield Pass("drawing blobs", pieces, FillShards(DrawBlobs(self.cfg.blobs), folder), folder, keys,
-                           memory=("picture",))  # fmt: skip
+                           memory=("picture", "series"))  # fmt: skip
         return drawn.select(np.arange(self.cfg.blobs.examples))
 
     def items(self, source: Source[None], stores: Store) -> Items:

@@ -122,9 +122,8 @@ class HeatmapLearner:
     def tested(self, model: torch.nn.Module, fold: Fold, store: Store, device: torch.device, out: UnitFolder) -> Json:
         """Predictions of the CNN, the majority class and the logistic regression; maps of the CNN and their checks."""
         test = np.sort(fold.test)
-        own = None if self.cfg.folds.path is None else fold.fold  # folds of a file may test a trial several times
         ids = zip(store.plain("participant")[test], store.plain("trial")[test], strict=True)
-        names = [map_name(participant, trial, own) for participant, trial in ids]
+        names = [map_name(participant, trial, self._own(fold)) for participant, trial in ids]
         logits, summary = self._walk(model, fold, test, names, store, device, out)
         known = np.concatenate([fold.train, fold.validation.rows])
         labels, classes = store.plain("label_index"), self.classes
@@ -146,6 +145,10 @@ class HeatmapLearner:
         metrics = fold_scores(labels[test], scores["scores"], classes)
         return {"metrics": metrics, "files": [PREDICTIONS, *([SUMMARY] if summary is not None else [])]}
 
+    def _own(self, fold: Fold) -> int | None:
+        """The number of the fold where several may test an example, as those of a file do, so that its maps differ."""
+        return None if self.cfg.folds.path is None else fold.fold
+
     def _walk(
         self, model: torch.nn.Module, fold: Fold, test: np.ndarray, names: Sequence[str], store: Store,
         device: torch.device, out: UnitFolder,
@@ -154,14 +157,15 @@ class HeatmapLearner:
         fresh = self._random_networks(model, fold.train, store, device) if self.cfg.explain.maps else []
         lookup = dict(zip(test.tolist(), names, strict=True))
         settings, labels, people = self._map_settings(), store.plain("label_index"), store.plain("participant")
+        first = (self._own(fold) or 0) * len(store)  # keys of examples differ between folds
         logits, parts = [], []
         for rows, batch in store.batches(test, self.cfg.train.batch_size, self.columns):
             x = self.inputs(on_device(batch, device))
             with torch.inference_mode():
                 logits.append(model(x).double().cpu().numpy())
             if self.cfg.explain.maps:
-                keys = rows if self.cfg.folds.path is None else rows + fold.fold * len(store)
-                examples = ExampleBatch(x, torch.from_numpy(labels[rows]), keys.tolist(), people[rows].tolist())
+                keys = (first + rows).tolist()
+                examples = ExampleBatch(x, torch.from_numpy(labels[rows]), keys, people[rows].tolist())
                 explained = explain_batch(model, fresh, examples, settings)
                 parts.append(explained.summary)
                 dwell = content(x, settings.fill).half().cpu().numpy()

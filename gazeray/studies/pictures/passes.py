@@ -177,25 +177,24 @@ class PreparePictures:
         for stimulus, path, map_path in piece["pictures"]:
             theirs = Gaze(*(gaze[f"{name}/{stimulus}"] for name in COLUMNS[:3]))
             try:
-                row, arrays, refused = self._one(stimulus, path, map_path, theirs)
+                row, arrays = self._one(stimulus, path, map_path, theirs, rejects)
             except PictureError as error:
                 rejects.append(Reject(error.source, -1, "pictures", error.reason, trial=stimulus))
                 continue
             rows.append(row)
-            rejects += refused
             for name, values in arrays.items():
                 columns[name].append(values)
         return Shard(pa.Table.from_pylist(rows), columns, rejects)
 
     def _one(
-        self, stimulus: str, path: str, map_path: str | None, gaze: Gaze
-    ) -> tuple[Json, dict[str, np.ndarray], list[Reject]]:
-        """One picture: its row, its columns, what was refused of it. Raises PictureError when it cannot be used."""
+        self, stimulus: str, path: str, map_path: str | None, gaze: Gaze, rejects: list[Reject]
+    ) -> tuple[Json, dict[str, np.ndarray]]:
+        """One picture: its row and its columns; adds to the rejects. Raises PictureError when it cannot be used."""
         picture = read_picture(self.root, path, self.max_pixels)
         height, width = picture.shape[:2]
         grid = grid_size((height, width), self.longest_px)
         kept, refused = clean_gaze(path, gaze, width, height)
-        rejects = [replace(one, trial=stimulus) for one in refused]
+        rejects += [replace(one, trial=stimulus) for one in refused]
         if map_path is not None:
             try:
                 target = map_target(read_map(self.root, map_path, self.max_pixels), (height, width), grid)
@@ -218,7 +217,7 @@ class PreparePictures:
             "reach_x_px": float(kept.x_px.max(initial=0)),
             "reach_y_px": float(kept.y_px.max(initial=0)),
         }
-        return row, {**named(kept), "target": target, "thumbnail": small}, rejects
+        return row, {**named(kept), "target": target, "thumbnail": small}
 
 
 @dataclass(frozen=True)

@@ -133,8 +133,9 @@ def features_pass(shards: PictureShards, extract: Extract) -> Generator[Pass, St
     present = {stat.path for stat in extract.folder.list()}
     pieces: list[dict[str, Any]] = []
     for key in shards.shards:
-        layers = [layer for layer in extract.layers if column_path(layer, key) not in present]
-        if layers or f"{key}.json" not in present:
+        done = f"{key}.json" in present  # without the note nothing of a shard is relied on
+        layers = [layer for layer in extract.layers if not done or column_path(layer, key) not in present]
+        if layers:
             pictures = [info.__dict__ for info in shards.of_shard(key)]
             pieces.append({"key": key, "layers": layers, "pictures": pictures})
     wanted = {layer for piece in pieces for layer in piece["layers"]}

@@ -1,25 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The heatmap study without a cluster: what it reads, what it fits on, what it refuses."""
+"""The heatmap study in this process: what it reads, what it fits on, what it refuses, and whole runs of it."""
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pytest
 import torch
 import yaml
 
-from gazeray.config import ConfigError, config_hash, load_config
+from gazeray.config import ConfigError, digest, load_config
+from gazeray.engine.experiment import Outcome
 from gazeray.engine.run import RunFolder
 from gazeray.storage import Folder
-from gazeray.store import ExampleIndex, SharedExamples, _to_numpy
-from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
-from gazeray.studies.shared.classification import class_weighted_loss, logistic_regression_scores
-from gazeray.study import Plan, Shard, Split
+from gazeray.store import Shard, Store, write_shard
+from gazeray.studies.heatmap.learner import HeatmapLearner, PictureKind, map_name
+from gazeray.studies.heatmap.report import write_report
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy, Recordings
+from gazeray.studies.shared.classification import class_weights, logistic_regression_scores, score_predictions
+from gazeray.study import Fold, Side
 from gazeray.tables import DataError
+from gazeray.unit import Unit, UnitFolder
+from tests.studies.here import in_this_process, whole
 
 READERS, TRIALS = 6, 4
 
@@ -65,23 +72,21 @@ def write_study(folder: Path, screen: dict[str, float], fixations_of: int = READ
 
 
 def config(declaration: Path, *words: str) -> HeatmapConfig:
-    small = ["folds.outer=2", "model.width=2", "render.height_px=16", "render.width_px=24"]
-    return load_config(HeatmapConfig, None, [f"data.dataset={declaration}", "render.sigma_px=40", *small, *words])
+    small = ["folds.outer=2", "model.width=2", "render.height_px=16", "render.width_px=24", "render.sigma_px=40"]
+    here = [f"data.dataset={declaration}", f"run.dir={declaration.parent.parent}/runs", "resources.workers=0"]
+    return load_config(HeatmapConfig, None, [*here, *small, *words])
 
 
-def read_all(cfg: HeatmapConfig) -> tuple[Plan, list[Shard]]:
-    study = HeatmapStudy()
-    plan = study.plan(cfg)
-    stage = study.reader(cfg, plan)
-    return plan, [stage.fn(recording) for recording in plan.recordings]
+def read_all(cfg: HeatmapConfig) -> Store:
+    """The examples."""
+    study = HeatmapStudy(cfg)
+    store, _ = in_this_process(study.passes(study.open(), Folder(cfg.run.dir)))
+    return store
 
 
-def pictures_of(shards: list[Shard]) -> np.ndarray:
-    return np.concatenate([_to_numpy(shard.table.column("picture")) for shard in shards])
-
-
-def features_of(shards: list[Shard]) -> np.ndarray:
-    return np.concatenate([_to_numpy(shard.table.column("features")) for shard in shards])
+def column(store: Store, name: str) -> np.ndarray:
+    """A tensor column of all examples."""
+    return np.asarray(store.take(np.arange(len(store)), [name])[name])
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float16"])
@@ -89,19 +94,20 @@ def test_samples_and_fixations_draw_nearly_the_same_picture(tmp_path: Path, dtyp
     declaration = write_study(tmp_path, {})
     both = []
     for source in ("samples", "fixations"):
-        _, shards = read_all(config(declaration, f"render.source={source}", f"render.dtype={dtype}"))
-        both.append(pictures_of(shards).astype(np.float64))
+        store = read_all(config(declaration, f"render.source={source}", f"render.dtype={dtype}"))
+        both.append(column(store, "picture").astype(np.float64))
         assert both[-1].shape == (24, 1, 16, 24)
     assert np.corrcoef(both[0].ravel(), both[1].ravel())[0, 1] > 0.99
 
 
 def test_trials_without_fixations_are_refused_when_fixations_are_drawn(tmp_path: Path) -> None:
-    _, shards = read_all(config(write_study(tmp_path, {}, fixations_of=4), "render.source=fixations"))
-    rejects = [reject for shard in shards for reject in shard.rejects if reject.stage == "render"]
+    store = read_all(config(write_study(tmp_path, {}, fixations_of=4), "render.source=fixations"))
+    assert store.log is not None
+    rejects = [reject for reject in store.log.rejects if reject.stage == "render"]
     assert sorted({reject.participant for reject in rejects}) == ["P4", "P5"]
     assert len(rejects) == 2 * TRIALS
     assert all("no fixations" in reject.reason for reject in rejects)
-    assert (pictures_of(shards).reshape(16, -1).sum(axis=1) > 0).all()
+    assert (column(store, "picture").reshape(16, -1).sum(axis=1) > 0).all()
 
 
 def test_samples_that_are_not_declared_cannot_be_drawn(tmp_path: Path) -> None:
@@ -110,23 +116,22 @@ def test_samples_that_are_not_declared_cannot_be_drawn(tmp_path: Path) -> None:
     del spec["samples"]
     declaration.write_text(yaml.safe_dump(spec))
     with pytest.raises(ConfigError, match="declares no samples"):
-        HeatmapStudy().plan(config(declaration))
-    assert len(HeatmapStudy().plan(config(declaration, "render.source=fixations")).recordings) == READERS
+        HeatmapStudy(config(declaration)).open()
+    assert len(HeatmapStudy(config(declaration, "render.source=fixations")).open().data.recordings) == READERS
 
 
 def test_fixations_that_are_not_declared_are_detected_and_drawn(tmp_path: Path) -> None:
     declaration = write_study(tmp_path, {})
-    declared = pictures_of(read_all(config(declaration, "render.source=fixations"))[1])
+    declared = column(read_all(config(declaration, "render.source=fixations")), "picture")
     spec = yaml.safe_load(declaration.read_text())
     del spec["fixations"]
     declaration.write_text(yaml.safe_dump(spec))
-    detected = pictures_of(read_all(config(declaration, "render.source=fixations"))[1])
+    detected = column(read_all(config(declaration, "render.source=fixations")), "picture")
     assert np.corrcoef(declared.ravel().astype(float), detected.ravel().astype(float))[0, 1] > 0.99
 
 
 def test_features_of_trials_without_fixations_come_from_detected_ones(tmp_path: Path) -> None:
-    _, shards = read_all(config(write_study(tmp_path, {}, fixations_of=4)))
-    features = features_of(shards)
+    features = column(read_all(config(write_study(tmp_path, {}, fixations_of=4))), "features")
     assert len(features) == 24
     np.testing.assert_array_equal(features[:, 0], 3)
     np.testing.assert_allclose(features[:, 2], 900, rtol=0.05)
@@ -135,28 +140,31 @@ def test_features_of_trials_without_fixations_come_from_detected_ones(tmp_path: 
 def test_sigma_in_degrees_needs_the_geometry_and_agrees_with_px(tmp_path: Path) -> None:
     plain, known = tmp_path / "plain", tmp_path / "known"
     with pytest.raises(DataError, match="sigma_deg: 24 trials"):
-        HeatmapStudy().plan(config(write_study(plain, {}), "render.sigma_px=null", "render.sigma_deg=1"))
+        HeatmapStudy(config(write_study(plain, {}), "render.sigma_px=null", "render.sigma_deg=1")).open()
     declaration = write_study(known, {"width_mm": 500, "height_mm": 500, "distance_mm": 600})
-    _, in_deg = read_all(config(declaration, "render.sigma_px=null", "render.sigma_deg=1"))
+    in_deg = read_all(config(declaration, "render.sigma_px=null", "render.sigma_deg=1"))
     sigma = 2 * 600 * np.tan(np.radians(0.5)) * 1000 / 500
-    _, in_px = read_all(config(declaration, f"render.sigma_px={sigma}"))
-    np.testing.assert_allclose(pictures_of(in_deg), pictures_of(in_px), rtol=2e-3)
+    in_px = read_all(config(declaration, f"render.sigma_px={sigma}"))
+    np.testing.assert_allclose(column(in_deg, "picture"), column(in_px, "picture"), rtol=2e-3)
 
 
 def test_other_declaration_is_another_meaning_but_another_place_is_not(tmp_path: Path) -> None:
     one, other = write_study(tmp_path / "one", {}), write_study(tmp_path / "other", {})
-    study = HeatmapStudy()
-    first, second = study.plan(config(one)), study.plan(config(other))
+
+    def found(declaration: Path) -> Recordings:
+        return HeatmapStudy(config(declaration)).open().data
+
+    first, second = found(one), found(other)
     assert first.meaning == second.meaning
     assert first.fingerprint != second.fingerprint
     spec = yaml.safe_load(one.read_text())
     spec["samples"]["units"] = {"timestamp_ms": "us"}
     one.write_text(yaml.safe_dump(spec))
-    changed = study.plan(config(one))
+    changed = found(one)
     assert changed.meaning != first.meaning
     spec["licence"] = "CC0-1.0"
     one.write_text(yaml.safe_dump(spec))
-    assert study.plan(config(one)).meaning == changed.meaning
+    assert found(one).meaning == changed.meaning
 
 
 def test_results_of_other_data_are_forgotten(tmp_path: Path) -> None:
@@ -173,23 +181,28 @@ def test_results_of_other_data_are_forgotten(tmp_path: Path) -> None:
 
 def test_nothing_is_fitted_on_test_people(tmp_path: Path) -> None:
     """Other features and labels of the test people change no score of anybody else's and no fitted baseline."""
-    cfg = config(write_study(tmp_path, {}), "explain.maps=false")
-    plan, shards = read_all(cfg)
+    cfg = config(tmp_path / "data" / "dataset.yaml", "explain.maps=false")
     labels = np.arange(24) // TRIALS % 2
-    split = Split(np.arange(0, 12), np.arange(12, 16), np.arange(16, 24))
+    fold = Fold(0, np.arange(12), Side("validation", np.arange(12, 16)), (Side("test", np.arange(16, 24)),))
+    pictures = np.random.default_rng(0).random((24, 1, 16, 24)).astype(np.float16)
+    learner = HeatmapLearner(cfg, ("first", "second"), PictureKind("heatmap", 1, 0.0))
 
     def tested(features: np.ndarray, labels: np.ndarray) -> dict[str, list[Any]]:
         ids = {name: [str(n) for n in range(24)] for name in ("participant", "trial", "stimulus")}
         sizes = {"window_width_px": np.ones(24), "window_height_px": np.ones(24)}
-        table = pa.table({**ids, "label_index": labels, **sizes})
-        index = ExampleIndex(table, np.repeat(np.arange(6), 4), np.tile(np.arange(4), 6), ())
-        examples = SharedExamples(index, {"picture": pictures_of(shards), "features": features}, 100)
+        folder = Folder(tmp_path / digest([features.tolist(), labels.tolist()])[:8])
+        rows = pa.table({**ids, "label_index": labels, **sizes})
+        write_shard(folder, "0", Shard(rows, {"picture": pictures, "features": features}))
+        store, out = Store.open(folder, ["0"]), UnitFolder(folder, Unit("fold-0", {}, "hash"))
+        prepared = learner.prepare(fold.train, store)
+        assert prepared.weights == (1.5, 0.75), "of eight and four training examples"
         torch.manual_seed(0)
-        model = HeatmapStudy().model(cfg, plan).eval()
-        result = HeatmapStudy().test(cfg, plan, model, examples, split, torch.device("cpu"), lambda name, data: None)
-        return {name: result.predictions.column(name).to_pylist() for name in ("majority", "logistic_regression")}
+        prepared.tested(learner.model().eval(), fold, store, torch.device("cpu"), out)
+        found = out.folder.read_table("predictions.parquet")
+        return {name: found.column(name).to_pylist() for name in ("scores", "majority", "logistic_regression")}
 
     features = np.random.default_rng(1).normal(0, 1, (24, 23)).astype(np.float32)
+    labels = np.array([0, 1, 1] * 8)
     features[:, 3] += labels
     base = tested(features, labels)
     flipped = labels.copy()
@@ -200,12 +213,20 @@ def test_nothing_is_fitted_on_test_people(tmp_path: Path) -> None:
     assert tested(moved, labels)["logistic_regression"][:4] == base["logistic_regression"][:4]
 
 
-def test_class_weights_make_classes_count_the_same() -> None:
+def test_class_weights_make_classes_count_the_same(tmp_path: Path) -> None:
     labels = np.array([0] * 9 + [1] * 3)
-    loss = class_weighted_loss(labels, 3, weighted=True)
-    assert isinstance(loss, torch.nn.CrossEntropyLoss)
-    np.testing.assert_allclose(loss.weight, [12 / (2 * 9), 12 / (2 * 3), 0.0])
-    assert class_weighted_loss(labels, 2, weighted=False).weight is None
+    np.testing.assert_allclose(class_weights(labels, 3), [12 / (2 * 9), 12 / (2 * 3), 0.0])
+    kind = PictureKind("heatmap", 1, 0.0)
+    logits = torch.randn((12, 2), generator=torch.Generator().manual_seed(0)).double().numpy()
+    for weighted in (True, False):
+        cfg = config(tmp_path / "data" / "dataset.yaml", f"train.class_weights={weighted}")
+        write_shard(Folder(tmp_path), "0", Shard(pa.table({"label_index": labels}), {}))
+        learner = HeatmapLearner(cfg, ("a", "b"), kind).prepare(np.arange(12), Store.open(Folder(tmp_path), ["0"]))
+        assert list(learner.fitted()) == ["class_weights"] * weighted
+        loss = learner.metrics({"logits": logits}, {"label_index": labels})["loss"]
+        weight = np.where(labels == 0, 12 / 18, 2.0) if weighted else np.ones(12)
+        logp = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        assert loss == pytest.approx(-(weight * logp[np.arange(12), labels]).sum() / weight.sum(), rel=1e-5)
 
 
 def test_logistic_regression_is_scikit_learns_on_standardised_features() -> None:
@@ -229,5 +250,151 @@ def test_logistic_regression_survives_one_class_and_an_absent_one() -> None:
     np.testing.assert_allclose(scores.sum(axis=1), 1)
 
 
-def test_config_hash_does_not_depend_on_the_process() -> None:
-    assert config_hash(HeatmapConfig()) == config_hash(HeatmapConfig())
+# -- whole runs in this process
+
+
+SMALL = ["train.epochs=2", "scores.resamples=100", "scores.permutations=99", "explain.methods=[gradient]",
+         "explain.random_networks=1"]  # fmt: skip
+
+
+def ids_of(table: pa.Table, *more: str) -> list[tuple[Any, ...]]:
+    return list(zip(*(table[name].to_pylist() for name in ("participant", "trial", *more)), strict=True))
+
+
+def folds_file(path: Path) -> None:
+    """Two folds: reader 0 or 1 is new with all texts but one, and that text is new to all but two others."""
+    rows = ["participant,trial,role,fold"]
+    for fold in range(2):
+        for reader in range(READERS):
+            for trial in range(TRIALS):
+                new_reader, new_text = reader == fold, trial == fold
+                role = "unseen_reader" if new_reader and not new_text else "unseen_text" if new_text else "train"
+                if not (new_reader and new_text):
+                    rows.append(f"P{reader},{trial},{role},{fold}")
+    path.write_text("\n".join(rows) + "\n")
+
+
+@pytest.fixture(scope="module")
+def on_folds_of_a_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[HeatmapStudy, Outcome]:
+    """A run on the folds of `folds_file`."""
+    folder = tmp_path_factory.mktemp("folds")
+    folds_file(folder / "folds.csv")
+    words = [
+        *(f"folds.path={folder}/folds.csv", "folds.side=role"),
+        "folds.sides={train: train, reader: unseen_reader, text: unseen_text}",
+        "folds.unseen={reader: [participant], text: [stimulus]}",
+    ]
+    study = HeatmapStudy(config(write_study(folder / "data", {}), *SMALL, *words))
+    return study, whole(study)
+
+
+def test_run_on_folds_of_a_file_scores_each_regime(on_folds_of_a_file: tuple[HeatmapStudy, Outcome]) -> None:
+    study, outcome = on_folds_of_a_file
+    predictions, metrics = outcome.run.read_table("predictions.parquet"), outcome.metrics
+    assert metrics is not None
+    per_fold = TRIALS - 1 + READERS - 1
+    assert predictions.num_rows == 2 * per_fold
+    regimes = Counter(zip(predictions["fold"].to_pylist(), predictions["regime"].to_pylist(), strict=True))
+    assert regimes == {(fold, name): n for fold in (0, 1) for name, n in (("reader", 3), ("text", 5))}
+    for row in predictions.select(["participant", "trial", "fold", "regime"]).to_pylist():
+        assert (row["participant"] == f"P{row['fold']}") == (row["regime"] == "reader")
+    assert set(metrics["regimes"]) == {"reader", "text"}
+    assert {name: one["n"] for name, one in metrics["regimes"].items()} == {"reader": 6, "text": 10}
+    for name, one in metrics["regimes"].items():
+        rows = predictions.filter(pa.compute.equal(predictions["regime"], name))
+        again = score_predictions(rows, ("first", "second"), study.cfg.scores, study.cfg.run.seed)
+        assert one == {"n": rows.num_rows, **again}
+    manifest = outcome.run.read_json("manifest.json")
+    assert manifest["folds"][0]["regimes"]["text"] == {"n": 5, "unseen": ["stimulus"]}
+    rescored = study.rescored(outcome.run, manifest)
+    assert rescored["regimes"] == metrics["regimes"]
+
+
+def test_trial_that_several_folds_test_has_a_map_of_each(on_folds_of_a_file: tuple[HeatmapStudy, Outcome]) -> None:
+    _, outcome = on_folds_of_a_file
+    predictions = outcome.run.read_table("predictions.parquet")
+    maps = outcome.run.read_table("maps/index.parquet")
+    twice = [key for key, count in Counter(ids_of(predictions)).items() if count > 1]
+    assert twice
+    assert len(set(maps["path"].to_pylist())) == len(maps) == predictions.num_rows
+    assert all(outcome.run.exists(path) for path in maps["path"].to_pylist())
+
+
+@pytest.mark.nightly
+def test_report_of_a_run_on_folds_of_a_file_is_drawn(on_folds_of_a_file: tuple[HeatmapStudy, Outcome]) -> None:
+    _, outcome = on_folds_of_a_file
+    write_report(outcome.run)
+    assert "fold 1" in outcome.run.read_text("report.html").lower()
+
+
+def test_run_on_dealt_folds_knows_one_regime_and_keeps_the_names_of_its_maps(tmp_path: Path) -> None:
+    outcome = whole(HeatmapStudy(config(write_study(tmp_path / "data", {}), *SMALL)))
+    assert outcome.metrics is not None
+    assert "regimes" not in outcome.metrics
+    predictions = outcome.run.read_table("predictions.parquet")
+    assert sorted(ids_of(predictions)) == [(f"P{p}", f"{t}") for p in range(READERS) for t in range(TRIALS)]
+    assert set(predictions["regime"].to_pylist()) == {"test"}
+    assert map_name("P0", "1") in {path.rpartition("/")[2] for path in predictions["map"].to_pylist()}
+    assert map_name("P0", "1") == "P0-1-6f50d6bb.npz"
+
+
+@pytest.mark.parametrize("held", ["stimuli", "both"])
+def test_held_out_stimuli_are_never_trained_on_and_every_trial_is_tested_once(tmp_path: Path, held: str) -> None:
+    words = [f"folds.hold_out={held}", "folds.stimuli=2", "train.epochs=1", "explain.maps=false"]
+    outcome = whole(HeatmapStudy(config(write_study(tmp_path / "data", {}), *SMALL, *words)))
+    predictions = outcome.run.read_table("predictions.parquet")
+    assert sorted(ids_of(predictions)) == [(f"P{p}", f"{t}") for p in range(READERS) for t in range(TRIALS)]
+    folds = outcome.run.read_json("manifest.json")["folds"]
+    assert len(folds) == (2 if held == "stimuli" else 4)
+    tested = predictions.select(["participant", "stimulus", "fold"]).to_pylist()
+    for fold in folds:
+        sides = fold["stimuli"]
+        assert not (set(sides["train"]) | set(sides["validation"])) & set(sides["test"])
+        assert {row["stimulus"] for row in tested if row["fold"] == fold["fold"]} <= set(sides["test"])
+        if held == "both":
+            assert not (set(fold["train"]) | set(fold["validation"])) & set(fold["test"])
+            assert not set(fold["train"]) & set(fold["validation"])
+
+
+def leaky_study(folder: Path) -> Path:
+    """24 readers whose label is constant and whose style (where they look) is their own; label and style are
+    independent, so that only who knows the reader knows the label. Returns the declaration."""
+    rng = np.random.default_rng(5)
+    labels = rng.permutation(np.arange(24) % 2)
+    rows = ["participant,trial,text,kind"]
+    for reader in range(24):
+        rows += [f"P{reader:02},{trial},T{trial},{labels[reader]}" for trial in range(6)]
+        place = rng.uniform(100, 900, (4, 2))
+        lines = ["trial,t,x,y"]
+        for trial in range(6):
+            for step in range(80):
+                x, y = place[step // 20] + rng.normal(0, 8, 2)
+                lines.append(f"{trial},{step * 10},{x:.1f},{y:.1f}")
+        Folder(folder).write_text(f"gaze/P{reader:02}.csv", "\n".join(lines) + "\n")
+    Folder(folder).write_text("trials.csv", "\n".join(rows) + "\n")
+    Folder(folder).write_text(
+        "dataset.yaml",
+        "name: leaky\nscreen: {width_px: 1000, height_px: 1000}\nlabels: {kind: {0: one, 1: other}}\n"
+        "trials: {path: trials.csv, columns: {participant: participant, trial: trial, stimulus: text}}\n"
+        "samples: {reader: delimited, path: 'gaze/{participant}.csv',"
+        " columns: {trial: trial, timestamp_ms: t, x_px: x, y_px: y}}\n",
+    )
+    return folder / "dataset.yaml"
+
+
+def test_label_that_is_only_known_from_who_reads_scores_at_chance(tmp_path: Path) -> None:
+    declaration = leaky_study(tmp_path / "data")
+    words = ["folds.outer=4", "train.epochs=8", "model.width=4", "explain.maps=false"]
+    cfg = config(declaration, *[word for word in SMALL if "epochs" not in word], *words, "scores.resamples=500")
+    outcome = whole(HeatmapStudy(cfg))
+    assert outcome.metrics is not None
+    assert outcome.run.read_table("predictions.parquet").num_rows == 24 * 6
+    low, high = outcome.metrics["metrics"]["auroc"]["ci95"]
+    assert low < 0.5 < high
+    # the style is there to be learned: with the reader's own trials in training, the label is known
+    store = read_all(cfg)
+    pictures, labels = column(store, "picture").reshape(len(store), -1).astype(np.float64), store.plain("label_index")
+    train = np.flatnonzero(np.arange(len(store)) % 6 < 4)
+    test = np.setdiff1d(np.arange(len(store)), train)
+    leaked = logistic_regression_scores(pictures[train], labels[train], pictures[test], 2)
+    assert (leaked.argmax(axis=1) == labels[test]).mean() > 0.9

@@ -3,45 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import torch
 
 from gazeray.stimuli.dataset import PictureSet
 from gazeray.stimuli.human_maps import TargetConfig
 from gazeray.storage import Folder
-from gazeray.store import Store
 from gazeray.studies.pictures.config import PictureFolds
 from gazeray.studies.pictures.passes import PicturesReady, PreparePictures, pictures_pass
-from gazeray.study import Pass
 from tests.stimuli.tiny_pictures import encoded, opened, photo
-
-T = TypeVar("T")
+from tests.studies.here import in_this_process
 
 Row = tuple[str, int, float, float]
 """The name of a picture, the number of an observer, x and y in px."""
 
 GRID_PX = 40
-
-
-def in_this_process(passes: Generator[Pass, Store, T]) -> tuple[T, list[Pass]]:
-    """Do passes without a cluster; what they end with, and the passes."""
-    seen: list[Pass] = []
-    try:
-        work = next(passes)
-        while True:
-            seen.append(work)
-            if work.pieces:
-                do = work.make(torch.device("cpu"))
-                for piece in work.pieces:
-                    do(piece)
-            work = passes.send(Store.open(work.folder, work.keys))
-    except StopIteration as end:
-        ended: T = end.value
-        return ended, seen
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -17,13 +17,15 @@ from gazeray.models.probes import ProbePicture
 from gazeray.models.probes.ridge import fit_ridge
 from gazeray.stimuli.human_maps import TargetConfig, draw_target
 from gazeray.storage import Folder
+from gazeray.studies.pictures.config import PictureFolds
 from gazeray.studies.pictures.passes import PicturesReady, PreparePictures, pictures_pass
 from gazeray.studies.probe_saliency.config import BackboneConfig
-from gazeray.studies.probe_saliency.passes import Extract, FeatureFiles, features_pass
+from gazeray.studies.probe_saliency.passes import Extract, features_pass
 from gazeray.tables import DataError
 from tests.stimuli.test_decode import bomb
 from tests.stimuli.tiny_pictures import encoded, opened, photo
-from tests.studies.pictures.picture_set import Row, in_this_process, plain_set, prepared, somewhere, table
+from tests.studies.here import in_this_process
+from tests.studies.pictures.picture_set import Row, plain_set, prepared, somewhere, table
 
 PHOTO = photo(48, 64)
 
@@ -158,6 +160,20 @@ def test_the_seed_alone_decides_who_is_in_which_fold(tmp_path: Path) -> None:
     )
     assert one_way == again
     assert one_way != other
+
+
+def test_folds_of_a_file_are_used_and_change_the_content(tmp_path: Path) -> None:
+    found = plain_set(tmp_path / "set", 6)
+    (tmp_path / "folds.csv").write_text("stimulus,fold\n" + "".join(f"a{n:02d},{10 - n // 2}\n" for n in range(6)))
+    dealt, _ = prepared(found, tmp_path / "ready")
+    read, done = prepared(found, tmp_path / "ready", path=str(tmp_path / "folds.csv"))
+    assert [info.fold for info in read.shards.pictures] == [2, 2, 1, 1, 0, 0]
+    assert (read.shards.folds, done) == (3, [])
+    assert read.content != dealt.content
+    assert read.pictures == dealt.pictures
+    (tmp_path / "folds.csv").write_text("stimulus,fold\na00,0\n")
+    with pytest.raises(DataError, match="5 pictures have no fold, the first is a01"):
+        prepared(found, tmp_path / "ready", path=str(tmp_path / "folds.csv"))
 
 
 def test_fewer_usable_pictures_than_folds_end_the_job_with_the_reasons(tmp_path: Path) -> None:
@@ -304,32 +320,31 @@ def test_portrait_and_landscape_in_one_set_go_from_files_to_maps(tmp_path: Path)
     found = opened(tmp_path / "set", files | {"fixations.csv": table(rows)})
     ready, _ = prepared(found, tmp_path / "ready")
     cfg = BackboneConfig(arch="resnet18", longest_px=96)
-    features = FeatureFiles(Folder(tmp_path / "features"))
-    extract = Extract(found.root, features, cfg, ("layer2",), 100_000, 0, None)
-    in_this_process(features_pass(ready.shards, extract))
+    extract = Extract(found.root, Folder(tmp_path / "features"), cfg, ("layer2",), 100_000, 0, None)
+    features, _ = in_this_process(features_pass(ready.shards, extract))
+    values = dict(zip(stimuli(ready), features.take(np.arange(len(features)), ["layer2"])["layer2"], strict=True))
 
     def pictures(seed: int | None) -> Any:
-        for shard in ready.shards.shards:
-            values = features.load("layer2", shard)
-            for picture in ready.shards.load(shard):
-                yield ProbePicture(values[picture.info.stimulus], picture.info.fold, picture.cells, picture.target)
+        for picture in ready.shards:
+            yield ProbePicture(values[picture.info.stimulus], picture.info.fold, picture.cells, picture.target)
 
     probe = fit_ridge(pictures, 3, (0.1, 1.0), torch.device("cpu"))
     for picture in ready.shards:
         high = picture.info.height_px > picture.info.width_px
-        values = features.load("layer2", picture.info.shard)[picture.info.stimulus]
-        assert values.shape == (128, 12, 8) if high else (128, 8, 12)
+        seen = values[picture.info.stimulus]
+        assert seen.shape == ((128, 12, 8) if high else (128, 8, 12))
         assert picture.grid == ((40, 27) if high else (27, 40))
-        drawn = probe.predict(values, picture.grid, picture.info.fold)
+        drawn = probe.predict(seen, picture.grid, picture.info.fold)
         assert drawn.shape == picture.grid
         assert np.isfinite(drawn).all()
 
 
-def test_the_pass_carries_the_gaze_in_files_and_not_in_its_items(tmp_path: Path) -> None:
+def test_the_pass_carries_the_gaze_in_files_and_not_in_its_pieces(tmp_path: Path) -> None:
     found = plain_set(tmp_path / "set", 17)
     prepare = PreparePictures(found.root, Folder(tmp_path / "new"), TargetConfig(), None, 100_000, 40)
-    work, keys = pictures_pass(found, prepare)
-    assert keys == ["00000", "00001"]
-    assert [len(item["pictures"]) for item in work.items] == [16, 1]
-    assert all(set(item) == {"key", "pictures"} for item in work.items)
+    work = next(pictures_pass(found, prepare, PictureFolds(), 0))
+    keys = ["00000", "00001"]
+    assert work.keys == keys
+    assert [len(piece["pictures"]) for piece in work.pieces] == [16, 1]
+    assert all(set(piece) == {"key", "pictures"} for piece in work.pieces)
     assert sorted(stat.path for stat in prepare.folder.list()) == [f"gaze/{key}.safetensors" for key in keys]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from safetensors.torch import save_file
 from gazeray.config import load_config
 from gazeray.models.backbone import Backbone, fingerprint
 from gazeray.storage import Folder
+from gazeray.store import Store
 from gazeray.studies.pictures.passes import PictureShards
 from gazeray.studies.probe_saliency.config import BackboneConfig
-from gazeray.studies.probe_saliency.passes import Extract, FeatureFiles, features_folder, features_pass
+from gazeray.studies.probe_saliency.passes import Extract, features_folder, features_pass
 from gazeray.studies.probe_saliency.study import ProbeSaliencyConfig, ProbeSaliencyStudy
 from gazeray.tables import DataError
-from tests.studies.pictures.picture_set import in_this_process, plain_set, prepared
+from tests.studies.here import in_this_process
+from tests.studies.pictures.picture_set import plain_set, prepared
 
 WIDTH, HEIGHT = 128, 96
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -30,21 +33,27 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> PictureShards:
-    """Four pictures; `.folder` is that of the shards, the pictures lie beside it."""
+    """Four pictures; `.store.folder` is that of the shards, the pictures lie beside it."""
     folder = tmp_path_factory.mktemp("set")
     return prepared(plain_set(folder / "set", 4, WIDTH, HEIGHT), folder / "ready")[0].shards
 
 
 def extracting(shards: PictureShards, out: Path, layers: tuple[str, ...], **settings: Any) -> Extract:
     cfg = BackboneConfig(arch="resnet18", **{"longest_px": WIDTH, **settings})
-    root = Folder(Path(shards.folder.uri).parent / "set")
-    return Extract(root, FeatureFiles(Folder(out)), cfg, layers, 100_000, 3, None)
+    root = Folder(Path(shards.store.folder.uri).parent / "set")
+    return Extract(root, Folder(out), cfg, layers, 100_000, 3, None)
 
 
 def computed(shards: PictureShards, extract: Extract) -> dict[str, dict[str, np.ndarray]]:
     """{layer: {stimulus: features}}, after the pass was done in this process."""
-    in_this_process(features_pass(shards, extract))
-    return {layer: extract.files.load(layer, "00000") for layer in extract.layers}
+    return looked_up(in_this_process(features_pass(shards, extract))[0], extract.layers)
+
+
+def looked_up(features: Store, layers: Sequence[str]) -> dict[str, dict[str, np.ndarray]]:
+    """{layer: {stimulus: features}} of all pictures."""
+    found = features.take(np.arange(len(features)), layers)
+    names = features.plain("stimulus").tolist()
+    return {layer: dict(zip(names, found[layer], strict=True)) for layer in layers}
 
 
 def by_torchvision(state: dict[str, torch.Tensor], picture: np.ndarray) -> dict[str, np.ndarray]:
@@ -66,7 +75,7 @@ def untrained(seed: int = 3) -> dict[str, torch.Tensor]:
 
 
 def opened(shards: PictureShards, stimulus: str) -> Image.Image:
-    return Image.open(Path(shards.folder.uri).parent / "set" / "pictures" / f"{stimulus}.jpg")
+    return Image.open(Path(shards.store.folder.uri).parent / "set" / "pictures" / f"{stimulus}.jpg")
 
 
 def relative_difference(one: np.ndarray, other: np.ndarray) -> float:
@@ -107,23 +116,35 @@ def test_a_second_layer_computes_only_itself(shards: PictureShards, tmp_path: Pa
     together = computed(shards, extracting(shards, tmp_path / "together", ("layer2", "layer3")))
     first = extracting(shards, tmp_path / "apart", ("layer2",))
     computed(shards, first)
-    before = (tmp_path / "apart" / "layer2" / "00000.safetensors").stat()
+    file = tmp_path / "apart" / "columns" / "layer2" / "00000.safetensors"
+    before = file.stat()
     both = replace(first, layers=("layer2", "layer3"))
-    work = features_pass(shards, both)
-    assert [item["layers"] for item in work.items] == [["layer3"]]
+    features, (work,) = in_this_process(features_pass(shards, both))
+    assert [piece["layers"] for piece in work.pieces] == [["layer3"]]
     assert isinstance(work.make, Extract)
     assert work.make.layers == ("layer3",)
-    in_this_process(work)
-    assert (tmp_path / "apart" / "layer2" / "00000.safetensors").stat().st_mtime_ns == before.st_mtime_ns
-    for layer, pictures in together.items():
-        for stimulus, values in both.files.load(layer, "00000").items():
-            np.testing.assert_array_equal(values, pictures[stimulus])
+    assert file.stat().st_mtime_ns == before.st_mtime_ns
+    for layer, pictures in looked_up(features, both.layers).items():
+        for stimulus, values in pictures.items():
+            np.testing.assert_array_equal(values, together[layer][stimulus])
 
 
 def test_a_rerun_computes_nothing(shards: PictureShards, tmp_path: Path) -> None:
     extract = extracting(shards, tmp_path, ("layer1",))
     computed(shards, extract)
-    assert features_pass(shards, extract).items == []
+    assert next(features_pass(shards, extract)).pieces == []
+
+
+def test_pass_that_was_cut_before_the_note_goes_on(shards: PictureShards, tmp_path: Path) -> None:
+    extract = extracting(shards, tmp_path, ("layer1", "layer2"))
+    whole = computed(shards, extract)
+    (tmp_path / "00000.json").unlink()
+    for layer in ("layer1", "layer2"):
+        again = computed(shards, extract)
+        for stimulus, values in again[layer].items():
+            np.testing.assert_array_equal(values, whole[layer][stimulus])
+        (tmp_path / "00000.json").unlink()
+        (tmp_path / "columns" / layer / "00000.safetensors").unlink()
 
 
 def test_whatever_changes_features_changes_their_folder(tmp_path: Path) -> None:
@@ -162,7 +183,7 @@ def test_a_network_that_changes_on_the_way_is_an_error(
     monkeypatch.setattr(Extract, "run", spoil)
     with pytest.raises(RuntimeError, match="the network changed"):
         computed(shards, extracting(shards, tmp_path, ("layer1",)))
-    assert not (tmp_path / "layer1").exists()
+    assert not (tmp_path / "columns").exists()
 
 
 def test_pictures_leave_the_network_as_it_was(shards: PictureShards, tmp_path: Path) -> None:
@@ -178,9 +199,9 @@ def test_precision_is_decided_once_for_a_folder(shards: PictureShards, tmp_path:
     """A run that was begun on a GPU goes on in bfloat16, wherever; one that was begun here in float32."""
     here = extracting(shards, tmp_path / "here", ("layer1",))
     plain = computed(shards, here)
-    assert here.files.folder.read_text("precision.txt") == "float32"
+    assert here.folder.read_text("precision.txt") == "float32"
     begun = extracting(shards, tmp_path / "begun", ("layer1",))
-    begun.files.folder.write_text("precision.txt", "bfloat16")
+    begun.folder.write_text("precision.txt", "bfloat16")
     coarse = computed(shards, begun)
     for name, values in plain["layer1"].items():
         difference = np.abs(values.astype(np.float32) - coarse["layer1"][name]).max()
@@ -225,15 +246,16 @@ def test_weights_of_a_file_reach_the_features(tmp_path: Path) -> None:
     torch.save({"state_dict": {f"module.{name}": value for name, value in theirs.items()}}, tmp_path / "theirs.pth")
     scenes = ["data.simulate.pictures=3", "data.simulate.width_px=128", "data.simulate.height_px=96", "folds.outer=3"]
     network = ["backbone.arch=resnet18", "backbone.layers=[layer2]"]
-    study, kept = ProbeSaliencyStudy(), {}
+    kept = {}
     for weights in (f"{tmp_path}/theirs.pth", "none"):
         words = [f"run.dir={tmp_path}/runs", *scenes, *network, f"backbone.weights={weights}"]
         cfg = load_config(ProbeSaliencyConfig, None, words)
-        plan = study.plan(cfg)
-        ready = study.prepare(cfg, plan, Folder(tmp_path / "store"), in_this_process)
-        assert ready.manifest["backbone"]["sha256"] == plan.state
-        kept[weights] = ready.own[1].load("layer2", "00000")
-        root = Path(plan.pictures.found.root.uri)
+        study = ProbeSaliencyStudy(cfg)
+        source = study.open()
+        stores, _ = in_this_process(study.passes(source, Folder(tmp_path / "store")))
+        assert study.items(source, stores).manifest["backbone"]["sha256"] == source.data.state
+        kept[weights] = looked_up(stores.features, ["layer2"])["layer2"]
+        root = Path(source.data.pictures.found.root.uri)
     loaded, control = kept.values()
     assert len(list((tmp_path / "store" / "weights").iterdir())) == 1
     for stimulus, values in loaded.items():

@@ -11,16 +11,19 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from gazeray.config import ConfigError, load_config
+from gazeray.engine.experiment import Outcome
+from gazeray.stimuli.dataset import PictureSet
 from gazeray.stimuli.decode import PictureError
 from gazeray.storage import Folder
 from gazeray.studies.pictures.passes import PictureData, PictureInfo
 from gazeray.studies.score_maps.config import MapsConfig
-from gazeray.studies.score_maps.study import MapError, ScoreMapsConfig, ScoreMapsStudy, fit_to_grid, load_map
-from gazeray.study import Pass
+from gazeray.studies.score_maps.passes import MapError, fit_to_grid, load_map
+from gazeray.studies.score_maps.study import ScoreMapsConfig, ScoreMapsStudy, StoredMaps
 from gazeray.tables import DataError
+from gazeray.unit import Json, Unit, UnitFolder, Worker
+from tests.studies.here import in_this_process, whole
 
 
 def picture(width: int = 80, height: int = 60, grid: tuple[int, int] = (30, 40)) -> PictureData:
@@ -132,56 +135,86 @@ def made(tmp_path: Path, *words: str) -> ScoreMapsConfig:
     return load_config(ScoreMapsConfig, None, [f"run.dir={tmp_path}/runs", *scenes, *words])
 
 
-def in_this_process(work: Pass) -> None:
-    do = work.make(torch.device("cpu"))
-    for item in work.items:
-        do(item)
+def pictures_of(cfg: ScoreMapsConfig) -> PictureSet:
+    """The pictures of a study."""
+    return ScoreMapsStudy(cfg).open().data.pictures.found
+
+
+def do(cfg: ScoreMapsConfig) -> Outcome:
+    """The whole study."""
+    return whole(ScoreMapsStudy(cfg))
 
 
 def test_bad_and_missing_maps_are_rejected_by_name_and_the_others_are_used(tmp_path: Path) -> None:
-    study, folder = ScoreMapsStudy(), tmp_path / "theirs"
+    folder = tmp_path / "theirs"
     folder.mkdir()
     good = npy(np.random.default_rng(0).random((32, 40)))
-    names = [source.stimulus for source in study.plan(made(tmp_path)).pictures.found.pictures]
+    names = [source.stimulus for source in pictures_of(made(tmp_path)).pictures]
     for name in names[:5]:
         (folder / f"{name}.npy").write_bytes(good)
     (folder / f"{names[5]}.npy").write_bytes(npy(np.full((32, 40), np.nan)))
     (folder / f"{names[6]}.npy").write_bytes(good)
     (folder / f"{names[6]}.png").write_bytes(png(np.zeros((32, 40), np.uint8)))
     (folder / "nobody.npy").write_bytes(good)
-    cfg = made(tmp_path, f"maps.path={folder}")
-    plan = study.plan(cfg)
-    prepared = study.prepare(cfg, plan, Folder(tmp_path / "runs"), in_this_process)
-    found = {row["source"]: row["reason"] for row in prepared.tables["rejects"].to_pylist() if row["stage"] == "maps"}
+    study = ScoreMapsStudy(made(tmp_path, f"maps.path={folder}"))
+    source = study.open()
+    stores, _ = in_this_process(study.passes(source, Folder(tmp_path / "runs")))
+    items = study.items(source, stores)
+    found = {one.source: one.reason for one in items.rejects if one.stage == "maps"}
     assert found["nobody.npy"] == "no picture of this name"
     assert "1280 of 1280 values" in found[f"{names[5]}.npy"]
     assert found[f"{names[6]}.npy"] == "2 maps of this name"
     assert any(reason.startswith("no map of this picture") for reason in found.values())
     assert len(found) == 4
-    shards = prepared.own[0]
-    assert sorted(info.stimulus for info in shards.judged) == names[:5]
-    assert len(shards.pictures) == 8
-    assert prepared.manifest["maps"] == {"label": "theirs", "root": str(folder), "kind": "saliency", "used": 5}
-    assert prepared.manifest["counts"]["rejected"] == prepared.tables["rejects"].num_rows
+    assert sorted(info.stimulus for info in stores.shards.judged) == names[:5]
+    assert len(stores.shards.pictures) == 8
+    assert items.manifest["maps"] == {"label": "theirs", "root": str(folder), "kind": "saliency", "used": 5}
+    assert items.manifest["counts"]["rejected"] == len(items.rejects)
 
 
 def test_no_usable_map_ends_the_job_with_the_reasons(tmp_path: Path) -> None:
-    study, folder = ScoreMapsStudy(), tmp_path / "theirs"
+    folder = tmp_path / "theirs"
     folder.mkdir()
+    study = ScoreMapsStudy(made(tmp_path, f"maps.path={folder}"))
     with pytest.raises(DataError, match="no map is named as a picture is"):
-        study.plan(made(tmp_path, f"maps.path={folder}"))
-    for source in study.plan(made(tmp_path)).pictures.found.pictures:
+        study.open()
+    for source in pictures_of(made(tmp_path)).pictures:
         (folder / f"{source.stimulus}.npy").write_bytes(npy(np.full((32, 40), np.nan)))
-    cfg = made(tmp_path, f"maps.path={folder}")
     with pytest.raises(DataError, match="none of 8 maps can be used: 1280 of 1280"):
-        study.prepare(cfg, study.plan(cfg), Folder(tmp_path / "runs"), in_this_process)
+        in_this_process(study.passes(study.open(), Folder(tmp_path / "runs")))
 
 
 def test_maps_must_be_named_for_a_data_set_of_ones_own(tmp_path: Path) -> None:
-    study = ScoreMapsStudy()
-    plan = study.plan(made(tmp_path))
-    dataset = f"{plan.pictures.found.root.uri}/dataset.yaml"
+    dataset = f"{pictures_of(made(tmp_path)).root.uri}/dataset.yaml"
     with pytest.raises(ConfigError, match=r"maps\.path: which"):
-        study.plan(made(tmp_path, f"data.dataset={dataset}"))
+        ScoreMapsStudy(made(tmp_path, f"data.dataset={dataset}")).open()
     with pytest.raises(ConfigError, match="no such folder"):
-        study.plan(made(tmp_path, f"maps.path={tmp_path}/nowhere"))
+        ScoreMapsStudy(made(tmp_path, f"maps.path={tmp_path}/nowhere")).open()
+
+
+def test_whole_run_scores_maps_beside_baselines_and_finishes_what_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["resources.workers=0", "score.resamples=100", "score.longest_px=40", "baselines.splits=1"]
+    undisturbed = do(made(tmp_path / "whole", *words))
+    assert undisturbed.metrics is not None
+    kinds = {key: entry["kind"] for key, entry in undisturbed.metrics["predictors"].items()}
+    assert kinds["model:contrast"] == "model"
+    assert set(kinds.values()) == {"model", "baseline", "ceiling"}
+    assert set(undisturbed.metrics["rows"]) == set(kinds)
+    assert undisturbed.metrics["n"]["pictures"] == 8
+    told = StoredMaps.run
+
+    def stop(self: StoredMaps, unit: Unit, worker: Worker, out: UnitFolder) -> Json:
+        if unit.name == "maps-fold-1":
+            raise KeyboardInterrupt
+        return told(self, unit, worker, out)
+
+    monkeypatch.setattr(StoredMaps, "run", stop)
+    with pytest.raises(KeyboardInterrupt):
+        do(made(tmp_path / "cut", *words))
+    monkeypatch.setattr(StoredMaps, "run", told)
+    cut = do(made(tmp_path / "cut", *words))
+    assert cut.run.read_bytes("metrics.json") == undisturbed.run.read_bytes("metrics.json")
+    validated = ScoreMapsStudy(made(tmp_path / "cut", *words)).rescored(cut.run, cut.run.read_json("manifest.json"))
+    assert validated["rows"] == cut.run.read_json("metrics.json")["rows"]
