@@ -17,14 +17,13 @@ from safetensors.numpy import load
 from gazeray.engine.cli import main
 from gazeray.engine.experiment import Outcome
 from gazeray.report.text_tables import predictors_table
-from gazeray.report.validate import validate_run
 from gazeray.storage import Folder
 from gazeray.studies.pictures.report import write_saliency_report
 from gazeray.studies.probe_saliency.study import ProbeSaliencyConfig, ProbeSaliencyStudy
 from gazeray.studies.score_maps.study import ScoreMapsConfig, ScoreMapsStudy
 from tests.chaos.held import EPOCHS
 from tests.processes import descendants, gone, wait_until
-from tests.running import CONFIGS, HERE, ROOT, no_report, run_probes, run_study
+from tests.running import CONFIGS, HERE, ROOT, findings, no_report, run_probes, run_study
 
 SCENES = ["data.simulate.pictures=20", "data.simulate.width_px=160", "data.simulate.height_px=120", "folds.outer=4"]
 SMALL = [
@@ -120,7 +119,7 @@ def test_run_folder_keeps_its_contract_and_is_valid(finished: tuple[Outcome, str
         assert maps["picture"].shape == (60, 80, 3)
         assert np.exp(maps["prediction"].astype(np.float64)).sum() == pytest.approx(1, abs=0.01)
         assert maps["human"].max() == 1
-    assert validate_run(run) == []
+    assert findings(run) == []
     assert "layer1, read-out" in predictors_table(metrics)
 
 
@@ -228,7 +227,7 @@ def test_example_maps_are_scored_beside_the_same_baselines(finished: tuple[Outco
         for metric in ("auc_uniform", "information_gain", "nss"):
             assert value(outcome, predictor, metric) == value(finished[0], predictor, metric)
     write_saliency_report(outcome.run)
-    assert validate_run(outcome.run) == []
+    assert findings(outcome.run) == []
 
 
 @pytest.mark.parametrize(

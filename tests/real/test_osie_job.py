@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gazeray.report.validate import validate_run
 from gazeray.studies.pictures.report import write_saliency_report
-from tests.running import CONFIGS, HERE, run_probes
+from tests.running import CONFIGS, HERE, findings, run_probes
 
 KNOWN = {
     "other_observers": {"auc_uniform": 0.930, "nss": 3.63},
@@ -43,4 +42,4 @@ def test_known_figures_are_met_and_a_probe_of_an_untrained_network_beats_the_cen
     assert rows["model:layer1:ridge"]["auc_shuffled"]["value"] > 0.6
     assert rows["gold_standard"]["information_gain"]["value"] > 2
     write_saliency_report(outcome.run)
-    assert validate_run(outcome.run) == []
+    assert findings(outcome.run) == []
