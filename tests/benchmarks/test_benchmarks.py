@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -247,3 +251,28 @@ def test_onsets_are_compared_within_their_trial(ingest_vendor: ModuleType) -> No
     theirs = {("a", "1"): np.array([103.0, 1000]), ("a", "2"): np.array([1001.0])}
     assert ingest_vendor.apart_ms(ours, theirs) == 3
     assert ingest_vendor.apart_ms({}, theirs) == math.inf
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_scaling_prints_the_efficiency_of_two_workers_and_what_nodes_send_each_other() -> None:
+    words = ["--readers", "6", "--sentences", "4", "--folds", "4", "--epochs", "1", "--repeats", "1", "--nodes", "2"]
+    short = tempfile.mkdtemp(prefix="gr-", dir="/tmp")  # sockets lie below it, and their paths may have 107 bytes
+    try:
+        done = subprocess.run(
+            [sys.executable, str(FOLDER / "scaling.py"), *words],
+            env={**os.environ, "RAY_TMPDIR": short},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        shutil.rmtree(short, ignore_errors=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert _number(r"efficiency of two workers: ([\d.]+) \(medians", done.stdout) > 0
+    assert re.search(r"^2 workers: folds [\d.]+ s; a fold takes [\d.]+ s$", done.stdout, re.MULTILINE)
+    size, copies, moved = (
+        _number(rf"2 nodes: 4 folds done on [12]; {pattern}", done.stdout)
+        for pattern in (r"examples of ([\d.]+) MB", r".* in (\d) stores", r".* moved ([\d.]+) MB")
+    )
+    assert moved == pytest.approx(size * (copies - 1), abs=0.011)
