@@ -221,6 +221,7 @@ def test_example_maps_are_scored_beside_the_same_baselines(finished: tuple[Outco
     words = [HERE, f"run.dir={finished[2]}", *small]
     outcome, shown = run_study(ScoreMapsStudy, ScoreMapsConfig, "score_maps", *words)
     assert "preparing pictures: 0 to do" in shown
+    assert outcome.failed == {}
     assert value(outcome, "model:contrast", "information_gain") > 0
     for predictor in ("centre_bias", "gold_standard", "split_half", "other_observers"):
         for metric in ("auc_uniform", "information_gain", "nss"):
