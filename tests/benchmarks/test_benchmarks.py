@@ -91,7 +91,7 @@ def _number(pattern: str, text: str) -> float:
 def test_ingest_prints_every_side_its_ratio_and_the_memory(
     ingest: ModuleType, ray_cluster: None, settings_restored: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = ingest.main(["--readers", "2", "--sentences", "3", "--slow-readers", "1", "--repeats", "1"])
+    code = ingest.main(["--readers", "4", "--sentences", "3", "--slow-readers", "1", "--repeats", "1"])
     printed = capsys.readouterr().out
     by_loop = _number(r"pandas \+ scipy, one process +([\d,]+)", printed)
     by_ray = _number(r"gazeray on Ray Data, \d+ workers +([\d,]+)", printed)
@@ -100,7 +100,7 @@ def test_ingest_prints_every_side_its_ratio_and_the_memory(
     )
     assert _number(r"by scipy and by gazeray: at least ([\d.]+)", printed) >= 0.99
     peaks = re.findall(r"largest worker, +(\d+) readers: (\d+) MiB private, (\d+) MiB resident", printed)
-    assert [int(readers) for readers, _, _ in peaks] == [2, 4, 8]
+    assert [int(readers) for readers, _, _ in peaks] == [4, 8, 16]
     assert all(0 < int(private) < int(resident) for _, private, resident in peaks)
     grew = _number(r"from N to 4N readers: ([+-][\d.]+)%", printed)
     assert code == int(grew > 15) or abs(grew - 15) < 0.06  # it is rounded
@@ -221,12 +221,12 @@ def test_sleeping_unit_sleeps_as_long_as_asked(units: ModuleType) -> None:
 def test_vendor_ingest_finds_the_same_fixations_as_pymovements(
     ingest_vendor: ModuleType, ray_cluster: None, settings_restored: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sizes = ["--recordings", "1", "--trials", "2", "--seconds", "2", "--repeats", "1"]
+    sizes = ["--recordings", "2", "--trials", "2", "--seconds", "2", "--repeats", "1"]
     ingest_vendor.main(sizes)
     printed = capsys.readouterr().out
     for kind in ("asc", "csv"):
-        ours = _number(rf"{kind}: gazeray on Ray Data +([\d,]+) samples/s \(4,000", printed)
-        theirs = _number(rf"{kind}: pymovements +([\d,]+) samples/s \(4,000", printed)
+        ours = _number(rf"{kind}: gazeray on Ray Data +([\d,]+) samples/s \(8,000", printed)
+        theirs = _number(rf"{kind}: pymovements +([\d,]+) samples/s \(8,000", printed)
         assert _number(rf"{kind}: ratio ([\d.]+)", printed) == pytest.approx(ours / theirs, rel=0.01, abs=0.006)
         found = _number(rf"{kind}: .* (\d+) by gazeray", printed)
         assert found == _number(rf"{kind}: .* (\d+) by pymovements", printed)
