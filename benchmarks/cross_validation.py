@@ -53,7 +53,7 @@ from gazeray.learn.trained import Trained
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.storage import Folder
 from gazeray.store import Column, Shard, Store
-from gazeray.study import FillShards, Finished, Fold, Items, Pass, Predictor, Ready, Row, Source, Summary, Variant
+from gazeray.study import Finished, Fold, Items, Pass, Predictor, Ready, Row, Source, Summary, Variant
 from gazeray.unit import Json, UnitFolder
 
 CLASSES = ("control", "pseudoword")
@@ -210,14 +210,12 @@ class PictureStudy:
 
     def passes(self, source: Source[None], store: Folder) -> Generator[Pass, Store, Store]:
         pieces = [{"key": name, "pictures": own.to_dict("list")} for name, own in self.pictures.groupby("participant")]
-        folder = store.sub("stores/pictures")
-        read = FillShards(ReadPictures(self.root, self.size), folder)
-        keys = [str(piece["key"]) for piece in pieces]
-        return (yield Pass("read, decode, resize, cache", pieces, read, folder, keys, memory=("picture",)))
+        read, folder = ReadPictures(self.root, self.size), store.sub("stores/pictures")
+        return (yield Pass.reading("read, decode, resize, cache", pieces, read, folder, memory=("picture",)))
 
     def items(self, source: Source[None], stores: Store) -> Items:
         folds = folds_of(self.cfg, stores.table)
-        return Items(stores.table, ("participant", "trial"), folds, "", {"data": {}}, [])
+        return Items(stores.table, ("participant", "trial"), folds, "")
 
     def learning(self, ready: Ready[None, Store]) -> None:
         """Nothing is searched for."""
@@ -233,7 +231,7 @@ class PictureStudy:
         batch = self.cfg.train.batch_size
         steps = sum(result["epochs"] * -(-result["n"]["train"] // batch) for result in results)
         accuracy = np.mean([result["metrics"]["accuracy"] for result in results])
-        return Summary({"accuracy": float(accuracy), "steps": steps}, {})
+        return Summary({"rows": {"cnn": {}}, "metrics_shown": [], "accuracy": float(accuracy), "steps": steps}, {})
 
     def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
         return []
@@ -300,16 +298,10 @@ def our_way(options: argparse.Namespace, root: Path, pictures: pd.DataFrame) -> 
 
 def job_config(options: argparse.Namespace, runs: str) -> JobConfig:
     """The published training, in our config's words; patience so long that nothing stops early."""
-    train = TrainConfig(
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        weight_decay=0.0,
-        optimizer="sgd",
-        patience=options.epochs,
-    )
+    train = {"epochs": options.epochs, "patience": options.epochs, "batch_size": options.batch_size}
+    train |= {"learning_rate": options.learning_rate, "weight_decay": 0.0, "optimizer": "sgd"}
     return JobConfig(
-        train=train,
+        train=TrainConfig.model_validate(train),
         folds=FoldsConfig(outer=options.folds, validation=1 / 7),
         resources=ResourcesConfig(per_unit=PerUnit(gpu=None if options.device == "cuda" else 0)),
         run=RunSettings(dir=runs),

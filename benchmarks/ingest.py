@@ -58,6 +58,9 @@ WINDOW = Window((SCREEN_PX[0] - WINDOW_PX[0]) / 2, (SCREEN_PX[1] - WINDOW_PX[1])
 
 COLUMNS = ("picture", "features")
 
+FEW_FOLDS, LEAST_PEOPLE = {"outer": 2}, 4
+"""Nothing is fitted, but a study that is opened has folds, and few people fill few."""
+
 LEAST_CORRELATION = 0.99
 MOST_GROWTH = 0.15
 POLL_S = 0.1
@@ -101,7 +104,8 @@ def opened(cfg: HeatmapConfig) -> Input:
 
 def simulated(folder: Path, readers: int, sentences: int) -> Input:
     """Write the raw study below `folder` and open it."""
-    sections = {"run": {"dir": str(folder)}, "data": {"simulate": {"readers": readers, "sentences": sentences}}}
+    simulate = {"readers": readers, "sentences": sentences}
+    sections = {"run": {"dir": str(folder)}, "data": {"simulate": simulate}, "folds": FEW_FOLDS}
     return opened(HeatmapConfig.model_validate(sections))
 
 
@@ -327,8 +331,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--slow-readers", type=int, default=4, help="readers that pandas + scipy reads (default: 4)")
     parser.add_argument("--repeats", type=int, default=5, help="turns of each side (default: 5)")
     options = parser.parse_args(argv)
-    if options.readers < 2 or options.sentences < 3 or min(options.slow_readers, options.repeats) < 1:
-        parser.error("--readers must be at least 2, --sentences 3, --slow-readers and --repeats 1")
+    if options.readers < LEAST_PEOPLE or options.sentences < 3 or min(options.slow_readers, options.repeats) < 1:
+        parser.error(f"--readers must be at least {LEAST_PEOPLE}, --sentences 3, --slow-readers and --repeats 1")
     os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 would give way to whatever else runs; a loop does not
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

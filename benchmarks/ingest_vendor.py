@@ -38,7 +38,7 @@ import polars as pl
 import pymovements as pm  # type: ignore[import-untyped]
 import ray
 import torch
-from ingest import MOST_GROWTH, Input, WorkerMemory, growth, opened, ray_pass, rows_read
+from ingest import FEW_FOLDS, LEAST_PEOPLE, MOST_GROWTH, Input, WorkerMemory, growth, opened, ray_pass, rows_read
 from pymovements.gaze.io import from_asc, from_csv  # type: ignore[import-untyped]
 
 from gazeray.engine.cluster import cluster
@@ -143,7 +143,12 @@ def declared(root: Path, kind: str, runs: Path) -> Input:
     events = {"detector": "ivt", "velocity_deg_s": VELOCITY_DEG_S, "min_duration_ms": MIN_DURATION_MS}
     same = {"velocity_window_ms": 2, "merge_gap_ms": 0, "max_gap_ms": 1.5, "blink_pad_ms": 0}
     cfg = HeatmapConfig.model_validate(
-        {"run": {"dir": str(runs)}, "data": {"dataset": str(root / f"{kind}.yaml")}, "events": events | same}
+        {
+            "run": {"dir": str(runs)},
+            "data": {"dataset": str(root / f"{kind}.yaml")},
+            "events": events | same,
+            "folds": FEW_FOLDS,
+        }
     )
     return opened(cfg)
 
@@ -307,8 +312,10 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="our passes over N and over 2N (default: 3)")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="(default: both)")
     options = parser.parse_args(argv)
-    if min(options.recordings, options.slow_recordings, options.repeats) < 1 or options.trials < 2:
-        parser.error("--recordings, --slow-recordings and --repeats must be at least 1, --trials 2")
+    if min(options.slow_recordings, options.repeats) < 1 or options.trials < 2 or 2 * options.recordings < LEAST_PEOPLE:
+        parser.error(
+            f"--slow-recordings and --repeats must be at least 1, --trials 2, --recordings {LEAST_PEOPLE // 2}"
+        )
     if options.seconds < 1:
         parser.error("--seconds must be at least 1")
     return options

@@ -80,7 +80,7 @@ class Sleeping:
         yield from ()
 
     def items(self, source: Source[None], stores: None) -> Items:
-        return Items(pa.table({"item": ["one"]}), ("item",), [], "", {"data": {}}, [])
+        return Items(pa.table({"item": ["one"]}), ("item",), [], "")
 
     def learning(self, ready: Ready[None, None]) -> None:
         """Nothing is learned."""
@@ -89,7 +89,8 @@ class Sleeping:
         return [self.predictor]
 
     def summary(self, manifest: Json, finished: Finished, ready: Ready[None, None] | None) -> Summary:
-        return Summary({"units": [unit.result() or {} for unit in finished.done.values()]}, {})
+        units = [unit.result() or {} for unit in finished.done.values()]
+        return Summary({"rows": {}, "metrics_shown": [], "units": units}, {})
 
     def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
         return []

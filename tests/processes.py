@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 240) -> None:
+def wait_until(condition: Callable[[], bool], what: str, deadline_s: float = 480) -> None:
     """Look again and again until the condition holds. Raises TimeoutError saying what was waited for."""
     end = time.monotonic() + deadline_s
     while not condition():

@@ -14,7 +14,9 @@ from rich.console import Console
 from gazeray.config import load_config
 from gazeray.engine.experiment import Outcome, run
 from gazeray.engine.progress import ProgressView
+from gazeray.engine.validate import validate_run
 from gazeray.storage import Folder
+from gazeray.studies import study_of
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from gazeray.studies.probe_saliency.study import ProbeSaliencyConfig, ProbeSaliencyStudy
 from gazeray.study import Study
@@ -48,3 +50,8 @@ def run_probes(*words: str) -> tuple[Outcome, str]:
 
 def no_report(run: Folder) -> None:
     """Instead of a report, where none is looked at: drawing one takes longer than a small run."""
+
+
+def findings(run: Folder) -> list[str]:
+    """What jobs/validate_run.py finds wrong with a run folder."""
+    return validate_run(run, study_of)

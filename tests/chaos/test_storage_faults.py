@@ -35,7 +35,7 @@ WORDS = [
     *("scores.permutations=99", "explain.methods=[gradient]", "explain.check_share=0"),
 ]
 ON_RAY = "resources.workers=2"
-DEADLINE_S = 150
+DEADLINE_S = 480
 AGAIN = "run the same command again when the storage works: what is done is kept"
 
 pytestmark = pytest.mark.slow

@@ -40,7 +40,7 @@ class UnitsAlone:
         yield from ()
 
     def items(self, source: Any, stores: Any) -> Items:
-        return Items(pa.table({"item": ["one"]}), ("item",), [], "content", {"data": {}}, [])
+        return Items(pa.table({"item": ["one"]}), ("item",), [], "content", {"data": {}})
 
     def learning(self, ready: Any) -> None:
         return None
@@ -49,7 +49,7 @@ class UnitsAlone:
         return [self.predictor]
 
     def summary(self, ready: Any, finished: Any) -> Summary:
-        return Summary({"done": sorted(finished.done), "failed": list(finished.failed)}, {})
+        return Summary({"rows": {}, "metrics_shown": [], "done": sorted(finished.done)}, {})
 
 
 def predictor_of(names: Sequence[str], notes: str) -> Any:
@@ -91,7 +91,9 @@ def test_units_survive_errors_and_killed_workers(
         "raises": "RuntimeError: this unit is broken",
         "kills": "the worker process died 2 times in this unit",
     }
-    assert outcome.metrics == {"done": ["a", "b", "ccc"], "failed": ["kills", "raises"]}
+    assert outcome.metrics is not None
+    assert outcome.metrics["done"] == ["a", "b", "ccc"]
+    assert outcome.metrics["failed"] == ["kills", "raises"]
     assert outcome.run.read_json("units/ccc/result.json")["value"] == 10
     assert "this unit is broken" in outcome.run.read_json("units/raises/failure.json")["traceback"]
     assert (notes / "kills").read_text() == "xx"

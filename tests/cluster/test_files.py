@@ -246,7 +246,7 @@ def test_slurm_script_starts_ray_on_every_node_runs_the_job_and_ends_with_its_ex
         port = head.getsockname()[1]
         script = (CLUSTER / "slurm.sbatch").read_text().replace("\nport=6379\n", f"\nport={port}\n")
         command = ["bash", "-c", script, "slurm.sbatch", "run.seed=3", "run.dir=a b"]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == code, done.stderr
     told = calls.read_text().splitlines()
     starts = sorted((call for call in told if "--block" in call), key=lambda call: "--head" not in call)

@@ -35,12 +35,17 @@ COMMANDS = [
 LINE = re.compile(r"^  ([\w.]+)=(.*?)  \((.+)\)$", re.MULTILINE)
 
 
+MAPPINGS = ("folds.sides", "folds.unseen")
+"""Settings that are mappings themselves."""
+
+
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as dotted keys; an empty mapping is a value."""
     found: dict[str, Any] = {}
     for name, value in values.items():
-        nested = isinstance(value, Mapping) and value
-        found |= dotted(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": value}
+        key = f"{prefix}{name}"
+        nested = isinstance(value, Mapping) and value and key not in MAPPINGS
+        found |= dotted(value, f"{key}.") if nested else {key: value}
     return found
 
 

@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 
 from gazeray.config import load_config
-from gazeray.engine.validate import validate_run
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.storage import Folder
-from gazeray.studies import study_of
 from gazeray.studies.heatmap.report import write_report
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from gazeray.synth.reading_parameters import ReadingSimulation
 from gazeray.synth.screens import ScreensSimulation, simulate_screens
-from tests.running import CONFIGS, HERE, run_study
+from tests.running import CONFIGS, HERE, findings, run_study
 
 PAPER = CONFIGS / "cv_heatmap.paper.yaml"
 
@@ -60,6 +58,6 @@ def test_paper_config_runs_on_simulated_screens(tmp_path: Path) -> None:
     with np.load(Path(outcome.run.uri) / index["path"][0].as_py()) as maps:
         assert maps["gradient_true"].shape == (128, 128)
     write_report(outcome.run)
-    assert validate_run(outcome.run, study_of) == []
+    assert findings(outcome.run) == []
     manifest = json.loads(outcome.run.read_text("manifest.json"))
     assert manifest["pictures"] == {"kind": "screens", "channels": 3, "blank": 1.0}

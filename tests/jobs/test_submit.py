@@ -24,7 +24,7 @@ import pytest
 from tests.processes import descendants
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 120
+DEADLINE_S = 480
 WORDS = [
     *("data.simulate.readers=6", "data.simulate.sentences=4", "folds.outer=2", "train.epochs=2", "model.width=2"),
     *("scores.resamples=100", "scores.permutations=99"),

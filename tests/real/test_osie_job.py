@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gazeray.engine.validate import validate_run
-from gazeray.studies import study_of
 from gazeray.studies.pictures.report import write_saliency_report
-from tests.running import CONFIGS, HERE, run_probes
+from tests.running import CONFIGS, HERE, findings, run_probes
 
 KNOWN = {
     "other_observers": {"auc_uniform": 0.930, "nss": 3.63},
@@ -29,6 +27,7 @@ def test_known_figures_are_met_and_a_probe_of_an_untrained_network_beats_the_cen
         HERE,
         f"data.dataset={CONFIGS / 'datasets/osie.yaml'}",
         f"data.root={real_data / 'saliency_osie'}",
+        "score.metrics=[information_gain, auc_uniform, auc_shuffled, nss]",
         *("targets.sigma_px=24", "baselines.splits=1", "score.resamples=200", f"run.dir={tmp_path}"),
         *("backbone.arch=resnet18", "backbone.layers=[layer1]", "backbone.longest_px=160", "probes.kinds=[ridge]"),
     ]
@@ -40,8 +39,8 @@ def test_known_figures_are_met_and_a_probe_of_an_untrained_network_beats_the_cen
     for predictor, figures in KNOWN.items():
         for metric, value in figures.items():
             assert rows[predictor][metric]["value"] == pytest.approx(value, abs=0.02), f"{predictor} {metric}"
-    assert rows["model:layer1:ridge"]["nss"]["gain"]["ci95"][0] > 0
+    assert rows["model:layer1:ridge"]["nss"]["gain"]["centre_bias"]["ci95"][0] > 0
     assert rows["model:layer1:ridge"]["auc_shuffled"]["value"] > 0.6
     assert rows["gold_standard"]["information_gain"]["value"] > 2
     write_saliency_report(outcome.run)
-    assert validate_run(outcome.run, study_of) == []
+    assert findings(outcome.run) == []

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from gazeray.report.validate import validate_run
 
 from tests.running import HERE, run_probes
 
@@ -55,11 +54,9 @@ def test_trained_network_is_better_than_the_centre_and_than_itself_untrained(
         assert outcome.failed == {}
         assert outcome.metrics is not None
         assert outcome.metrics["n"]["pictures"] == PICTURES
-        assert validate_run(outcome.run) == []
         rows[name] = outcome.metrics["rows"]
     probe = rows["trained"][f"model:{LAYER}:ridge"]
-    assert probe["nss"]["gain"]["ci95"][0] > 0
-    for metric in ("nss", "auc_uniform", "auc_shuffled"):
+    assert probe["nss"]["gain"]["centre_bias"]["ci95"][0] > 0
+    for metric, more in {"nss": 0.5, "auc_uniform": 0.1, "auc_shuffled": 0.1}.items():
         untrained = rows["untrained"][f"model:{LAYER}:ridge"][metric]["value"]
-        print(metric, probe[metric], untrained, rows["trained"]["gold_standard"][metric]["value"])
-        assert untrained < probe[metric]["value"] < rows["trained"]["gold_standard"][metric]["value"]
+        assert untrained + more < probe[metric]["value"] < rows["trained"]["gold_standard"][metric]["value"]
