@@ -3,12 +3,19 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-nightly test-all lint bench clean
 
 demo: $(READY)
 	$(VENV)/bin/python jobs/cv_heatmap.py
 
+# Everything but the nightly tier: what is slow and rarely breaks (nodes, job submission, benchmarks, flaky storage).
 test: $(READY)
+	$(VENV)/bin/python -m pytest -m "not nightly"
+
+test-nightly: $(READY)
+	$(VENV)/bin/python -m pytest -m nightly
+
+test-all: $(READY)
 	$(VENV)/bin/python -m pytest
 
 lint: $(READY)

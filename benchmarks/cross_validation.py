@@ -10,12 +10,12 @@ The published way: one fold after the other in one process; in every epoch each 
 again; plain SGD; default (NCHW) memory format; all cores inside each operation; validation after every epoch, the
 epoch with the best validation accuracy is tested.
 
-Ours: `gazeray.engine.cross_validation.cross_validate` with a study that reads PNG: pictures are decoded once on Ray
-Data and kept as uint8, the folds are units that one-thread workers take from a queue, all workers see the same shared
-memory, channels_last. Everything counts: starting Ray and its workers, caching, checkpoints, predictions, scoring.
+Ours: `gazeray.engine.experiment.run` with a study that reads PNG: pictures are decoded once on Ray Data and kept as
+uint8, the folds are units that one-thread workers take from a queue, all workers see the same shared memory,
+channels_last. Everything counts: starting Ray and its workers, caching, checkpoints, predictions, scoring.
 
 Prints the wall seconds of both sides, the ratio of their medians, both mean test accuracies (they agree up to chance:
-ours keeps the epoch with the best validation loss, and the random numbers differ), and where the time goes.
+ours keeps the epoch with the best validation loss, and the random numbers differ), and where our time goes.
 `--preset published` has the published size (width 128, 340 pictures, 8 folds, 35 epochs): hours on two cores, meant
 for `--device cuda`, where our units share the GPU and use bfloat16.
 """
@@ -30,38 +30,33 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
+from exported_pictures import PICTURE_PX, draw_pictures
 from rich.console import Console
 
-from gazeray.config import FoldsConfig, JobConfig, PerUnit, ResourcesConfig, RunSettings, TrainConfig, digest
-from gazeray.engine.cross_validation import cross_validate
-from gazeray.engine.progress import ProgressView
-from gazeray.engine.progress import Stage as ProgressStage
-from gazeray.gaze.render import Window, heatmaps, pad_trials, stack_windows
-from gazeray.learn.folds import Fold, participant_folds
+from gazeray.config import FoldsConfig, JobConfig, PerUnit, ResourcesConfig, RunSettings, TrainConfig
+from gazeray.engine.experiment import run
+from gazeray.engine.progress import ProgressView, Stage
+from gazeray.learn.fit import predict, standard_optimizer
+from gazeray.learn.folds import make_folds
+from gazeray.learn.trained import Trained
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.storage import Folder
-from gazeray.store import Examples, tensor_column
-from gazeray.study import FoldResult, Plan, Shard, Split, Stage
-from gazeray.synth.reading import SCREEN_PX, ReadingSimulation, design, make_reader, make_sentences, scanpath
-from gazeray.tables import QUALITY
+from gazeray.store import Column, Shard, Store
+from gazeray.study import FillShards, Finished, Fold, Items, Pass, Predictor, Ready, Row, Source, Summary, Variant
+from gazeray.unit import Json, UnitFolder
 
-PICTURE_PX = (1500, 200)
-"""Width and height of an exported screen, cropped to the sentence."""
-
-CLASSES = ["control", "pseudoword"]
-SECONDS = "seconds "
-"""So begin the scores of a fold that say how long a phase took."""
+CLASSES = ("control", "pseudoword")
 
 SMALL: dict[str, float] = {"width": 16, "size": 128, "people": 32, "trials": 10, "folds": 8, "epochs": 6}
 SMALL |= {"batch_size": 16, "learning_rate": 0.002}
@@ -71,70 +66,14 @@ PUBLISHED = {**SMALL, "width": 128, "people": 34, "epochs": 35, "batch_size": 32
 """--preset published. The original has 32 readers with 7 to 11 pictures each, 340 in all."""
 
 
-class Phases:
-    """Seconds by phase of something that is always in one phase; `to(None)` stops the clock."""
-
-    def __init__(self, phase: str | None = None) -> None:
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-        self._phase, self._since = phase, time.perf_counter()
-
-    def to(self, phase: str | None) -> None:
-        now = time.perf_counter()
-        if self._phase is not None:
-            self.seconds[self._phase] += now - self._since
-        self._phase, self._since = phase, now
-
-
 @dataclass(frozen=True)
 class Side:
-    """How one side did in one run: mean test accuracy over the folds, optimiser steps, wall seconds by phase.
-
-    Where folds run at the same time `fold_seconds` has the phases within them, summed over the workers.
-    """
+    """How one side did in one run: mean test accuracy over the folds, optimiser steps, wall seconds, and by phase."""
 
     accuracy: float
     steps: int
-    wall_seconds: dict[str, float]
-    fold_seconds: dict[str, float] = field(default_factory=dict)
-    workers: int = 1
-
-    @property
-    def seconds(self) -> float:
-        return sum(self.wall_seconds.values())
-
-
-def draw_pictures(root: Path, people: int, trials: int) -> pd.DataFrame:
-    """Export one PNG per simulated trial: green over yellow to red, half transparent, on white.
-
-    Returns one row per picture: participant, trial, stimulus, label_index, path (below `root`).
-    """
-    params = ReadingSimulation(readers=people, sentences=trials)
-    sentences, pseudoword = make_sentences(params), design(params)
-    left, top = ((screen - size) / 2 for screen, size in zip(SCREEN_PX, PICTURE_PX, strict=True))
-    window = stack_windows([Window(left, top, *PICTURE_PX)])
-    pictures = []
-    for number in range(people):
-        reader = make_reader(params, number)
-        for trial, sentence in enumerate(sentences):
-            label = int(pseudoword[number, trial])
-            rng = np.random.default_rng([params.seed, number, trial])
-            gaze = scanpath(params, sentence, reader, bool(label), rng)
-            x_px, y_px, duration_ms = (pad_trials([values]) for values in (gaze.x_px, gaze.y_px, gaze.duration_ms))
-            dwell = heatmaps(x_px, y_px, duration_ms, window, PICTURE_PX[::-1], 25.0)[0, 0].numpy()
-            participant, item = f"{number + 1:03d}", f"{trial + 1:03d}"
-            path = f"{participant}/{item}_{'CP'[label]}.png"
-            (root / participant).mkdir(exist_ok=True)
-            cv2.imwrite(str(root / path), cv2.cvtColor(coloured(dwell), cv2.COLOR_RGB2BGR))
-            pictures.append((participant, item, item, label, path))
-    return pd.DataFrame(pictures, columns=["participant", "trial", "stimulus", "label_index", "path"])
-
-
-def coloured(dwell: np.ndarray) -> np.ndarray:
-    """Dwell (H, W) relative to its peak as an RGB picture (H, W, 3) uint8."""
-    level = dwell / dwell.max()
-    colour = np.stack([np.minimum(2 * level, 1), np.minimum(2 - 2 * level, 1), np.zeros_like(level)], axis=2)
-    opacity = 0.6 * np.minimum(level / 0.1, 1)[..., None]
-    return np.asarray((255 * (1 - opacity + opacity * colour)).round(), np.uint8)
+    seconds: float
+    phases: Mapping[str, float] = field(default_factory=dict)
 
 
 def decode(data: bytes, size: int) -> np.ndarray:
@@ -153,15 +92,13 @@ class PublishedWay:
     options: argparse.Namespace
     root: Path
     pictures: pd.DataFrame
-    phases: Phases = field(default_factory=Phases)
     steps: int = 0
 
     def run(self, folds: Sequence[Fold]) -> Side:
         torch.set_num_threads(cores())
-        self.phases.to("set up")
+        start = time.perf_counter()
         accuracies = [self.fold(fold) for fold in folds]
-        self.phases.to(None)
-        return Side(float(np.mean(accuracies)), self.steps, self.phases.seconds)
+        return Side(float(np.mean(accuracies)), self.steps, time.perf_counter() - start)
 
     def fold(self, fold: Fold) -> float:
         """Train, keep the best epoch by validation accuracy, test; returns the test accuracy."""
@@ -170,42 +107,34 @@ class PublishedWay:
         model = HeatmapCNN(3, (size, size), self.options.width, len(CLASSES)).to(device)
         optimizer = torch.optim.SGD(model.parameters(), self.options.learning_rate)
         loss = torch.nn.CrossEntropyLoss()
-        train = self.pictures[self.pictures["participant"].isin(fold.train)]
         best, best_accuracy = model.state_dict(), -1.0
         for _ in range(self.options.epochs):
             model.train()
-            for inputs, labels in self.batches(train.iloc[torch.randperm(len(train)).numpy()]):
-                self.phases.to("train")
+            for inputs, labels in self.batches(fold.train[torch.randperm(len(fold.train)).numpy()]):
                 value = loss(model(inputs), labels)
                 optimizer.zero_grad()
                 value.backward()
                 optimizer.step()
                 value.item()
                 self.steps += 1
-            accuracy = self.accuracy(model, fold.validation, "validate")
+            accuracy = self.accuracy(model, fold.validation.rows)
             if accuracy > best_accuracy:
                 best_accuracy = accuracy
                 best = {name: weights.clone() for name, weights in model.state_dict().items()}
-            self.phases.to("set up")
         model.load_state_dict(best)
-        return self.accuracy(model, fold.test, "test")
+        return self.accuracy(model, fold.test)
 
-    def accuracy(self, model: torch.nn.Module, people: Sequence[str], phase: str) -> float:
-        """Share of these people's pictures that the model gets right."""
+    def accuracy(self, model: torch.nn.Module, rows: np.ndarray) -> float:
+        """Share of these pictures that the model gets right."""
         model.eval()
-        chosen = self.pictures[self.pictures["participant"].isin(people)]
-        hits = 0
         with torch.no_grad():
-            for inputs, labels in self.batches(chosen):
-                self.phases.to(phase)
-                hits += int((model(inputs).argmax(1) == labels).sum())
-        return hits / len(chosen)
+            hits = sum(int((model(inputs).argmax(1) == labels).sum()) for inputs, labels in self.batches(rows))
+        return hits / len(rows)
 
-    def batches(self, pictures: pd.DataFrame) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def batches(self, rows: np.ndarray) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Inputs (B, 3, S, S) in 0 to 1 and labels (B,), read from disk."""
-        for start in range(0, len(pictures), self.options.batch_size):
-            self.phases.to("read, decode, resize")
-            batch = pictures.iloc[start : start + self.options.batch_size]
+        for start in range(0, len(rows), self.options.batch_size):
+            batch = self.pictures.iloc[rows[start : start + self.options.batch_size]]
             images = [decode((self.root / path).read_bytes(), self.options.size) for path in batch["path"]]
             inputs = torch.stack([torch.from_numpy(image).permute(2, 0, 1).float().div(255) for image in images])
             labels = torch.tensor(batch["label_index"].tolist())
@@ -215,107 +144,99 @@ class PublishedWay:
 # -- ours
 
 
-class TimedCNN(HeatmapCNN):
-    """The CNN, noting the phase of the training loop that it hears from the loop's calls."""
+@dataclass(frozen=True)
+class PictureLearner:
+    """The CNN on exported pictures. See `gazeray.study.Learner`."""
 
-    def __init__(self, size: int, width: int, phases: Phases) -> None:
-        super().__init__(3, (size, size), width, len(CLASSES))
-        self.phases, self.steps = phases, 0
+    train: TrainConfig
+    size: int
+    width: int
 
-    def train(self, mode: bool = True) -> TimedCNN:
-        self.phases.to("train" if mode else "validate")
-        super().train(mode)
+    columns: Sequence[str] = ("picture",)
+    targets: Sequence[str] = ("label_index",)
+    watched: Mapping[str, bool] = field(default_factory=lambda: {"loss": False})
+    headline: str = "loss"
+
+    def with_train(self, train: TrainConfig) -> PictureLearner:
+        return replace(self, train=train)
+
+    def prepare(self, rows: np.ndarray, store: Store) -> PictureLearner:
         return self
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        self.phases.to("checkpoint")
-        return super().state_dict(*args, **kwargs)
+    def fitted(self) -> Mapping[str, np.ndarray]:
+        return {}
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.steps += self.training
-        return super().forward(x)
+    def model(self) -> torch.nn.Module:
+        return HeatmapCNN(3, (self.size, self.size), self.width, len(CLASSES))
+
+    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+        return standard_optimizer(model, self.train)
+
+    def logits(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """(B, 2). Pictures are kept as (S, S, 3), so that (B, 3, S, S) in channels_last takes no copy."""
+        logits: torch.Tensor = model(batch["picture"].permute(0, 3, 1, 2).float().div_(255))
+        return logits
+
+    def loss(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor], epoch: int) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(self.logits(model, batch), batch["label_index"])
+
+    def predict(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {"logits": self.logits(model, batch)}
+
+    def metrics(self, predicted: Mapping[str, np.ndarray], targets: Mapping[str, Column]) -> dict[str, float]:
+        logits, labels = (torch.from_numpy(np.asarray(one)) for one in (predicted["logits"], targets["label_index"]))
+        return {"loss": float(torch.nn.functional.cross_entropy(logits, labels))}
+
+    def tested(self, model: torch.nn.Module, fold: Fold, store: Store, device: torch.device, out: UnitFolder) -> Json:
+        rows, predicted = predict(self, model, store, fold.test, device)
+        hits = predicted["logits"].argmax(1) == store.plain("label_index")[rows]
+        return {"metrics": {"accuracy": float(hits.mean())}}
 
 
-@dataclass
+@dataclass(frozen=True)
 class PictureStudy:
-    """The study of exported pictures. See `gazeray.study.Study`. Seconds by phase travel among the scores of a fold."""
+    """The study of exported pictures. See `gazeray.study.Study`."""
 
+    cfg: JobConfig
     size: int
     width: int
     root: Folder
     pictures: pd.DataFrame
-    name: str = "pictures"
-    config: type[JobConfig] = JobConfig
-    tensors: Sequence[str] = ("picture",)
 
-    def plan(self, cfg: JobConfig) -> Plan:
-        recordings: list[dict[str, Any]] = [
-            {"key": name, "trials": mine["trial"].tolist(), "paths": mine["path"].tolist()}
-            for name, mine in self.pictures.groupby("participant")
-        ]
-        trials = pa.Table.from_pandas(self.pictures, preserve_index=False)
-        content = digest([recordings, self.size])
-        return Plan(
-            dataset="pictures",
-            licence=None,
-            label="condition",
-            classes=CLASSES,
-            notes=[],
-            trials=trials,
-            recordings=recordings,
-            rejects=[],
-            fingerprint=content,
-            meaning=content,
-            root=self.root,
-        )
+    name: ClassVar[str] = "pictures"
 
-    def reader(self, cfg: JobConfig, plan: Plan) -> Stage:
-        return Stage(ReadPictures(self.root, self.size))
+    def open(self) -> Source[None]:
+        return Source(None, [])
 
-    def model(self, cfg: JobConfig, plan: Plan) -> torch.nn.Module:
-        return TimedCNN(self.size, self.width, Phases())
+    def passes(self, source: Source[None], store: Folder) -> Generator[Pass, Store, Store]:
+        pieces = [{"key": name, "pictures": own.to_dict("list")} for name, own in self.pictures.groupby("participant")]
+        folder = store.sub("stores/pictures")
+        read = FillShards(ReadPictures(self.root, self.size), folder)
+        keys = [str(piece["key"]) for piece in pieces]
+        return (yield Pass("read, decode, resize, cache", pieces, read, folder, keys, memory=("picture",)))
 
-    def inputs(self, cfg: JobConfig, plan: Plan, batch: Mapping[str, np.ndarray], device: torch.device) -> torch.Tensor:
-        """Pictures are kept as (S, S, 3), so that (B, 3, S, S) in channels_last takes no copy."""
-        return torch.from_numpy(batch["picture"]).to(device).permute(0, 3, 1, 2).float().div_(255)
+    def items(self, source: Source[None], stores: Store) -> Items:
+        folds = folds_of(self.cfg, stores.table)
+        return Items(stores.table, ("participant", "trial"), folds, "", {"data": {}}, [])
 
-    def loss(self, cfg: JobConfig, plan: Plan, labels: np.ndarray) -> torch.nn.Module:
-        return torch.nn.CrossEntropyLoss()
+    def learning(self, ready: Ready[None, Store]) -> None:
+        """Nothing is searched for."""
 
-    def test(
-        self,
-        cfg: JobConfig,
-        plan: Plan,
-        model: torch.nn.Module,
-        examples: Examples,
-        split: Split,
-        device: torch.device,
-        keep: Callable[[str, bytes], None],
-    ) -> FoldResult:
-        if not isinstance(model, TimedCNN):
-            raise TypeError(f"the model must be the TimedCNN that this study made, not {type(model).__name__}")
-        model.phases.to("test")
-        seen, predicted = [], []
-        with torch.inference_mode():
-            for rows, batch in examples.batches(split.test, cfg.train.batch_size, self.tensors):
-                seen.append(rows)
-                predicted.append(model(self.inputs(cfg, plan, batch, device)).argmax(1).cpu().numpy())
-        model.phases.to(None)
-        table = examples.index.table.take(np.concatenate(seen))
-        table = table.append_column("predicted", pa.array(np.concatenate(predicted)))
-        hits = table["predicted"].to_numpy() == table["label_index"].to_numpy()
-        seconds = {f"{SECONDS}{phase}": value for phase, value in model.phases.seconds.items()}
-        return FoldResult(table, {"accuracy": float(hits.mean()), "steps": float(model.steps), **seconds})
+    def predictors(self, ready: Ready[None, Store]) -> list[Predictor]:
+        learner = PictureLearner(self.cfg.train, self.size, self.width)
+        variants = [Variant({}, learner, ready.stores, "")]
+        return [Trained({"cnn": Row("CNN", "model")}, variants, ready.items.folds, self.cfg.run.seed)]
 
-    def score(self, cfg: JobConfig, plan: Plan, predictions: pa.Table) -> dict[str, Any]:
-        """The folds' scores suffice."""
-        return {}
+    def summary(self, manifest: Json, finished: Finished, ready: Ready[None, Store] | None) -> Summary:
+        """Optimiser steps follow from the epochs that were run and the rows that were trained on."""
+        results = [unit.result() or {} for unit in finished.done.values()]
+        batch = self.cfg.train.batch_size
+        steps = sum(result["epochs"] * -(-result["n"]["train"] // batch) for result in results)
+        accuracy = np.mean([result["metrics"]["accuracy"] for result in results])
+        return Summary({"accuracy": float(accuracy), "steps": steps}, {})
 
-    def gather(
-        self, cfg: JobConfig, plan: Plan, files: Sequence[Mapping[str, bytes]]
-    ) -> tuple[dict[str, Any], dict[str, bytes]]:
-        """There are no files."""
-        return {}, {}
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
+        return []
 
 
 @dataclass(frozen=True)
@@ -325,62 +246,56 @@ class ReadPictures:
     root: Folder
     size: int
 
-    def __call__(self, recording: Mapping[str, Any]) -> Shard:
+    def __call__(self, piece: Mapping[str, Any]) -> Shard:
         cv2.setNumThreads(1)
-        files = [self.root.read_bytes(path) for path in recording["paths"]]
-        table = pa.table(
-            {
-                "participant": pa.array([recording["key"]] * len(files), pa.string()),
-                "trial": pa.array(recording["trials"], pa.string()),
-                "picture": tensor_column(np.stack([decode(data, self.size) for data in files])),
-            }
-        )
-        content = hashlib.sha256(b"".join(files)).hexdigest()
-        return Shard(table, [], QUALITY.empty_table(), content, len(files))
+        rows = pa.table(piece["pictures"])
+        files = [self.root.read_bytes(path) for path in piece["pictures"]["path"]]
+        pictures = np.stack([decode(data, self.size) for data in files])
+        return Shard(rows, {"picture": pictures}, content=hashlib.sha256(b"".join(files)).hexdigest())
 
 
 class StageClock(ProgressView):
-    """Shows nothing and notes when the stages of a job begin."""
+    """Shows nothing, and adds up the seconds of each phase of a job."""
 
     def __init__(self) -> None:
         super().__init__(Console(quiet=True))
-        self.phases, self.workers = Phases("start Ray"), 1
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._phase, self._since = "start Ray", time.perf_counter()
+
+    def to(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.seconds[self._phase] += now - self._since
+        self._phase, self._since = phase, now
 
     @contextmanager
-    def stage(self, name: str, total: int | None = None) -> Iterator[ProgressStage]:
-        self.phases.to("read, decode, resize, cache" if name == "reading recordings" else name)
+    def stage(self, name: str, total: int | None = None) -> Iterator[Stage]:
+        self.to(name)
         with super().stage(name, total) as stage:
             yield stage
-        self.phases.to("share")
+        self.to("start Ray" if name == "looking at the data" else "share")
 
     def units(self, total: int, done: int) -> None:
-        self.phases.to("start the workers")
+        self.to("start the workers")
         super().units(total, done)
 
     def unit_event(self, name: str, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == "started":
-            self.phases.to("folds")
-            self.workers = max(self.workers, int(payload["rank"]) + 1)
+            self.to("folds")
         super().unit_event(name, kind, payload)
         if self._done == self._total:
-            self.phases.to("stop Ray")
+            self.to("stop the workers")
 
 
 def our_way(options: argparse.Namespace, root: Path, pictures: pd.DataFrame) -> Side:
     """The whole job in a fresh run folder, on a fresh Ray. Raises RuntimeError when a fold fails."""
-    study = PictureStudy(options.size, options.width, Folder(root), pictures)
     with tempfile.TemporaryDirectory() as runs:
+        study = PictureStudy(job_config(options, runs), options.size, options.width, Folder(root), pictures)
         view = StageClock()
-        outcome = cross_validate(study, job_config(options, runs), "benchmark", view)
-        view.phases.to(None)
+        outcome = run(study, "benchmark", view)
+        view.to("over")
     if outcome.metrics is None or outcome.failed:
         raise RuntimeError(f"folds failed: {outcome.failed}")
-    scores = [fold["metrics"] for fold in outcome.metrics["folds"]]
-    fold_seconds: defaultdict[str, float] = defaultdict(float)
-    for name, value in (item for score in scores for item in score.items() if item[0].startswith(SECONDS)):
-        fold_seconds[name.removeprefix(SECONDS)] += value
-    accuracy, steps = np.mean([score["accuracy"] for score in scores]), sum(score["steps"] for score in scores)
-    return Side(float(accuracy), int(steps), view.phases.seconds, fold_seconds, view.workers)
+    return Side(outcome.metrics["accuracy"], outcome.metrics["steps"], sum(view.seconds.values()), view.seconds)
 
 
 def job_config(options: argparse.Namespace, runs: str) -> JobConfig:
@@ -408,41 +323,25 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def folds_of(options: argparse.Namespace, pictures: pd.DataFrame) -> list[Fold]:
-    """The folds that our engine makes, for the published way to use too."""
-    cfg = job_config(options, "")
-    people, labels = pictures["participant"].to_numpy(str), pictures["label_index"].to_numpy()
-    return participant_folds(people, labels, cfg.folds.outer, cfg.folds.validation, cfg.run.seed)
-
-
-def shares(seconds: Mapping[str, float]) -> str:
-    """The phases, the longest first."""
-    total = sum(seconds.values())
-    ordered = sorted(seconds.items(), key=lambda item: -item[1])
-    return ", ".join(f"{name} {value:.1f} s ({value / total:.0%})" for name, value in ordered)
-
-
-def median_run(runs: Sequence[Side]) -> Side:
-    """The run whose wall time is the (lower) median."""
-    return sorted(runs, key=lambda run: run.seconds)[(len(runs) - 1) // 2]
+def folds_of(cfg: JobConfig, pictures: pa.Table) -> list[Fold]:
+    """The folds that both sides use."""
+    return make_folds(pictures, pictures["label_index"].to_numpy(), cfg.folds, cfg.run.seed)
 
 
 def report(published: Sequence[Side], ours: Sequence[Side]) -> None:
-    """Print both sides, the ratio, and where the time goes in the median run of each."""
+    """Print both sides, the ratio, and where the time goes in our median run, the longest phase first."""
+    medians = []
     for name, runs in (("published way", published), ("gazeray", ours)):
+        medians.append(statistics.median(run.seconds for run in runs))
         walls = ", ".join(f"{run.seconds:.1f}" for run in runs)
         print(
-            f"{name + ':':15} {statistics.median(run.seconds for run in runs):.1f} s (runs: {walls}); "
+            f"{name + ':':15} {medians[-1]:.1f} s (runs: {walls}); "
             f"mean test accuracy {np.mean([run.accuracy for run in runs]):.3f}; {runs[0].steps} optimiser steps"
         )
-    ratio = statistics.median(run.seconds for run in published) / statistics.median(run.seconds for run in ours)
-    print(f"ratio: {ratio:.2f} times faster (medians of {len(ours)} runs in turns)")
-    theirs, mine = median_run(published), median_run(ours)
-    print(f"published way, wall: {shares(theirs.wall_seconds)}")
-    print(f"gazeray, wall: {shares(mine.wall_seconds)}")
-    waiting = mine.wall_seconds["folds"] * mine.workers - sum(mine.fold_seconds.values())
-    within = shares({**mine.fold_seconds, "other, waiting": waiting})
-    print(f"gazeray, within the folds, {mine.workers} workers: {within}")
+    print(f"ratio: {medians[0] / medians[1]:.2f} times faster (medians of {len(ours)} runs in turns)")
+    median = sorted(ours, key=lambda run: run.seconds)[(len(ours) - 1) // 2]
+    phases = sorted(median.phases.items(), key=lambda item: -item[1])
+    print("gazeray, wall: " + ", ".join(f"{name} {s:.1f} s ({s / median.seconds:.0%})" for name, s in phases))
 
 
 def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -480,7 +379,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         pictures = draw_pictures(root, options.people, options.trials)
-        folds = folds_of(options, pictures)
+        folds = folds_of(job_config(options, folder), pa.Table.from_pandas(pictures, preserve_index=False))
         megabytes = sum((root / path).stat().st_size for path in pictures["path"]) / 1e6
         print(
             f"{len(pictures)} pictures of {PICTURE_PX[0]} x {PICTURE_PX[1]} px ({megabytes:.1f} MB of PNG), "

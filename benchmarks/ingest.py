@@ -9,7 +9,7 @@ computes the features, draws one heatmap per trial and writes one file per reade
 2. pandas + gazeray's heatmaps: the same loop, all heatmaps of a reader in one call of `gazeray.gaze.render.heatmaps`.
 3. gazeray's reader in a loop: what Ray's workers do, checks of the input and Parquet included, in one process without
    Ray. Against 4 it shows what Ray costs and what its workers bring.
-4. gazeray on Ray Data: `gazeray.engine.pipeline.cache_examples`, as many workers as there are cores.
+4. gazeray on Ray Data: the pass of the heatmap study, as many workers as there are cores.
 
 Sides 1 to 3 run in one process and one thread. Side 1 reads fewer readers (--slow-readers), since its rows per second
 do not depend on their number. The sides take turns; the medians are compared. What is paid once (starting Ray, loading
@@ -40,23 +40,23 @@ import numpy as np
 import pandas as pd
 import ray
 import torch
-from rich.console import Console
 from scipy.ndimage import gaussian_filter
 
 from gazeray.engine.cluster import cluster
-from gazeray.engine.pipeline import Cache, ShardWriter, cache_examples
-from gazeray.engine.progress import ProgressView
-from gazeray.gaze.events import fixations_idt
+from gazeray.engine.passes import pieces_on_ray, raise_fault
+from gazeray.gaze.events import detect
 from gazeray.gaze.features import reading_features
-from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations, stack_windows
+from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations
 from gazeray.storage import Folder
-from gazeray.store import load_shared
-from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
-from gazeray.study import Plan, Stage
+from gazeray.store import Store
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy, Recordings
+from gazeray.study import Pass, Source
 from gazeray.synth.reading import SCREEN_PX, WINDOW_PX
 
 WINDOW = Window((SCREEN_PX[0] - WINDOW_PX[0]) / 2, (SCREEN_PX[1] - WINDOW_PX[1]) / 2, *WINDOW_PX)
 """Where the simulated sentences stand on the screen."""
+
+COLUMNS = ("picture", "features")
 
 LEAST_CORRELATION = 0.99
 MOST_GROWTH = 0.15
@@ -68,26 +68,46 @@ Draw = Callable[[HeatmapConfig, list[tuple[np.ndarray, np.ndarray, np.ndarray]]]
 
 @dataclass(frozen=True)
 class Input:
-    """A simulated study: how it is to be read, and by what."""
+    """A study that has been opened."""
 
-    cfg: HeatmapConfig
-    plan: Plan
-    stage: Stage
+    study: HeatmapStudy
+    source: Source[Recordings]
+
+    @property
+    def cfg(self) -> HeatmapConfig:
+        """How it is to be read."""
+        return self.study.cfg
+
+    @property
+    def root(self) -> Path:
+        """The folder of the raw files."""
+        return Path(self.source.data.root.uri)
+
+    @property
+    def recordings(self) -> int:
+        """How many there are."""
+        return len(self.source.data.recordings)
+
+    def reading(self, out: Path) -> Pass:
+        """The pass over all recordings, into a fresh folder."""
+        return next(self.study.passes(self.source, Folder(out)))
+
+
+def opened(cfg: HeatmapConfig) -> Input:
+    """The study of a config."""
+    study = HeatmapStudy(cfg)
+    return Input(study, study.open())
 
 
 def simulated(folder: Path, readers: int, sentences: int) -> Input:
     """Write the raw study below `folder` and open it."""
     sections = {"run": {"dir": str(folder)}, "data": {"simulate": {"readers": readers, "sentences": sentences}}}
-    cfg = HeatmapConfig.model_validate(sections)
-    study = HeatmapStudy()
-    plan = study.plan(cfg)
-    return Input(cfg, plan, study.reader(cfg, plan))
+    return opened(HeatmapConfig.model_validate(sections))
 
 
 def pandas_loop(study: Input, readers: int, draw: Draw, out: Path) -> int:
     """Read the first readers one trial after the other, write one .npz for each; returns the rows read."""
-    root, events, max_gap_ms = Path(study.plan.root.uri), study.cfg.events, study.cfg.render.max_gap_ms
-    window = (WINDOW.left_px, WINDOW.top_px, WINDOW.width_px, WINDOW.height_px)
+    root, max_gap_ms = study.root, study.cfg.render.max_gap_ms
     rows = 0
     for path in sorted((root / "gaze").glob("*.csv"))[:readers]:
         samples = pd.read_csv(path)
@@ -95,8 +115,8 @@ def pandas_loop(study: Input, readers: int, draw: Draw, out: Path) -> int:
         dwell, features = [], []
         for _, trial in samples.groupby("trial", sort=False):
             time_ms, (x_px, y_px) = trial["t_ms"].to_numpy(), trial[["x_px", "y_px"]].to_numpy(np.float32).T
-            found = fixations_idt(time_ms, x_px, y_px, events.dispersion_px, events.min_duration_ms, max_gap_ms)
-            features.append(reading_features(found, window, study.cfg.features.columns))
+            found = detect({"timestamp_ms": time_ms, "x_px": x_px, "y_px": y_px}, None, study.cfg.events).fixations
+            features.append(reading_features(found, WINDOW, study.cfg.features.columns))
             valid = np.isfinite(x_px) & np.isfinite(y_px)
             dwell.append((x_px, y_px, sample_durations(time_ms, valid, max_gap_ms)))
         picture = draw(study.cfg, dwell).astype(np.float16)
@@ -123,22 +143,31 @@ def draw_by_gazeray(cfg: HeatmapConfig, dwell: list[tuple[np.ndarray, np.ndarray
     """All trials in one call."""
     x_px, y_px, duration_ms = (pad_trials([trial[axis] for trial in dwell]) for axis in range(3))
     size = (cfg.render.height_px, cfg.render.width_px)
-    drawn = heatmaps(x_px, y_px, duration_ms, stack_windows([WINDOW] * len(dwell)), size, cfg.render.sigma_px or 0.0)
+    drawn = heatmaps(x_px, y_px, duration_ms, torch.tensor([WINDOW] * len(dwell)), size, cfg.render.sigma_px or 0.0)
     return encode(drawn[:, 0], cfg.render.dtype, cfg.render.full_scale_ms)
 
 
 def reader_loop(study: Input, out: Path) -> int:
     """What the workers do, in this process; returns the rows read."""
-    folder = Folder(out)
-    writer = ShardWriter(study.stage, folder)
-    keys = [writer.write(recording) for recording in study.plan.recordings]
-    return sum(int(folder.read_json(f"{key}.json")["rows_read"]) for key in keys)
+    work = study.reading(out)
+    do = work.make(torch.device("cpu"))
+    for piece in work.pieces:
+        do(piece)
+    return rows_read(Store.open(work.folder, work.keys))
 
 
-def ray_pass(study: Input, recordings: int | None, out: Path) -> Cache:
+def ray_pass(study: Input, recordings: int | None, out: Path) -> Store:
     """One pass of Ray Data over the first recordings (None: all)."""
-    plan = replace(study.plan, recordings=study.plan.recordings[:recordings])
-    return cache_examples(study.stage, plan, Folder(out), ProgressView(Console(quiet=True)))
+    work = study.reading(out)
+    work = replace(work, pieces=work.pieces[:recordings], keys=work.keys[:recordings])
+    for fault in pieces_on_ray(work):
+        raise_fault(fault)
+    return Store.open(work.folder, work.keys)
+
+
+def rows_read(store: Store) -> int:
+    """The rows of the raw files that the store was made of."""
+    return store.log.rows_read if store.log else 0
 
 
 class Stopwatch:
@@ -167,13 +196,13 @@ def compare_speed(study: Input, slow_readers: int, repeats: int) -> None:
     with cluster():
         init_s = time.perf_counter() - begin
         cores = int(ray.cluster_resources()["CPU"])
-        watch.turn("first pass", lambda out: ray_pass(study, None, out).rows_read)
+        watch.turn("first pass", lambda out: rows_read(ray_pass(study, None, out)))
         for _ in range(repeats):
             watch.turn("scipy", lambda out: pandas_loop(study, slow_readers, draw_by_scipy, out))
-            watch.turn("heatmaps", lambda out: pandas_loop(study, len(study.plan.recordings), draw_by_gazeray, out))
+            watch.turn("heatmaps", lambda out: pandas_loop(study, study.recordings, draw_by_gazeray, out))
             watch.turn("reader", lambda out: reader_loop(study, out))
-            watch.turn("one recording", lambda out: ray_pass(study, 1, out).rows_read)
-            watch.turn("ray", lambda out: ray_pass(study, None, out).rows_read)
+            watch.turn("one recording", lambda out: rows_read(ray_pass(study, 1, out)))
+            watch.turn("ray", lambda out: rows_read(ray_pass(study, None, out)))
     total = watch.rows("ray")
     each_s = watch.seconds("reader") / total * watch.rows("one recording")
     spin_up_s = max(0.0, watch.seconds("one recording") - each_s)
@@ -206,11 +235,11 @@ def least_correlation(study: Input, readers: int) -> float:
     Raises RuntimeError where the sides differ in trials or features.
     """
     with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs, cluster():
-        cache = ray_pass(study, readers, Path(ours))
-        shards = load_shared(cache.index, cache.folder, ("picture", "features"))
+        store = ray_pass(study, readers, Path(ours))
+        shards = {name: np.asarray(values) for name, values in store.take(np.arange(len(store)), COLUMNS).items()}
         pandas_loop(study, readers, draw_by_scipy, Path(theirs))
         files = [np.load(path) for path in sorted(Path(theirs).glob("*.npz"))]
-        pictures, features = (np.concatenate([file[name] for file in files]) for name in ("picture", "features"))
+        pictures, features = (np.concatenate([file[name] for file in files]) for name in COLUMNS)
     if features.shape != shards["features"].shape or not np.allclose(features, shards["features"]):
         raise RuntimeError("the sides differ in trials or features: they do not do the same work")
     pairs = zip(pictures.astype(float), shards["picture"][:, 0].astype(float), strict=True)

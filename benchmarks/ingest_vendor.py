@@ -38,14 +38,14 @@ import polars as pl
 import pymovements as pm  # type: ignore[import-untyped]
 import ray
 import torch
-from ingest import MOST_GROWTH, Input, WorkerMemory, growth, ray_pass
+from ingest import MOST_GROWTH, Input, WorkerMemory, growth, opened, ray_pass, rows_read
 from pymovements.gaze.io import from_asc, from_csv  # type: ignore[import-untyped]
 
 from gazeray.engine.cluster import cluster
-from gazeray.engine.pipeline import Cache
 from gazeray.gaze.events import Screen
-from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations, stack_windows
-from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
+from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations
+from gazeray.store import Store
+from gazeray.studies.heatmap.study import HeatmapConfig
 from gazeray.synth.gaze import simulate_gaze
 
 SAMPLING_HZ = 1000
@@ -138,21 +138,19 @@ def csv_trial(trial: int, time_ms: list[int], x_px: list[float], y_px: list[floa
     ]
 
 
-def opened(root: Path, kind: str, runs: Path) -> Input:
+def declared(root: Path, kind: str, runs: Path) -> Input:
     """The study over the files of one format."""
     events = {"detector": "ivt", "velocity_deg_s": VELOCITY_DEG_S, "min_duration_ms": MIN_DURATION_MS}
     same = {"velocity_window_ms": 2, "merge_gap_ms": 0, "max_gap_ms": 1.5, "blink_pad_ms": 0}
     cfg = HeatmapConfig.model_validate(
         {"run": {"dir": str(runs)}, "data": {"dataset": str(root / f"{kind}.yaml")}, "events": events | same}
     )
-    study = HeatmapStudy()
-    plan = study.plan(cfg)
-    return Input(cfg, plan, study.reader(cfg, plan))
+    return opened(cfg)
 
 
-def onsets_of(cache: Cache) -> Onsets:
+def onsets_of(store: Store) -> Onsets:
     """The fixations that our reader wrote."""
-    table = dict(cache.tables())["fixations"].to_pandas()
+    table = store.table_of("fixations").to_pandas()
     groups = table.groupby(["participant", "trial"], sort=False)["onset_ms"]
     return {(str(who), str(trial)): np.sort(values.to_numpy()) for (who, trial), values in groups}
 
@@ -169,7 +167,7 @@ class PymovementsWay:
     samples: int = 0
 
     def run(self, recordings: int) -> Onsets:
-        root, found = Path(self.study.plan.root.uri), {}
+        root, found = self.study.root, {}
         for path in sorted((root / self.kind).iterdir())[:recordings]:
             gaze = self.read(path)
             self.samples += len(gaze.samples)
@@ -201,7 +199,7 @@ class PymovementsWay:
             duration_ms = sample_durations(samples["time"].to_numpy().astype(np.float64), valid, render.max_gap_ms)
             trials.append((x_px.astype(np.float32), y_px.astype(np.float32), duration_ms))
         x, y, duration = (pad_trials([trial[axis] for trial in trials]) for axis in range(3))
-        windows = stack_windows([Window(0, 0, SCREEN.width_px, SCREEN.height_px)] * len(trials))
+        windows = torch.tensor([Window(0, 0, SCREEN.width_px, SCREEN.height_px)] * len(trials))
         drawn = heatmaps(x, y, duration, windows, (render.height_px, render.width_px), render.sigma_px or 0.0)
         return encode(drawn[:, 0], render.dtype, render.full_scale_ms)
 
@@ -242,8 +240,8 @@ def our_way(study: Input, recordings: int, repeats: int) -> OurWay:
         for count in seconds:
             with tempfile.TemporaryDirectory() as out:
                 with WorkerMemory() as peak:
-                    cache = ray_pass(study, count, Path(out))
-                found.append((cache.rows_read, onsets_of(cache)))
+                    store = ray_pass(study, count, Path(out))
+                found.append((rows_read(store), onsets_of(store)))
             memory.append(peak)
         for _ in range(repeats):
             for count, times in seconds.items():
@@ -332,7 +330,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{pl.thread_pool_size()} threads), ray {ray.__version__}",
             flush=True,
         )
-        good = [compare(opened(root, kind, runs), kind, options) for kind in options.formats]
+        good = [compare(declared(root, kind, runs), kind, options) for kind in options.formats]
     return 0 if all(good) else 1
 
 

@@ -5,7 +5,7 @@ Both sides do the same work on the same pictures: decode the JPEG, resize it, ru
 faster layout on both sides), average the activations of its layers down, and write them as float16 safetensors, 16
 pictures to a file. The plain loop is a DataLoader before torchvision's network in one process with as many threads as
 there are cores, without and with `--workers` loading processes; the better of the two counts. Ours is the pass of the
-saliency study on Ray Data, as `gazeray.engine.passes.go_through` runs it. Starting Ray is not counted; the pass's own
+saliency study on Ray Data, as the engine runs it. Starting Ray is not counted; the pass's own
 start-up (workers, their code, the network) is, and is also shown apart, as the time of the same pass over no picture.
 
 Prints pictures per second of both sides and the ratio of their times, how far the features are apart, and how fast a
@@ -27,30 +27,30 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 import torchvision
 from PIL import Image
-from rich.console import Console
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from gazeray.engine.cluster import cluster
-from gazeray.engine.passes import go_through
-from gazeray.engine.progress import ProgressView
-from gazeray.models.backbone import MEAN, STD, Backbone, default_layers, input_size
+from gazeray.engine.passes import pieces_on_ray, raise_fault
+from gazeray.metrics.resampling import input_size
+from gazeray.models.backbone import MEAN, STD, Backbone, default_layers
 from gazeray.storage import Folder
+from gazeray.store import Store, write_column
 from gazeray.studies.pictures.passes import PICTURES_PER_SHARD, PictureInfo, PictureShards
 from gazeray.studies.probe_saliency.config import BackboneConfig
-from gazeray.studies.probe_saliency.passes import Extract, FeatureFiles, features_pass
-from gazeray.study import Pass
+from gazeray.studies.probe_saliency.passes import Extract, features_pass
 from gazeray.synth.saliency import SaliencySimulation, simulate_saliency
 
 MOST_RATIO = 1.3
@@ -118,7 +118,7 @@ def plain_loop(job: Job, workers: int, out: Path) -> None:
     network = create_feature_extractor(network.eval(), list(job.layers)).to(memory_format=torch.channels_last)
     mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
     loader = DataLoader(Pictures(job), job.cfg.batch_size, num_workers=workers)
-    kept: dict[str, dict[str, np.ndarray]] = {layer: {} for layer in job.layers}
+    kept: dict[str, list[np.ndarray]] = {layer: [] for layer in job.layers}
     done = 0
     for batch in loader:
         with torch.inference_mode():
@@ -129,26 +129,24 @@ def plain_loop(job: Job, workers: int, out: Path) -> None:
                 if scale < 1:
                     size = [max(1, round(side * scale)) for side in values.shape[2:]]
                     values = torch.nn.functional.interpolate(values, size, mode="area")
-                for number, value in enumerate(values.half().contiguous().numpy()):
-                    kept[layer][f"features/{job.pictures[done + number].stimulus}"] = value
+                kept[layer].extend(values.half().contiguous().numpy())
         done += len(batch)
         if done % PICTURES_PER_SHARD == 0 or done == len(job.pictures):
             for layer, arrays in kept.items():
-                (out / layer).mkdir(parents=True, exist_ok=True)
-                save_file(arrays, out / layer / f"{job.pictures[done - 1].shard}.safetensors")
+                write_column(Folder(out), layer, job.pictures[done - 1].shard, arrays)
                 arrays.clear()
 
 
 def our_pass(job: Job, out: Path, pictures: bool = True) -> None:
     """The pass of the saliency study; without pictures only what it costs to begin."""
-    files = FeatureFiles(Folder(out))
     weights = Folder(job.weights.parent), job.weights.name
-    extract = Extract(Folder(job.root), files, job.cfg, job.layers, MAX_PIXELS, 0, weights)
-    work = features_pass(PictureShards(Folder(job.root), job.pictures, None, MAX_PIXELS), extract)
+    extract = Extract(Folder(job.root), Folder(out), job.cfg, job.layers, MAX_PIXELS, 0, weights)
+    nothing_known = Store(Folder(out), [], pa.table({}), np.empty(0, np.int64), [])
+    work = next(features_pass(PictureShards(nothing_known, job.pictures, None, MAX_PIXELS), extract))
     if not pictures:
-        nothing = [{"key": item["key"], "layers": [], "pictures": []} for item in work.items]
-        work = Pass(work.name, nothing, work.make, work.network)
-    go_through(work, ProgressView(Console(file=io.StringIO())))
+        work = replace(work, pieces=[{**piece, "layers": [], "pictures": []} for piece in work.pieces])
+    for fault in pieces_on_ray(work):
+        raise_fault(fault)
 
 
 def seconds(work: Callable[[Path], None], out: Path) -> float:
@@ -183,8 +181,9 @@ def greatest_difference(job: Job, ours: Path, theirs: Path) -> float:
 
 def read_again(job: Job, out: Path) -> float:
     """Pictures per second of a second probe: it reads the features of the last layer, and decodes nothing."""
-    files, start = FeatureFiles(Folder(out)), time.perf_counter()
-    count = sum(len(files.load(job.layers[-1], shard)) for shard in sorted({info.shard for info in job.pictures}))
+    shards, start = sorted({info.shard for info in job.pictures}), time.perf_counter()
+    store = Store.open(Folder(out), shards)
+    count = len(store.take(np.arange(len(store)), [job.layers[-1]])[job.layers[-1]])
     return count / (time.perf_counter() - start)
 
 

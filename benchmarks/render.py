@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 from scipy.ndimage import gaussian_filter
 
-from gazeray.gaze.render import Window, heatmaps, pad_trials, sample_durations, stack_windows
+from gazeray.gaze.render import Window, heatmaps, pad_trials, sample_durations
 
 SIZE = (128, 128)
 SIGMA_PX = 40.0
@@ -94,7 +94,7 @@ def by_gazeray(trials: list[Trial]) -> np.ndarray:
     x_px, y_px, duration_ms = (
         pad_trials([getattr(trial, name) for trial in trials]) for name in ("x_px", "y_px", "duration_ms")
     )
-    window = stack_windows([trial.screen for trial in trials])
+    window = torch.tensor([trial.screen for trial in trials])
     return heatmaps(x_px, y_px, duration_ms, window, SIZE, SIGMA_PX)[:, 0].numpy()
 
 

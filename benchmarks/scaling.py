@@ -26,38 +26,45 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 import ray.experimental
-import torch
 from ray.cluster_utils import Cluster
 from rich.console import Console
 
-from gazeray.config import digest
 from gazeray.engine.cluster import cluster
-from gazeray.engine.cross_validation import FoldWork, checked_plan, plan_folds
-from gazeray.engine.pipeline import cache_examples
+from gazeray.engine.experiment import run
 from gazeray.engine.progress import ProgressView
-from gazeray.engine.queue import Unit
-from gazeray.engine.units import UnitFolder, run_units
-from gazeray.engine.variants import variants_of
-from gazeray.storage import Folder
-from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
+from gazeray.learn.trained import Trained
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy, Prepared
+from gazeray.study import Predictor
+from gazeray.unit import Json, Unit, UnitFolder, Worker
 
 STORE_BYTES = 100_000_000
 """Of each simulated node."""
 
 
-class TimedFolds(FoldWork):
+class TimedFolds(Trained):
     """Folds whose results say when and where they were done."""
 
-    def run(self, opened: dict[int, Any], unit: Unit, folder: UnitFolder, device: torch.device) -> dict[str, Any]:
+    def run(self, unit: Unit, worker: Worker, out: UnitFolder) -> Json:
         began = time.time()
-        result = FoldWork.run(self, opened, unit, folder, device)
+        result = Trained.run(self, unit, worker, out)
         where = {"process": os.getpid(), "node": ray.get_runtime_context().get_node_id()}
         return {**result, **where, "began": began, "ended": time.time()}
+
+
+@dataclass(frozen=True)
+class TimedStudy(HeatmapStudy):
+    """The heatmap study with timed folds; `shared` gets what the workers are given in place of the examples."""
+
+    shared: list[Any] = field(default_factory=list)
+
+    def predictors(self, ready: Prepared) -> list[Predictor]:
+        self.shared.append(ready.stores.shared)
+        return [TimedFolds(**vars(one)) for one in super().predictors(ready)]
 
 
 @dataclass(frozen=True)
@@ -81,26 +88,17 @@ class Run:
         return self.object_bytes * (self.copies - 1)
 
 
-def run_folds(options: argparse.Namespace, store: str, workers: int) -> Run:
-    """The job on the cluster that is joined, with examples cached in `store`. Raises RuntimeError when a fold fails."""
-    study, cfg, view = HeatmapStudy(), job_config(options, store, workers), ProgressView(Console(quiet=True))
-    plan = checked_plan(study, cfg)
-    cache = cache_examples(study.reader(cfg, plan), plan, Folder(store), view)
-    index = cache.index
-    folds = plan_folds(cfg, plan, index.participants, index.stimuli, index.labels)
-    variants = variants_of(study, cfg, plan, cache, Folder(store), view)
-    reference = variants[0].source.reference
-    if reference is None:
+def run_folds(options: argparse.Namespace, store: str, workers: int, turn: int = 0) -> Run:
+    """The job on the cluster that is joined, with its examples in `store`. Raises RuntimeError when a fold fails."""
+    study = TimedStudy(job_config(options, store, workers))
+    outcome = run(study, f"turn-{workers}-{turn}", ProgressView(Console(quiet=True)))
+    if outcome.failed or outcome.metrics is None:
+        raise RuntimeError(f"folds failed: {outcome.failed}")
+    units = outcome.run.read_json("manifest.json")["units"]
+    results = [outcome.run.read_json(f"units/{name}/result.json") for name in units]
+    if study.shared == [None]:
         raise RuntimeError("the examples do not fit into data.cache_gb: they are streamed, and no object is moved")
-    with tempfile.TemporaryDirectory() as folder:
-        run = Folder(folder)
-        specs = [{"fold": fold.__dict__, "chosen": None} for fold in folds]
-        units = [Unit(f"fold-{fold.fold}", spec, digest([spec])) for fold, spec in zip(folds, specs, strict=True)]
-        status = run_units(units, TimedFolds(study, variants, cfg.run.seed, run), run, cfg.resources, view)
-        failed = {name: state for name, state in status.items() if state != "done"}
-        if failed:
-            raise RuntimeError(f"folds failed: {failed}")
-        results = [run.read_json(f"units/{unit.name}/result.json") for unit in units]
+    reference = study.shared[0].reference
     place = ray.experimental.get_object_locations([reference])[reference]
     return Run(
         max(result["ended"] for result in results) - min(result["began"] for result in results),
@@ -131,9 +129,9 @@ def compare_workers(options: argparse.Namespace) -> None:
     """One worker and two in turns, on one cluster."""
     turns: dict[int, list[Run]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as store, cluster():
-        for _ in range(options.repeats):
+        for turn in range(options.repeats):
             for workers, runs in turns.items():
-                runs.append(run_folds(options, store, workers))
+                runs.append(run_folds(options, store, workers, turn))
     for workers, runs in turns.items():
         walls = ", ".join(f"{run.seconds:.1f}" for run in runs)
         fold_s = statistics.median(run.fold_seconds for run in runs)

@@ -6,10 +6,10 @@ looking whether it is done, writing its result. With U units of T seconds on W w
 
 Prints, from the clocks of the driver and of the workers (one machine, one clock):
 
-* start-up: starting Ray, and from the call of `gazeray.engine.units.run_units` to the start of the first unit;
+* start-up: starting Ray, and from the call of `gazeray.engine.experiment.run` to the start of the first unit;
 * the overhead per unit: (from the start of the first unit to the end of the last - least time) / U. The second worker
   may start later than the first; that counts;
-* the same with the shut-down of the workers, up to the return of `run_units`.
+* the same with the shut-down of the workers, and scoring nothing, up to the return of `run`.
 
 Returns 1 when the overhead per unit, shut-down included, is 0.1 s or more.
 """
@@ -22,19 +22,21 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
-import torch
+import pyarrow as pa
 from rich.console import Console
 
-from gazeray.config import PerUnit, ResourcesConfig
+from gazeray.config import JobConfig, PerUnit, ResourcesConfig, RunSettings
 from gazeray.engine.cluster import cluster
+from gazeray.engine.experiment import run
 from gazeray.engine.progress import ProgressView
-from gazeray.engine.queue import Unit
-from gazeray.engine.units import UnitFolder, run_units
 from gazeray.storage import Folder
+from gazeray.store import Store
+from gazeray.study import Finished, Items, Pass, Predictor, Ready, Row, Source, Summary
+from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
 MOST_OVERHEAD_S = 0.1
 """Per unit."""
@@ -42,22 +44,60 @@ MOST_OVERHEAD_S = 0.1
 
 @dataclass(frozen=True)
 class Sleep:
-    """Work that takes `seconds` and needs no core. See `gazeray.engine.units.Work`."""
+    """A predictor whose units take `seconds` and need no core."""
 
+    count: int
     seconds: float
+    round: int = 0
 
-    def open(self) -> None:
-        """Nothing is shared."""
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        """It predicts nothing."""
+        return {}
 
-    def run(self, shared: None, unit: Unit, folder: UnitFolder, device: torch.device) -> dict[str, Any]:
+    def units(self) -> list[UnitSpec]:
+        return [UnitSpec(f"unit-{number}") for number in range(self.count)]
+
+    def run(self, unit: Unit, worker: Worker, out: UnitFolder) -> Json:
         began = time.time()
         time.sleep(self.seconds)
-        return {"began": began, "ended": time.time(), "process": os.getpid(), "metrics": {}, "epochs": 1}
+        return {"began": began, "ended": time.time(), "process": os.getpid(), "said": "slept"}
+
+
+@dataclass(frozen=True)
+class Sleeping:
+    """A study of no data. See `gazeray.study.Study`."""
+
+    cfg: JobConfig
+    predictor: Sleep
+
+    name: ClassVar[str] = "sleeping"
+
+    def open(self) -> Source[None]:
+        return Source(None, [])
+
+    def passes(self, source: Source[None], store: Folder) -> Generator[Pass, Store, None]:
+        yield from ()
+
+    def items(self, source: Source[None], stores: None) -> Items:
+        return Items(pa.table({"item": ["one"]}), ("item",), [], "", {"data": {}}, [])
+
+    def learning(self, ready: Ready[None, None]) -> None:
+        """Nothing is learned."""
+
+    def predictors(self, ready: Ready[None, None]) -> list[Predictor]:
+        return [self.predictor]
+
+    def summary(self, manifest: Json, finished: Finished, ready: Ready[None, None] | None) -> Summary:
+        return Summary({"units": [unit.result() or {} for unit in finished.done.values()]}, {})
+
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
+        return []
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One run of `run_units`, seconds: called, first unit begun, last unit ended, returned; and how many workers."""
+    """One run, seconds: called, first unit begun, last unit ended, returned; and how many workers."""
 
     called: float
     began: float
@@ -75,16 +115,14 @@ class Timing:
 def timed_units(units: int, seconds: float, workers: int) -> Timing:
     """Do the units in a fresh run folder. Raises RuntimeError when one is not done."""
     with tempfile.TemporaryDirectory() as folder:
-        run = Folder(folder)
-        todo = [Unit(f"unit-{number}", {}, f"hash-{number}") for number in range(units)]
         resources = ResourcesConfig(per_unit=PerUnit(gpu=0), workers=workers)
+        study = Sleeping(JobConfig(resources=resources, run=RunSettings(dir=folder)), Sleep(units, seconds))
         called = time.time()
-        status = run_units(todo, Sleep(seconds), run, resources, ProgressView(Console(quiet=True)))
+        outcome = run(study, "sleeping", ProgressView(Console(quiet=True)))
         returned = time.time()
-        failed = {name: state for name, state in status.items() if state != "done"}
-        if failed:
-            raise RuntimeError(f"units failed: {failed}")
-        results = [run.read_json(f"units/{unit.name}/result.json") for unit in todo]
+    if outcome.failed or outcome.metrics is None:
+        raise RuntimeError(f"units failed: {outcome.failed}")
+    results = outcome.metrics["units"]
     began, ended = min(result["began"] for result in results), max(result["ended"] for result in results)
     return Timing(called, began, ended, returned, len({result["process"] for result in results}))
 

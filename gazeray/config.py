@@ -10,12 +10,12 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 
 class ConfigError(ValueError):
@@ -32,14 +32,19 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
 
 
-class DataConfig(Section):
-    """Which recordings, which label, how the examples are kept."""
+class StoreConfig(Section):
+    """How the examples are kept."""
+
+    cache_gb: float = Field(4.0, ge=0, description="share the examples in memory up to this size, stream them above")
+    window_examples: int = Field(4096, ge=1, description="examples within which a training epoch is shuffled")
+
+
+class DataConfig(StoreConfig):
+    """Which recordings, and which label."""
 
     dataset: str = Field("simulated", description="a data set YAML, or 'simulated' for the embedded study")
     root: str | None = Field(None, description="folder or URI of the recordings; default: the folder of the YAML")
     label: str | None = Field(None, description="label column to predict; default: the data set's only label")
-    cache_gb: float = Field(4.0, ge=0, description="share the examples in memory up to this size, stream them above")
-    window_examples: int = Field(4096, ge=1, description="examples within which a training epoch is shuffled")
 
 
 class FoldsConfig(Section):
@@ -139,15 +144,46 @@ class RunSettings(Section):
     seed: int = Field(0, ge=0, lt=2**31, description="every random number comes from it")
 
 
+class StorageConfig(Section):
+    """How an object store (s3://) is asked; no result depends on it."""
+
+    filesystem: Literal["pyarrow", "s3fs"] = Field(
+        "pyarrow", description="the client; s3fs for endpoints and options that pyarrow's lacks"
+    )
+    options: dict[str, Any] = Field({}, description="s3fs: its keyword options, such as client_kwargs, config_kwargs")
+
+    @field_validator("options")
+    @classmethod
+    def _of_s3fs_and_not_secret(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if options and info.data.get("filesystem") == "pyarrow":
+            raise ValueError("are those of s3fs: set storage.filesystem to s3fs; pyarrow's stand in the URI")
+        secret = sorted(name for name in _keys(options) if re.search("secret|token|password|^key$|access_key", name))
+        if secret:
+            raise ValueError(
+                f"must not hold credentials ({', '.join(secret)}), since configs are shown: set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or write them into the URI"
+            )
+        return options
+
+
+def _keys(values: Any) -> Iterator[str]:
+    """Every key in nested mappings and lists."""
+    if isinstance(values, dict):
+        yield from map(str, values)
+    for value in values.values() if isinstance(values, dict) else values if isinstance(values, list) else ():
+        yield from _keys(value)
+
+
 class JobConfig(Section):
     """The sections that every job has. A study adds its own."""
 
-    data: DataConfig = DataConfig()
+    data: StoreConfig = StoreConfig()
     folds: FoldsConfig = FoldsConfig()
     train: TrainConfig = TrainConfig()
     search: SearchConfig | None = Field(None, description="null: train with the settings above")
     resources: ResourcesConfig = ResourcesConfig()
     run: RunSettings = RunSettings()
+    storage: StorageConfig = StorageConfig()
 
 
 def check_watched(cfg: JobConfig, watched: Iterable[str]) -> None:
@@ -283,6 +319,7 @@ def _model_in(annotation: Any) -> Any:
 RESULT_FREE: dict[str, Any] = {
     "resources": {"workers": True, "per_unit": {"gpu"}},
     "run": {"dir"},
+    "storage": True,
     "data": {"cache_gb"},
     "backbone": {"batch_size"},
     "show": True,
@@ -298,11 +335,36 @@ class Dumped(Protocol):
 
 
 def config_hash(config: Dumped) -> str:
-    """Ten hex digits that name the results this config stands for (what is in RESULT_FREE does not count)."""
-    return digest(config.model_dump(mode="json", exclude=RESULT_FREE))[:10]
+    """Ten hex digits that name the results this config stands for (what is in RESULT_FREE does not count).
+
+    Nor do credentials in URIs count: another key of the same bucket is no other run.
+    """
+    text = masked(json.dumps(config.model_dump(mode="json", exclude=RESULT_FREE), allow_nan=False))
+    return digest(json.loads(text))[:10]
 
 
 def digest(value: Any) -> str:
     """SHA-256 (hex) of a JSON-serialisable value, independent of key order."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+LAYOUT = 2
+"""Raised when run folders of an older version can no longer be used or read."""
+
+
+def check_layout(manifest: object, where: str) -> None:
+    """Raises ConfigError for the manifest of a run folder that another version has laid out."""
+    found = manifest.get("layout", 1) if isinstance(manifest, dict) else None
+    if found is not None and found != LAYOUT:
+        raise ConfigError([f"{where}: a run folder of another version (layout {found}, this one writes {LAYOUT}); "
+                           "move it away, or use the version that wrote it"])  # fmt: skip
+
+
+_USER = re.compile(r"(?<=://)[^\s\"'<>/@]*(?::[^\s\"'<>@]*)?(?=@)")
+_SECRET = re.compile(r"([?&][^=&\s]*(?:key|secret|token|password)[^=&\s]*=)[^\s\"'<>&]+")
+
+
+def masked(text: str) -> str:
+    """`text` with the credentials in its URIs (s3://key:secret@bucket, ?secret_key=...) replaced by ***."""
+    return _SECRET.sub(r"\1***", _USER.sub("***", text))

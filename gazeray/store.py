@@ -18,9 +18,9 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import torch
 from safetensors.numpy import load, save
 
+from gazeray.config import digest
 from gazeray.storage import Folder
 from gazeray.tables import QUALITY, Reject
 
@@ -97,22 +97,6 @@ def write_shard(folder: Folder, key: str, shard: Shard) -> None:
         "notes": list(shard.notes),
     }
     folder.write_json(f"{key}.json", note)
-
-
-@dataclass(frozen=True)
-class FillShards:
-    """The `make` of a pass: pieces are read by a function from a piece (with its `key`) to its shard, and written."""
-
-    read: Callable[[Mapping[str, Any]], Shard]
-    folder: Folder
-
-    def __call__(self, device: torch.device) -> Callable[[Mapping[str, Any]], None]:
-        """Nothing has to be set up."""
-        return self.do
-
-    def do(self, piece: Mapping[str, Any]) -> None:
-        """Read one piece and write its shard."""
-        write_shard(self.folder, str(piece["key"]), self.read(piece))
 
 
 def missing_shards(folder: Folder, keys: Sequence[str]) -> list[str]:
@@ -196,8 +180,8 @@ class Store:
         self._plain: dict[str, np.ndarray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {name: value for name, value in self.__dict__.items() if name not in ("_held", "_recent", "_plain")}
-        return own | {"log": None}
+        gone = ("_held", "_recent", "_plain", "log")
+        return {name: value for name, value in self.__dict__.items() if name not in gone} | {"log": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -264,9 +248,20 @@ class Store:
         if absent:
             raise ValueError(f"{len(absent)} examples have nothing to join, the first is {absent[0]}")
         store = self._copy(np.arange(len(self)))
-        rows = np.array([at[key] for key in wanted], np.int64)
-        store._joined |= dict.fromkeys(other.columns, (other, rows))
+        store._joined |= dict.fromkeys(other.columns, (other, np.array([at[key] for key in wanted], np.int64)))
         return store
+
+    @property
+    def content(self) -> str:
+        """SHA-256 of all that was read, whatever the order of the shards; only where the log is."""
+        assert self.log is not None
+        return digest([FORMAT, sorted(self.log.contents)])
+
+    @property
+    def rejects(self) -> list[Reject]:
+        """What could not be used; only where the log is."""
+        assert self.log is not None
+        return self.log.rejects
 
     def table_of(self, name: str) -> pa.Table:
         """A further table of all shards, such as the fixations; only where the log is."""
@@ -292,6 +287,7 @@ class Store:
         place = name, self.keys[shard]
         if place in self._held:
             return self._held[place]
+        self._recent.most_bytes = self.cache_bytes  # set after the store was opened
         return self._recent.get(place, lambda: read_column(self.folder, *place), _bytes)
 
     # -- reading

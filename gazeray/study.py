@@ -9,7 +9,7 @@ in units, small pieces that any worker can do; what they leave is put together b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from gazeray.config import FoldsConfig, ResourcesConfig, RunSettings, SearchConfig, TrainConfig
+from gazeray.config import FoldsConfig, ResourcesConfig, RunSettings, SearchConfig, StorageConfig, TrainConfig
 from gazeray.storage import Folder
-from gazeray.store import Column, Store
+from gazeray.store import Column, Shard, Store, missing_shards, write_shard
 from gazeray.tables import Reject
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
@@ -56,6 +56,10 @@ class StudyConfig(Protocol):
     def run(self) -> RunSettings:
         """Where results go, and the seed."""
 
+    @property
+    def storage(self) -> StorageConfig:
+        """How object stores are asked."""
+
 
 @dataclass(frozen=True)
 class Source(Generic[D]):
@@ -63,6 +67,22 @@ class Source(Generic[D]):
 
     data: D
     lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class FillShards:
+    """The `make` of a pass: pieces are read by a function from a piece (with its `key`) to its shard, and written."""
+
+    read: Callable[[Mapping[str, Any]], Shard]
+    folder: Folder
+
+    def __call__(self, device: torch.device) -> Callable[[Mapping[str, Any]], None]:
+        """Nothing has to be set up."""
+        return self.do
+
+    def do(self, piece: Mapping[str, Any]) -> None:
+        """Read one piece and write its shard."""
+        write_shard(self.folder, str(piece["key"]), self.read(piece))
 
 
 @dataclass(frozen=True)
@@ -82,6 +102,17 @@ class Pass:
     keys: Sequence[str]
     memory: Sequence[str] = ()
     network: bool = False
+
+    @classmethod
+    def reading(
+        cls, name: str, pieces: Sequence[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], Shard], folder: Folder,
+        memory: Sequence[str] = (),
+    ) -> Pass:  # fmt: skip
+        """The usual pass: `read` makes a shard of each piece; pieces whose shard is there already are left out."""
+        keys = [str(piece["key"]) for piece in pieces]
+        missing = set(missing_shards(folder, keys))
+        left = [piece for piece in pieces if piece["key"] in missing]
+        return cls(name, left, FillShards(read, folder), folder, keys, memory)
 
 
 @dataclass(frozen=True)
@@ -118,17 +149,17 @@ class Items:
     """What is split and scored.
 
     table: one row per item: ids, groups and targets. ids: the columns that name an item. folds: see
-    `gazeray.learn.folds`. content: SHA-256 of everything
-    that units' results depend on beside the config. manifest: entries for manifest.json. rejects: of all steps. tables:
-    further tables for the run folder, by name, made when they are written.
+    `gazeray.learn.folds`. content: SHA-256 of everything that units' results depend on beside the config. manifest:
+    entries for manifest.json. rejects: of all steps. tables: further tables for the run folder, by name, made when they
+    are written.
     """
 
     table: pa.Table
     ids: tuple[str, ...]
     folds: Sequence[Fold]
     content: str
-    manifest: Json
-    rejects: Sequence[Reject]
+    manifest: Json = field(default_factory=dict)
+    rejects: Sequence[Reject] = ()
     tables: Mapping[str, Callable[[], pa.Table]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -180,17 +211,23 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class Finished:
-    """What the units left: the folders of those that are done, by name, and the names of those that failed."""
+    """What the units left: the folders of those that are done, by name, and the names of those that failed.
+
+    rows: those of all predictors, whether their units are done or not.
+    """
 
     done: Mapping[str, UnitFolder]
     failed: Sequence[str]
+    rows: Mapping[str, Row]
 
 
 @dataclass(frozen=True)
 class Summary:
     """What the units add up to: metrics.json, tables and further files for the run folder, by name.
 
-    maps: all files of maps/ but its index, by name; None where the units have written them.
+    metrics: at least `rows`, {key of a row: {metric: entry}}, and `metrics_shown`; the run adds the study's name, the
+    failed units, and of each row its label and kind where the study says no more of them (`predictors`). maps: all
+    files of maps/ but its index, by name; None where the units have written them.
     """
 
     metrics: Json
@@ -227,11 +264,15 @@ class Study(Protocol[D, S]):
     def predictors(self, ready: Ready[D, S]) -> Sequence[Predictor]:
         """Everything that predicts the items."""
 
-    def summary(self, ready: Ready[D, S], finished: Finished) -> Summary:
-        """Put the finished units together; there is at least one."""
+    def summary(self, manifest: Json, finished: Finished, ready: Ready[D, S] | None) -> Summary:
+        """Put the finished units together; there is at least one.
 
-    def rescored(self, run: Folder, manifest: Json) -> Json:
-        """The entries of metrics.json that follow from the tables in a run folder, computed again: for validation."""
+        metrics.json and the tables follow from the manifest (the entries of `items`, and `searched` of a search) and
+        the units alone: a run folder is validated by computing them again, with ready None. Files and maps may need it.
+        """
+
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> Iterable[str]:
+        """What else is wrong with a run folder, one line each: its folds, who was tested by which of them."""
 
 
 # -- learning

@@ -47,6 +47,7 @@ class UnitFolder:
         """run: the run folder. tell(kind, payload): who hears of epochs."""
         self.unit, self.run, self.tell = unit, run, tell
         self.folder = run.sub(f"units/{unit.name}")
+        self._result: Json | None = None
         self._checkpoint = f"checkpoint/{unit.hash[:10]}.safetensors"
 
     def load(self) -> bytes | None:
@@ -69,11 +70,11 @@ class UnitFolder:
         self.run.write_bytes(f"maps/{name}", data)
 
     def result(self) -> Json | None:
-        """The result, when the unit is done and its hash is still the same."""
-        if not self.folder.exists("result.json"):
-            return None
-        result: Json = self.folder.read_json("result.json")
-        return result if result.get("hash") == self.unit.hash else None
+        """The result, when the unit is done and its hash is still the same; read once."""
+        if self._result is None and self.folder.exists("result.json"):
+            result: Json = self.folder.read_json("result.json")
+            self._result = result if result.get("hash") == self.unit.hash else None
+        return self._result
 
     def finish(self, result: Json) -> None:
         """Write result.json, the mark of a finished unit; what was only there to resume from goes."""

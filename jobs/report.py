@@ -8,13 +8,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from gazeray.config import ConfigError
+from gazeray.config import ConfigError, check_layout
 from gazeray.storage import Folder, masked
 from gazeray.studies.heatmap.report import write_report
 from gazeray.studies.pictures.report import write_saliency_report
 
-REPORTS = {"probe_saliency": write_saliency_report, "score_maps": write_saliency_report}
-"""By study; the others are classification runs."""
+REPORTS = {"heatmap": write_report, "probe_saliency": write_saliency_report, "score_maps": write_saliency_report}
+"""By the name of the study in the manifest."""
 
 DRAWN, UNREADABLE = 0, 2
 
@@ -32,8 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run = Folder(arguments.run)
         manifest = run.read_json("manifest.json")
+        check_layout(manifest, shown)
         study = manifest.get("study") if isinstance(manifest, dict) else None
-        REPORTS.get(str(study), write_report)(run)
+        if study not in REPORTS:
+            raise ValueError(f"manifest.json: study {study} is none of {', '.join(REPORTS)}")
+        REPORTS[study](run)
     except ConfigError as error:
         print(f"error: {masked(str(error))}", file=sys.stderr)
         return UNREADABLE

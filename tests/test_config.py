@@ -116,9 +116,10 @@ def test_shipped_config_repeats_the_defaults() -> None:
 
 def test_hash_ignores_resources_and_place_but_not_results() -> None:
     base = config_hash(JobConfig())
-    same = ["resources.workers=2", "resources.per_unit.gpu=0.5", "run.dir=elsewhere", "data.cache_gb=0"]
+    same = ["resources.workers=2", "resources.per_unit.gpu=0.5", "run.dir=elsewhere", "data.cache_gb=0",
+            "storage.filesystem=s3fs", "storage.options={use_ssl: false}"]  # fmt: skip
     assert config_hash(load_config(JobConfig, None, same)) == base
-    for word in ["run.seed=1", "resources.per_unit.cpu=2", "train.epochs=3", "folds.outer=5", "data.label=x"]:
+    for word in ["run.seed=1", "resources.per_unit.cpu=2", "train.epochs=3", "folds.outer=5", "data.window_examples=9"]:
         assert config_hash(load_config(JobConfig, None, [word])) != base
 
 
@@ -152,3 +153,21 @@ def test_where_the_work_is_done_does_not_change_the_hash_and_the_folds_do() -> N
         assert config_hash(load_config(HeatmapConfig, None, [word])) != base
     stop = load_config(HeatmapConfig, None, ["train.stop_on=balanced_accuracy"])
     assert config_hash(stop) != base
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["storage.options={use_ssl: false}"], "set storage.filesystem to s3fs"),
+        (["storage.filesystem=s3fs", "storage.options={key: hush-hush}"], "must not hold credentials (key)"),
+        (
+            ["storage.filesystem=s3fs", "storage.options={client_kwargs: {aws_secret_access_key: hush-hush}}"],
+            "must not hold credentials (aws_secret_access_key)",
+        ),
+    ],
+)
+def test_options_of_storage_are_of_s3fs_and_hold_no_credentials(words: list[str], reason: str) -> None:
+    (error,) = errors_of(words)
+    assert error.startswith("storage.options:")
+    assert reason in error
+    assert "hush-hush" not in error

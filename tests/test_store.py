@@ -15,7 +15,6 @@ from safetensors.numpy import load_file
 
 from gazeray.storage import Folder
 from gazeray.store import (
-    FillShards,
     Held,
     LRUCache,
     Shard,
@@ -25,6 +24,7 @@ from gazeray.store import (
     write_column,
     write_shard,
 )
+from gazeray.study import FillShards
 from gazeray.tables import QUALITY, Reject
 from tests.chaos.faulty_s3 import faulty_s3
 

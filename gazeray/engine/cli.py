@@ -14,7 +14,7 @@ import textwrap
 import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -29,14 +29,18 @@ from gazeray.study import Study
 from gazeray.tables import DataError
 from gazeray.unit import Json
 
+C = TypeVar("C", bound=BaseModel)
+D = TypeVar("D")
+S = TypeVar("S")
+
 DONE, SOME_FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 
 def main(
-    study: Callable[[Any], Study[Any, Any]],
-    settings: type[BaseModel],
+    study: Callable[[C], Study[D, S]],
+    settings: type[C],
     job: str,
-    config: Path,
+    config: Path | None,
     report: Callable[[Folder], None],
     argv: Sequence[str] | None = None,
     table: Callable[[Json], str] = predictors_table,
@@ -44,7 +48,7 @@ def main(
     """Run a job from the command line; returns its exit code.
 
     study: makes the study of a config. settings: the model of that config. config: the YAML that is read when --config
-    is not given. report: draws report.html from the run folder. table: the metrics as text.
+    is not given; None: the defaults. report: draws report.html from the run folder. table: the metrics as text.
     """
     arguments = _parser(job, config, settings).parse_intermixed_args(argv)
     view = ProgressView()
@@ -87,15 +91,16 @@ EXIT_CODES = """exit codes:
 """
 
 
-def _parser(job: str, config: Path, settings: type[BaseModel]) -> argparse.ArgumentParser:
+def _parser(job: str, config: Path | None, settings: type[BaseModel]) -> argparse.ArgumentParser:
     listed = "\n".join(settings_help(settings))
+    usual = f" (default: {config.name})" if config is not None else ""
     parser = argparse.ArgumentParser(
         prog=f"python jobs/{job}.py",
         description="Without arguments it runs on the embedded simulated study.",
         epilog=f"{EXIT_CODES}\nsettings, with their defaults:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, default=config, help=f"YAML with the settings (default: {config.name})")
+    parser.add_argument("--config", type=Path, default=config, help=f"YAML with the settings{usual}")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that replace the YAML's")
     return parser

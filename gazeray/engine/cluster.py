@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import ray
 from ray.data import DataContext
@@ -140,7 +139,7 @@ def per_worker(unit: PerUnit) -> dict[str, float]:
     return shared if any(room(machine, shared) for machine in machines()) else wanted
 
 
-def workers_that_fit(resources: ResourcesConfig, say: Callable[[str], Any] = print) -> int:
+def workers_that_fit(resources: ResourcesConfig, say: Callable[[str], object] = print) -> int:
     """How many units can be done at the same time on the cluster as it is now, `resources.workers` at most.
 
     A machine counts only as far as it has everything that a unit takes, so machines without a GPU do not count for
@@ -173,7 +172,7 @@ def _shortage(unit: PerUnit, whose: str) -> str:
     return f"one unit takes {need}, but {whose} {have or 'none'}"
 
 
-def _wait_for_room(unit: PerUnit, say: Callable[[str], Any]) -> int:
+def _wait_for_room(unit: PerUnit, say: Callable[[str], object]) -> int:
     """Wait until a unit fits somewhere; returns how many do then."""
     began = said = time.monotonic()
     say(

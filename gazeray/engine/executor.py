@@ -24,6 +24,7 @@ from gazeray.learn.inner_search import InnerSearch, Point
 from gazeray.storage import Folder
 from gazeray.store import Held
 from gazeray.study import Pass
+from gazeray.unit import Worker
 
 
 class Executor(Protocol):
@@ -92,7 +93,7 @@ class LocalExecutor:
     def drain(
         self, queue: UnitQueue, work: units.Work, run: Folder, view: ProgressView, listen: units.Listener
     ) -> None:
-        units.drain_here(queue, work, run, self.device, self.resources.per_unit.cpu, listen)
+        units.drain_here(queue, work, Worker(self.device, run), self.resources.per_unit.cpu, listen)
 
 
 @dataclass(frozen=True)
@@ -137,14 +138,14 @@ class _OnShelf:
 def executor(resources: ResourcesConfig, view: ProgressView) -> Iterator[Executor]:
     """What does the work of a run, for the time of the block. Raises ConfigError when no unit fits on the machines."""
     if resources.workers == 0:
-        threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+        threads, deterministic = torch.get_num_threads(), torch.get_deterministic_debug_mode()
         view.line("in this process, without Ray (resources.workers=0)")
         try:
             yield LocalExecutor(resources)
         finally:
             _OnShelf.clear()
             torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(deterministic)
+            torch.set_deterministic_debug_mode(deterministic)
         return
     with cluster():
         yield RayExecutor(resources, workers_that_fit(resources, view.line))

@@ -7,15 +7,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
 
 from gazeray.config import JobConfig, digest
 from gazeray.engine.executor import Executor, executor
 from gazeray.engine.passes import raise_fault
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.queue import UnitQueue
-from gazeray.engine.run import RunFolder
+from gazeray.engine.run import RunFolder, units_of
 from gazeray.engine.search import search
 from gazeray.engine.units import MAX_DEATHS, Work
 from gazeray.learn.folds import guard
@@ -61,21 +61,33 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         if learning is not None and learning.search is not None:
             searched = _search(study, ready, learning, folder, workers, memory, view)
             ready = replace(ready, searched=searched)
-        units, status = _do_rounds(study.predictors(ready), ready, folder, workers, view)
+            folder.note(searched=[asdict(one) for one in searched.chosen])
+        predictors = study.predictors(ready)
+        units, status = _do_rounds(predictors, ready, folder, workers, view)
         failed = {name: state for name, state in status.items() if state != "done"}
         folder.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
         metrics = None
         with view.stage("scoring"):
-            done = {name: UnitFolder(folder.folder, unit) for name, unit in units.items() if name not in failed}
+            done = {name: out for name, out in units.items() if name not in failed}
             if done:
-                summary = study.summary(ready, Finished(done, sorted(failed)))
-                _write_summary(folder.folder, summary)
+                rows = {key: row for predictor in predictors for key, row in predictor.rows.items()}
+                folder.note(rows=[{"key": key, **asdict(row)} for key, row in rows.items()])
+                finished = Finished(done, sorted(failed), rows)
+                summary = completed(study, study.summary(folder.manifest, finished, ready), finished)
                 metrics = summary.metrics
+                _write_summary(folder.folder, summary)
                 folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in done.items()})
             else:
                 folder.forget_scores()
     folder.finish("failed" if failed else "done")
     return Outcome(folder.folder, metrics, failed)
+
+
+def completed(study: Study[D, S], summary: Summary, finished: Finished) -> Summary:
+    """A summary with what metrics.json of every study says."""
+    labels = {key: asdict(row) for key, row in finished.rows.items()}
+    own = {"study": study.name, "failed": list(finished.failed), "predictors": labels}
+    return replace(summary, metrics={**own, **summary.metrics})
 
 
 def plan_lines(study: Study[D, S]) -> list[str]:
@@ -176,10 +188,10 @@ def _search(
 
 
 def _do_rounds(
-    predictors: Sequence[Predictor], ready: Ready[Any, Any], folder: RunFolder, workers: Executor, view: ProgressView
-) -> tuple[dict[str, Unit], dict[str, str]]:
-    """Do the units of all predictors, round after round; returns them and {name: "done" or the error}."""
-    units: dict[str, Unit] = {}
+    predictors: Sequence[Predictor], ready: Ready[D, S], folder: RunFolder, workers: Executor, view: ProgressView
+) -> tuple[dict[str, UnitFolder], dict[str, str]]:
+    """Do the units of all predictors, round after round; returns their folders and {name: "done" or the error}."""
+    units: dict[str, UnitFolder] = {}
     status: dict[str, str] = {}
     for number in sorted({predictor.round for predictor in predictors}):
         work: dict[str, tuple[Unit, Predictor]] = {}
@@ -189,28 +201,32 @@ def _do_rounds(
                 for name in spec.after:
                     if name not in status:
                         raise ValueError(f"{spec.name} reads {name}, which is no unit of an earlier round")
-                before = [units[name].hash for name in spec.after]
+                before = [units[name].unit.hash for name in spec.after]
                 parts = [folder.manifest["config_hash"], ready.items.content, spec.name, spec.spec, spec.hashed, before]
                 if spec.name in units:
                     raise ValueError(f"two units are named {spec.name}")
-                unit = units[spec.name] = Unit(spec.name, spec.spec, digest(parts))
+                unit = Unit(spec.name, spec.spec, digest(parts))
+                units[spec.name] = UnitFolder(folder.folder, unit)
                 absent = [name for name in spec.after if status[name] != "done"]
                 if absent:
                     refused[unit.name] = f"{absent[0]}, which it reads, is not done"
                 else:
                     work[unit.name] = unit, predictor
-        folder.note(unit_hashes={unit.name: unit.hash for unit in units.values()})
-        status |= refused | _run_units(work, folder.folder, workers, view)
+        hashes = {name: out.unit.hash for name, out in units.items()}
+        folder.note(unit_hashes=hashes, units_of=units_of(folder.manifest["config_hash"], ready.items.content, hashes))
+        status |= refused | _run_units(work, units, folder.folder, workers, view)
     return units, status
 
 
-def _run_units(units: Work, run: Folder, workers: Executor, view: ProgressView) -> dict[str, str]:
-    """Do all units that are not done yet; returns {name: "done" or the error}.
+def _run_units(
+    work: Work, outs: Mapping[str, UnitFolder], run: Folder, workers: Executor, view: ProgressView
+) -> dict[str, str]:
+    """Do all units that are not done yet; returns {name: "done" or the error}. outs: their folders.
 
     Raises StorageError when a worker could not read or write: no unit can be relied on until the storage works again.
     """
-    missing = {name: one for name, one in units.items() if UnitFolder(run, one[0]).result() is None}
-    view.units(total=len(units), done=len(units) - len(missing))
+    missing = {name: one for name, one in work.items() if outs[name].result() is None}
+    view.units(total=len(work), done=len(work) - len(missing))
     faults: list[str] = []
 
     def listen(name: str, kind: str, payload: Json) -> None:
@@ -219,7 +235,7 @@ def _run_units(units: Work, run: Folder, workers: Executor, view: ProgressView) 
             faults.append(payload["error"])
         if kind == "died":
             try:
-                UnitFolder(run, units[name][0]).fail(payload["error"], "")
+                outs[name].fail(payload["error"], "")
             except OSError as error:
                 faults.append(str(error))
         view.unit_event(name, kind, payload)
@@ -228,7 +244,7 @@ def _run_units(units: Work, run: Folder, workers: Executor, view: ProgressView) 
         workers.drain(UnitQueue(list(missing), MAX_DEATHS), missing, run, view, listen)
     if faults:
         raise StorageError(faults[0])
-    return {name: _status(UnitFolder(run, unit)) for name, (unit, _) in units.items()}
+    return {name: _status(outs[name]) for name in work}
 
 
 def _status(out: UnitFolder) -> str:
@@ -244,15 +260,19 @@ def _status(out: UnitFolder) -> str:
 # -- the run folder
 
 
-def _note_start(folder: RunFolder, ready: Ready[Any, Any]) -> None:
+def _note_start(folder: RunFolder, ready: Ready[D, S]) -> None:
     """What is known before the first unit: manifest, rejects, tables of the recordings."""
     items = ready.items
     folder.forget_other_data(items.content)
-    folder.note(**{**items.manifest, "data": {**items.manifest["data"], "fingerprint": items.content}})
+    folder.note(**{**items.manifest, "data": {**items.manifest.get("data", {}), "fingerprint": items.content}})
     rejects = sorted(items.rejects, key=lambda one: (one.source, one.row, one.reason))
     folder.folder.write_table("rejects.parquet", rejects_table(rejects))
+    tables: Json = {}
     for name, make in items.tables.items():
-        folder.folder.write_table(f"{name}.parquet", make())
+        table = make()
+        tables[name] = {"rows": table.num_rows, "columns": table.column_names}
+        folder.folder.write_table(f"{name}.parquet", table)
+    folder.note(tables=tables)
 
 
 def _write_summary(run: Folder, summary: Summary) -> None:

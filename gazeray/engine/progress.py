@@ -79,7 +79,8 @@ class ProgressView:
             self._over(f"{name}: failed: {payload['error']}")
         elif kind == "done":
             seconds = time.monotonic() - self._unit_starts.get(name, time.monotonic())
-            self._over(f"{name}: done in {seconds:.1f} s ({payload.get('said') or _said(payload)})")
+            said = payload.get("said") or _said(payload)
+            self._over(f"{name}: done in {seconds:.1f} s" + f" ({said})" * bool(said))
 
     def _note(self, name: str, record: Mapping[str, Any]) -> None:
         scores = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in headline(record).items())
@@ -145,9 +146,10 @@ def headline(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _said(result: Mapping[str, Any]) -> str:
-    """What a fit says when it is done: its epochs and its scores."""
+    """What a unit says when it is done: its epochs and its scores, where it has any."""
     scores = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in headline(result).items())
-    return f"{result.get('epochs', '?')} epochs; {scores}"
+    epochs = f"{result['epochs']} epochs" if "epochs" in result else ""
+    return "; ".join(part for part in (epochs, scores) if part)
 
 
 def _clock(seconds: float) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+Json = dict[str, Any]
+
 WAIT = ""
 """Instead of a name: all that is left must wait."""
 
@@ -30,7 +32,7 @@ class UnitQueue:
     names: Sequence[str]
     max_deaths: int
     entries: dict[str, _Entry] = field(init=False)
-    events: list[tuple[str, str, Any]] = field(default_factory=list)
+    events: list[tuple[str, str, Json]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.entries = {name: _Entry(name) for name in self.names}
@@ -64,16 +66,16 @@ class UnitQueue:
         self.event(chosen.name, "started", {"rank": rank})
         return chosen.name
 
-    def over(self, name: str, kind: str, payload: Any) -> None:
+    def over(self, name: str, kind: str, payload: Json) -> None:
         """A unit is done or has failed."""
         self.entries[name].over = True
         self.event(name, kind, payload)
 
-    def event(self, name: str, kind: str, payload: Any) -> None:
+    def event(self, name: str, kind: str, payload: Json) -> None:
         """Note something for the driver to show."""
         self.events.append((name, kind, payload))
 
-    def drain(self) -> list[tuple[str, str, Any]]:
+    def drain(self) -> list[tuple[str, str, Json]]:
         """The events since the last call."""
         events, self.events = self.events, []
         return events

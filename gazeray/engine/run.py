@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from gazeray.config import ConfigError, config_hash
+from gazeray.config import LAYOUT, check_layout, config_hash, digest
 from gazeray.storage import Folder
 from gazeray.study import StudyConfig
 from gazeray.unit import Json
@@ -19,16 +20,9 @@ PACKAGES = (
 )
 
 
-LAYOUT = 2
-"""Raised when run folders of an older version can no longer be used or read."""
-
-
-def check_layout(manifest: Any, where: str) -> None:
-    """Raises ConfigError for the manifest of a run folder that another version has laid out."""
-    found = manifest.get("layout", 1) if isinstance(manifest, dict) else None
-    if found is not None and found != LAYOUT:
-        raise ConfigError([f"{where}: a run folder of another version (layout {found}, this one writes {LAYOUT}); "
-                           "move it away, or use the version that wrote it"])  # fmt: skip
+def units_of(config: str, data: str, hashes: Mapping[str, str]) -> str:
+    """What says in a manifest that units with these hashes are of this config and these data."""
+    return digest([config, data, dict(hashes)])
 
 
 class RunFolder:
@@ -36,7 +30,7 @@ class RunFolder:
 
     def __init__(self, cfg: StudyConfig, job: str, study: str) -> None:
         """Raises ConfigError where the folder was laid out by another version."""
-        self.store = Folder(cfg.run.dir)
+        self.store = Folder(cfg.run.dir, cfg.storage)
         self.name = f"{job}-{config_hash(cfg)}"
         self.folder = self.store.sub(self.name)
         if self.folder.exists("manifest.json"):

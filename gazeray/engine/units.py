@@ -22,6 +22,7 @@ import ray.cloudpickle
 import ray.train
 import ray.train.torch
 import torch
+from ray.actor import ActorHandle
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -81,7 +82,7 @@ def drain_on_ray(
         ray.kill(actor)
 
 
-def drain_here(queue: UnitQueue, work: Work, run: Folder, device: torch.device, threads: int, listen: Listener) -> None:
+def drain_here(queue: UnitQueue, work: Work, worker: Worker, threads: int, listen: Listener) -> None:
     """Drain the queue in this process; predictors are serialised as they are for workers elsewhere."""
 
     def call(method: str, *words: Any) -> Any:
@@ -92,10 +93,10 @@ def drain_here(queue: UnitQueue, work: Work, run: Folder, device: torch.device, 
 
     be_deterministic(threads)
     call("join", 0, 1)
-    drain(call, call, ray.cloudpickle.loads(ray.cloudpickle.dumps(work)), Worker(device, run), rank=0)
+    drain(call, call, ray.cloudpickle.loads(ray.cloudpickle.dumps(work)), worker, rank=0)
 
 
-def _train(queue: Any, work: Work, run: Folder, resources: ResourcesConfig, units: int) -> None:
+def _train(queue: ActorHandle, work: Work, run: Folder, resources: ResourcesConfig, units: int) -> None:
     """One TorchTrainer over the queue. What Ray itself writes is scratch and is removed again."""
     each = per_worker(resources.per_unit)
     gpu = each.get("GPU", 0.0)
@@ -169,7 +170,7 @@ def drain(call: Call, tell: Call, work: Work, worker: Worker, rank: int) -> None
             call("over", name, "done", result)
 
 
-def _watch(queue: Any, listen: Listener, stop: threading.Event) -> None:
+def _watch(queue: ActorHandle, listen: Listener, stop: threading.Event) -> None:
     """Pass the queue's events on as they come."""
     while True:
         last = stop.is_set()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gazeray.explain.gradients import ROWS, broadcast, checked_keys, evaluating
+from gazeray.models.norms import measured_norms
 
 Method = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(model, x (B, C, H, W), targets (B,)) to signed maps (B, C, H, W)."""
@@ -72,18 +73,11 @@ def randomised_copy(model: nn.Module, batches: Iterable[Tensor], seed: int) -> n
                 reset()
             elif list(module.parameters(recurse=False)):
                 raise ValueError(f"{name or 'the model'}: {type(module).__name__} cannot draw its parameters anew")
-    other = other.to(next(iter(model.parameters())).device).eval()
-    norms = [module for module in other.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = None  # a plain mean over the batches
-        norm.train()
-    with torch.no_grad():
+    other = other.to(next(iter(model.parameters())).device)
+    with measured_norms(other):
         for x in batches:
             other(x)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    return other.eval()
+    return other
 
 
 def content(x: Tensor, fill: Tensor | float = 0.0) -> Tensor:

@@ -80,7 +80,7 @@ def open_dataset(spec: DatasetSpec, root: Folder, label: str | None = None) -> D
     gaze_files = [stat for stat in files if not any(ids_in_path(table.path, stat.path) for table in spec.tables())]
     for kind, gaze in spec.gaze().items():
         if not matching_files(gaze.path, gaze_files):
-            errors.append(f"{root.uri}: no {kind} file matches {gaze.path} (there are: {_some(files)})")
+            errors.append(f"{root.uri}: no {kind} file matches {gaze.path} (there are: {some_paths(files)})")
     if trials and chosen and (participants or not spec.participants):
         reader = TrialsReader(spec, chosen, trials, participants)
         errors += reader.errors()
@@ -89,7 +89,7 @@ def open_dataset(spec: DatasetSpec, root: Folder, label: str | None = None) -> D
     frame, named = reader.read()
     rejects += reader.rejects
     frame, recordings = _recordings(spec, gaze_files, frame, named, trials.source, rejects)
-    _check_classes(frame, chosen, rejects)
+    check_classes(frame["label"].tolist(), f"label {chosen}", "trial", rejects)
     return Dataset(spec, chosen, class_names(spec, chosen), frame, recordings, rejects)
 
 
@@ -106,7 +106,7 @@ def listed_files(root: Folder) -> list[FileStat]:
     return files
 
 
-def _some(files: Sequence[FileStat], limit: int = 5) -> str:
+def some_paths(files: Sequence[FileStat], limit: int = 5) -> str:
     """A few of the paths, for a message."""
     return ", ".join(stat.path for stat in files[:limit]) + (" ..." if len(files) > limit else "")
 
@@ -131,7 +131,7 @@ def _table(
     """A declared table, or None after noting why it cannot be read."""
     found = preferred_files(spec.path, matching_files(spec.path, files), rejects)
     if not found:
-        errors.append(f"{root.uri}: no file {spec.path} (there are: {_some(files)})")
+        errors.append(f"{root.uri}: no file {spec.path} (there are: {some_paths(files)})")
         return None
     path = found[0].path
     try:
@@ -259,27 +259,32 @@ def _files_by_ids(
 
 
 def _keys(participants: Sequence[str]) -> list[str]:
-    """Unique names that are safe as file names: the participant, with a hash behind it where that is not plain.
-
-    Two that differ in case only both get a hash, for file systems that do not tell them apart.
-    """
+    """Unique names that are safe as file names; two that differ in case only both get a hash (see `safe_key`)."""
     lower = Counter(name.lower() for name in participants)
-    keys = []
-    for name in participants:
-        plain = PLAIN_KEY.fullmatch(name) and not HASHED_KEY.fullmatch(name) and lower[name.lower()] == 1
-        slug = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:60]
-        keys.append(name if plain else f"{slug}-{hashlib.sha256(name.encode()).hexdigest()[:8]}")
-    return keys
+    return [safe_key(name, PLAIN_KEY.fullmatch(name) is not None and lower[name.lower()] == 1) for name in participants]
 
 
-def _check_classes(frame: pd.DataFrame, label: str, rejects: Sequence[Reject]) -> None:
-    """Raises DataError when no trial or a single class is left, with the reasons for which rows were rejected."""
-    classes = frame["label"].unique().tolist()
-    if len(classes) > 1:
+def safe_key(name: str, is_plain: bool) -> str:
+    """A name where it is plain (and does not look like one with a hash), else with a hash behind it: safe as a file
+    name and unique, also where file systems do not tell capitals apart."""
+    if is_plain and not HASHED_KEY.fullmatch(name):
+        return name
+    slug = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:60]
+    return f"{slug}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def check_classes(classes: Sequence[str], what: str, noun: str, rejects: Sequence[Reject]) -> None:
+    """`classes` are those of the trials (or pictures: `noun`) that are left, one each.
+
+    Raises DataError when none or a single class is left, with the reasons for which the others were rejected.
+    """
+    if len(set(classes)) > 1:
         return
+    one = f"all {len(classes)} {noun}s are of one class, {classes[0]!r}" if len(classes) else f"no {noun} is left"
+    raise DataError([f"{what}: {one}{why_rejected(rejects)}"])
+
+
+def why_rejected(rejects: Sequence[Reject]) -> str:
+    """The most frequent reasons, for the end of a message; "" without rejects."""
     counts = Counter(reject.reason for reject in rejects).most_common(5)
-    why = ", ".join(f"{count} x {reason}" for reason, count in counts)
-    if not classes:
-        raise DataError([f"no trial is left; rejected were: {why}"])
-    one = f"label {label}: all {len(frame)} trials are of one class, {classes[0]!r}"
-    raise DataError([one + (f"; rejected were: {why}" if why else "")])
+    return "; rejected were: " + ", ".join(f"{count} x {reason}" for reason, count in counts) if counts else ""

@@ -13,13 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, ValidationInfo, field_validator
+from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
-from gazeray.config import ConfigError, Section, parse_yaml, read_yaml, validate
-from gazeray.gaze.files import placeholders
-from gazeray.gaze.readers import READERS
-from gazeray.gaze.readers.base import COORDINATE_UNITS, COORDINATES, IDS, TIME_UNITS_MS, TIMES, Kind
-from gazeray.storage import Folder, UnsafePathError, masked, safe_relative, split_uri
+from gazeray.config import ConfigError, Section, StorageConfig, parse_yaml, read_yaml, validate
+from gazeray.gaze.readers.base import FileSpec, FixationsSpec, GazeSpec, Kind, SamplesSpec
+from gazeray.storage import Folder, masked, split_uri
 
 PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -88,35 +86,10 @@ PositiveQuantity = Annotated[float | str, PlainValidator(_positive_quantity)]
 LabelValues = Annotated[dict[str, str], PlainValidator(_label_values)]
 
 
-class FileSpec(Section):
-    """Where a table is and what its columns are called."""
-
-    required: ClassVar[tuple[str, ...]] = ()
-
-    path: str = Field(description="path below the data set's root; a .gz behind it makes no difference")
-    delimiter: str | None = Field(None, min_length=1, max_length=1, description="default: by suffix, tab or comma")
-
-    @field_validator("path")
-    @classmethod
-    def _inside(cls, path: str) -> str:
-        try:
-            return safe_relative(path)
-        except UnsafePathError as error:
-            raise ValueError(str(error)) from error
-
-    @field_validator("path")
-    @classmethod
-    def _known_placeholders(cls, path: str) -> str:
-        allowed = IDS if issubclass(cls, GazeSpec) else ()
-        unknown = [name for name in placeholders(path) if name not in allowed]
-        if unknown or "{" in re.sub(r"\{[^{}]*\}", "", path):
-            known = " and ".join(f"{{{name}}}" for name in allowed) or "none"
-            raise ValueError(f"unknown placeholder; allowed here: {known}")
-        return path
-
-
 class TableSpec(FileSpec):
     """The trials or the participants table: csv, tsv or Parquet."""
+
+    required: ClassVar[tuple[str, ...]] = ()
 
     columns: dict[str, str] = Field(description="gazeray's name -> the file's name")
 
@@ -139,106 +112,6 @@ class TrialsSpec(TableSpec):
     """One row per trial. `stimulus` is the trial when no column is given for it."""
 
     required = ("participant", "trial")
-
-
-def _pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from error
-    return text
-
-
-class MessagesSpec(Section):
-    """Messages of the recording software that bracket a trial: regular expressions, searched in the text."""
-
-    start: Annotated[str, AfterValidator(_pattern)] = Field(
-        description="begins a trial; a named group (?P<trial>...) gives its name, else trials are counted 1, 2, ..."
-    )
-    end: Annotated[str, AfterValidator(_pattern)] | None = Field(
-        None, description="ends a trial; default: the next start, or the end of the file"
-    )
-
-
-class GazeSpec(FileSpec):
-    """Gaze files. A {participant} or {trial} in the path gives that id; otherwise a column must."""
-
-    kind: ClassVar[Kind]
-
-    reader: str = Field(description="the format, one of the registered readers")
-    columns: dict[str, str] = Field(
-        {}, validate_default=True, description="gazeray's name -> the file's name; vendor formats know their own"
-    )
-    units: dict[str, str] = Field({}, description="column -> ms, s, us, ns (times) or px, normalised (x_px, y_px)")
-    missing: list[float] = Field([], description="a coordinate equal to one of these is lost")
-    origin: Literal["screen", "stimulus"] = Field("screen", description="what 0, 0 is the top left of")
-    eye: Literal["best", "left", "right", "mean"] = Field(
-        "best", description="of binocular files; best: the eye with fewer lost samples in the file"
-    )
-    messages: MessagesSpec | None = Field(None, description="what brackets a trial in files with messages")
-
-    @field_validator("reader")
-    @classmethod
-    def _known_reader(cls, reader: str) -> str:
-        if reader not in READERS:
-            raise ValueError(f"unknown reader (known: {', '.join(sorted(READERS))})")
-        if cls.kind not in READERS[reader].kinds:
-            raise ValueError(f"such files hold {' and '.join(READERS[reader].kinds)}, not {cls.kind}")
-        return reader
-
-    @field_validator("columns")
-    @classmethod
-    def _all_columns(cls, columns: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        needed = (*TIMES[cls.kind], *COORDINATES)
-        known = READERS.get(info.data.get("reader", ""))  # None: an unknown reader, which is named already
-        described, supplies = (known.described, known.supplies) if known else (False, ())
-        missing = [name for name in needed if name not in columns and not described]
-        faults = [f"does not say which column holds {name}" for name in missing]
-        faults += [
-            f"{name} is not a column of {cls.kind} (allowed: {', '.join((*IDS, *needed))})"
-            for name in columns
-            if name not in (*IDS, *needed)
-        ]
-        for name in IDS if "path" in info.data else ():
-            in_path = name in placeholders(info.data["path"])
-            if in_path and name in columns:
-                faults.append(f"{name} comes from the path already")
-            if not in_path and name not in columns and name not in supplies:
-                faults.append(f"{name} is neither in the path nor in a column")
-        if faults:
-            raise ValueError("; ".join(faults))
-        return columns
-
-    @field_validator("units")
-    @classmethod
-    def _known_units(cls, units: dict[str, str]) -> dict[str, str]:
-        allowed = dict.fromkeys(TIMES[cls.kind], tuple(TIME_UNITS_MS)) | dict.fromkeys(COORDINATES, COORDINATE_UNITS)
-        faults = [
-            f"{name}: {unit}: no such {'unit' if name in allowed else 'column'}"
-            f" (allowed: {', '.join(allowed.get(name, allowed))})"
-            for name, unit in units.items()
-            if unit not in allowed.get(name, ())
-        ]
-        if faults:
-            raise ValueError("; ".join(faults))
-        return units
-
-    def unit(self, name: str) -> str:
-        """The unit of a column as the reader returns it: the declared one, else the format's, else ms or px."""
-        default = "px" if name in COORDINATES else "ms"
-        return self.units.get(name, READERS[self.reader].units.get(name, default))
-
-
-class SamplesSpec(GazeSpec):
-    """Files of samples: timestamp_ms, x_px, y_px."""
-
-    kind = "samples"
-
-
-class FixationsSpec(GazeSpec):
-    """Files of fixations: onset_ms, duration_ms, x_px, y_px."""
-
-    kind = "fixations"
 
 
 class ScreenSpec(Section):
@@ -316,17 +189,17 @@ class DatasetSpec(Section):
         return {kind: spec for kind, spec in both.items() if spec is not None}
 
 
-def read_declaration(path: str | Path) -> dict[str, Any]:
+def read_declaration(path: str | Path, storage: StorageConfig | None = None) -> dict[str, Any]:
     """The mapping in a declaration, local or s3://, not yet checked. Raises ConfigError naming the file."""
     if "://" not in str(path):
         return read_yaml(path)
     (folder, name), source = split_uri(str(path)), masked(str(path))
     try:
-        return parse_yaml(Folder(folder).read_text(name), source)
+        return parse_yaml(Folder(folder, storage).read_text(name), source)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{source}: cannot be read: {error}"]) from error
 
 
-def load_dataset(path: str | Path) -> DatasetSpec:
+def load_dataset(path: str | Path, storage: StorageConfig | None = None) -> DatasetSpec:
     """Read a declaration of raw gaze. Raises ConfigError with every mistake, each after the name of the file."""
-    return validate(DatasetSpec, read_declaration(path), str(path))
+    return validate(DatasetSpec, read_declaration(path, storage), str(path))

@@ -89,11 +89,6 @@ def reading_features(
     return features.astype(np.float32)
 
 
-def picture_feature_names(columns: int) -> list[str]:
-    """The names of what `picture_features` returns."""
-    return ["ink", "horizontal_extent", "vertical_extent", *(f"ink_{i:02}" for i in range(1, columns + 1))]
-
-
 def picture_features(pictures: np.ndarray, columns: int) -> np.ndarray:
     """Simple features of drawn gaze, (N, 3 + columns) float32: what a reader sees without looking at any shape.
 

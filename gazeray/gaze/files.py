@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from gazeray.storage import FileStat, Folder
@@ -34,6 +34,17 @@ def visible_files(root: Folder) -> list[FileStat]:
 def placeholders(template: str) -> tuple[str, ...]:
     """The names in braces in a path template, each once, in order."""
     return tuple(dict.fromkeys(PLACEHOLDER.findall(template)))
+
+
+def check_placeholders(path: str, allowed: Collection[str], needed: Collection[str] = ()) -> None:
+    """Raises ValueError naming the placeholders of a path that are unknown or missing."""
+    found = placeholders(path)
+    if [name for name in found if name not in allowed] or "{" in re.sub(r"\{[^{}]*\}", "", path):
+        known = ", ".join(f"{{{name}}}" for name in allowed) or "none"
+        raise ValueError(f"unknown placeholder in {path} (allowed here: {known})")
+    missing = [f"{{{name}}}" for name in needed if name not in found]
+    if missing:
+        raise ValueError(f"{path} must have {' and '.join(missing)}")
 
 
 def delimiter_of(path: str) -> str:

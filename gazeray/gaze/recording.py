@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from gazeray.gaze.dataset import Recording
-from gazeray.gaze.declaration import DatasetSpec, GazeSpec
+from gazeray.gaze.declaration import DatasetSpec
 from gazeray.gaze.files import ids_in_path
 from gazeray.gaze.quality import TrialGaze, inside
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
-from gazeray.gaze.readers.base import TIMES
+from gazeray.gaze.readers.base import IDS, TIMES, GazeFile, GazeSpec
 from gazeray.gaze.readers.cells import row_rejects
 from gazeray.gaze.trials import WINDOW_COLUMNS
 from gazeray.storage import Folder
@@ -122,7 +122,7 @@ def _read_files(
         fixed = _ids_fixed_by(spec, path, known)
         try:
             beside = _companions(spec, root, path, hashing)
-            table = READERS[spec.reader].read(data, path, spec, fixed, beside)
+            table = READERS[spec.reader].read(GazeFile(data, path, spec, fixed, beside))
         except ReadError as error:
             read.failed.append((path, error.reason))
             read.rejects.append(Reject(path, -1, "read", error.reason, **fixed))
@@ -155,12 +155,8 @@ def _companions(spec: GazeSpec, root: Folder, path: str, hashing: Any) -> dict[s
 
 def _ids_fixed_by(spec: GazeSpec, path: str, known: set[tuple[str, str]]) -> dict[str, str]:
     """The ids that the path gives, read in the way that fits a known trial."""
-    names = ("participant", "trial")
-    readings = ids_in_path(spec.path, path)
-    for ids in readings:
-        if any(all(ids.get(name, value) == value for name, value in zip(names, pair, strict=True)) for pair in known):
-            return ids
-    return readings[0]
+    readings, trials = ids_in_path(spec.path, path), [dict(zip(IDS, pair, strict=True)).items() for pair in known]
+    return next((ids for ids in readings if any(ids.items() <= trial for trial in trials)), readings[0])
 
 
 def _without_negative_durations(table: GazeTable, source: str) -> GazeTable:
@@ -238,16 +234,10 @@ def _trial(
 
 def _why_none(spec: GazeSpec, ids: tuple[str, str], part: _Read, paths: list[str]) -> tuple[str, str]:
     """The file that should hold a trial, and why it does not."""
-    participant, trial = ids
-    mine = {"participant": participant, "trial": trial}
-
-    def belongs(path: str) -> bool:
-        return any(found.items() <= mine.items() for found in ids_in_path(spec.path, path))
-
-    for path, reason in part.failed:
-        if belongs(path):
-            return path, reason
-    return next((path for path in paths if belongs(path)), spec.path), "the file has no usable row of this trial"
+    mine = dict(zip(IDS, ids, strict=True)).items()
+    failed = part.failed + [(path, "the file has no usable row of this trial") for path in paths]
+    own = (pair for pair in failed if any(found.items() <= mine for found in ids_in_path(spec.path, pair[0])))
+    return next(own, (spec.path, "the file has no usable row of this trial"))
 
 
 def _empty(spec: GazeSpec) -> dict[str, np.ndarray]:
@@ -256,18 +246,12 @@ def _empty(spec: GazeSpec) -> dict[str, np.ndarray]:
 
 def _on_screen(gaze: Mapping[str, np.ndarray], spec: GazeSpec, row: Mapping[Any, Any]) -> dict[str, np.ndarray]:
     """Coordinates in px from the top left of the screen, NaN in both where one is lost; the types of the tables."""
-    at_stimulus = spec.origin == "stimulus"
-    scale = {"x_px": "window_width_px", "y_px": "window_height_px"}
-    if not at_stimulus:
-        scale = {"x_px": "screen_width_px", "y_px": "screen_height_px"}
-    offset = {"x_px": row["window_left_px"], "y_px": row["window_top_px"]} if at_stimulus else {}
-    found = dict(gaze)
-    for name, size in scale.items():
-        factor = row[size] if spec.unit(name) == "normalised" else 1.0
-        found[name] = gaze[name] * factor + offset.get(name, 0.0)
+    region, found = "window" if spec.origin == "stimulus" else "screen", dict(gaze)
+    for name, size, corner in (("x_px", "width_px", "left_px"), ("y_px", "height_px", "top_px")):
+        factor = row[f"{region}_{size}"] if spec.unit(name) == "normalised" else 1.0
+        found[name] = gaze[name] * factor + (row[f"window_{corner}"] if region == "window" else 0.0)
     lost = np.isnan(found["x_px"]) | np.isnan(found["y_px"])
-    for name in scale:
-        found[name][lost] = np.nan
+    found["x_px"][lost] = found["y_px"][lost] = np.nan
     return {name: values.astype(TYPES.get(name, np.float32)) for name, values in found.items()}
 
 

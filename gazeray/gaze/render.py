@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,26 +22,13 @@ STORED = {"uint8": torch.uint8, "float16": torch.float16}
 """The types in which heatmaps are kept."""
 
 
-@dataclass(frozen=True)
-class Window:
-    """The region of the screen that is drawn, px, origin at the top left of the screen. It may reach off the screen.
-
-    Raises ValueError where a value is not finite, or width or height is not positive.
-    """
+class Window(NamedTuple):
+    """The region of the screen that is drawn, px, origin at the top left of the screen. It may reach off the screen."""
 
     left_px: float
     top_px: float
     width_px: float
     height_px: float
-
-    def __post_init__(self) -> None:
-        if not all(math.isfinite(value) for value in astuple(self)) or min(self.width_px, self.height_px) <= 0:
-            raise ValueError(f"window must be finite with positive width and height: {self}")
-
-
-def stack_windows(windows: Sequence[Window]) -> Tensor:
-    """One row [left, top, width, height] per trial, px, (B, 4) float32: what `heatmaps` takes."""
-    return torch.tensor([astuple(window) for window in windows], dtype=torch.float32).reshape(-1, 4)
 
 
 @torch.no_grad()

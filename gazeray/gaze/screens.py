@@ -9,39 +9,38 @@ from __future__ import annotations
 
 import hashlib
 import re
-import struct
-import zlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Annotated
 
-import cv2
 import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from gazeray.config import Section
-from gazeray.gaze.dataset import HASHED_KEY
+from gazeray.gaze.dataset import check_classes, listed_files, safe_key, some_paths
 from gazeray.gaze.declaration import LabelValues, canonical, notes_of_labels
-from gazeray.gaze.files import identifier, is_unsafe, visible_files
+from gazeray.gaze.files import identifier, is_unsafe
 from gazeray.gaze.readers.base import ReadError
 from gazeray.gaze.trials import WINDOW_COLUMNS
+from gazeray.metrics.resampling import resized
+from gazeray.stimuli.decode import decode_picture
 from gazeray.storage import FileStat, Folder, safe_relative
 from gazeray.tables import DataError, Reject
 
 DEFAULT_PATTERN = r"[^_\d]*(?P<participant>\d+)[^_]*_(?P<item>[^_]+)_(?P<class>[^_]+)_(?P<look>[^_.]+)"
 """The participant is the first run of digits: 10m23r2_1_C_b is participant 10, item 1, class C, look b."""
 
+PLAIN_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 NEEDED_GROUPS = ("participant", "item", "class")
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PICTURE_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-"""What of a PNG file goes to the decoder. Animation, colour profiles, texts and the like are left out."""
-
 MAX_PIXELS = 2**25
 """A picture with more pixels (8K screens have fewer) is refused before it is unpacked."""
+
+WHITE = 255
+"""What shows where a screen is transparent: the ground of such screens."""
 
 
 class PicturesSpec(Section):
@@ -209,24 +208,18 @@ def open_screens(spec: ScreensSpec, root: Folder) -> ScreensDataset:
             rejects.append(Reject(path, -1, "read", f"duplicate: {others} claims to be the same picture", *ids))
     kept = sorted((same[0] for same in found.values() if len(same) == 1), key=lambda picture: picture.row)
     trials = _trials(spec, kept)
-    _check_classes(spec, trials, rejects)
+    check_classes(trials["label"].tolist(), spec.name, "picture", rejects)
     return ScreensDataset(spec, spec.label, spec.classes, trials, _recordings(kept), rejects)
 
 
 def _matching(spec: ScreensSpec, root: Folder) -> list[FileStat]:
     """The visible files that the path may mean, by path. Raises DataError when there are none."""
-    try:
-        files = visible_files(root) if root.exists() else None
-    except OSError as error:
-        raise DataError([f"{root.uri}: cannot be listed: {error}"]) from error
-    if files is None:
-        raise DataError([f"{root.uri}: there is no such folder"])
+    files = listed_files(root)
     wanted = PurePosixPath(spec.pictures.path).parts
     parts = [PurePosixPath(stat.path).parts for stat in files]
     fits = [len(own) == len(wanted) and all(map(fnmatchcase, own, wanted)) for own in parts]
     if not any(fits):
-        some = ", ".join(stat.path for stat in files[:5]) or "nothing"
-        raise DataError([f"{root.uri}: no picture matches {spec.pictures.path} (there is: {some})"])
+        raise DataError([f"{root.uri}: no picture matches {spec.pictures.path} (there is: {some_paths(files)})"])
     return [stat for stat, fit in zip(files, fits, strict=True) if fit]
 
 
@@ -258,17 +251,6 @@ def _trials(spec: ScreensSpec, kept: Sequence[_Picture]) -> pd.DataFrame:
     return trials.assign(label_index=trials["label"].map(spec.classes.index), **window, path=paths, row=rows)
 
 
-def _check_classes(spec: ScreensSpec, trials: pd.DataFrame, rejects: Sequence[Reject]) -> None:
-    """Raises DataError when no picture or a single class is left, with the reasons for which files were rejected."""
-    classes = trials["label"].unique().tolist()
-    if len(classes) > 1:
-        return
-    counts = Counter(reject.reason for reject in rejects).most_common(5)
-    why = "; rejected were: " + ", ".join(f"{count} x {reason}" for reason, count in counts) if counts else ""
-    left = f"all {len(trials)} pictures are of one class, {classes[0]!r}" if classes else "no picture is left"
-    raise DataError([f"{spec.name}: {left}{why}"])
-
-
 def _recordings(kept: Sequence[_Picture]) -> list[ScreensRecording]:
     """One recording per participant, by name."""
     own: dict[str, list[_Picture]] = defaultdict(list)
@@ -278,23 +260,20 @@ def _recordings(kept: Sequence[_Picture]) -> list[ScreensRecording]:
     for person, pictures in sorted(own.items()):
         paths, trials = [picture.stat.path for picture in pictures], [picture.trial for picture in pictures]
         size, mtime_ns = sum(one.stat.size for one in pictures), max(one.stat.mtime_ns for one in pictures)
-        found.append(ScreensRecording(_key(person), [person], paths, trials, size, mtime_ns))
+        found.append(
+            ScreensRecording(
+                safe_key(person, PLAIN_KEY.fullmatch(person) is not None), [person], paths, trials, size, mtime_ns
+            )
+        )
     return found
-
-
-def _key(participant: str) -> str:
-    """The participant where that is a plain lower-case name, else with a hash: unique also where case is ignored."""
-    if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,79}", participant) and not HASHED_KEY.fullmatch(participant):
-        return participant
-    slug = re.sub(r"[^A-Za-z0-9_-]", "_", participant)[:60]
-    return f"{slug}-{hashlib.sha256(participant.encode()).hexdigest()[:8]}"
 
 
 def read_screens(spec: ScreensSpec, root: Folder, recording: ScreensRecording, size: tuple[int, int]) -> ScreensRead:
     """Read, crop and shrink one participant's pictures to `size` (H, W).
 
-    See `decode_png` and `resized`. Rejected by name: files that cannot be read, that are no whole PNG, that the crop
-    does not fit, and crops of one colour alone (a blank picture is no measurement). One picture at a time is unpacked.
+    See `decode_picture` (transparent parts show white) and `resized`. Rejected by name: files that cannot be read, that
+    are no whole PNG, that the crop does not fit, and crops of one colour alone (a blank picture is no measurement). One
+    picture at a time is unpacked.
     Raises OSError when the storage fails for another reason than a file that is missing or forbidden.
     """
     hashing, rejects = hashlib.sha256(), []
@@ -305,7 +284,7 @@ def read_screens(spec: ScreensSpec, root: Folder, recording: ScreensRecording, s
             data = root.read_bytes(path)
             hashing.update(f"picture {path} {len(data)}\n".encode())
             hashing.update(data)
-            picture = cropped(decode_png(data, path), spec.crop_px, path)
+            picture = cropped(decode_picture(data, path, MAX_PIXELS, ("PNG",), WHITE), spec.crop_px, path)
         except (ReadError, FileNotFoundError, PermissionError) as error:
             reason = error.reason if isinstance(error, ReadError) else f"cannot be read: {error.strerror or error}"
             rejects.append(Reject(path, -1, "read", reason, recording.participants[0], trial))
@@ -313,58 +292,6 @@ def read_screens(spec: ScreensSpec, root: Folder, recording: ScreensRecording, s
         pictures[len(ids)] = resized(picture, size).transpose(2, 0, 1)
         ids.append((recording.participants[0], trial))
     return ScreensRead(ids, pictures[: len(ids)], rejects, hashing.hexdigest(), len(recording.pictures))
-
-
-def decode_png(data: bytes, source: str) -> np.ndarray:
-    """A PNG file as RGB, (H, W, 3) uint8.
-
-    Greys become three equal channels, palettes are looked up, 16 bits are rounded to 8, what is transparent shows
-    white (the ground of such screens). Colour profiles and gamma are ignored.
-
-    Raises ReadError: empty, not PNG, cut off, a checksum that fails, more than MAX_PIXELS, not decodable.
-    """
-    chunks = _picture_chunks(data, source)
-    try:
-        decoded = cv2.imdecode(np.frombuffer(chunks, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:
-        raise ReadError(source, f"cannot be decoded: {' '.join(str(error).split())}") from error
-    if decoded is None:
-        raise ReadError(source, "cannot be decoded")
-    if decoded.dtype == np.uint16:
-        decoded = ((decoded.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if decoded.ndim == 2:
-        return np.repeat(decoded[:, :, None], 3, axis=2)
-    rgb = decoded[:, :, 2::-1]
-    if decoded.shape[2] == 4:
-        alpha = decoded[:, :, 3:].astype(np.uint32)
-        rgb = ((rgb * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(rgb)
-
-
-def _picture_chunks(data: bytes, source: str) -> bytes:
-    """The PICTURE_CHUNKS of a PNG file that is whole: every chunk up to the last is there and its checksum holds."""
-    if not data:
-        raise ReadError(source, "empty file")
-    if not data.startswith(SIGNATURE):
-        raise ReadError(source, "not a PNG picture")
-    kept, at, kind = [SIGNATURE], len(SIGNATURE), b""
-    while kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", data, at) if at + 12 <= len(data) else (len(data), b"")
-        end = at + 12 + length
-        if end > len(data):
-            raise ReadError(source, f"cut off after {len(data)} bytes")
-        if zlib.crc32(data[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-            raise ReadError(source, f"damaged: the checksum at byte {end - 4} does not hold")
-        if at == len(SIGNATURE):
-            if kind != b"IHDR" or length != 13:
-                raise ReadError(source, "damaged: a PNG picture must begin with its size")
-            width, height = struct.unpack_from(">II", data, at + 8)
-            if not 0 < width * height <= MAX_PIXELS:
-                raise ReadError(source, f"{width} x {height} px; a picture has 1 to {MAX_PIXELS} pixels")
-        if kind in PICTURE_CHUNKS:
-            kept.append(data[at:end])
-        at = end
-    return b"".join(kept)
 
 
 def cropped(picture: np.ndarray, crop_px: tuple[int, int, int, int] | None, source: str) -> np.ndarray:
@@ -381,17 +308,3 @@ def cropped(picture: np.ndarray, crop_px: tuple[int, int, int, int] | None, sour
     if (part == part[0, 0]).all():
         raise ReadError(source, "nothing is drawn: all of the crop has one colour")
     return part
-
-
-def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A picture (H0, W0, 3) uint8 brought to `size` (H, W); each axis by itself, so the proportions may change.
-
-    An axis that shrinks takes the mean over the area of each new pixel; one that grows is interpolated linearly. The
-    published code uses torchvision's Resize (bilinear, antialiased), whose weights fall off linearly over twice that
-    area: a little blurrier. On screens such as those published 95 % of the values are within 1 of 255 of its, thin
-    lines and edges differ by up to about 50.
-    """
-    height, width = size
-    smaller = min(width, picture.shape[1]), min(height, picture.shape[0])
-    shrunk = cv2.resize(picture, smaller, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR))

@@ -32,9 +32,6 @@ TRIAL_COLUMNS = (
     "row",
 )
 
-Cells = Sequence[str] | float
-"""One quantity for all trials: a text per trial, or a number that holds for all."""
-
 
 class _Unusable(ValueError):
     """Why a row cannot be used, and at which stage that was seen."""
@@ -152,7 +149,7 @@ class TrialsReader:
         """
         self._persons = self._unique_participants()
         ids = self._ids()
-        duplicate = self._duplicates(ids)
+        duplicate = _repeated(self._trials, [pair[:2] for pair in ids], "duplicate trial")
         columns = self._resolved()
         label = self._cells(self._label)
         good = []
@@ -165,7 +162,7 @@ class TrialsReader:
                     reason = f"participant {participant!r} has no usable row in {self._participants.source}"
                     raise _Unusable("trials", reason)
                 name, number = self._class_of(label[index])
-                geometry = self._geometry({column: _cell(cells, index) for column, cells in columns.items()})
+                geometry = self._geometry({column: cells[index] for column, cells in columns.items()})
             except _Unusable as fault:
                 row = self._trials.rows[index]
                 reject = Reject(self._trials.source, row, fault.stage, str(fault), participant, trial)
@@ -177,12 +174,9 @@ class TrialsReader:
 
     def _ids(self) -> list[tuple[str, str, str]]:
         """Participant, trial and stimulus of every row; the stimulus is the trial when no column is declared."""
-        found = [self._column(name) for name in ("participant", "trial")]
-        found.append(self._column("stimulus") if "stimulus" in self._trials.names else found[1])
-        return [(identifier(a), identifier(b), identifier(c)) for a, b, c in zip(*found, strict=True)]
-
-    def _column(self, name: str) -> list[str]:
-        return self._trials.columns[self._trials.names[name]]
+        names = ("participant", "trial", "stimulus" if "stimulus" in self._trials.names else "trial")
+        found = [map(identifier, self._trials.columns[self._trials.names[name]]) for name in names]
+        return list(zip(*found, strict=True))
 
     @staticmethod
     def _check_ids(participant: str, trial: str, stimulus: str) -> None:
@@ -191,11 +185,6 @@ class TrialsReader:
                 raise _Unusable("trials", f"no {what}")
             if is_unsafe(name):
                 raise _Unusable("trials", f"unsafe name of the {what}: {name!r}")
-
-    def _duplicates(self, ids: Sequence[tuple[str, str, str]]) -> dict[int, str]:
-        """Index -> why, for rows whose (participant, trial) is there more than once."""
-        keys = [(participant, trial) for participant, trial, _ in ids]
-        return _repeated(self._trials, keys, "duplicate trial")
 
     def _unique_participants(self) -> dict[str, int]:
         """Participant -> its row index in the participants table; contradicting rows are left out."""
@@ -216,17 +205,18 @@ class TrialsReader:
         other = self._participants.find(name) if self._participants else None
         if other is None:
             return [""] * len(self._trials.rows)
-        rows = (self._persons.get(identifier(participant)) for participant in self._column("participant"))
+        rows = (self._persons.get(participant) for participant, _, _ in self._ids())
         return ["" if row is None else other[row] for row in rows]
 
-    def _resolved(self) -> dict[str, Cells]:
-        """Every part of the geometry that is declared, or that the tables have a column for."""
+    def _resolved(self) -> dict[str, Sequence[str | float]]:
+        """Per trial, every part of the geometry that is declared, or that the tables have a column for."""
         screen = dict(self._spec.screen)
         found = {SCREEN_COLUMNS[key]: SCREEN_COLUMNS[key] if screen[key] is None else screen[key] for key in SCREEN}
         for key, value in dict(self._spec.stimulus or ()).items():
             if value is not None and key != "placed":
                 found[f"window_{key}"] = value
-        return {name: self._cells(value) if isinstance(value, str) else value for name, value in found.items()}
+        n = len(self._trials.rows)
+        return {name: self._cells(value) if isinstance(value, str) else [value] * n for name, value in found.items()}
 
     def _class_of(self, raw: str) -> tuple[str, int]:
         """The class of a raw label value and its index in the declared order."""
@@ -253,10 +243,6 @@ class TrialsReader:
 def class_names(spec: DatasetSpec, label: str) -> list[str]:
     """The classes of a label in the declared order; the last is the positive one."""
     return list(dict.fromkeys(spec.labels[label].values()))
-
-
-def _cell(cells: Cells, index: int) -> str | float:
-    return cells if isinstance(cells, int | float) else cells[index]
 
 
 MAX_GEOMETRY = 1e6

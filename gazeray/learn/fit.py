@@ -78,7 +78,8 @@ class Task:
 def be_deterministic(threads: int) -> None:
     """Same numbers in every process: fixed thread count, deterministic kernels."""
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+    # as torch.use_deterministic_algorithms does, which also imports the compiler: seconds for each worker of a pass
+    torch.set_deterministic_debug_mode("warn" if torch.cuda.is_available() else "error")
     torch.backends.cudnn.benchmark = False
 
 
@@ -160,9 +161,9 @@ def predict(
 
 
 def on_device(batch: Mapping[str, Column], device: torch.device) -> dict[str, Any]:
-    """A batch of a store as tensors on the device; ragged columns become lists of tensors, copies as well."""
+    """A batch of a store as tensors on the device; ragged columns become lists of tensors."""
     return {
-        name: [torch.tensor(one, device=device) for one in values]
+        name: [torch.tensor(one).to(device) for one in values]  # copies: ragged rows lie in read-only memory
         if isinstance(values, list)
         else torch.from_numpy(values).to(device, non_blocking=True)
         for name, values in batch.items()

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +35,7 @@ def read_folds(table: pa.Table, cfg: FoldsConfig, held_out: tuple[str, ...]) -> 
     """
     assert cfg.path is not None
     folds = []
-    for number, source, rows in _files(cfg.path):
+    for number, source, rows in _files(cfg.path, (*IDS, cfg.side)):
         named = _Assigned(rows, source, cfg)
         places = named.places(table)
         if not any(len(found) for found in places.values()):
@@ -50,59 +52,55 @@ def read_numbers(path: str, stimuli: Sequence[str], least: int) -> np.ndarray:
 
     Raises DataError: cannot be read, no such columns, a stimulus without a fold or with two, fewer folds than `least`.
     """
-    folder, name = split_uri(path) if "://" in path else path.rpartition("/")[::2]
-    rows = _table(Folder(folder or "."), name, path)
+    root, name = _placed(path)
+    rows = _table(root, name, path)
     missing = [column for column in ("stimulus", "fold") if column not in rows.column_names]
     if missing:
         raise DataError([f"{path}: no column {', '.join(missing)}; it has {', '.join(rows.column_names)}"])
     found: dict[str, int] = {}
-    for stimulus, fold in zip(rows.column("stimulus").to_pylist(), rows.column("fold").to_pylist(), strict=True):
-        if found.setdefault(str(stimulus), fold) != fold:
-            raise DataError([f"{path}: {stimulus} is in two folds, {found[str(stimulus)]} and {fold}"])
+    for stimulus, fold in zip(_words(rows, "stimulus", path), _numbers(rows, path), strict=True):
+        if found.setdefault(stimulus, fold) != fold:
+            raise DataError([f"{path}: {stimulus} is in two folds, {found[stimulus]} and {fold}"])
     absent = [stimulus for stimulus in stimuli if stimulus not in found]
     if absent:
         raise DataError([f"{path}: {len(absent)} pictures have no fold, the first is {absent[0]}"])
-    folds = _whole_numbers([found[stimulus] for stimulus in stimuli], path)
-    known, numbers = np.unique(folds, return_inverse=True)
+    known, numbers = np.unique([found[stimulus] for stimulus in stimuli], return_inverse=True)
     if len(known) < least:
         raise DataError([f"{path}: {len(known)} folds, at least {least} are needed"])
     return np.asarray(numbers, np.int64)
 
 
-def _files(path: str) -> Iterator[tuple[int, str, pa.Table]]:
-    """(fold, file, its rows) of each fold, in order. Raises DataError."""
-    folder, name = split_uri(path) if "://" in path else path.rpartition("/")[::2]
-    root = Folder(folder or ".")
+def _placed(path: str) -> tuple[Folder, str]:
+    """The folder of a file, and its name there."""
+    if "://" in path:
+        folder, name = split_uri(path)
+        return Folder(folder), name
+    return Folder(Path(path).parent), Path(path).name
+
+
+def _files(path: str, columns: Sequence[str]) -> Iterator[tuple[int, str, pa.Table]]:
+    """(fold, file, its rows) of each fold, in order. columns: what no row may lack. Raises DataError."""
+    root, name = _placed(path)
     if "{fold}" not in name:
         rows = _table(root, name, path)
         if "fold" not in rows.column_names:
             raise DataError([f"{path}: no column fold, and no {{fold}} in its name"])
-        numbers = _whole_numbers(rows.column("fold").to_pylist(), path)
-        for number in np.unique(numbers):
-            yield int(number), f"{path}, fold {number}", rows.take(np.flatnonzero(numbers == number))
+        for column in set(columns) & set(rows.column_names):  # here, where rows are counted as in the file
+            _words(rows, column, path)
+        numbers = np.array(_numbers(rows, path))
+        for number in np.unique(numbers).tolist():
+            yield number, f"{path}, fold {number}", rows.take(np.flatnonzero(numbers == number))
         return
     pattern = re.compile(re.escape(name).replace(re.escape("{fold}"), r"(\d+)"))
-    found = {}
+    found: dict[int, str] = {}
     for stat in root.list():
         match = pattern.fullmatch(stat.path)
-        if match:
-            found[int(match[1])] = stat.path
+        if match and found.setdefault(int(match[1]), stat.path) != stat.path:
+            raise DataError([f"folds.path: {found[int(match[1])]} and {stat.path} are the same fold"])
     if not found:
         raise DataError([f"folds.path: no file is named as {path}, with a number for {{fold}}"])
     for number in sorted(found):
         yield number, found[number], _table(root, found[number], found[number])
-
-
-def _whole_numbers(values: Sequence[object], source: str) -> np.ndarray:
-    """(N,) int64: the numbers of folds, however a file spells them. Raises DataError."""
-    try:
-        numbers = [float(str(value)) for value in values]
-    except ValueError as error:
-        raise DataError([f"{source}: a fold is not a whole number: {error}"]) from error
-    strange = [value for value, number in zip(values, numbers, strict=True) if not number.is_integer()]
-    if strange:
-        raise DataError([f"{source}: a fold is not a whole number: {strange[0]}"])
-    return np.array(numbers, np.int64)
 
 
 def _table(root: Folder, name: str, source: str) -> pa.Table:
@@ -114,12 +112,30 @@ def _table(root: Folder, name: str, source: str) -> pa.Table:
     try:
         if name.endswith(".parquet"):
             return pq.read_table(io.BytesIO(data))
-        with pa.csv.open_csv(io.BytesIO(data)) as first:
-            names = first.schema.names
-        as_text = pa.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-        return pa.csv.read_csv(io.BytesIO(data), convert_options=as_text)
-    except (pa.ArrowException, OSError) as error:
+        header = next(csv.reader(data.decode("utf-8-sig").splitlines()), [])
+        text = pa.csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()))  # 007 is no number
+        return pa.csv.read_csv(io.BytesIO(data), convert_options=text)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError([f"{source}: cannot be read: {' '.join(str(error).split())[:200]}"]) from error
+
+
+def _words(rows: pa.Table, name: str, source: str) -> list[str]:
+    """A column as text; whole numbers as they are written. Raises DataError where a row has none."""
+    found = []
+    for row, value in enumerate(rows.column(name).to_pylist(), 1):
+        if value is None or value == "" or value != value:
+            raise DataError([f"{source}: row {row}: no {name}"])
+        found.append(str(int(value)) if isinstance(value, float) and value.is_integer() else str(value))
+    return found
+
+
+def _numbers(rows: pa.Table, source: str) -> list[int]:
+    """The column fold. Raises DataError where it is no whole number from 0."""
+    words = _words(rows, "fold", source)
+    for row, word in enumerate(words, 1):
+        if not re.fullmatch(r"\d+(\.0*)?", word):
+            raise DataError([f"{source}: row {row}: a fold is not a whole number: {word}"])
+    return [int(word.partition(".")[0]) for word in words]
 
 
 class _Assigned:
@@ -133,8 +149,8 @@ class _Assigned:
             have = ", ".join(rows.column_names)
             wanted = f"column {cfg.side} (folds.side)" if missing else f"one of the columns {', '.join(IDS)}"
             raise DataError([f"{source}: lacks {wanted}; it has {have}"])
-        words = [str(word) for word in rows.column(cfg.side).to_pylist()]
-        keys = zip(*(map(str, rows.column(name).to_pylist()) for name in self.ids), strict=True)
+        words = _words(rows, cfg.side, source)
+        keys = zip(*(_words(rows, name, source) for name in self.ids), strict=True)
         sides = {word: self._side(word) for word in set(words)}
         self.side: dict[tuple[str, ...], str] = {}
         for key, word in zip(keys, words, strict=True):

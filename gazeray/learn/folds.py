@@ -105,6 +105,8 @@ def make_folds(table: pa.Table, labels: np.ndarray, cfg: FoldsConfig, seed: int)
     try:
         folds = _read(table, labels, cfg, seed) if cfg.path is not None else _dealt(table, labels, cfg, seed)
         guard(folds, table)
+    except DataError:
+        raise
     except ValueError as error:
         raise DataError([str(error)]) from error
     fewer = _FEWER["read" if cfg.path is not None else cfg.hold_out]

@@ -96,7 +96,8 @@ class InnerSearch:
             self.write(point, state, curve)
             if state == "done":
                 self.close(point, epoch)
-            report(curve[-1])  # whoever drives may end the process here
+            known = curve[-1]["score"] is not None
+            report(curve[-1] if known else {**curve[-1], "score": -math.inf})  # whoever drives may end the process here
 
     def try_work(self, point: Point, until: int, device: torch.device, report: Callable[[Json], None]) -> None:
         """`work`; what a setting raises is written down and does not stop the others. OSError is the storage's."""
@@ -133,10 +134,15 @@ class InnerSearch:
         return inner_splits(fold.known, self.table, self.labels, self.split, inner_seed(self.seed, fold))
 
     def _mean(self, records: Sequence[Json], watched: Mapping[str, bool]) -> Json:
-        """The inner folds' mean after an epoch; `score` is what is to be as great as possible."""
+        """The inner folds' mean after an epoch; `score` is what is to be as great as possible.
+
+        None where a metric is undefined in one of them, as a correlation with predictions that are all the same is.
+        """
         means = {name: float(np.mean([record[f"validation_{name}"] for record in records])) for name in watched}
-        value = means[self.search.metric]
-        return {"epoch": records[0]["epoch"], **means, "score": value if watched[self.search.metric] else -value}
+        told = {name: value if math.isfinite(value) else None for name, value in means.items()}
+        value = told[self.search.metric]
+        score = value if value is None or watched[self.search.metric] else -value
+        return {"epoch": records[0]["epoch"], **told, "score": score}
 
     # -- what is chosen
 
@@ -164,8 +170,11 @@ class InnerSearch:
         scores = {}
         for point in points:
             trial = self.trial(point)
-            if trial is not None and trial["state"] != "failed" and trial["curve"]:
-                scores[point] = max(record["score"] for record in trial["curve"][:until])
+            if trial is None or trial["state"] == "failed":
+                continue
+            known = [record["score"] for record in trial["curve"][:until] if record["score"] is not None]
+            if known:
+                scores[point] = max(known)
         return sorted(scores, key=lambda point: (-scores[point], point.setting))
 
     def end(self) -> None:
@@ -185,7 +194,8 @@ class InnerSearch:
         trials = [self.trial(point) for point in points]
         ranked = self._ranked(points, self.train.epochs)
         if not ranked:
-            reasons = sorted({str(trial["error"]) for trial in trials if trial is not None})
+            undefined = f"{self.search.metric} is undefined after every epoch"
+            reasons = sorted({str(trial["error"] or undefined) for trial in trials if trial is not None})
             name = f"{self.prefix}-{self.folds[fold].fold}"
             raise SearchError(f"{name}: every setting of the search failed: {'; '.join(reasons)[:500]}")
         best = trials[ranked[0].setting]
@@ -212,7 +222,7 @@ class InnerSearch:
 
 def best_epoch(curve: Sequence[Json]) -> int:
     """The first epoch (from 1) with the best score."""
-    return int(np.argmax([record["score"] for record in curve])) + 1
+    return int(np.argmax([-math.inf if record["score"] is None else record["score"] for record in curve])) + 1
 
 
 def rungs(search: SearchConfig, train: TrainConfig) -> list[int]:

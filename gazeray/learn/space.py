@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel
@@ -18,6 +18,8 @@ FIXED = ("data", "folds", "search", "scores", "explain", "resources", "run")
 
 CHOSEN_ANYWAY = ("train.epochs", "train.patience")
 """The number of epochs is read off the inner learning curves."""
+
+C = TypeVar("C", bound=BaseModel)
 
 Setting = dict[str, Any]
 """Dotted key -> value."""
@@ -49,7 +51,7 @@ def settings_to_try(cfg: JobConfig) -> list[Setting]:
     return found
 
 
-def with_setting(cfg: JobConfig, setting: Setting) -> Any:
+def with_setting(cfg: C, setting: Setting) -> C:
     """The config with some values replaced. Raises ConfigError when they do not fit together."""
     values = cfg.model_dump(mode="json")
     for key, value in setting.items():

@@ -3,16 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Self
 
 import numpy as np
 import torch
 from safetensors.torch import save
 
-from gazeray.learn.fit import Fit, Task
+from gazeray.config import TrainConfig
+from gazeray.learn.fit import Fit, Task, standard_optimizer
 from gazeray.learn.folds import derive_seed
-from gazeray.study import Chosen, Fold, Learner, Row, Side, Variant
+from gazeray.store import Store
+from gazeray.study import Chosen, Fold, Learner, Learning, Ready, Row, Side, Variant
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
 
@@ -32,17 +36,26 @@ class Trained:
     prefix: str = "fold"
     round: int = 0
 
+    @classmethod
+    def of(
+        cls, rows: Mapping[str, Row], learning: Learning, ready: Ready[Any, Any], seed: int, prefix: str = "fold"
+    ) -> Trained:
+        """What a study learns, in the settings that a search has chosen where there was one."""
+        if ready.searched is not None:
+            return cls(rows, ready.searched.variants, ready.items.folds, seed, ready.searched.chosen, prefix)
+        variant = Variant({}, learning.learner, learning.store, ready.items.content)
+        return cls(rows, [variant], ready.items.folds, seed, prefix=prefix)
+
     def units(self) -> list[UnitSpec]:
         """A unit for each fold."""
         specs = []
-        for place, fold in enumerate(self.folds):
+        for place, spec in enumerate(fold_units(self.prefix, self.folds)):
             pick = None
             if self.chosen is not None:
                 pick = {"setting": self.chosen[place].setting, "epochs": self.chosen[place].epochs}
             variant = self.variants[pick["setting"] if pick else 0]
-            sides = [fold.train.tolist(), *([side.name, side.rows.tolist()] for side in (fold.validation, *fold.tests))]
-            hashed = [variant.content, variant.setting, sides]
-            specs.append(UnitSpec(f"{self.prefix}-{fold.fold}", {"fold": place, "chosen": pick}, hashed=hashed))
+            hashed = [variant.content, variant.setting, spec.hashed]
+            specs.append(replace(spec, spec={**spec.spec, "chosen": pick}, hashed=hashed))
         return specs
 
     def run(self, unit: Unit, worker: Worker, out: UnitFolder) -> Json:
@@ -70,6 +83,67 @@ class Trained:
         }
 
 
+def fold_units(prefix: str, folds: Sequence[Fold]) -> list[UnitSpec]:
+    """A unit `<prefix>-K` for each fold, that says the fold's place and is done again where its sides change."""
+    specs = []
+    for place, fold in enumerate(folds):
+        sides = [fold.train.tolist(), *([side.name, side.rows.tolist()] for side in (fold.validation, *fold.tests))]
+        specs.append(UnitSpec(f"{prefix}-{fold.fold}", {"fold": place}, hashed=sides))
+    return specs
+
+
+@dataclass(frozen=True)
+class PerFold:
+    """A predictor that is one row, `key`, and a call per fold: `do(fold, out)` writes what it found into the folder of
+    the unit `<key>-K`, and returns what goes into its result.json. It travels to the workers: a function, or a partial.
+    """
+
+    key: str
+    row: Row
+    folds: Sequence[Fold]
+    do: Callable[[Fold, UnitFolder], Json]
+    round: int = 0
+
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        """Its own."""
+        return {self.key: self.row}
+
+    def units(self) -> list[UnitSpec]:
+        """A unit for each fold."""
+        return fold_units(self.key, self.folds)
+
+    def run(self, unit: Unit, worker: Worker, out: UnitFolder) -> Json:
+        """Do a fold."""
+        return self.do(self.folds[unit.spec["fold"]], out)
+
+
+class PlainLearner:
+    """What most learners would write alike: nothing is fitted to the training rows beside the weights, the optimizer is
+    the config's, and the loss is watched. To inherit from; a frozen dataclass with a field `train`.
+    """
+
+    train: TrainConfig
+    watched: Mapping[str, bool] = MappingProxyType({"loss": False})
+    headline: str = "loss"
+
+    def with_train(self, train: TrainConfig) -> Self:
+        """The same, fitted in another way."""
+        return replace(self, train=train)  # type: ignore[type-var]
+
+    def prepare(self, rows: np.ndarray, store: Store) -> Self:
+        """Nothing."""
+        return self
+
+    def fitted(self) -> Mapping[str, np.ndarray]:
+        """Nothing."""
+        return {}
+
+    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """AdamW or SGD, as the config says."""
+        return standard_optimizer(model, self.train)
+
+
 def with_epochs(learner: Learner, epochs: int) -> Learner:
     """The learner, to be fitted for so many epochs."""
     return learner.with_train(learner.train.model_copy(update={"epochs": epochs}))
@@ -82,20 +156,21 @@ def write_weights(model: torch.nn.Module, learner: Learner, out: UnitFolder) -> 
     out.folder.write_bytes("checkpoint/model.safetensors", save({**tensors, **own}))
 
 
-def search_record(chosen: Sequence[Chosen], folds: Mapping[int, Json], headline: str, about: Json) -> Json:
+def search_record(searched: Sequence[Json], folds: Mapping[int, Json], headline: str, about: Json) -> Json:
     """What was tried and chosen in each outer fold, for metrics.json; the inner score beside the outer one shows the
-    optimism. folds: place of a fold -> its number and the metrics of its unit. about: settings of the search.
+    optimism. searched: that of the manifest. folds: place of a fold -> its number and the metrics of its unit. about:
+    settings of the search.
     """
     entries = []
     for place, fold in folds.items():
-        pick = chosen[place]
+        pick = searched[place]
         entries.append(
             {
                 "fold": fold["fold"],
-                "chosen": {**pick.values, "train.epochs": pick.epochs},
-                "inner_score": pick.inner_score,
+                "chosen": {**pick["values"], "train.epochs": pick["epochs"]},
+                "inner_score": pick["inner_score"],
                 "outer_score": fold["metrics"].get(headline),
-                "trials": pick.trials,
+                "trials": pick["trials"],
             }
         )
     return {"metric": headline, **about, "folds": entries}

@@ -57,23 +57,13 @@ def nss(maps: Tensor, fixations: Tensor) -> Tensor:
     return _ratio(points.mean(values_at(maps, points)) - means[0], variances[0, 0].sqrt())
 
 
-def log_likelihood(log_density: Tensor, fixations: Tensor) -> Tensor:
-    """Mean log density of the fixated pixels, (B,), in nats per fixation. NaN: no fixation.
-
-    Raises ValueError, naming the image, for a density whose sum over the pixels is not 1 (within 1 %).
-    """
-    _check_shape(log_density, "log_density")
-    _check_density(log_density, "log_density")
-    points = checked_points(fixations, log_density, "fixations")
-    return points.mean(values_at(log_density, points))
-
-
 def information_gain(log_density: Tensor, fixations: Tensor, baseline_log_density: Tensor) -> Tensor:
     """Information gain over a baseline, (B,), in bits per fixation: mean log2 density minus that of the baseline.
 
     The baseline is the caller's: the centre bias of the other images, in the usual definition. Kuemmerer, Wallis &
     Bethge, PNAS 112, 2015. NaN: no fixation. -inf: a fixation where the density is 0. `baseline_log_density` has the
-    shape of `log_density`. Raises ValueError as `log_likelihood` does, for either density.
+    shape of `log_density`. Raises ValueError, naming the image, where a density's sum over the pixels is not 1 (within
+    1 %).
     """
     _check_same_shape(log_density, baseline_log_density, "log_density", "baseline_log_density")
     _check_density(log_density, "log_density")

@@ -65,7 +65,11 @@ def _scored(
 
 
 def rows(estimates: Mapping[str, Mapping[str, Estimate]], model: str) -> dict[str, dict[str, dict[str, Any]]]:
-    """{predictor: {metric: `bootstrap.entry`}}; the model's entries have its gain over each of the others."""
+    """{predictor: {metric: `bootstrap.entry`}}; the model's entries have its gain over each of the others.
+
+    Intervals are None for a single participant, who cannot be resampled, and where fewer than half of the resamples
+    define the metric.
+    """
     others = {name: theirs for name, theirs in estimates.items() if name != model}
 
     def one(name: str, metric: str, own: Estimate) -> dict[str, Any]:
@@ -83,11 +87,11 @@ def why_undefined(metric: str) -> str:
 
 
 def summarise(
-    labels: ArrayLike, classes: Sequence[str], estimates: Mapping[str, Mapping[str, Estimate]], model: str
+    labels: ArrayLike, classes: Sequence[str], found: Mapping[str, Mapping[str, Mapping[str, Any]]], model: str
 ) -> dict[str, dict[str, Any]]:
-    """Every metric of the model with what it must be read against, ready for JSON (None for NaN).
+    """Every metric of the model with what it must be read against: the rows in the older form, and chance.
 
-    labels (N,); estimates: as `resampled` gives them. Per metric:
+    labels (N,); found: as `rows` gives them. Per metric:
 
         value             on all examples
         ci95              [low, high], percentile bootstrap over participants
@@ -96,23 +100,20 @@ def summarise(
         baselines_ci95    name -> [low, high]
         gain_ci95         name -> [low, high] of value minus baseline, both on the same resample (paired)
         ceiling           None: a study that knows one fills it in
-
-    Intervals are None for a single participant, who cannot be resampled, and where fewer than half of the resamples
-    define the metric.
     """
-    others = {name: theirs for name, theirs in estimates.items() if name != model}
+    others = {name: theirs for name, theirs in found.items() if name != model}
     chance = chance_levels(labels, classes)
     return {
         metric: {
-            "value": number(own.value),
-            "ci95": own.interval,
-            "chance": None if np.isnan(own.value) else chance[metric],
-            "baselines": {name: number(theirs[metric].value) for name, theirs in others.items()},
-            "baselines_ci95": {name: theirs[metric].interval for name, theirs in others.items()},
-            "gain_ci95": {name: own.minus(theirs[metric]).interval for name, theirs in others.items()},
+            "value": own["value"],
+            "ci95": own["ci95"],
+            "chance": None if own["value"] is None else chance[metric],
+            "baselines": {name: theirs[metric]["value"] for name, theirs in others.items()},
+            "baselines_ci95": {name: theirs[metric]["ci95"] for name, theirs in others.items()},
+            "gain_ci95": {name: own["gain"][name]["ci95"] for name in others},
             "ceiling": None,
         }
-        for metric, own in estimates[model].items()
+        for metric, own in found[model].items()
     }
 
 

@@ -15,8 +15,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from gazeray.metrics.resampling import input_size as input_size
-from gazeray.metrics.resampling import pool_to as pool_to
+from gazeray.models.norms import measured_norms
 from gazeray.weights import state_sha256
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -123,14 +122,6 @@ def _shapes(network: nn.Module, height_px: int, width_px: int) -> dict[str, tupl
     return found
 
 
-def layer_names(arch: str) -> list[str]:
-    """The layers of a network that can be probed: the modules whose output has places, in the order of the network.
-
-    arch: a torchvision classification network. Raises ValueError for an unknown one, with the valid ones.
-    """
-    return list(_layers(arch))
-
-
 def default_layers(arch: str) -> list[str]:
     """The last four stages of a network; of a vision transformer four evenly spaced blocks.
 
@@ -159,7 +150,7 @@ class Backbone(nn.Module):
 
     Args:
         arch: a torchvision classification network by name.
-        layers: module names; see `layer_names`, `default_layers`.
+        layers: names of modules whose output has places, such as `default_layers`.
         state: a state dict of the network; "module." before all names is removed, a classifier may be missing or of
             another size. None: untrained, initialised from `seed`, the statistics of its batch normalisations taken
             from smooth noise (else activations would grow from block to block).
@@ -258,19 +249,9 @@ def _cropped(kept: Tensor, patches: tuple[int, int]) -> Tensor:
 
 def _settle(network: nn.Module) -> None:
     """Give batch normalisations the statistics of smooth noise, as training from scratch would begin with."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    if not norms:
-        return
-    momenta = [norm.momentum for norm in norms]
-    noise = nn.functional.interpolate(torch.randn(4, 3, 16, 16), (128, 128), mode="bicubic")
-    for norm in norms:
-        norm.train()
-        norm.momentum = None  # a plain average
-    with torch.no_grad():
-        network(noise)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.eval()
-        norm.momentum = momentum
+    with measured_norms(network) as any_norms:
+        if any_norms:
+            network(nn.functional.interpolate(torch.randn(4, 3, 16, 16), (128, 128), mode="bicubic"))
 
 
 def _renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

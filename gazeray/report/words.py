@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The words of the report: numbers and p-values as text, names of metrics, and the verdict in one sentence."""
+"""The words that all reports share: numbers, intervals and p-values as text, counted things, metrics and maps."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gazeray.report.results import Results
-
-HEADLINE = "balanced_accuracy"
-SIGNIFICANT = 0.05
 
 METRIC_NAMES = {
     "accuracy": "accuracy",
@@ -21,14 +19,46 @@ METRIC_NAMES = {
     "auroc": "area under ROC",
     "average_precision": "average precision",
 }
-
-
 METHOD_NAMES = {"smoothgrad": "SmoothGrad"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric in words. unit: as in a table's head. rises: larger is better. definition: for the methods."""
+
+    name: str
+    unit: str = ""
+    rises: bool = True
+    definition: str = ""
+    source: str = ""
+
+    @property
+    def head(self) -> str:
+        """Name and unit, and the direction where smaller is better."""
+        unit = f" ({self.unit})" if self.unit else ""
+        return f"{self.name}{unit}{'' if self.rises else ', smaller is better'}"
+
+
+def lookup(metrics: Mapping[str, Metric], key: str) -> Metric:
+    """The metric in words. Raises ValueError for one that is not known."""
+    if key not in metrics:
+        raise ValueError(f"metrics.json: metric {key} is none of {', '.join(metrics)}")
+    return metrics[key]
+
+
+def metric_name(key: str) -> str:
+    """The metric's name in words; recall_x becomes "recall of x"."""
+    return METRIC_NAMES.get(key, f"recall of {key.removeprefix('recall_')}" if key.startswith("recall_") else key)
 
 
 def method_name(key: str) -> str:
     """The name of a map's method in words."""
     return METHOD_NAMES.get(key, key.replace("_", " "))
+
+
+def map_unit(method: str, unit: str) -> str:
+    """The unit of a map, from the unit of what the model was given."""
+    return "logit" if method == "integrated_gradients" else f"logit per {unit}"
 
 
 def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
@@ -44,58 +74,23 @@ def interval(bounds: Sequence[float] | None, digits: int = 3, signed: bool = Fal
     return "" if bounds is None else "[" + ", ".join(number(bound, digits, signed) for bound in bounds) + "]"
 
 
+def score(entry: Mapping[str, Any] | None, digits: int = 2, signed: bool = False) -> str:
+    """A value with its interval in words."""
+    entry = entry or {}
+    return f"{number(entry.get('value'), digits, signed)} {interval(entry.get('ci95'), digits, signed)}".strip()
+
+
 def p_value(value: float) -> str:
     """A p-value with its relation, not to be broken over lines: "p = 0.012" or "p < 0.001"."""
     return f"p {'< 0.001' if value < 0.0005 else f'= {value:.3f}'}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def metric_name(key: str) -> str:
-    """The metric's name in words; recall_x becomes "recall of x"."""
-    return METRIC_NAMES.get(key, f"recall of {key.removeprefix('recall_')}" if key.startswith("recall_") else key)
+def counted(count: int, noun: str) -> str:
+    """How many of a thing: "1 picture", "12 pictures"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def verdict(results: Results) -> str:
-    """One plain sentence: does the model tell the classes apart in new people, and better than the simple baseline."""
-    done = sum(unit["status"] == "done" for unit in results.units.values())
-    start = f"Incomplete run ({done} of {len(results.units)} folds): " if done < len(results.units) else ""
-    entry = results.metrics.get("metrics", {}).get(HEADLINE) or {}
-    value, bounds, chance = entry.get("value"), entry.get("ci95"), entry.get("chance")
-    if value is None:
-        reason = entry.get("reason") or ("no fold was tested" if not results.metrics else "too few classes were tested")
-        return f"{start}{'no' if start else 'No'} verdict, because balanced accuracy is undefined: {reason}."
-    p = (results.metrics.get("permutation") or {}).get("p")
-    gain = (entry.get("gain_ci95") or {}).get("logistic_regression")
-    digits = 2 if chance is None or all(abs(bound - chance) >= 0.01 for bound in [value, *(bounds or [])]) else 3
-    label = results.manifest["data"]["label"]
-    above = bounds is not None and chance is not None and bounds[0] > chance
-    if bounds is not None and chance is not None and bounds[1] < chance:
-        claim = f"in participants it never saw, the model predicts “{label}” worse than chance, which points at a fault"
-    elif above and (p is None or p < SIGNIFICANT):
-        claim = f"the model predicts “{label}” above chance in participants it never saw"
-    elif above:
-        claim = f"the evidence is mixed that the model predicts “{label}” in participants it never saw"
-    else:
-        claim = f"there is no clear evidence that the model predicts “{label}” in participants it never saw"
-    scores = [f"balanced accuracy {number(value, digits)} {interval(bounds, digits) or '(no interval)'}"]
-    if chance is not None:
-        within = bounds is not None and bounds[0] <= chance <= bounds[1]
-        scores.append(f"chance {number(chance, digits)}" + (" lies inside the interval" if within else ""))
-    if p is not None:
-        scores.append(f"permutation {p_value(p)}")
-    sentence = f"{start}{claim}: {', '.join(scores)}{_against_baseline(entry, gain, digits)}."
-    return sentence[0].upper() + sentence[1:]
-
-
-def _against_baseline(entry: Mapping[str, Any], gain: Sequence[float] | None, digits: int) -> str:
-    value = (entry.get("baselines") or {}).get("logistic_regression")
-    if value is None:
-        return ""
-    if gain is None:
-        return f"; logistic regression on simple gaze features scores {number(value, digits)}"
-    if gain[0] > 0:
-        words = "it is better than"
-    elif gain[1] < 0:
-        words = "it is worse than"
-    else:
-        words = "it cannot be told apart from"
-    return f"; {words} logistic regression on simple gaze features ({number(value, digits)})"
+def incomplete(results: Results, noun: str) -> str:
+    """Says "Incomplete run (7 of 8 units)", or nothing for a run whose units are all done."""
+    left, whole = len(results.failed), len(results.units)
+    return f"Incomplete run ({whole - left} of {whole} {noun}s)" if left else ""

@@ -17,12 +17,21 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from gazeray.config import digest
-from gazeray.gaze.dataset import listed_files, preferred_files
+from gazeray.gaze.dataset import listed_files, preferred_files, some_paths, why_rejected
 from gazeray.gaze.files import ids_in_path, is_unsafe, matching_files
 from gazeray.gaze.readers.base import CHUNK_BYTES, ReadError
-from gazeray.stimuli.declaration import FixationsSpec, PictureSetSpec, TemplateSpec, load_pictures
+from gazeray.stimuli.declaration import PictureSetSpec, TemplateSpec, load_pictures
 from gazeray.stimuli.readers import PICTURE_READERS
-from gazeray.stimuli.readers.base import NO_OBSERVER, SUFFIXES, Gaze, RawGaze, in_picture, natural, stimulus_id
+from gazeray.stimuli.readers.base import (
+    NO_OBSERVER,
+    SUFFIXES,
+    FixationsSpec,
+    Gaze,
+    RawGaze,
+    in_picture,
+    natural,
+    stimulus_id,
+)
 from gazeray.storage import FileStat, Folder
 from gazeray.tables import DataError, Reject
 
@@ -89,9 +98,7 @@ def open_pictures(spec: PictureSetSpec, root: Folder) -> PictureSet:
                 Reject(path, -1, "gaze", "a picture without fixations" + " and map" * bool(maps), trial=name)
             )
     if not pictures:
-        counts = Counter(reject.reason for reject in rejects).most_common(5)
-        why = ", ".join(f"{count} x {reason}" for reason, count in counts)
-        raise DataError([f"{spec.name}: no picture is left; rejected were: {why}"])
+        raise DataError([f"{spec.name}: no picture is left{why_rejected(rejects)}"])
     sizes = sorted((stat.path, stat.size) for stats in (found, maps) for stat in stats.values())
     declared = spec.model_dump(mode="json", exclude={"name", "licence", "notes"})
     content = digest({"declaration": declared, "gaze": hashes, "pictures": sizes})
@@ -135,10 +142,8 @@ def _by_name(
         if stat.path.lower().endswith(SUFFIXES):
             named[_name_in(ids_in_path(spec.path, stat.path)[0])].append(stat)
     if not named:
-        some = ", ".join(stat.path for stat in files[:5])
-        raise DataError(
-            [f"{root.uri}: no {what} matches {spec.path} (there is: {some}; suffixes: {' '.join(SUFFIXES)})"]
-        )
+        there = f"there is: {some_paths(files)}; suffixes: {' '.join(SUFFIXES)}"
+        raise DataError([f"{root.uri}: no {what} matches {spec.path} ({there})"])
     for name, stats in named.items():
         for stat in stats if len(stats) > 1 else ():
             others = ", ".join(other.path for other in stats if other is not stat)
@@ -182,8 +187,7 @@ def _read_all(
     """What each gaze file holds, by path, and its SHA-256. Raises DataError when none can be used."""
     paths = [stat.path for stat in preferred_files(spec.path, matching_files(spec.path, files), rejects)]
     if not paths:
-        some = ", ".join(stat.path for stat in files[:5])
-        raise DataError([f"{root.uri}: no gaze file matches {spec.path} (there is: {some})"])
+        raise DataError([f"{root.uri}: no gaze file matches {spec.path} (there is: {some_paths(files)})"])
     with ThreadPoolExecutor(READING_THREADS) as pool:
         results = list(pool.map(lambda path: _read_one(spec, root, path, aliases), paths))
     raws: dict[str, RawGaze] = {}

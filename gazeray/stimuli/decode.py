@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from gazeray.gaze.readers.base import ReadError
 from gazeray.storage import Folder
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -21,6 +22,9 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 MID_GREY = 128
 """What a transparent picture is put upon: neither figure nor ground is favoured, and no edge is at its strongest."""
 
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+"""The last chunk of every PNG file that is whole."""
+
 DAMAGE = (
     *(OSError, ValueError, TypeError, SyntaxError, IndexError, KeyError, EOFError, OverflowError, MemoryError),
     *(AttributeError, ZeroDivisionError, struct.error, zlib.error),
@@ -28,12 +32,8 @@ DAMAGE = (
 """What decoders raise on damaged files."""
 
 
-class PictureError(ValueError):
+class PictureError(ReadError):
     """A picture cannot be used. `source` is its path, `reason` says why."""
-
-    def __init__(self, source: str, reason: str) -> None:
-        self.source, self.reason = source, reason
-        super().__init__(f"{source}: {reason}")
 
 
 def read_picture(root: Folder, path: str, max_pixels: int) -> np.ndarray:
@@ -50,29 +50,31 @@ def read_map(root: Folder, path: str, max_pixels: int) -> np.ndarray:
     Raises PictureError, OSError as `read_picture` does; PictureError where nothing is drawn (all pixels are 0).
     """
     data = _bytes(root, path)
-    with _checked(path, max_pixels):
-        image = _opened(data, path, max_pixels)
+    with _checked(path, max_pixels, FORMATS):
+        image = _opened(data, path, max_pixels, FORMATS)
         if _is_wide(image):
             values = np.asarray(_sixteen_bits(image, path), dtype=np.float32) / 65535
         else:
-            values = np.asarray(_flattened(image, path).convert("L"), dtype=np.float32) / 255
+            values = np.asarray(_flattened(image, path, MID_GREY).convert("L"), dtype=np.float32) / 255
     if not values.any():
         raise PictureError(path, "nothing is drawn: all pixels of the map are 0")
     return values
 
 
-def decode_picture(data: bytes, source: str, max_pixels: int) -> np.ndarray:
+def decode_picture(
+    data: bytes, source: str, max_pixels: int, formats: tuple[str, ...] = FORMATS, ground: int = MID_GREY
+) -> np.ndarray:
     """The bytes of a picture as RGB, (H, W, 3) uint8.
 
     EXIF rotation is applied: H and W are those of the picture as viewers show it. Grey becomes three equal channels, a
     palette is looked up, CMYK is converted without a colour profile (as are all), 16 bits become 8, what is transparent
-    shows mid grey, and of an animation or a TIFF of many pages the first one is taken.
+    shows `ground` (0 to 255), and of an animation or a TIFF of many pages the first one is taken.
 
-    Raises PictureError: empty, none of FORMATS, more than `max_pixels` (seen in the header, before anything is
+    Raises PictureError: empty, none of `formats`, more than `max_pixels` (seen in the header, before anything is
     unpacked), cut off or damaged.
     """
-    with _checked(source, max_pixels):
-        return np.array(_flattened(_opened(data, source, max_pixels), source))
+    with _checked(source, max_pixels, formats):
+        return np.array(_flattened(_opened(data, source, max_pixels, formats), source, ground))
 
 
 def _bytes(root: Folder, path: str) -> bytes:
@@ -83,7 +85,7 @@ def _bytes(root: Folder, path: str) -> bytes:
 
 
 @contextlib.contextmanager
-def _checked(source: str, max_pixels: int) -> Iterator[None]:
+def _checked(source: str, max_pixels: int, formats: tuple[str, ...]) -> Iterator[None]:
     """Whatever the decoder says about a file as a PictureError, and its warnings not at all."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -93,21 +95,25 @@ def _checked(source: str, max_pixels: int) -> Iterator[None]:
         except PictureError:
             raise
         except UnidentifiedImageError as error:
-            raise PictureError(source, f"not a picture ({', '.join(FORMATS)})") from error
+            raise PictureError(source, f"not a picture ({', '.join(formats)})") from error
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise PictureError(source, f"more than {max_pixels} pixels: {error}") from error
         except DAMAGE as error:
             raise PictureError(source, f"cut off or damaged: {' '.join(str(error).split())}") from error
 
 
-def _opened(data: bytes, source: str, max_pixels: int) -> Image.Image:
+def _opened(data: bytes, source: str, max_pixels: int, formats: tuple[str, ...]) -> Image.Image:
     """The unpacked picture, upright. Raises PictureError, and what the decoder raises."""
     if not data:
         raise PictureError(source, "empty file")
-    image = Image.open(io.BytesIO(data), formats=FORMATS)
+    image = Image.open(io.BytesIO(data), formats=formats)
     width, height = image.size
     if not 0 < width * height <= max_pixels:
         raise PictureError(source, f"{width} x {height} px; a picture has 1 to {max_pixels} pixels")
+    if image.format == "PNG" and PNG_END not in data:
+        raise PictureError(source, f"cut off or damaged: {len(data)} bytes without an end")
+    image.verify()  # checksums of the whole file, of which loading looks at some; nothing can be loaded after it
+    image = Image.open(io.BytesIO(data), formats=formats)
     image.load()
     return ImageOps.exif_transpose(image)
 
@@ -125,12 +131,14 @@ def _sixteen_bits(image: Image.Image, source: str) -> np.ndarray:
     return values.astype(np.uint32)
 
 
-def _flattened(image: Image.Image, source: str) -> Image.Image:
-    """The picture as RGB of 8 bits without transparency. Raises PictureError, and what the decoder raises."""
+def _flattened(image: Image.Image, source: str, ground: int) -> Image.Image:
+    """The picture as RGB of 8 bits upon grey `ground`. Raises PictureError, and what the decoder raises."""
     if _is_wide(image):
-        values = (_sixteen_bits(image, source) + 128) // 257
+        wide = _sixteen_bits(image, source)
+        clear = wide == image.info.get("transparency", -1)
+        values = np.where(clear, ground, (wide + 128) // 257)
         return Image.fromarray(values.astype(np.uint8)).convert("RGB")
     if not image.has_transparency_data:
         return image.convert("RGB")
-    ground = Image.new("RGBA", image.size, (MID_GREY, MID_GREY, MID_GREY, 255))
-    return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
+    below = Image.new("RGBA", image.size, (ground, ground, ground, 255))
+    return Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")

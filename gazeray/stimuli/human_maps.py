@@ -12,7 +12,6 @@ from pydantic import Field, model_validator
 
 from gazeray.config import Section
 from gazeray.gaze.render import heatmaps
-from gazeray.metrics.resampling import grid_size as grid_size
 from gazeray.metrics.resampling import resized, same_aspect
 from gazeray.stimuli.readers.base import Gaze, in_picture
 

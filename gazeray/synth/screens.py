@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor
 
 from gazeray.config import Section
-from gazeray.gaze.render import Window, heatmaps, stack_windows
+from gazeray.gaze.render import Window, heatmaps
 from gazeray.gaze.scanpath import ScanpathLook, scanpaths
 from gazeray.storage import Folder
 from gazeray.synth.files import picture_bytes, refuse_existing, stream, yaml_text
@@ -105,7 +105,7 @@ def _scanpath(fixations: Tensor, look: Literal["a", "b", "c"]) -> np.ndarray:
     """The picture of a scanpath, (H, W, 3) uint8."""
     size = PICTURE_PX[1], PICTURE_PX[0]
     x_px, y_px, duration_ms, onset_ms = fixations
-    window = stack_windows([WINDOW])
+    window = torch.tensor([WINDOW])
     (picture,) = scanpaths(x_px, y_px, duration_ms, onset_ms, window, size, ScanpathLook(kind=look))
     return (picture * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
@@ -114,7 +114,7 @@ def _heatmap(fixations: Tensor) -> np.ndarray:
     """The picture of a heatmap, (H, W, 3) uint8: dwell as a share of the greatest, coloured, over white."""
     size = PICTURE_PX[1], PICTURE_PX[0]
     x_px, y_px, duration_ms, _ = fixations
-    (dwell,) = heatmaps(x_px, y_px, duration_ms, stack_windows([WINDOW]), size, SIGMA_PX)
+    (dwell,) = heatmaps(x_px, y_px, duration_ms, torch.tensor([WINDOW]), size, SIGMA_PX)
     return coloured((dwell[0] / dwell.max()).numpy())
 
 

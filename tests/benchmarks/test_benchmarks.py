@@ -13,6 +13,7 @@ from types import ModuleType
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from ray import cloudpickle
@@ -40,7 +41,17 @@ def ingest() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def cross_validation() -> ModuleType:
+def neighbours() -> Iterator[None]:
+    """Benchmarks import others of their folder, as scripts in it can."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        yield
+    for name in ("ingest", "exported_pictures"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def cross_validation(neighbours: None) -> ModuleType:
     return _load("cross_validation")
 
 
@@ -50,13 +61,9 @@ def units() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def ingest_vendor() -> Iterator[ModuleType]:
-    """It imports its neighbour `ingest`, as a script in that folder can."""
+def ingest_vendor(neighbours: None) -> ModuleType:
     pytest.importorskip("pymovements")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
-        yield _load("ingest_vendor")
-    sys.modules.pop("ingest", None)
+    return _load("ingest_vendor")
 
 
 @pytest.fixture
@@ -76,6 +83,7 @@ def _number(pattern: str, text: str) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_ingest_prints_every_side_its_ratio_and_the_memory(
     ingest: ModuleType, ray_cluster: None, settings_restored: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,13 +92,14 @@ def test_ingest_prints_every_side_its_ratio_and_the_memory(
     by_loop = _number(r"pandas \+ scipy, one process +([\d,]+)", printed)
     by_ray = _number(r"gazeray on Ray Data, \d+ workers +([\d,]+)", printed)
     assert _number(r"ratio to pandas \+ scipy, one process: ([\d.]+)", printed) == pytest.approx(
-        by_ray / by_loop, rel=0.01, abs=0.006
+        by_ray / by_loop, rel=0.05, abs=0.006
     )
     assert _number(r"by scipy and by gazeray: at least ([\d.]+)", printed) >= 0.99
     peaks = re.findall(r"largest worker, +(\d+) readers: (\d+) MiB private, (\d+) MiB resident", printed)
     assert [int(readers) for readers, _, _ in peaks] == [2, 4, 8]
     assert all(0 < int(private) < int(resident) for _, private, resident in peaks)
-    assert code == int(_number(r"from N to 4N readers: ([+-][\d.]+)%", printed) > 15)
+    grew = _number(r"from N to 4N readers: ([+-][\d.]+)%", printed)
+    assert code == int(grew > 15) or abs(grew - 15) < 0.06  # it is rounded
 
 
 def test_memory_that_grows_by_a_quarter_is_told_from_flat_memory(ingest: ModuleType) -> None:
@@ -111,6 +120,7 @@ def test_memory_fields_are_summed_in_kilobytes(ingest: ModuleType, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_cross_validation_prints_both_sides_and_their_ratio(
     cross_validation: ModuleType, ray_cluster: None, settings_restored: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,17 +138,19 @@ def test_both_sides_test_every_picture_once_and_validate_on_others(
     cross_validation: ModuleType, tmp_path: Path
 ) -> None:
     pictures = cross_validation.draw_pictures(tmp_path, 6, 4)
-    folds = cross_validation.folds_of(cross_validation.parsed(TINY), pictures)
-    assert sorted(name for fold in folds for name in fold.test) == sorted(set(pictures["participant"]))
-    assert not any(set(fold.train) & {*fold.test, *fold.validation} for fold in folds)
+    cfg = cross_validation.job_config(cross_validation.parsed(TINY), "")
+    folds = cross_validation.folds_of(cfg, pa.Table.from_pandas(pictures))
+    assert sorted(row for fold in folds for row in fold.test) == list(range(len(pictures)))
+    people = pictures["participant"].to_numpy()
+    for fold in folds:
+        assert not {*people[fold.train]} & {*people[fold.test], *people[fold.validation.rows]}
+        assert not {*people[fold.validation.rows]} & {*people[fold.test]}
 
 
-def test_exported_picture_is_white_where_nobody_looked_and_red_at_the_peak(
-    cross_validation: ModuleType, tmp_path: Path
-) -> None:
+def test_exported_picture_is_white_where_nobody_looked_and_red_at_the_peak() -> None:
     dwell = np.zeros((20, 30), np.float32)
     dwell[5, 7] = 3
-    picture = cross_validation.coloured(dwell)
+    picture = _load("exported_pictures").coloured(dwell)
     assert picture.dtype == np.uint8
     assert picture[0, 0].tolist() == [255, 255, 255]
     red, green, blue = picture[5, 7].tolist()
@@ -173,6 +185,7 @@ def test_published_preset_has_the_published_size(cross_validation: ModuleType) -
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_units_prints_start_up_and_overhead(
     units: ModuleType, ray_cluster: None, settings_restored: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,11 +208,12 @@ def test_overhead_is_what_exceeds_whole_rounds(units: ModuleType) -> None:
 
 
 def test_sleeping_unit_sleeps_as_long_as_asked(units: ModuleType) -> None:
-    result = units.Sleep(0.05).run(None, None, None, torch.device("cpu"))
-    assert 0.05 <= result["ended"] - result["began"] < 5
+    result = units.Sleep(1, 0.05).run(None, None, None)
+    assert result["ended"] - result["began"] >= 0.05
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_vendor_ingest_finds_the_same_fixations_as_pymovements(
     ingest_vendor: ModuleType, ray_cluster: None, settings_restored: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,6 +31,7 @@ def settings_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_both_sides_write_the_same_features_and_a_ratio_is_printed(
     benchmark: ModuleType, ray_cluster: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -44,7 +45,7 @@ def test_both_sides_write_the_same_features_and_a_ratio_is_printed(
     assert _number(r"of that to begin: ([\d.]+) s", printed) > 0
     assert _number(r"greatest difference: (\S+) of", printed) < 0.01
     assert _number(r"reads ([\d,]+) pictures per second", printed) > 20 / ours_s
-    assert code == int(ratio > 1.3)
+    assert code == int(ratio > 1.3) or abs(ratio - 1.3) < 0.006  # it is rounded
 
 
 def test_features_that_differ_are_told(benchmark: ModuleType, tmp_path: Path) -> None:
@@ -60,14 +61,13 @@ def test_features_that_differ_are_told(benchmark: ModuleType, tmp_path: Path) ->
         (tmp_path / side).mkdir()
         benchmark.plain_loop(job, 0, tmp_path / side)
     assert benchmark.greatest_difference(job, tmp_path / "ours", tmp_path / "theirs") == 0
-    path = tmp_path / "theirs" / "layer2" / "00000.safetensors"
+    path = tmp_path / "theirs" / "columns" / "layer2" / "00000.safetensors"
     changed = load_file(path)
-    stimulus = f"features/{pictures[1].stimulus}"
-    changed[stimulus] = changed[stimulus].copy()
-    changed[stimulus][0, 0, 0] += changed[stimulus].max()
+    changed["1"] = changed["1"].copy()
+    changed["1"][0, 0, 0] += changed["1"].max()
     save_file(changed, path)
     assert benchmark.greatest_difference(job, tmp_path / "ours", tmp_path / "theirs") > 0.5
-    save_file({stimulus: changed[stimulus]}, path)
+    save_file({"1": changed["1"]}, path)
     with pytest.raises(RuntimeError, match="differ in pictures or shapes"):
         benchmark.greatest_difference(job, tmp_path / "ours", tmp_path / "theirs")
     path.unlink()

@@ -17,6 +17,8 @@ import boto3
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
+from tests.processes import wait_until
+
 KEY, SECRET = "AKIDGAZERAYTEST", "sEcReT-must-stay-hidden"
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "date", "server"}
 NOT_FORWARDED = {"connection", "expect", "transfer-encoding", "content-length"}
@@ -55,6 +57,7 @@ class _Handler(BaseHTTPRequestHandler):
         store = self.server.store
         body = self.body()
         if store.is_dead:
+            store.seen["dead"] += 1
             self.close_connection = True
             return
         if self.command in ("PUT", "POST", "DELETE") and store.denies(self.path):
@@ -94,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class FaultyS3:
-    """The store. `port` is the proxy's; a `share` of its answers are `faults`, never where the path ends with `spared`.
+    """The store. `port` is the proxy's; a `share` of its answers are `faults` in turns, never where it says `spared`.
 
     `denied` holds the beginnings of paths, /bucket/prefix, below which nothing may be written.
     """
@@ -103,7 +106,7 @@ class FaultyS3:
         self.bucket, self.share, self.seen, self.is_dead = bucket, 0.0, Counter[str](), False
         self.faults, self.spared = FAULTS, ""
         self.denied: list[str] = []
-        self._random, self._lock = random.Random(7), threading.Lock()
+        self._random, self._lock, self._drawn = random.Random(7), threading.Lock(), 0
         self._moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self._moto.start()
         self._host, self._moto_port = self._moto.get_host_and_port()
@@ -153,7 +156,10 @@ class FaultyS3:
         """What goes wrong with this request, or "none"."""
         with self._lock:
             spared = bool(self.spared) and path.endswith(self.spared)
-            return self._random.choice(self.faults) if self._random.random() < self.share and not spared else "none"
+            if spared or self._random.random() >= self.share:
+                return "none"
+            self._drawn += 1
+            return self.faults[self._drawn % len(self.faults)]
 
     def denies(self, path: str) -> bool:
         return any(path.startswith(prefix) for prefix in self.denied)
@@ -171,13 +177,20 @@ class FaultyS3:
         finally:
             connection.close()
 
-    def die(self, seconds: float) -> None:
-        """Refuse every connection for a while; what was under way gets no answer."""
+    def die(self) -> None:
+        """Refuse every connection; what is under way gets no answer."""
         self.is_dead = True
         self._deaf()
+
+    def revive(self, seconds: float) -> None:
+        """Live again after so many seconds, and not before somebody has asked in vain."""
         time.sleep(seconds)
-        self.is_dead = False
+        before = self.seen["dead"]
         self._listen()
+        try:
+            wait_until(lambda: self.seen["dead"] > before, "a request to the dead store")
+        finally:
+            self.is_dead = False
 
     def files(self, prefix: str = "") -> dict[str, bytes]:
         """What is really in the bucket: {key: content}, without folder markers."""

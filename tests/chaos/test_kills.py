@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""However a run goes (streamed, more workers, SIGKILL to a worker or to the driver) it ends with the same numbers."""
+"""However a run goes (here or on Ray, streamed, SIGKILL to a worker or to the driver) it ends with the same numbers."""
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
@@ -13,41 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from gazeray.config import load_config
-from gazeray.engine.cross_validation import cross_validate
-from gazeray.engine.progress import ProgressView
 from gazeray.storage import Folder
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
+from tests.chaos.held import EPOCHS, held
 from tests.processes import descendants, gone, wait_until
+from tests.running import HERE, ROOT, run_heatmap, run_study
 
-ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs" / "cv_heatmap.yaml"
 WORDS = [
-    *("data.simulate.readers=8", "data.simulate.sentences=8", "folds.outer=4"),
-    *(
-        "train.epochs=80",
-        "train.patience=80",
-        "data.window_examples=20",
-        "train.batch_size=8",
-        "model.width=8",
-        "render.height_px=24",
-    ),
+    *("data.simulate.readers=6", "data.simulate.sentences=6", "folds.outer=3", "data.window_examples=20"),
+    *("train.epochs=5", "train.patience=5", "train.batch_size=8", "model.width=4", "render.height_px=24"),
     *("scores.resamples=100", "scores.permutations=99"),
 ]
-DEADLINE_S = 240
+FREE = "fold-0"
+"""The unit that ends while the others wait in their midst."""
 
 pytestmark = pytest.mark.slow
-
-
-def run_here(folder: Path, *words: str) -> str:
-    """The job in this process, on the session's cluster; returns what it showed."""
-    text = io.StringIO()
-    cfg = load_config(HeatmapConfig, CONFIG, [*WORDS, f"run.dir={folder}", *words])
-    outcome = cross_validate(HeatmapStudy(), cfg, "cv_heatmap", ProgressView(Console(file=text, width=200)))
-    assert outcome.failed == {}
-    return text.getvalue()
 
 
 def run_of(folder: Path) -> Path:
@@ -61,10 +41,10 @@ def results(folder: Path) -> dict[str, int]:
 
 
 def in_the_middle(folder: Path) -> bool:
-    """Is one fold done and another in its epochs?"""
-    done = results(folder)
-    begun = {path.parent.parent.name for path in folder.glob("cv_heatmap-*/units/*/checkpoint/*.safetensors")}
-    return bool(done) and len(done) < 4 and bool(begun - set(done))
+    """Is one fold done, and has another been held after some epochs?"""
+    epochs = [len(path.read_text().splitlines()) for path in folder.glob("cv_heatmap-*/units/*/metrics.jsonl")
+              if path.parent.name != FREE]  # fmt: skip
+    return list(results(folder)) == [FREE] and max(epochs, default=0) >= EPOCHS
 
 
 def train_workers() -> list[int]:
@@ -79,10 +59,11 @@ def train_workers() -> list[int]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with one worker that nobody disturbed."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in this process that nobody disturbed."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    run_here(folder, "resources.workers=1")
+    outcome, _ = run_heatmap(*WORDS, HERE, f"run.dir={folder}")
+    assert outcome.failed == {}
     return run_of(folder)
 
 
@@ -96,51 +77,62 @@ def same_numbers(run: Path, reference: Path) -> None:
                 assert all(np.array_equal(mine[key], other[key]) for key in other)
 
 
-def test_streamed_examples_and_two_workers_give_the_same_numbers(undisturbed: Path, tmp_path: Path) -> None:
-    shown = run_here(tmp_path, "data.cache_gb=0", "resources.workers=2")
+def test_streamed_examples_give_the_same_numbers(undisturbed: Path, tmp_path: Path) -> None:
+    outcome, shown = run_heatmap(*WORDS, HERE, f"run.dir={tmp_path}", "data.cache_gb=0")
+    assert outcome.failed == {}
     assert "streamed from the shards" in shown
     same_numbers(run_of(tmp_path), undisturbed)
 
 
-def test_killed_worker_changes_no_number(undisturbed: Path, tmp_path: Path) -> None:
-    killed: dict[str, object] = {}
+def test_killed_worker_of_two_changes_no_number(ray_cluster: None, undisturbed: Path, tmp_path: Path) -> None:
+    killed: dict[str, int] = {}
+    before: dict[str, int] = {}
 
     def kill() -> None:
-        wait_until(lambda: in_the_middle(tmp_path), "a fold done and another begun")
-        killed["before"] = results(tmp_path)
-        pid = train_workers()[0]
-        os.kill(pid, signal.SIGKILL)
-        killed["pid"] = pid
+        try:
+            wait_until(lambda: in_the_middle(tmp_path), "a fold done and another held")
+            before.update(results(tmp_path))
+            killed["pid"] = train_workers()[0]
+            os.kill(killed["pid"], signal.SIGKILL)
+            wait_until(lambda: gone([killed["pid"]]), "the worker to end")
+        finally:
+            (tmp_path / "gate").touch()
 
     killer = threading.Thread(target=kill)
     killer.start()
-    shown = run_here(tmp_path, "resources.workers=2")
+    study = held(HeatmapStudy, tmp_path / "gate", [FREE])
+    words = [*WORDS, f"run.dir={tmp_path}", "resources.workers=2"]
+    outcome, shown = run_study(study, HeatmapConfig, "cv_heatmap", *words)
     killer.join()
+    assert outcome.failed == {}
     assert killed["pid"]
     assert "its worker died; it goes on from its last epoch" in shown
     after = results(tmp_path)
-    assert all(after[name] == when for name, when in killed["before"].items())  # type: ignore[attr-defined]
+    assert list(before) == [FREE]
+    assert after[FREE] == before[FREE]
     same_numbers(run_of(tmp_path), undisturbed)
 
 
-def test_killed_driver_changes_no_number(undisturbed: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "jobs" / "cv_heatmap.py"), *WORDS, f"run.dir={tmp_path}"]
-    with (tmp_path / "first.log").open("w") as log:
-        driver = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path)
-        wait_until(lambda: in_the_middle(tmp_path) or driver.poll() is not None, "a fold done and another begun")
-        assert driver.poll() is None, (tmp_path / "first.log").read_text()
+def test_killed_driver_changes_no_number(ray_cluster: None, undisturbed: Path, tmp_path: Path) -> None:
+    words = [*WORDS, f"run.dir={tmp_path}"]
+    script = [sys.executable, str(ROOT / "tests/chaos/held.py"), str(tmp_path / "gate"), FREE]
+    log = tmp_path / "first.log"
+    with log.open("w") as shown:
+        driver = subprocess.Popen([*script, "cv_heatmap", *words], stdout=shown, stderr=subprocess.STDOUT, cwd=ROOT)
+        wait_until(lambda: in_the_middle(tmp_path) or driver.poll() is not None, "a fold done and another held")
+        assert driver.poll() is None, log.read_text()
         below = descendants(driver.pid)
         driver.kill()
         driver.wait()
     wait_until(lambda: gone(below), "the cluster to go with its driver")
     before = results(tmp_path)
-    assert 0 < len(before) < 4
+    assert list(before) == [FREE]
     assert not (run_of(tmp_path) / "metrics.json").exists()
 
-    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-    assert second.returncode == 0, second.stdout + second.stderr
-    assert f"4 in all, {len(before)} done before" in second.stdout
+    outcome, told = run_heatmap(*words)
+    assert outcome.failed == {}
+    assert "3 in all, 1 done before" in told
     after = results(tmp_path)
-    assert len(after) == 4
-    assert all(after[name] == when for name, when in before.items()), "a finished fold was done again"
+    assert len(after) == 3
+    assert after[FREE] == before[FREE], "a finished fold was done again"
     same_numbers(run_of(tmp_path), undisturbed)

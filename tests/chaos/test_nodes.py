@@ -26,30 +26,32 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from gazeray.config import load_config
-from gazeray.engine.cross_validation import cross_validate
+from gazeray.engine.experiment import run
 from gazeray.engine.progress import ProgressView
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
+from tests.chaos.held import EPOCHS, held
 from tests.processes import wait_until
+from tests.running import CONFIGS, HERE, ROOT, run_heatmap
 
-ROOT = Path(__file__).parents[2]
-FOLDS = 6
+FREE = "fold-0"
+"""The unit that ends while the others wait in their midst."""
+FOLDS = 4
 WORDS = [
-    *("data.simulate.readers=8", "data.simulate.sentences=8", f"folds.outer={FOLDS}"),
-    *("train.epochs=60", "train.patience=60", "train.batch_size=8", "model.width=8", "render.height_px=24"),
-    *("scores.resamples=100", "scores.permutations=99", "explain.maps=false"),
+    *("data.simulate.readers=8", "data.simulate.sentences=8", f"folds.outer={FOLDS}", "explain.maps=false"),
+    *("train.epochs=6", "train.patience=6", "train.batch_size=8", "model.width=8", "render.height_px=24"),
+    *("scores.resamples=100", "scores.permutations=99"),
 ]
 NODES = 3
 DEADLINE_S = 150
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 
 @pytest.fixture
-def undisturbed(ray_cluster: None, tmp_path: Path) -> bytes:
-    """The metrics.json of a run with one worker that nobody disturbed."""
-    run_here(tmp_path / "undisturbed", "resources.workers=1")
-    (metrics,) = (tmp_path / "undisturbed").glob("cv_heatmap-*/metrics.json")
-    return metrics.read_bytes()
+def undisturbed(tmp_path: Path) -> bytes:
+    """The metrics.json of a run in this process that nobody disturbed."""
+    outcome, _ = run_heatmap(*WORDS, HERE, f"run.dir={tmp_path}/undisturbed")
+    return outcome.run.read_bytes("metrics.json")
 
 
 def test_lost_node_changes_no_number(undisturbed: bytes, tmp_path: Path) -> None:
@@ -86,11 +88,12 @@ def results(folder: Path) -> dict[str, int]:
     return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("cv_heatmap-*/units/*/result.json")}
 
 
-def in_the_middle(folder: Path) -> bool:
-    """Is one fold done and is another one in its epochs?"""
+def held_workers(folder: Path) -> int:
+    """How many units are held in their midst, when one is done?"""
+    histories = folder.glob("cv_heatmap-*/units/*/metrics.jsonl")
+    epochs = {path.parent.name: len(path.read_text().splitlines()) for path in histories}
     done = results(folder)
-    begun = {path.parent.parent.name for path in folder.glob("cv_heatmap-*/units/*/checkpoint/*.safetensors")}
-    return bool(done) and len(done) < FOLDS and bool(begun - set(done))
+    return sum(count >= EPOCHS for name, count in epochs.items() if name not in done) if done else 0
 
 
 def train_workers(node: Any) -> list[int]:
@@ -108,10 +111,11 @@ def train_workers(node: Any) -> list[int]:
     return found
 
 
-def run_here(folder: Path, *words: str) -> None:
+def run_here(folder: Path, gate: Path) -> None:
     """The job in this process, on the cluster it is connected to; it shows its progress on stdout."""
-    cfg = load_config(HeatmapConfig, ROOT / "configs" / "cv_heatmap.yaml", [*WORDS, f"run.dir={folder}", *words])
-    outcome = cross_validate(HeatmapStudy(), cfg, "cv_heatmap", ProgressView(Console(file=sys.stdout, width=200)))
+    cfg = load_config(HeatmapConfig, CONFIGS / "cv_heatmap.yaml", [*WORDS, f"run.dir={folder}"])
+    study = held(HeatmapStudy, gate, [FREE])(cfg)
+    outcome = run(study, "cv_heatmap", ProgressView(Console(file=sys.stdout, width=200)))
     if outcome.failed:
         raise RuntimeError(f"failed units: {outcome.failed}")
 
@@ -121,14 +125,19 @@ def lose_a_node(folder: Path) -> dict[str, Any]:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     done_before: dict[str, int] = {}
 
+    gate = folder.parent / "gate"
+
     def lose() -> None:
-        wait_until(lambda: in_the_middle(folder), "a fold done and another begun")
-        done_before.update(results(folder))
-        node, workers = next((node, found) for node in cluster.worker_nodes if (found := train_workers(node)))
-        cluster.remove_node(node, allow_graceful=False)
-        for pid in workers:  # they would live on for a moment, which they do not when a machine is lost
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        try:
+            wait_until(lambda: held_workers(folder) == NODES, "a fold done and one held on each node")
+            done_before.update(results(folder))
+            node, workers = next((node, found) for node in cluster.worker_nodes if (found := train_workers(node)))
+            cluster.remove_node(node, allow_graceful=False)
+            for pid in workers:  # they would live on for a moment, which they do not when a machine is lost
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        finally:
+            gate.touch()
 
     try:
         for _ in range(NODES - 1):
@@ -137,7 +146,7 @@ def lose_a_node(folder: Path) -> dict[str, Any]:
         nodes = [sum(node["Alive"] for node in ray.nodes())]
         loser = threading.Thread(target=lose)
         loser.start()
-        run_here(folder)
+        run_here(folder, gate)
         loser.join()
         nodes.append(sum(node["Alive"] for node in ray.nodes()))
     finally:

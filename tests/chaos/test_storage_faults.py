@@ -12,7 +12,9 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray.exceptions import RayTaskError
@@ -20,18 +22,19 @@ from ray.exceptions import RayTaskError
 from gazeray.engine.cli import main
 from gazeray.engine.faults import storage_fault
 from gazeray.storage import StorageError
-from gazeray.studies.heatmap.report import write_report
-from gazeray.studies.heatmap.study import HeatmapStudy
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from tests.chaos.faulty_s3 import FAULTS, KEY, SECRET, FaultyS3, faulty_s3
+from tests.chaos.held import held
 from tests.processes import wait_until
+from tests.running import CONFIGS, HERE, ROOT, no_report
 
-ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs" / "cv_heatmap.yaml"
+CONFIG = CONFIGS / "cv_heatmap.yaml"
 WORDS = [
-    *("data.simulate.readers=8", "data.simulate.sentences=8", "folds.outer=4", "resources.workers=2"),
-    *("train.epochs=8", "train.patience=8", "train.batch_size=8", "model.width=4", "render.height_px=24"),
-    *("scores.resamples=100", "scores.permutations=99"),
+    *("data.simulate.readers=6", "data.simulate.sentences=6", "folds.outer=3", "scores.resamples=100"),
+    *("train.epochs=4", "train.patience=4", "train.batch_size=8", "model.width=4", "render.height_px=24"),
+    *("scores.permutations=99", "explain.methods=[gradient]", "explain.check_share=0"),
 ]
+ON_RAY = "resources.workers=2"
 DEADLINE_S = 150
 AGAIN = "run the same command again when the storage works: what is done is kept"
 
@@ -78,22 +81,27 @@ def store() -> Iterator[FaultyS3]:
         yield store
 
 
-@pytest.fixture
-def job(ray_cluster: None, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """The job in this process, on the session's cluster: (exit code, what it printed, what it complained of)."""
+Job = Callable[..., tuple[int, str, str]]
 
-    def run(place: str, *words: str) -> tuple[int, str, str]:
-        code = main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, [*WORDS, f"run.dir={place}", *words])
+
+@pytest.fixture
+def job(capsys: pytest.CaptureFixture[str]) -> Job:
+    """The job in this process, less its report: (exit code, what it printed, what it complained of)."""
+
+    def run(place: str, *words: str, study: Any = HeatmapStudy) -> tuple[int, str, str]:
+        argv = [*WORDS, f"run.dir={place}", *words]
+        code = main(study, HeatmapConfig, "cv_heatmap", CONFIG, no_report, argv)
         return (code, *capsys.readouterr())
 
     return run
 
 
 @pytest.fixture(scope="module")
-def undisturbed(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs folder of a run on a local disk."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs folder of a run on a local disk, in this process."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, [*WORDS, f"run.dir={folder}"]) == 0
+    argv = [*WORDS, HERE, f"run.dir={folder}"]
+    assert main(HeatmapStudy, HeatmapConfig, "cv_heatmap", CONFIG, no_report, argv) == 0
     return folder
 
 
@@ -109,7 +117,7 @@ def same_run(ours: dict[str, bytes], theirs: dict[str, bytes]) -> None:
     """Same numbers, same maps, and not a file more or less."""
 
     def plain(name: str) -> str:  # another place of the recordings gives the examples another folder
-        return re.sub(r"^examples/[0-9a-f]+/", "examples/", name)
+        return re.sub(r"^stores/(\w+)-[0-9a-f]+/", r"stores/\1/", name)
 
     assert sorted(map(plain, ours)) == sorted(map(plain, theirs))
     for name, data in theirs.items():
@@ -130,13 +138,20 @@ def keys(store: FaultyS3, prefix: str) -> list[str]:
 
 
 @contextmanager
-def meanwhile(begun: Callable[[], bool], action: Callable[[], None]) -> Iterator[dict[str, bool]]:
-    """Do `action` once the units have begun, beside what the block does; says whether it was done."""
+def meanwhile(
+    begun: Callable[[], bool], action: Callable[[], None], gate: Path, then: Callable[[], None] = lambda: None
+) -> Iterator[dict[str, bool]]:
+    """Beside what the block does: `action` when a unit is held in its midst, let it go on, `then`. Says whether it was
+    all done."""
     told = {"done": False}
 
     def act() -> None:
-        wait_until(begun, "a unit under way")
-        action()
+        try:
+            wait_until(begun, "a unit under way")
+            action()
+        finally:
+            gate.touch()
+        then()
         told["done"] = True
 
     thread = threading.Thread(target=act)
@@ -148,13 +163,8 @@ def meanwhile(begun: Callable[[], bool], action: Callable[[], None]) -> Iterator
 
 
 def under_way(store: FaultyS3, prefix: str) -> Callable[[], bool]:
-    """Has a unit saved an epoch, and is the run not yet scored?"""
-
-    def look() -> bool:
-        found = keys(store, f"{prefix}/cv_heatmap-")
-        return any("/units/" in key for key in found) and not any(key.endswith("/metrics.json") for key in found)
-
-    return look
+    """Has a unit saved an epoch?"""
+    return lambda: any(key.endswith("/metrics.jsonl") for key in keys(store, f"{prefix}/cv_heatmap-"))
 
 
 def test_data_and_run_in_an_object_store_give_the_numbers_of_a_local_run(
@@ -165,7 +175,7 @@ def test_data_and_run_in_an_object_store_give_the_numbers_of_a_local_run(
         store.direct.upload_file(str(path), store.bucket, f"clean/study/{path.relative_to(study)}")
     words = [f"data.dataset={store.uri('clean/study/dataset.yaml')}", f"run.dir={store.uri('clean/runs')}"]
     done = subprocess.run(
-        [sys.executable, str(ROOT / "jobs" / "cv_heatmap.py"), *WORDS, *words],
+        [sys.executable, str(ROOT / "jobs" / "cv_heatmap.py"), *WORDS, HERE, *words],
         env={**os.environ, **store.environment()},
         cwd=tmp_path,
         capture_output=True,
@@ -188,13 +198,14 @@ def test_data_and_run_in_an_object_store_give_the_numbers_of_a_local_run(
     assert not list(tmp_path.iterdir()), "a run in an object store leaves nothing on the disk"
 
 
+@pytest.mark.nightly
 def test_lost_slow_and_refused_answers_change_nothing(
-    store: FaultyS3, undisturbed: Path, job: Callable[..., tuple[int, str, str]]
+    ray_cluster: None, store: FaultyS3, undisturbed: Path, job: Job
 ) -> None:
     store.seen.clear()
     store.share = 0.08
     try:
-        code, out, err = job(store.uri("flaky", secrets=True))
+        code, out, err = job(store.uri("flaky", secrets=True), ON_RAY)
     finally:
         store.share = 0.0
     assert code == 0, out + err
@@ -204,32 +215,35 @@ def test_lost_slow_and_refused_answers_change_nothing(
     nothing_shown(files, out, err)
 
 
-def test_store_dead_for_ten_seconds_changes_nothing(
-    store: FaultyS3, undisturbed: Path, job: Callable[..., tuple[int, str, str]]
+def test_store_dead_for_a_while_changes_nothing(
+    ray_cluster: None, store: FaultyS3, undisturbed: Path, job: Job, tmp_path: Path
 ) -> None:
-    with meanwhile(under_way(store, "dead"), lambda: store.die(10.0)) as told:
-        code, out, err = job(store.uri("dead", secrets=True))
+    study = held(HeatmapStudy, tmp_path / "gate", [])
+    with meanwhile(under_way(store, "dead"), store.die, tmp_path / "gate", lambda: store.revive(3.0)) as told:
+        code, out, err = job(store.uri("dead", secrets=True), ON_RAY, study=study)
     assert code == 0, out + err
     assert told["done"]
     same_run(stored_files(store, "dead"), local_files(undisturbed))
 
 
 def test_denied_bucket_is_one_clear_line_and_the_run_goes_on_later(
-    store: FaultyS3, undisturbed: Path, job: Callable[..., tuple[int, str, str]]
+    ray_cluster: None, store: FaultyS3, undisturbed: Path, job: Job, tmp_path: Path
 ) -> None:
     place = store.uri("denied", secrets=True)
     try:
-        store.denied = [f"/{store.bucket}/denied/examples/"]
-        one_line(job(place), rf"s3://{store.bucket}/denied/examples/\S+: access denied: .*")
+        store.denied = [f"/{store.bucket}/denied/stores/"]
+        one_line(job(place, HERE), rf"s3://{store.bucket}/denied/stores/\S+: access denied: .*")
         store.denied = []
-        with meanwhile(under_way(store, "denied"), lambda: store.denied.append(f"/{store.bucket}/denied/cv_")) as told:
-            one_line(job(place), rf"s3://{store.bucket}/denied/cv_heatmap-\S+: access denied: .*")
+        deny = partial(store.denied.append, f"/{store.bucket}/denied/cv_")
+        with meanwhile(under_way(store, "denied"), deny, tmp_path / "gate") as told:
+            outcome = job(place, ON_RAY, study=held(HeatmapStudy, tmp_path / "gate", []))
         assert told["done"]
+        one_line(outcome, rf"s3://{store.bucket}/denied/cv_heatmap-\S+: access denied: .*")
     finally:
         store.denied = []
-    code, out, err = job(place)
+    code, out, err = job(place, HERE)
     assert code == 0, out + err
-    assert "8 recordings from the cache" in out
+    assert "6 of 6 shards kept" in out
     files = stored_files(store, "denied")
     same_run(files, local_files(undisturbed))
     nothing_shown(files, out, err)
@@ -263,7 +277,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_full_disk_is_one_clear_line_and_the_run_goes_on_later(
-    small_disk: Path, undisturbed: Path, job: Callable[..., tuple[int, str, str]]
+    small_disk: Path, undisturbed: Path, job: Job, tmp_path: Path
 ) -> None:
     filler, runs = small_disk / "filler", small_disk / "runs"
 
@@ -276,12 +290,13 @@ def test_full_disk_is_one_clear_line_and_the_run_goes_on_later(
                 return
 
     fill()
-    one_line(job(str(runs)), rf"\[Errno 28\] No space left on device: '{runs}/data/.*'")
+    one_line(job(str(runs), HERE), rf"\[Errno 28\] No space left on device: '{runs}/data/.*'")
     filler.unlink()
-    with meanwhile(lambda: bool(list(runs.glob("cv_heatmap-*/units/*/checkpoint/*.safetensors"))), fill) as told:
-        one_line(job(str(runs)), rf"\[Errno 28\] No space left on device: '{runs}/.*'")
+    with meanwhile(lambda: bool(list(runs.glob("*/units/*/metrics.jsonl"))), fill, tmp_path / "gate") as told:
+        outcome = job(str(runs), HERE, study=held(HeatmapStudy, tmp_path / "gate", []))
     assert told["done"]
+    one_line(outcome, rf"\[Errno 28\] No space left on device: '{runs}/.*'")
     filler.unlink()
-    code, out, err = job(str(runs))
+    code, out, err = job(str(runs), HERE)
     assert code == 0, out + err
     same_run(local_files(runs), local_files(undisturbed))

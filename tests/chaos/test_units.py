@@ -6,65 +6,100 @@ from __future__ import annotations
 import io
 import os
 import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from gazeray.config import PerUnit, ResourcesConfig
+from gazeray.config import JobConfig, ResourcesConfig, RunSettings
+from gazeray.engine.experiment import Outcome, run
 from gazeray.engine.progress import ProgressView
-from gazeray.engine.queue import Unit
-from gazeray.engine.units import run_units
-from gazeray.storage import Folder
+from gazeray.study import Items, Predictor, Source, Summary
+from gazeray.unit import UnitSpec
 
 pytestmark = pytest.mark.slow
 
 
-def make_work(notes: str) -> Any:
-    """Work whose units behave as their names say. Defined in here so that it travels to the workers by value."""
+@dataclass(frozen=True)
+class UnitsAlone:
+    """A study of no data: a predictor's units are all there is to do."""
 
-    class Work:
-        def open(self) -> dict[str, int]:
-            return {"shared": 7}
+    cfg: JobConfig
+    predictor: Any
 
-        def run(self, shared: dict[str, int], unit: Any, folder: Any, device: Any) -> dict[str, Any]:
+    name: ClassVar[str] = "units"
+
+    def open(self) -> Source[None]:
+        return Source(None, [])
+
+    def passes(self, source: Any, store: Any) -> Iterator[Any]:
+        yield from ()
+
+    def items(self, source: Any, stores: Any) -> Items:
+        return Items(pa.table({"item": ["one"]}), ("item",), [], "content", {"data": {}}, [])
+
+    def learning(self, ready: Any) -> None:
+        return None
+
+    def predictors(self, ready: Any) -> list[Predictor]:
+        return [self.predictor]
+
+    def summary(self, ready: Any, finished: Any) -> Summary:
+        return Summary({"done": sorted(finished.done), "failed": list(finished.failed)}, {})
+
+
+def predictor_of(names: Sequence[str], notes: str) -> Any:
+    """Its units behave as their names say. Defined in here so that it travels to the workers by value."""
+
+    class ByName:
+        rows: ClassVar[dict[str, Any]] = {}
+        round = 0
+
+        def units(self) -> list[UnitSpec]:
+            return [UnitSpec(name, {"add": len(name)}) for name in names]
+
+        def run(self, unit: Any, worker: Any, out: Any) -> dict[str, Any]:
             with (Path(notes) / unit.name).open("a") as times:
                 times.write("x")
             if unit.name == "raises":
                 raise RuntimeError("this unit is broken")
             if unit.name == "kills":
                 os.kill(os.getpid(), signal.SIGKILL)
-            return {"value": shared["shared"] + unit.spec["add"], "metrics": {}, "epochs": 1}
+            return {"value": 7 + unit.spec["add"], "said": "it is over"}
 
-    return Work()
+    return ByName()
 
 
 def test_units_survive_errors_and_killed_workers(
     ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gazeray.engine.units.MAX_DEATHS", 2)
-    names = ["a", "raises", "b", "kills", "c"]
-    units = [Unit(name, {"add": number}, f"hash-{name}") for number, name in enumerate(names)]
-    notes, run = tmp_path / "notes", Folder(tmp_path / "run")
+    monkeypatch.setattr("gazeray.engine.experiment.MAX_DEATHS", 2)
+    notes, text = tmp_path / "notes", io.StringIO()
     notes.mkdir()
-    resources = ResourcesConfig(per_unit=PerUnit(cpu=1), workers=2)
-    text = io.StringIO()
+    cfg = JobConfig(resources=ResourcesConfig(workers=2), run=RunSettings(dir=str(tmp_path / "runs")))
 
-    status = run_units(units, make_work(str(notes)), run, resources, ProgressView(Console(file=text, width=200)))
+    def run_them(*names: str) -> Outcome:
+        study = UnitsAlone(cfg, predictor_of(names, str(notes)))
+        return run(study, "units", ProgressView(Console(file=text, width=200)))  # type: ignore[arg-type]
 
-    assert {name for name, state in status.items() if state == "done"} == {"a", "b", "c"}
-    assert status["raises"] == "RuntimeError: this unit is broken"
-    assert status["kills"] == "the worker process died 2 times in this unit"
-    assert run.read_json("units/c/result.json")["value"] == 11
-    assert "this unit is broken" in run.read_json("units/raises/failure.json")["traceback"]
+    outcome = run_them("a", "raises", "b", "kills", "ccc")
+    assert outcome.failed == {
+        "raises": "RuntimeError: this unit is broken",
+        "kills": "the worker process died 2 times in this unit",
+    }
+    assert outcome.metrics == {"done": ["a", "b", "ccc"], "failed": ["kills", "raises"]}
+    assert outcome.run.read_json("units/ccc/result.json")["value"] == 10
+    assert "this unit is broken" in outcome.run.read_json("units/raises/failure.json")["traceback"]
     assert (notes / "kills").read_text() == "xx"
     assert (notes / "raises").read_text() == "x"
-    assert not run.exists("ray"), "what Ray writes is scratch"
+    assert not outcome.run.exists("ray"), "what Ray writes is scratch"
     assert "raises: failed: RuntimeError: this unit is broken" in text.getvalue()
     assert "kills: its worker died" in text.getvalue()
 
     times = {path.name: path.read_text() for path in notes.iterdir()}
-    again = run_units(units[:1], make_work(str(notes)), run, resources, ProgressView(Console(file=text, width=200)))
-    assert again == {"a": "done"}
+    assert run_them("a", "b", "ccc").failed == {}
     assert {path.name: path.read_text() for path in notes.iterdir()} == times, "a finished unit was done again"

@@ -194,6 +194,25 @@ def test_first_of_equal_epochs_is_the_best() -> None:
     assert best_epoch([{"score": value} for value in (0.1, 0.7, 0.3, 0.7)]) == 2
 
 
+def test_epochs_whose_metric_is_undefined_are_never_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A correlation with predictions that are all the same is undefined, as those of a first epoch may be."""
+    work, point = search_of(config(tmp_path, *WORDS, "search.metric=accuracy"), Folder(tmp_path / "run")), Point(0, 0)
+    mean, told = InnerSearch._mean, list[Json]()
+
+    def undefined_at_first(self: Any, records: Any, watched: Any) -> Json:
+        first = {"validation_accuracy": float("nan")} if records[0]["epoch"] == 1 else {}
+        return mean(self, [{**record, **first} for record in records], watched)
+
+    monkeypatch.setattr(InnerSearch, "_mean", undefined_at_first)
+    work.try_work(point, 3, CPU, told.append)
+    curve = trial_of(work, point)["curve"]
+    assert [record["score"] is None for record in curve] == [True, False, False]
+    assert told[0]["score"] == -np.inf, "Tune compares scores"
+    assert best_epoch(curve) > 1
+    assert work.survivors([point], 3) == [point]
+    assert work.survivors([point], 1) == []
+
+
 def test_search_does_only_what_is_missing(tmp_path: Path) -> None:
     words = ["search.space.train.learning_rate=[0.003, 0.0001]", "search.space.blobs.scale=[1, 0.1]", *WORDS[1:]]
     study = BlobStudy(config(tmp_path, *words))

@@ -19,8 +19,8 @@ from gazeray.engine.progress import ProgressView
 from gazeray.learn.folds import make_folds
 from gazeray.learn.trained import Trained, search_record
 from gazeray.storage import Folder
-from gazeray.store import FillShards, Shard, Store, missing_shards
-from gazeray.study import Finished, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary, Variant
+from gazeray.store import Shard, Store, missing_shards
+from gazeray.study import FillShards, Finished, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary, Variant
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 from tests.learn.blobs import EXAMPLES, BlobLearner, blob_shards
 
@@ -108,21 +108,21 @@ class BlobStudy:
         rows = {"network": Row("network of blobs", "model")}
         return [Trained(rows, variants, ready.items.folds, self.cfg.run.seed, chosen), *self.more]
 
-    def summary(self, ready: Ready[None, Store], finished: Finished) -> Summary:
+    def summary(self, manifest: Json, finished: Finished, ready: Ready[None, Store] | None) -> Summary:
         """Every unit's result, less its seconds."""
         results = {name: unit.result() or {} for name, unit in sorted(finished.done.items())}
         for result in results.values():
             result.pop("seconds")
         metrics: Json = {"study": self.name, "units": results, "failed": list(finished.failed)}
-        if ready.searched is not None:
+        if "searched" in manifest:
             folds = {place: {"fold": place, "metrics": results.get(f"fold-{place}", {}).get("metrics", {})}
-                     for place in range(len(ready.items.folds))}  # fmt: skip
-            metrics["search"] = search_record(ready.searched.chosen, folds, "accuracy", {})
+                     for place in range(len(manifest["searched"]))}  # fmt: skip
+            metrics["search"] = search_record(manifest["searched"], folds, "accuracy", {})
         return Summary(metrics, {"items": ready.items.table})
 
-    def rescored(self, run: Folder, manifest: Json) -> Json:
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
         """Nothing."""
-        return {}
+        return []
 
 
 def do(study: BlobStudy) -> tuple[Outcome, str]:

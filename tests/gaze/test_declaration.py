@@ -50,7 +50,7 @@ def test_every_mistake_in_a_declaration_is_reported_after_the_name_of_the_file(t
         "trials.path": "leaves its folder",
         "trials.columns": "trial",
         "samples.reader": "known: ",
-        "samples.path": "{participant} and {trial}",
+        "samples.path": "{participant}, {trial}",
         "samples.columns": "x_px",
         "samples.units": "normalised",
         "samples.origin": "screen",

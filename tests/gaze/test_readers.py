@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gazeray.gaze.readers import READERS, GazeTable, ReadError, register_reader
+from gazeray.gaze.readers.base import GazeFile
 from gazeray.gaze.readers.cells import MISSING_CELLS, REJECTS_PER_FAULT
 from tests.gaze.tiny_dataset import FIXATIONS, GAZE, SAMPLES, declared, zipped
 
@@ -23,7 +24,7 @@ FIXED = {"participant": "P1"}
 def read(data: str | bytes, source: str = "gaze/P1.csv", reader: str = "delimited", **changes: Any) -> GazeTable:
     spec = declared(samples={**SAMPLES, **changes}).samples
     assert spec is not None
-    return READERS[reader].read(data.encode() if isinstance(data, str) else data, source, spec, FIXED, {})
+    return READERS[reader].read(GazeFile(data.encode() if isinstance(data, str) else data, source, spec, FIXED))
 
 
 def trials_of(table: GazeTable) -> list[str]:
@@ -90,7 +91,7 @@ def test_times_come_out_in_ms(unit: str, per_ms: float) -> None:
 def test_both_times_of_fixations_are_converted() -> None:
     spec = declared(fixations={**FIXATIONS, "units": {"onset_ms": "s", "duration_ms": "us"}}).fixations
     assert spec is not None
-    table = READERS["delimited"].read(b"trial,t,d,x,y\n1,1.5,250000,3,4\n", "f.csv", spec, FIXED, {})
+    table = READERS["delimited"].read(GazeFile(b"trial,t,d,x,y\n1,1.5,250000,3,4\n", "f.csv", spec, FIXED))
     assert table.columns["onset_ms"].tolist() == [1500.0]
     assert table.columns["duration_ms"].tolist() == [250.0]
 
@@ -195,7 +196,7 @@ def test_ids_come_from_columns_when_the_path_gives_none() -> None:
     spec = declared(samples={**SAMPLES, "path": "all.csv", "columns": columns}).samples
     assert spec is not None
     data = b"who,trial,t,x,y\nP2,1,0,1,1\nP1,1,0,2,2\nP2,2,0,3,3\nP2,1,5,4,4\n"
-    table = READERS["delimited"].read(data, "all.csv", spec, {}, {})
+    table = READERS["delimited"].read(GazeFile(data, "all.csv", spec, {}))
     assert [table.ids[code] for code in table.codes] == [("P2", "1"), ("P1", "1"), ("P2", "2"), ("P2", "1")]
 
 

@@ -20,7 +20,6 @@ from gazeray.gaze.render import (
     pad_trials,
     sample_durations,
     sigma_px_from_deg,
-    stack_windows,
 )
 
 SCREEN = Window(0, 0, 1600, 900)
@@ -30,7 +29,7 @@ Points = Sequence[tuple[float, float, float]]
 def draw(points: Points, window: Window, size: tuple[int, int], sigma_px: float) -> torch.Tensor:
     """The heatmap (H, W) of one trial given as (x, y, duration) triples."""
     x, y, duration = (torch.tensor([column]) for column in zip(*points, strict=True))
-    return heatmaps(x, y, duration, stack_windows([window]), size, sigma_px)[0, 0]
+    return heatmaps(x, y, duration, torch.tensor([window]), size, sigma_px)[0, 0]
 
 
 def looped(points: Points, window: Window, size: tuple[int, int], sigma_px: float) -> np.ndarray:
@@ -139,7 +138,7 @@ def test_windows_and_sigmas_are_per_trial() -> None:
     sigmas_px = [10.0, 45.0, 30.0]
     trials = [random_points(rng, 20, window, margin_px=30.0) for window in windows]
     x, y, duration = (torch.tensor([[point[axis] for point in trial] for trial in trials]) for axis in range(3))
-    pictures = heatmaps(x, y, duration, stack_windows(windows), (12, 17), torch.tensor(sigmas_px))
+    pictures = heatmaps(x, y, duration, torch.tensor(windows), (12, 17), torch.tensor(sigmas_px))
     assert pictures.shape == (3, 1, 12, 17)
     for picture, trial, window, sigma_px in zip(pictures[:, 0], trials, windows, sigmas_px, strict=True):
         expected = looped(trial, window, (12, 17), sigma_px)
@@ -155,10 +154,10 @@ def test_padding_lost_and_weightless_gaze_add_nothing() -> None:
 
 def test_trials_without_gaze_are_zero() -> None:
     empty = torch.empty(2, 0)
-    window = stack_windows([SCREEN, SCREEN])
+    window = torch.tensor([SCREEN, SCREEN])
     assert torch.equal(heatmaps(empty, empty, empty, window, (4, 6), 30.0), torch.zeros(2, 1, 4, 6))
     none = torch.empty(0, 5)
-    assert heatmaps(none, none, none, stack_windows([]), (4, 6), 30.0).shape == (0, 1, 4, 6)
+    assert heatmaps(none, none, none, torch.zeros(0, 4), (4, 6), 30.0).shape == (0, 1, 4, 6)
 
 
 @pytest.mark.parametrize("chunk_values", [1, 100, 1000])
@@ -166,7 +165,7 @@ def test_chunks_do_not_change_the_picture(monkeypatch: pytest.MonkeyPatch, chunk
     rng = np.random.default_rng(4)
     trials = [np.array(random_points(rng, n, SCREEN, 0.0)).reshape(-1, 3) for n in (0, 7, 30, 3, 0, 12)]
     x, y, duration = (pad_trials([trial[:, axis] for trial in trials]) for axis in range(3))
-    window = stack_windows([SCREEN] * len(trials))
+    window = torch.tensor([SCREEN] * len(trials))
     whole = heatmaps(x, y, duration, window, (9, 16), 40.0)
     monkeypatch.setattr(render, "CHUNK_VALUES", chunk_values)
     assert torch.allclose(heatmaps(x, y, duration, window, (9, 16), 40.0), whole, rtol=1e-5, atol=1e-3)
@@ -223,8 +222,9 @@ def test_arguments_that_do_not_fit_raise_value_error(change: dict[str, object], 
 
 @pytest.mark.parametrize("values", [(0, 0, 0, 10), (0, 0, 10, -1), (math.nan, 0, 10, 10), (0, 0, math.inf, 10)])
 def test_window_without_area_raises_value_error(values: tuple[float, float, float, float]) -> None:
+    point = torch.ones(1, 1)
     with pytest.raises(ValueError, match="window must be finite"):
-        Window(*values)
+        heatmaps(point, point, point, torch.tensor([values]), (4, 4), 1.0)
 
 
 def test_ragged_trials_are_padded_with_nan_at_the_end() -> None:

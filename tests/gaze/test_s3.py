@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gazeray.config import ConfigError
+from gazeray.config import ConfigError, StorageConfig
 from gazeray.gaze.dataset import DataError, load_dataset, open_dataset
 from gazeray.storage import Folder, StorageError
 from gazeray.tables import Reject
@@ -80,7 +80,13 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gazeray.storage.PATIENCE_S", 0.5)
 
 
-def test_object_store_reads_as_a_local_folder(tmp_path: Path, bucket: Any) -> None:
+@pytest.fixture(params=["pyarrow", "s3fs"])
+def storage(request: pytest.FixtureRequest) -> StorageConfig:
+    """Each of the clients."""
+    return StorageConfig(filesystem=request.param)
+
+
+def test_object_store_reads_as_a_local_folder(tmp_path: Path, bucket: Any, storage: StorageConfig) -> None:
     files = {
         **FILES,
         "gaze/P2.csv": zipped(GAZE),
@@ -91,8 +97,8 @@ def test_object_store_reads_as_a_local_folder(tmp_path: Path, bucket: Any) -> No
     local = write(tmp_path, files)
     for stat in local.list():
         bucket.put_object(Bucket=BUCKET, Key=f"reading/one/{stat.path}", Body=local.read_bytes(stat.path))
-    remote = Folder(f"s3://{BUCKET}/reading/one")
-    spec = load_dataset(f"s3://{BUCKET}/reading/one/dataset.yaml")
+    remote = Folder(f"s3://{BUCKET}/reading/one", storage)
+    spec = load_dataset(f"s3://{BUCKET}/reading/one/dataset.yaml", storage)
     assert spec == load_dataset(tmp_path / "dataset.yaml")
     (there, far), (here, near) = read_all(remote, spec), read_all(local, spec)
     assert there.trials.equals(here.trials)
@@ -115,9 +121,9 @@ def test_object_store_reads_as_a_local_folder(tmp_path: Path, bucket: Any) -> No
 
 
 @pytest.mark.parametrize("uri", [f"s3://{BUCKET}/nothing/here", "s3://no-such-bucket/x"])
-def test_missing_prefix_is_a_clear_error(bucket: Any, uri: str) -> None:
+def test_missing_prefix_is_a_clear_error(bucket: Any, uri: str, storage: StorageConfig) -> None:
     with pytest.raises(DataError) as caught:
-        open_dataset(declared(), Folder(uri))
+        open_dataset(declared(), Folder(uri, storage))
     assert caught.value.errors == [f"{uri}: there is no such folder"]
 
 
@@ -148,16 +154,16 @@ def test_endpoint_of_s3_alone_goes_before_the_one_of_all_services(
 
 
 def test_endpoint_region_and_credentials_of_a_profile_are_used(
-    store: FaultyS3, monkeypatch: pytest.MonkeyPatch
+    store: FaultyS3, monkeypatch: pytest.MonkeyPatch, storage: StorageConfig
 ) -> None:
     Path(os.environ["AWS_CONFIG_FILE"]).write_text(
         f"[profile lab]\nregion = eu-north-1\nendpoint_url = {store.endpoint}\n"
         f"aws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n"
     )
     monkeypatch.setenv("AWS_PROFILE", "lab")
-    folder = Folder(f"s3://{BUCKET}/a")
+    folder = Folder(f"s3://{BUCKET}/a", storage)
     assert works(folder)
-    assert folder._fs.region == "eu-north-1"
+    assert folder._source["region"] == "eu-north-1"
 
 
 @pytest.mark.parametrize(
@@ -167,11 +173,11 @@ def test_endpoint_region_and_credentials_of_a_profile_are_used(
         "{bucket}/a?access_key={key}&secret_key={secret}&endpoint_override=127.0.0.1:{port}&scheme=http",
     ],
 )
-def test_credentials_in_the_uri_are_used_and_never_shown(store: FaultyS3, query: str) -> None:
+def test_credentials_in_the_uri_are_used_and_never_shown(store: FaultyS3, query: str, storage: StorageConfig) -> None:
     uri = "s3://" + query.format(key=KEY, secret=SECRET, bucket=BUCKET, endpoint=store.endpoint, port=store.port)
-    folder = Folder(uri)
+    folder = Folder(uri, storage)
     assert works(folder)
-    assert works(Folder(uri).sub("below"))
+    assert works(Folder(uri, storage).sub("below"))
     again = pickle.loads(pickle.dumps(folder.sub("deep")))
     assert again.read_text("x.txt") == "there"
     store.denied = [f"/{BUCKET}/a/"]
@@ -202,28 +208,32 @@ def test_uri_that_cannot_be_used_is_a_config_error_without_the_secret(store: Fau
     assert caught.value.__cause__ is None
 
 
-def test_missing_bucket_is_named_on_writing(bucket: Any) -> None:
+def test_missing_bucket_is_named_on_writing(bucket: Any, storage: StorageConfig) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such bucket: 's3://no-such-bucket/a/x\.txt'"):
-        Folder("s3://no-such-bucket/a").write_text("x.txt", "no")
+        Folder("s3://no-such-bucket/a", storage).write_text("x.txt", "no")
 
 
-def test_missing_credentials_are_said(store: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_said(store: FaultyS3, monkeypatch: pytest.MonkeyPatch, storage: StorageConfig) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
     store.denied = ["/"]
     with pytest.raises(StorageError, match=r"access denied.*no credentials: set AWS_ACCESS_KEY_ID"):
-        Folder(f"s3://{BUCKET}/a").write_text("x.txt", "no")
+        Folder(f"s3://{BUCKET}/a", storage).write_text("x.txt", "no")
 
 
-def test_dead_server_is_raised_when_patience_ends(store: FaultyS3, hasty: None, bucket: Any) -> None:
-    folder = Folder(f"s3://{BUCKET}/a?endpoint_override=http://127.0.0.1:9")
+def test_dead_server_is_raised_when_patience_ends(
+    store: FaultyS3, hasty: None, bucket: Any, storage: StorageConfig
+) -> None:
+    folder = Folder(f"s3://{BUCKET}/a?endpoint_override=http://127.0.0.1:9", storage)
     with pytest.raises(StorageError, match=r"s3://studies/a/x: tried for \d+ s: .*[Cc]onnect"):
         folder.write_text("x", "no")
 
 
-def test_faulty_answers_lose_and_double_nothing(store: FaultyS3, bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faulty_answers_lose_and_double_nothing(
+    store: FaultyS3, bucket: Any, monkeypatch: pytest.MonkeyPatch, storage: StorageConfig
+) -> None:
     monkeypatch.setattr("gazeray.storage.FIRST_WAIT_S", 0.01)
     monkeypatch.setattr("tests.chaos.faulty_s3.SLOW_S", 0.05)
-    folder = Folder(f"s3://{BUCKET}/a")
+    folder = Folder(f"s3://{BUCKET}/a", storage)
     store.share = 0.3
     for number in range(20):
         folder.write_text(f"n/{number:02d}", str(number))
@@ -236,8 +246,10 @@ def test_faulty_answers_lose_and_double_nothing(store: FaultyS3, bucket: Any, mo
     assert sum(store.seen.values()) > store.seen["none"]
 
 
-def test_upload_that_breaks_in_the_middle_leaves_the_old_object(store: FaultyS3, bucket: Any, hasty: None) -> None:
-    folder = Folder(f"s3://{BUCKET}/a")
+def test_upload_that_breaks_in_the_middle_leaves_the_old_object(
+    store: FaultyS3, bucket: Any, hasty: None, storage: StorageConfig
+) -> None:
+    folder = Folder(f"s3://{BUCKET}/a", storage)
     folder.write_bytes("big", b"old")
     store.share = 1.0
     store.faults = ("503",)
@@ -252,8 +264,62 @@ def test_upload_that_breaks_in_the_middle_leaves_the_old_object(store: FaultyS3,
     assert len(folder.read_bytes("big")) == 12_000_000
 
 
-def test_file_system_for_other_libraries_keeps_its_patience_when_pickled(store: FaultyS3, bucket: Any) -> None:
-    system, root = Folder(f"s3://{BUCKET}/a").arrow()
+def test_fault_of_the_store_is_never_taken_for_a_file_that_is_not_there(
+    store: FaultyS3, bucket: Any, hasty: None, storage: StorageConfig
+) -> None:
+    folder = Folder(f"s3://{BUCKET}/a", storage)
+    folder.write_text("x", "there")
+    store.share, store.faults = 1.0, ("503",)
+    try:
+        for action in (folder.list, folder.exists, lambda: folder.read_bytes("x"), lambda: folder.stat("x")):
+            with pytest.raises(StorageError, match="tried for"):
+                action()
+    finally:
+        store.share, store.faults = 0.0, FAULTS
+    with pytest.raises(FileNotFoundError):
+        folder.read_bytes("y")
+
+
+def test_options_of_s3fs_are_used_and_travel(store: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    options = {"endpoint_url": store.endpoint, "s3_additional_kwargs": {"StorageClass": "STANDARD_IA"},
+               "config_kwargs": {"connect_timeout": 3}}  # fmt: skip
+    folder = Folder(f"s3://{BUCKET}/a", StorageConfig(filesystem="s3fs", options=options))
+    assert works(pickle.loads(pickle.dumps(folder.sub("b"))))
+    (found,) = store.direct.list_objects_v2(Bucket=BUCKET)["Contents"]
+    assert (found["Key"], found["StorageClass"]) == ("a/b/deep/x.txt", "STANDARD_IA")
+    assert folder._fs.handler.fs.config_kwargs["connect_timeout"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"colour": 1}, r"unknown: colour \(allowed: .*client_kwargs"), ({"client_kwargs": 3}, "not a mapping")],
+)
+def test_option_that_s3fs_does_not_take_is_a_config_error(bucket: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Folder(f"s3://{BUCKET}/a", StorageConfig(filesystem="s3fs", options=options))
+
+
+def test_unknown_profile_is_no_fault_to_wait_out(store: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store.endpoint)
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(StorageError, match=r"validation: .*nobody"):
+        Folder(f"s3://{BUCKET}/a", StorageConfig(filesystem="s3fs")).exists("x")
+
+
+def test_file_that_s3fs_leaves_undeleted_is_an_error(bucket: Any, monkeypatch: pytest.MonkeyPatch, hasty: None) -> None:
+    folder = Folder(f"s3://{BUCKET}/a", StorageConfig(filesystem="s3fs"))
+    folder.write_text("n/x", "there")
+    monkeypatch.setattr(folder._fs.handler.fs, "rm", lambda path, recursive: None)
+    with pytest.raises(StorageError, match="access denied: 1 files"):
+        folder.delete_folder("n")
+
+
+def test_file_system_for_other_libraries_keeps_its_patience_when_pickled(
+    store: FaultyS3, bucket: Any, storage: StorageConfig
+) -> None:
+    system, root = Folder(f"s3://{BUCKET}/a", storage).arrow()
     system = pickle.loads(pickle.dumps(system))
     store.share, store.faults = 0.6, ("503",)
     try:

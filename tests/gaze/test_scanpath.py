@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gazeray.gaze import scanpath
-from gazeray.gaze.render import Window, pad_trials, stack_windows
+from gazeray.gaze.render import Window, pad_trials
 from gazeray.gaze.scanpath import ScanpathLook, scanpaths
 
 Fixations = Sequence[tuple[float, float, float, float]]
@@ -24,7 +24,7 @@ LINE = Window(100, 400, 1400, 200)
 def draw(fixations: Fixations, window: Window, size: tuple[int, int], look: ScanpathLook = CHANNELS) -> torch.Tensor:
     """The picture (3, H, W) of one trial given as (x, y, duration, onset) rows."""
     columns = torch.tensor(fixations, dtype=torch.float64).reshape(-1, 4).T[:, None]
-    return scanpaths(*columns, stack_windows([window]), size, look)[0]
+    return scanpaths(*columns, torch.tensor([window]), size, look)[0]
 
 
 def random_fixations(seed: int, n: int, window: Window = LINE, margin_px: float = 20.0) -> Fixations:
@@ -244,12 +244,12 @@ def test_absent_fixations_are_skipped_and_their_neighbours_joined() -> None:
 
 @pytest.mark.parametrize(("kind", "ground"), [("channels", 0.0), ("a", 1.0), ("b", 1.0), ("c", 1.0)])
 def test_trials_without_fixations_are_the_empty_ground(kind: str, ground: float) -> None:
-    look, window = ScanpathLook(kind=kind), stack_windows([LINE, LINE])
+    look, window = ScanpathLook(kind=kind), torch.tensor([LINE, LINE])
     for empty in (torch.empty(2, 0), torch.full((2, 3), math.nan)):
         drawn = scanpaths(empty, empty, empty, empty, window, (4, 6), look)
         assert torch.equal(drawn, torch.full((2, 3, 4, 6), ground))
     none = torch.empty(0, 5)
-    assert scanpaths(none, none, none, none, stack_windows([]), (4, 6), look).shape == (0, 3, 4, 6)
+    assert scanpaths(none, none, none, none, torch.zeros(0, 4), (4, 6), look).shape == (0, 3, 4, 6)
 
 
 @pytest.mark.parametrize("kind", ["channels", "b"])
@@ -260,9 +260,9 @@ def test_chunks_and_batches_do_not_change_the_picture(
     look, windows = ScanpathLook(kind=kind), [LINE, Window(0, 0, 300, 200), LINE, Window(50, 20, 1500, 1000)]
     trials = [random_fixations(index, n, windows[index]) for index, n in enumerate((2, 0, 4, 3))]
     columns = [pad_trials([np.array(trial).reshape(-1, 4)[:, axis] for trial in trials]) for axis in range(4)]
-    whole = scanpaths(*columns, stack_windows(windows), (5, 9), look)
+    whole = scanpaths(*columns, torch.tensor(windows), (5, 9), look)
     monkeypatch.setattr(scanpath, "CHUNK_PAIRS", chunk_pairs)
-    assert torch.equal(scanpaths(*columns, stack_windows(windows), (5, 9), look), whole)
+    assert torch.equal(scanpaths(*columns, torch.tensor(windows), (5, 9), look), whole)
     for picture, trial, window in zip(whole, trials, windows, strict=True):
         assert torch.equal(picture, draw(trial, window, (5, 9), look))
 

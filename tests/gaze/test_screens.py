@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,16 +20,17 @@ from gazeray.config import ConfigError, read_yaml, validate
 from gazeray.gaze.readers.base import ReadError
 from gazeray.gaze.screens import (
     MAX_PIXELS,
+    WHITE,
     ScreensDataset,
     ScreensRead,
     ScreensRecording,
     ScreensSpec,
     cropped,
-    decode_png,
     open_screens,
     read_screens,
-    resized,
 )
+from gazeray.metrics.resampling import resized
+from gazeray.stimuli.decode import decode_picture
 from gazeray.storage import Folder
 from gazeray.tables import DataError
 
@@ -173,7 +175,7 @@ def test_keys_are_unique_where_case_is_ignored_and_safe_as_file_names(tmp_path: 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        pytest.param((), "no picture matches", id="none"),
+        pytest.param((), "the folder is empty", id="none"),
         pytest.param(("10m23r2_1_C_b", "9f31r1_2_C_b"), "all 2 pictures are of one class, 'control'", id="one_class"),
         pytest.param(("a_b", "10m23r2_1_F_b"), "no picture is left; rejected were: 1 x ", id="none_left"),
     ],
@@ -261,12 +263,12 @@ def test_files_that_are_no_whole_picture_are_rejected_by_name(tmp_path: Path) ->
     found = reasons(read)
     expected = {
         "9r_1_C_b": "empty file",
-        "9r_2_C_b": "cut off after",
-        "9r_3_C_b": "cut off after",
-        "9r_4_C_b": "not a PNG picture",
-        "9r_5_C_b": "not a PNG picture",
-        "9r_6_C_b": f"50000 x 50000 px; a picture has 1 to {MAX_PIXELS} pixels",
-        "9r_7_C_b": "the checksum at byte",
+        "9r_2_C_b": "cut off or damaged",
+        "9r_3_C_b": "cut off or damaged",
+        "9r_4_C_b": "not a picture (PNG)",
+        "9r_5_C_b": "not a picture (PNG)",
+        "9r_6_C_b": f"more than {MAX_PIXELS} pixels",
+        "9r_7_C_b": "cut off or damaged",
         "9r_8_C_b": "the crop (10, 5, 50, 35) px reaches outside the picture of 45 x 30 px",
         "9r_9_C_b": "nothing is drawn",
     }
@@ -285,6 +287,11 @@ def test_picture_that_is_gone_is_rejected(tmp_path: Path) -> None:
     assert "cannot be read" in read.rejects[0].reason
 
 
+def decode_png(data: bytes, source: str) -> np.ndarray:
+    """As screens are decoded."""
+    return decode_picture(data, source, MAX_PIXELS, ("PNG",), WHITE)
+
+
 @pytest.mark.parametrize("mode", ["RGB", "L", "1", "P", "LA", "RGBA"])
 def test_every_kind_of_png_is_read_as_pillow_reads_it(mode: str) -> None:
     picture = Image.fromarray(drawn(3)).convert(mode)
@@ -298,11 +305,30 @@ def test_sixteen_bits_are_rounded_to_eight() -> None:
     np.testing.assert_array_equal(decoded, np.stack([expected] * 3, axis=-1))
 
 
+def test_sixteen_bits_in_colour_are_cut_to_eight() -> None:
+    """Eight bits that were spread over sixteen come back; OpenCV reads all sixteen, and this is at most one below."""
+    spread = drawn().astype(np.uint16) * 257
+    np.testing.assert_array_equal(decode_png(cv2.imencode(".png", spread[:, :, ::-1])[1].tobytes(), "deep"), drawn())
+    wide = np.random.default_rng(4).integers(0, 65536, (20, 30, 3), dtype=np.uint16)
+    decoded = decode_png(cv2.imencode(".png", wide[:, :, ::-1])[1].tobytes(), "deep")
+    assert set(np.unique(np.round(wide / 257) - decoded)) <= {-1, 0, 1}
+
+
 def test_what_is_transparent_shows_white() -> None:
-    rgba = np.random.default_rng(5).integers(0, 256, (20, 30, 4), dtype=np.uint8)
-    share = rgba[:, :, 3:] / 255
-    expected = rgba[:, :, :3] * share + 255 * (1 - share)
-    np.testing.assert_allclose(decode_png(png(rgba), "clear"), expected, rtol=0, atol=0.51)
+    """Every value with every share, rounded to the nearest."""
+    value, alpha = np.meshgrid(np.arange(256), np.arange(256))
+    rgba = np.dstack([value, value, 255 - value, alpha]).astype(np.uint8)
+    above, share = rgba[:, :, :3].astype(int), alpha[:, :, None]
+    expected = (above * share + 255 * (255 - share) + 127) // 255
+    np.testing.assert_array_equal(decode_png(png(rgba), "clear"), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_grey_that_is_declared_transparent_shows_white(dtype: type) -> None:
+    top = np.iinfo(dtype).max
+    grey = np.array([[0, top // 3, top]], dtype)
+    found = decode_png(png(Image.fromarray(grey), transparency=int(grey[0, 1])), "clear")
+    assert found[0, :, 0].tolist() == [0, 255, 255]
 
 
 def test_chunks_that_are_no_part_of_the_picture_change_nothing() -> None:
@@ -336,7 +362,7 @@ def test_broken_stream_in_chunks_with_valid_checksums_raises_read_error(fault: s
     stream = whole[at + 4 : at + 4 + length]
     stream = stream[:300] + (bytes(20) + stream[320:] if fault == "overwritten" else b"")
     chunk = struct.pack(">I", len(stream)) + b"IDAT" + stream + struct.pack(">I", zlib.crc32(b"IDAT" + stream))
-    with pytest.raises(ReadError, match="cannot be decoded"):
+    with pytest.raises(ReadError, match="cut off or damaged"):
         decode_png(whole[: at - 4] + chunk + whole[at + 8 + length :], "stream")
 
 

@@ -10,32 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from gazeray.config import config_hash, load_config
 from gazeray.engine.cli import main
-from gazeray.engine.cross_validation import Outcome, cross_validate
-from gazeray.engine.progress import ProgressView
+from gazeray.engine.experiment import Outcome
 from gazeray.studies.heatmap.report import write_report
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
+from tests.running import CONFIGS, HERE, no_report, run_heatmap
 
-CONFIG = Path(__file__).parents[2] / "configs" / "cv_heatmap.yaml"
-
-pytestmark = pytest.mark.slow
-
-
-def run_job(folder: Path, *words: str) -> tuple[Outcome, str]:
-    """Run the job in this process; returns how it ended and what it showed."""
-    text = io.StringIO()
-    cfg = load_config(HeatmapConfig, CONFIG, [f"run.dir={folder}", *words])
-    outcome = cross_validate(HeatmapStudy(), cfg, "cv_heatmap", ProgressView(Console(file=text, width=200)))
-    return outcome, text.getvalue()
+CONFIG = CONFIGS / "cv_heatmap.yaml"
 
 
 @pytest.fixture(scope="module")
 def finished(ray_cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcome, str, Path]:
     folder = tmp_path_factory.mktemp("runs")
-    outcome, shown = run_job(folder)
+    outcome, shown = run_heatmap(f"run.dir={folder}")
     write_report(outcome.run)
     return outcome, shown, folder
 
@@ -56,8 +45,9 @@ def test_default_effect_is_found(finished: tuple[Outcome, str, Path]) -> None:
     assert finished[0].metrics["permutation"]["p"] < 0.01
 
 
-def test_no_effect_gives_chance(ray_cluster: None, tmp_path: Path) -> None:
-    outcome, _ = run_job(tmp_path, "data.simulate.effect=0")
+def test_no_effect_gives_chance(tmp_path: Path) -> None:
+    words = ["data.simulate.effect=0", "data.simulate.readers=12", "folds.outer=4", "explain.maps=false"]
+    outcome, _ = run_heatmap(f"run.dir={tmp_path}", HERE, *words)
     low, high = metrics_of(outcome)["auroc"]["ci95"]
     assert low < 0.5 < high
     assert outcome.metrics is not None
@@ -108,11 +98,11 @@ def test_same_command_again_does_nothing_twice(finished: tuple[Outcome, str, Pat
     outcome, _, folder = finished
     before = {stat.path: stat.mtime_ns for stat in outcome.run.list("units")}
     bytes_before = outcome.run.read_bytes("metrics.json")
-    again, shown = run_job(folder)
+    again, shown = run_heatmap(f"run.dir={folder}", HERE)
     assert {stat.path: stat.mtime_ns for stat in outcome.run.list("units")} == before
     assert again.run.read_bytes("metrics.json") == bytes_before
     assert "8 in all, 8 done before" in shown
-    assert "24 recordings from the cache" in shown
+    assert "24 of 24 shards kept" in shown
 
 
 def test_plain_progress_names_stages_units_scores_and_time_left(finished: tuple[Outcome, str, Path]) -> None:
@@ -126,7 +116,7 @@ def test_plain_progress_names_stages_units_scores_and_time_left(finished: tuple[
 
 def test_dry_run_prints_the_plan_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--dry-run", f"run.dir={tmp_path}", "data.simulate.readers=8", "data.simulate.sentences=8"]
-    assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 0
+    assert main(HeatmapStudy, HeatmapConfig, "cv_heatmap", CONFIG, no_report, words) == 0
     shown = capsys.readouterr().out
     assert "people: 8; recordings: 8" in shown
     assert "trials: 64; label condition: control 48, pseudoword 16" in shown
@@ -136,26 +126,24 @@ def test_dry_run_prints_the_plan_and_starts_nothing(tmp_path: Path, capsys: pyte
 
 def test_bad_config_lists_every_mistake_and_exits_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [f"run.dir={tmp_path / 'runs'}", "train.epochs=0", "folds.uter=3", "data.dataset=nowhere.yaml"]
-    assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 2
+    assert main(HeatmapStudy, HeatmapConfig, "cv_heatmap", CONFIG, no_report, words) == 2
     shown = capsys.readouterr().err
     assert "train.epochs" in shown
     assert "folds.uter: unknown key; did you mean outer?" in shown
     assert not (tmp_path / "runs").exists()
 
 
-def test_failed_unit_is_named_and_exits_1_and_is_retried(
-    ray_cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = [f"run.dir={tmp_path}", "data.simulate.readers=6", "data.simulate.sentences=4", "folds.outer=2"]
+def test_failed_unit_is_named_and_exits_1_and_is_retried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"run.dir={tmp_path}", HERE, "data.simulate.readers=6", "data.simulate.sentences=4", "folds.outer=2"]
     words += ["train.epochs=2", "model.width=2", "scores.resamples=100", "scores.permutations=99", "explain.maps=false"]
     run = tmp_path / f"cv_heatmap-{config_hash(load_config(HeatmapConfig, CONFIG, words))}"
-    assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 0
+    assert main(HeatmapStudy, HeatmapConfig, "cv_heatmap", CONFIG, no_report, words) == 0
     unit = json.loads((run / "manifest.json").read_text())["unit_hashes"]["fold-1"]
     obstacle = run / f"units/fold-1/checkpoint/{unit[:10]}.safetensors"
     obstacle.write_bytes(b"no checkpoint")
     (run / "units/fold-1/result.json").unlink()
 
-    assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 1
+    assert main(HeatmapStudy, HeatmapConfig, "cv_heatmap", CONFIG, write_report, words) == 1
     assert "failed: fold-1: " in capsys.readouterr().err
     assert "Traceback" in json.loads((run / "units/fold-1/failure.json").read_text())["traceback"]
     manifest = json.loads((run / "manifest.json").read_text())
@@ -166,7 +154,7 @@ def test_failed_unit_is_named_and_exits_1_and_is_retried(
     first = (run / "units/fold-0/result.json").stat().st_mtime_ns
 
     obstacle.unlink()
-    assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, words) == 0
+    assert main(HeatmapStudy, HeatmapConfig, "cv_heatmap", CONFIG, no_report, words) == 0
     assert (run / "units/fold-0/result.json").stat().st_mtime_ns == first
     assert [fold["fold"] for fold in json.loads((run / "metrics.json").read_text())["folds"]] == [0, 1]
     assert not (run / "units/fold-1/failure.json").exists()

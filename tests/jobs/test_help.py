@@ -19,11 +19,10 @@ from gazeray.gaze.readers import READERS
 from gazeray.gaze.screens import ScreensSpec
 from gazeray.learn.space import settings_to_try
 from gazeray.studies.heatmap.config import HeatmapConfig
-from gazeray.studies.heatmap.report import write_report
 from gazeray.studies.heatmap.study import HeatmapStudy
+from tests.running import CONFIGS, ROOT, no_report
 
-ROOT = Path(__file__).parents[2]
-CONFIG = ROOT / "configs" / "cv_heatmap.yaml"
+CONFIG = CONFIGS / "cv_heatmap.yaml"
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 DECLARED = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "data.md").read_text(), re.DOTALL | re.MULTILINE)
 COMMANDS = [
@@ -49,7 +48,7 @@ def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def shown(capsys: pytest.CaptureFixture[str]) -> str:
     """What --help prints."""
     with pytest.raises(SystemExit) as ended:
-        main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, ["--help"])
+        main(HeatmapStudy, HeatmapConfig, "cv_heatmap", CONFIG, no_report, ["--help"])
     assert ended.value.code == 0
     return capsys.readouterr().out
 

@@ -11,31 +11,34 @@ from pathlib import Path
 
 import pytest
 
-from gazeray.config import Section
-from gazeray.engine.cli import CROSS_VALIDATION, Flow, main, table
-from gazeray.engine.outcome import Outcome
+from gazeray.engine import cli
+from gazeray.engine.experiment import Outcome
 from gazeray.engine.progress import ProgressView
-from gazeray.studies.heatmap.report import write_report
-from gazeray.studies.heatmap.study import HeatmapStudy
-from tests.jobs.test_help import CONFIG, ROOT
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from tests.processes import descendants, gone, wait_until
+from tests.running import CONFIGS, ROOT, no_report
 
 SAID = "stopped; run the same command again: what is done is kept\n"
 WORDS = [
-    *("data.simulate.pictures=24", "data.simulate.width_px=160", "data.simulate.height_px=120", "folds.outer=3"),
-    *("score.longest_px=120", "baselines.splits=500"),  # units of many seconds
+    *("data.simulate.readers=6", "data.simulate.sentences=4", "folds.outer=2", "model.width=2"),
+    *("train.epochs=1000000", "train.patience=1000000"),  # units that do not end
 ]
+
+
+def has_saved(runs: Path) -> bool:
+    """Has a unit saved an epoch?"""
+    return bool(list(runs.glob("cv_heatmap-*/units/*/checkpoint/*.safetensors")))
 
 
 @pytest.mark.slow
 def test_an_interrupt_while_units_run_ends_the_job_in_one_line(tmp_path: Path) -> None:
     out, err = tmp_path / "out", tmp_path / "err"
-    command = [sys.executable, str(ROOT / "jobs" / "score_maps.py"), *WORDS, f"run.dir={tmp_path}/runs"]
+    command = [sys.executable, str(ROOT / "jobs" / "cv_heatmap.py"), *WORDS, f"run.dir={tmp_path}/runs"]
     with out.open("w") as shown, err.open("w") as told:
         job = subprocess.Popen(command, stdout=shown, stderr=told, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
         try:
-            wait_until(lambda: "started" in out.read_text() or job.poll() is not None, "a unit")
-            assert job.poll() is None
+            wait_until(lambda: has_saved(tmp_path / "runs") or job.poll() is not None, "a unit in its epochs")
+            assert job.poll() is None, err.read_text()
             below = descendants(job.pid)
             job.send_signal(signal.SIGINT)
             assert job.wait(timeout=60) == 130
@@ -55,13 +58,18 @@ class Ending:
     def __init__(self, *errors: BaseException) -> None:
         self.errors = errors
 
-    def run(self, study: object, cfg: Section, job: str, view: ProgressView) -> Outcome:
+    def run(self, study: object, job: str, view: ProgressView) -> Outcome:
         first, *then = self.errors
         try:
             raise first
         finally:
             for error in then:
                 raise error
+
+
+def ended_by(monkeypatch: pytest.MonkeyPatch, *errors: BaseException) -> int:
+    monkeypatch.setattr(cli, "run", Ending(*errors).run)
+    return cli.main(HeatmapStudy, HeatmapConfig, "cv_heatmap", CONFIGS / "cv_heatmap.yaml", no_report, [])
 
 
 @pytest.mark.parametrize(
@@ -74,14 +82,15 @@ class Ending:
     ],
 )
 def test_what_goes_wrong_in_tidying_up_does_not_hide_an_interrupt(
-    errors: tuple[BaseException, ...], code: int, capsys: pytest.CaptureFixture[str]
+    errors: tuple[BaseException, ...],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    flow = Flow(CROSS_VALIDATION.plan_lines, Ending(*errors).run, table)
-    assert main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, [], flow) == code
+    assert ended_by(monkeypatch, *errors) == code
     assert (capsys.readouterr().err == SAID) == (code == 130)
 
 
-def test_an_error_without_an_interrupt_is_still_raised() -> None:
-    flow = Flow(CROSS_VALIDATION.plan_lines, Ending(RuntimeError("a bug")).run, table)
+def test_an_error_without_an_interrupt_is_still_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match="a bug"):
-        main(HeatmapStudy(), "cv_heatmap", CONFIG, write_report, [], flow)
+        ended_by(monkeypatch, RuntimeError("a bug"))

@@ -12,21 +12,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
+from safetensors.numpy import load
 
-from gazeray.config import load_config
-from gazeray.engine.cli import COMPARISON, comparison_table, main
-from gazeray.engine.comparison import compare
-from gazeray.engine.outcome import Outcome
-from gazeray.engine.progress import ProgressView
-from gazeray.report.validate import validate_run
+from gazeray.engine.cli import main
+from gazeray.engine.experiment import Outcome
+from gazeray.engine.validate import validate_run
+from gazeray.report.text_tables import predictors_table
 from gazeray.storage import Folder
+from gazeray.studies import study_of
 from gazeray.studies.pictures.report import write_saliency_report
 from gazeray.studies.probe_saliency.study import ProbeSaliencyConfig, ProbeSaliencyStudy
 from gazeray.studies.score_maps.study import ScoreMapsConfig, ScoreMapsStudy
+from tests.chaos.held import EPOCHS
 from tests.processes import descendants, gone, wait_until
+from tests.running import CONFIGS, HERE, ROOT, no_report, run_probes, run_study
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 SCENES = ["data.simulate.pictures=20", "data.simulate.width_px=160", "data.simulate.height_px=120", "folds.outer=4"]
 SMALL = [
     *SCENES,
@@ -49,15 +49,13 @@ pytestmark = pytest.mark.slow
 
 def run_job(folder: Path, *words: str) -> tuple[Outcome, str]:
     """Run the job in this process; returns how it ended and what it showed."""
-    text = io.StringIO()
-    cfg = load_config(ProbeSaliencyConfig, CONFIGS / "probe_saliency.yaml", [f"run.dir={folder}", *SMALL, *words])
-    outcome = compare(ProbeSaliencyStudy(), cfg, "probe_saliency", ProgressView(Console(file=text, width=200)))
-    return outcome, text.getvalue()
+    return run_probes(f"run.dir={folder}", *SMALL, *words)
 
 
 def command_line(*words: str) -> int:
+    """Run the job as its script does, less the report; returns the exit code."""
     config = CONFIGS / "probe_saliency.yaml"
-    return main(ProbeSaliencyStudy(), "probe_saliency", config, write_saliency_report, words, COMPARISON)
+    return main(ProbeSaliencyStudy, ProbeSaliencyConfig, "probe_saliency", config, no_report, words)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +96,7 @@ def test_chosen_layer_is_the_best_by_inner_folds_in_each_fold(finished: tuple[Ou
         for name, entry in metrics["predictors"].items()
         if name.endswith(":readout")
     }
-    table = run.read_table("per_image.parquet").to_pandas().set_index(["predictor", "stimulus"])
+    table = run.read_table("per_item.parquet").to_pandas().set_index(["predictor", "stimulus"])
     for fold, predictor in metrics["predictors"]["chosen"]["folds"].items():
         assert predictor == max(inner, key=lambda name: inner[name][int(fold)])
         theirs = table.loc["chosen"].query(f"fold == {fold}")
@@ -115,7 +113,7 @@ def test_run_folder_keeps_its_contract_and_is_valid(finished: tuple[Outcome, str
     assert manifest["backbone"]["weights"] == "none"
     assert set(manifest["units"].values()) == {"done"}
     assert metrics["metrics_shown"][:2] == ["information_gain", "explained"]
-    table = run.read_table("per_image.parquet").to_pandas()
+    table = run.read_table("per_item.parquet").to_pandas()
     assert (table.groupby("predictor")["stimulus"].nunique() == 20).all()
     shown = run.read_table("maps/index.parquet").to_pylist()
     assert {row["why"] for row in shown} == {"best", "middle", "worst"}
@@ -123,16 +121,20 @@ def test_run_folder_keeps_its_contract_and_is_valid(finished: tuple[Outcome, str
         assert maps["picture"].shape == (60, 80, 3)
         assert np.exp(maps["prediction"].astype(np.float64)).sum() == pytest.approx(1, abs=0.01)
         assert maps["human"].max() == 1
-    assert validate_run(run) == []
-    assert "layer1, read-out" in comparison_table(metrics)
+    assert validate_run(run, study_of) == []
+    assert "layer1, read-out" in predictors_table(metrics)
 
 
 def test_features_lie_in_the_store_in_float16_and_are_not_computed_again(finished: tuple[Outcome, str, Path]) -> None:
     _, shown, folder = finished
     assert "computing features: 2 to do" in shown
-    files = [stat.path for stat in Folder(folder).list("features") if stat.path.endswith(".safetensors")]
-    assert len(files) == 4  # two layers of two shards
-    outcome, again = run_job(folder, "probes.readout.epochs=2", "probes.kinds=[ridge]", "baselines.observers=false")
+    (columns,) = (folder / "stores").glob("features-*/columns")
+    files = sorted(columns.rglob("*.safetensors"))
+    assert [path.parent.name for path in files] == ["layer1", "layer1", "layer3", "layer3"]  # of two shards
+    assert {array.dtype for path in files for array in load(path.read_bytes()).values()} == {np.dtype(np.float16)}
+    outcome, again = run_job(
+        folder, HERE, "probes.readout.epochs=2", "probes.kinds=[ridge]", "baselines.observers=false"
+    )
     assert outcome.failed == {}
     assert "computing features: 0 to do" in again
     assert "preparing pictures: 0 to do" in again
@@ -145,7 +147,7 @@ def test_rerun_does_only_what_is_missing_and_ends_with_the_same_numbers(finished
     before = outcome.run.read_bytes("metrics.json")
     kept = {stat.path: stat.mtime_ns for stat in outcome.run.list("units") if "ridge-layer3" not in stat.path}
     outcome.run.delete_folder("units/ridge-layer3")
-    again, shown = run_job(folder, "resources.workers=1")
+    again, shown = run_job(folder, HERE)
     assert again.run.uri == outcome.run.uri
     assert again.run.read_bytes("metrics.json") == before
     after = {stat.path: stat.mtime_ns for stat in outcome.run.list("units") if "ridge-layer3" not in stat.path}
@@ -155,9 +157,10 @@ def test_rerun_does_only_what_is_missing_and_ends_with_the_same_numbers(finished
 
 
 def test_killed_job_goes_on_and_ends_with_the_same_numbers(finished: tuple[Outcome, str, Path], tmp_path: Path) -> None:
-    command = [sys.executable, str(CONFIGS.parent / "jobs" / "probe_saliency.py"), *SMALL, f"run.dir={tmp_path}"]
+    script = [sys.executable, str(ROOT / "tests/chaos/held.py"), str(tmp_path / "gate"), "ridge-layer1"]
+    command = [*script, "probe_saliency", *SMALL, f"run.dir={tmp_path}"]
     with (tmp_path / "first.log").open("w") as log:
-        driver = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path)
+        driver = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT)
         wait_until(lambda: reading_out(tmp_path) or driver.poll() is not None, "a read-out in its epochs")
         assert driver.poll() is None, (tmp_path / "first.log").read_text()
         below = descendants(driver.pid)
@@ -165,27 +168,30 @@ def test_killed_job_goes_on_and_ends_with_the_same_numbers(finished: tuple[Outco
         driver.wait()
     wait_until(lambda: gone(below), "the cluster to go with its driver")
     done = {path.parent.name for path in tmp_path.glob("probe_saliency-*/units/*/result.json")}
-    assert "readout-layer1" not in done
+    assert HELD not in done
     assert not list(tmp_path.glob("probe_saliency-*/metrics.json"))
-    again, shown = run_job(tmp_path)
+    again, shown = run_job(tmp_path, HERE)
     assert "preparing pictures: 0 to do" in shown
     assert "computing features: 0 to do" in shown
     assert not done or f"10 in all, {len(done)} done before" in shown
     assert again.run.read_bytes("metrics.json") == finished[0].run.read_bytes("metrics.json")
-    history = [json.loads(line) for line in again.run.read_text("units/readout-layer1/metrics.jsonl").splitlines()]
+    history = [json.loads(line) for line in again.run.read_text(f"units/{HELD}/metrics.jsonl").splitlines()]
     assert [record["epoch"] for record in history] == list(range(1, 41))
 
 
+HELD = "readout-layer1"
+
+
 def reading_out(folder: Path) -> bool:
-    """Is a read-out between its first epoch and its end?"""
-    begun = list(folder.glob("probe_saliency-*/units/readout-layer1/checkpoint/*.safetensors"))
-    return bool(begun) and not list(folder.glob("probe_saliency-*/units/readout-layer1/result.json"))
+    """Has a read-out done some epochs, after which it is held?"""
+    histories = folder.glob(f"probe_saliency-*/units/{HELD}/metrics.jsonl")
+    return any(len(path.read_text().splitlines()) >= EPOCHS for path in histories)
 
 
 def test_scores_of_a_fold_do_not_depend_on_its_own_gaze(finished: tuple[Outcome, str, Path], tmp_path: Path) -> None:
     """Move the fixations of fold 0's pictures: its models, fitted on the other folds, predict what they did before."""
     run = finished[0].run
-    table = run.read_table("per_image.parquet").to_pandas()
+    table = run.read_table("per_item.parquet").to_pandas()
     tested = set(table[table["fold"] == 0]["stimulus"])
     source = Folder(next((finished[2] / "data").iterdir()))
     for stat in source.list():
@@ -200,7 +206,7 @@ def test_scores_of_a_fold_do_not_depend_on_its_own_gaze(finished: tuple[Outcome,
         moved.append(",".join(cells))
     (tmp_path / "set" / "fixations.csv").write_text("\n".join(moved) + "\n")
     words = [f"data.dataset={tmp_path}/set/dataset.yaml", "baselines.observers=false", "probes.kinds=[ridge, readout]"]
-    outcome, _ = run_job(tmp_path / "runs", *words)
+    outcome, _ = run_job(tmp_path / "runs", HERE, *words)
     assert outcome.failed == {}
     for unit in ("ridge-layer1", "readout-layer3"):
         before, after = (_maps(folder, unit) for folder in (run, outcome.run))
@@ -210,23 +216,20 @@ def test_scores_of_a_fold_do_not_depend_on_its_own_gaze(finished: tuple[Outcome,
 
 
 def _maps(run: Folder, unit: str) -> dict[str, Any]:
-    from safetensors.numpy import load
-
     return load(run.read_bytes(f"units/{unit}/maps.safetensors"))
 
 
 def test_example_maps_are_scored_beside_the_same_baselines(finished: tuple[Outcome, str, Path], tmp_path: Path) -> None:
-    text = io.StringIO()
     small = [*SCENES, "score.longest_px=80", "score.resamples=200", "baselines.splits=2", "show.pictures=2"]
-    cfg = load_config(ScoreMapsConfig, CONFIGS / "score_maps.yaml", [f"run.dir={finished[2]}", *small])
-    outcome = compare(ScoreMapsStudy(), cfg, "score_maps", ProgressView(Console(file=text, width=200)))
-    assert "preparing pictures: 0 to do" in text.getvalue()
+    words = [HERE, f"run.dir={finished[2]}", *small]
+    outcome, shown = run_study(ScoreMapsStudy, ScoreMapsConfig, "score_maps", *words)
+    assert "preparing pictures: 0 to do" in shown
     assert value(outcome, "model:contrast", "information_gain") > 0
     for predictor in ("centre_bias", "gold_standard", "split_half", "other_observers"):
         for metric in ("auc_uniform", "information_gain", "nss"):
             assert value(outcome, predictor, metric) == value(finished[0], predictor, metric)
     write_saliency_report(outcome.run)
-    assert validate_run(outcome.run) == []
+    assert validate_run(outcome.run, study_of) == []
 
 
 @pytest.mark.parametrize(
@@ -246,9 +249,7 @@ def test_bad_config_is_named_and_exits_2(
     words: list[str], told: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     argv = [f"run.dir={tmp_path}", "data.simulate.pictures=8", *words]
-    code = main(
-        ProbeSaliencyStudy(), "probe_saliency", CONFIGS / "probe_saliency.yaml", write_saliency_report, argv, COMPARISON
-    )
+    code = command_line(*argv)
     error = capsys.readouterr().err
     assert code == 2
     assert told in error
@@ -257,9 +258,7 @@ def test_bad_config_is_named_and_exits_2(
 
 def test_dry_run_prints_the_plan_and_starts_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     argv = ["--dry-run", f"run.dir={tmp_path}", "data.simulate.pictures=8", "backbone.arch=resnet18"]
-    code = main(
-        ProbeSaliencyStudy(), "probe_saliency", CONFIGS / "probe_saliency.yaml", write_saliency_report, argv, COMPARISON
-    )
+    code = command_line(*argv)
     shown = capsys.readouterr().out
     assert code == 0
     assert "pictures: 8; observers: 10" in shown

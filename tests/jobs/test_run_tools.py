@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +13,19 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
-from gazeray.config import config_hash, load_config
+from gazeray.config import RESULT_FREE, config_hash, digest, load_config
+from gazeray.engine.experiment import run as run_study
+from gazeray.engine.progress import ProgressView
+from gazeray.engine.run_files import value_differences
+from gazeray.engine.validate import validate_run, without
 from gazeray.report import figures
 from gazeray.report.sections import gallery
-from gazeray.report.validate import unit_hash, validate_run, without
 from gazeray.storage import Folder
+from gazeray.studies import known, study_of
 from gazeray.studies.heatmap.study import HeatmapConfig
-from tests.report import fabricate as made
+from gazeray.tables import REJECTS
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
@@ -33,13 +39,31 @@ def job(name: str) -> ModuleType:
     return module
 
 
+READING = [
+    *("resources.workers=0", "data.simulate.readers=6", "data.simulate.sentences=4", "folds.outer=3"),
+    *("train.epochs=2", "model.width=2", "render.height_px=16", "render.width_px=16", "render.sigma_px=40"),
+    *("explain.methods=[gradient]", "explain.random_networks=1", "scores.resamples=100", "scores.permutations=99"),
+]
+SCENES = [
+    *("resources.workers=0", "data.simulate.pictures=12", "data.simulate.width_px=160", "data.simulate.height_px=120"),
+    *("folds.outer=3", "baselines.splits=1", "score.longest_px=20", "score.resamples=100", "show.pictures=1"),
+]
+PROBES = [*SCENES, "backbone.arch=resnet18", "backbone.layers=[layer1, layer3]", "backbone.longest_px=64",
+          "probes.kinds=[readout]", "probes.readout.epochs=2", "probes.readout.longest_px=20"]  # fmt: skip
+
+
+def make_run(folder: Path, study: str, words: list[str]) -> Folder:
+    """A run of the job in this process, its report not drawn."""
+    kind, settings = known()[study]
+    cfg = load_config(settings, None, [f"run.dir={folder}", *words])
+    outcome = run_study(kind(cfg), "job", ProgressView(Console(file=io.StringIO())))
+    return outcome.run
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """A valid run with everything in it. Its pictures are blank: no test looks at them."""
-    run = Folder(tmp_path_factory.mktemp("source") / "run")
-    made.fabricate(
-        run, made.Scene(participants=6, trials=12, folds=3, epochs=3, gate=True, effect=1.0, maps_per_participant=12)
-    )
+    """A valid run of the heatmap study. Its report's pictures are blank: no test looks at them."""
+    run = make_run(tmp_path_factory.mktemp("source"), "heatmap", READING)
     with pytest.MonkeyPatch.context() as patch:
         blank = figures.to_png(figures.new_figure(1, 1))
         patch.setattr(figures, "to_png", lambda figure: blank)
@@ -96,6 +120,20 @@ def move(fold: dict[str, Any], name: str, start: str, end: str) -> None:
     fold[end].append(name)
 
 
+def both_predictions(edit: Callable[[list[dict[str, Any]]], Any]) -> Callable[[Folder], None]:
+    """Harm the first row of the run's predictions and the same row of its unit's."""
+
+    def harm(run: Folder) -> None:
+        edit_rows(run, "predictions.parquet", edit)
+        first = run.read_table("predictions.parquet").to_pylist()[0]["trial"]
+        edit_rows(
+            run, "units/fold-0/predictions.parquet", lambda rows: rows.sort(key=lambda row: row["trial"] != first)
+        )
+        edit_rows(run, "units/fold-0/predictions.parquet", edit)
+
+    return harm
+
+
 def swap_prediction(row: dict[str, Any]) -> None:
     row["predicted"] = "control" if row["predicted"] == "pseudoword" else "pseudoword"
     row["scores"] = row["scores"][::-1]
@@ -105,109 +143,127 @@ def refuse_first(rows: list[dict[str, Any]]) -> None:
     rows[0]["gate"] = "lost_share 0.9 > quality.max_lost_share 0.5"
 
 
-BROKEN = {
+def a_map(run: Folder) -> str:
+    return str(run.read_table("maps/index.parquet")["path"][0])
+
+
+UNIT = "units/fold-1"
+TABLE = "predictions.parquet"
+BROKEN: dict[str, tuple[Callable[[Folder], Any], str]] = {
     # the manifest
     "still_running": (manifest(lambda m: m.update(status="running", finished=None)), "status is running"),
     "failed": (manifest(lambda m: m.update(status="failed")), "status is failed"),
     "done_but_not_finished": (manifest(lambda m: m.update(finished=None)), "status is done and finished is None"),
     "unknown_status": (manifest(lambda m: m.update(status="fine")), "manifest.json: status: "),
+    "unknown_study": (manifest(lambda m: m.update(study="other")), "study: 'other' is none of heatmap, "),
     "key_missing": (manifest(lambda m: m.pop("folds")), "manifest.json: folds: "),
     "value_of_wrong_type": (manifest(lambda m: m["counts"].update(examples="many")), "json: counts.examples: "),
     "config_edited": (manifest(lambda m: m["config"]["train"].update(epochs=9)), "config_hash is "),
+    "config_no_longer_known": (manifest(lambda m: m["config"]["train"].update(epoch=9)), "train.epoch: unknown"),
     "seed_edited": (manifest(lambda m: m.update(seed=7)), "seed is 7, the config says otherwise"),
+    "data_changed": (manifest(lambda m: m["data"].update(fingerprint="c" * 64)), "unit_hashes are not those of this "),
     "one_class": (manifest(lambda m: m.update(classes=["control"])), "at least two different ones"),
     "participants_miscounted": (manifest(lambda m: m["counts"].update(participants=5)), "participants counted, 6 in"),
     # the folds
     "tested_twice": (
-        manifest(lambda m: move(m["folds"][0], m["folds"][0]["train"][0], "train", "test")), "is tested in folds 0, "),
+        manifest(lambda m: move(m["folds"][0], m["folds"][0]["train"][0], "train", "test")), "is tested in 2 folds"),
     "never_tested": (
         manifest(lambda m: move(m["folds"][0], m["folds"][0]["test"][0], "test", "train")), "is never tested"),
     "on_two_sides": (
         manifest(lambda m: m["folds"][0]["train"].append(m["folds"][0]["test"][0])), "is on two sides: train, test"),
+    "validated_and_trained_on": (
+        manifest(lambda m: m["folds"][0]["train"].append(m["folds"][0]["validation"][0])), "sides: train, validation"),
     "on_no_side": (manifest(lambda m: m["folds"][0]["train"].pop()), "is on no side"),
     "fold_twice": (manifest(lambda m: m["folds"][1].update(fold=0)), "folds are numbered 0, 0, 2"),
-    "fold_without_unit": (manifest(lambda m: m["units"].pop("fold-2")), "fold-2: no unit"),
+    "fold_without_unit": (manifest(lambda m: m["units"].pop("fold-2")), "fold-2 is not both in units and"),
+    "unit_forgotten": (
+        manifest(lambda m: (m["units"].pop("fold-2"), m["unit_hashes"].pop("fold-2"))), "fold-2: an orphan"),
     "stimuli_not_there": (
-        manifest(lambda m: m["config"]["folds"].update(hold_out="both")), "no stimuli, although both are held out"),
+        manifest(lambda m: m["config"]["folds"].update(hold_out="both")), "no stimulus on any side, although"),
     # the units
-    "unit_failed": (manifest(lambda m: m["units"].update({"fold-1": "failed"})), "units/fold-1/failure.json: missing"),
+    "unit_failed": (manifest(lambda m: m["units"].update({"fold-1": "failed"})), f"{UNIT}/failure.json: missing"),
     "done_with_failures": (
         manifest(lambda m: m["units"].update({"fold-1": "failed"})), "status is done although units failed"),
-    "result_gone": (gone("units/fold-1/result.json"), "units/fold-1/result.json: missing"),
-    "result_is_no_json": (text("units/fold-1/result.json", "{"), "units/fold-1/result.json: cannot be read"),
-    "result_is_a_list": (text("units/fold-1/result.json", "[1]"), "units/fold-1/result.json: not a JSON object"),
-    "result_without_hash": (result(lambda r: r.pop("hash")), "units/fold-1/result.json: no hash"),
-    "result_of_other_config": (result(lambda r: r.update(hash="0" * 64)), "its hash is not the one of config"),
+    "result_gone": (gone(f"{UNIT}/result.json"), f"{UNIT}/result.json: missing"),
+    "result_is_no_json": (text(f"{UNIT}/result.json", "{"), f"{UNIT}/result.json: cannot be read"),
+    "result_is_a_list": (text(f"{UNIT}/result.json", "[1]"), f"{UNIT}/result.json: not a JSON object"),
+    "result_without_hash": (result(lambda r: r.pop("hash")), f"{UNIT}/result.json: no hash"),
+    "result_of_other_config": (result(lambda r: r.update(hash="0" * 64)), "its hash is not the one in the manifest"),
     "result_of_other_unit": (result(lambda r: r.update(unit="fold-2")), "is of unit fold-2"),
-    "data_changed": (manifest(lambda m: m["data"].update(fingerprint="c" * 64)), "its hash is not the one of config"),
-    "log_gone": (gone("units/fold-1/metrics.jsonl"), "units/fold-1/metrics.jsonl: missing"),
-    "log_cut": (text("units/fold-1/metrics.jsonl", '{"epoch": 1}\n'), "logs 1 epochs, the result says 3"),
-    "log_torn": (text("units/fold-1/metrics.jsonl", '{"epoch": 1}\n{"ep'), "metrics.jsonl: cannot be read"),
-    "weights_gone": (gone("units/fold-1/checkpoint/model.safetensors"), "model.safetensors: missing"),
-    "weights_empty": (text("units/fold-1/checkpoint/model.safetensors", ""), "model.safetensors: empty"),
-    "unit_file_gone": (result(lambda r: r.update(files=["extra.npz"])), "units/fold-1/extra.npz: missing or empty"),
-    "explanations_gone": (result(lambda r: r.update(files=["explain.npz"])), "explain.npz: missing, although"),
-    "fixations_without_onset": (
-        lambda run: run.write_table("fixations.parquet", pa.table({"trial": ["1"]})), "parquet: no column"),
-    "failure_left": (text("units/fold-1/failure.json", "{}"), "left behind in a unit that is done"),
-    "unit_predictions_cut": (
-        rows("units/fold-1/predictions.parquet", lambda r: r.pop()), "23 rows, 24 examples were tested"),
+    "result_edited": (result(lambda r: r["metrics"].update(accuracy=0.123)), "its metrics are not those of its pred"),
+    "result_miscounted": (result(lambda r: r["n"].update(test=99)), "99 examples tested, "),
+    "log_gone": (gone(f"{UNIT}/metrics.jsonl"), f"{UNIT}/metrics.jsonl: missing"),
+    "log_cut": (text(f"{UNIT}/metrics.jsonl", '{"epoch": 1}\n'), "logs 1 epochs, the result says 2"),
+    "log_torn": (text(f"{UNIT}/metrics.jsonl", '{"epoch": 1}\n{"ep'), "metrics.jsonl: cannot be read"),
+    "weights_gone": (gone(f"{UNIT}/checkpoint/model.safetensors"), "model.safetensors: missing or empty"),
+    "weights_empty": (text(f"{UNIT}/checkpoint/model.safetensors", ""), "model.safetensors: missing or empty"),
+    "unit_file_gone": (result(lambda r: r.update(files=["extra.npz"])), f"{UNIT}/extra.npz: missing or empty"),
+    "explanations_of_unit_gone": (gone(f"{UNIT}/explain.npz"), f"{UNIT}/explain.npz: missing or empty"),
+    "explanations_gone": (gone("explain.npz"), "explain.npz: missing"),
+    "explanations_torn": (text("explain.npz", "no archive"), "explain.npz: cannot be read"),
+    "failure_left": (text(f"{UNIT}/failure.json", "{}"), "left behind in a unit that is done"),
+    "unit_predictions_cut": (rows(f"{UNIT}/{TABLE}", lambda r: r.pop()), f"{TABLE}: 24 rows, the units give 23"),
     "orphan_unit": (text("units/fold-9/result.json", "{}"), "units/fold-9: an orphan"),
-    "orphan_setting": (text("units/fold-1/setting-0/trial.json", "{}"), "1 orphan settings"),
+    "orphan_setting": (text(f"{UNIT}/setting-0/trial.json", "{}"), "1 orphan settings"),
     "scratch_left": (text("ray/x/progress", "x"), "left behind by a killed run"),
     # the predictions
-    "predictions_gone": (gone("predictions.parquet"), "predictions.parquet: missing"),
-    "predictions_torn": (text("predictions.parquet", "PAR1 but no more"), "predictions.parquet: cannot be read"),
-    "example_missing": (rows("predictions.parquet", lambda r: r.pop(3)), "71 rows for 72 examples"),
-    "example_twice": (rows("predictions.parquet", lambda r: r.append(dict(r[0]))), "1 examples stand there more than"),
-    "tested_by_other_fold": (
-        rows("predictions.parquet", lambda r: r[0].update(fold=1)), "was not to be tested in fold 1"),
-    "tested_by_no_fold": (rows("predictions.parquet", lambda r: r[0].update(fold=7)), "fold 7 is not in the manifest"),
-    "unknown_class": (rows("predictions.parquet", lambda r: r[0].update(label="x")), "x: none of the classes"),
-    "label_missing": (rows("predictions.parquet", lambda r: r[0].update(label=None)), "missing values in column label"),
-    "scores_too_few": (rows("predictions.parquet", lambda r: r[0].update(scores=[1.0])), "must be 2 finite numbers"),
+    "predictions_gone": (gone(TABLE), f"{TABLE}: missing"),
+    "predictions_torn": (text(TABLE, "PAR1 but no more"), f"{TABLE}: cannot be read"),
+    "example_missing": (rows(TABLE, lambda r: r.pop(3)), "23 rows, the units give 24"),
+    "example_twice": (rows(TABLE, lambda r: r.append(dict(r[0]))), "1 examples stand there more than"),
+    "tested_by_other_fold": (rows(TABLE, lambda r: r[0].update(fold=1)), "was not to be tested in fold 1"),
+    "tested_by_no_fold": (rows(TABLE, lambda r: r[0].update(fold=7)), "fold 7 is not in the manifest"),
+    "unknown_class": (rows(TABLE, lambda r: r[0].update(label="x")), "label of row 0 is 'x', the units say"),
+    "unknown_class_everywhere": (both_predictions(lambda r: r[0].update(label="x")), "x: none of the classes"),
+    "label_missing": (rows(TABLE, lambda r: r[0].update(label=None)), "label of row 0 is None, the units say"),
+    "scores_too_few": (both_predictions(lambda r: r[0].update(scores=[1.0])), "must be 2 finite numbers"),
     "scores_not_finite": (
-        rows("predictions.parquet", lambda r: r[0].update(scores=[float("nan"), 1.0])), "must be 2 finite numbers"),
+        both_predictions(lambda r: r[0].update(scores=[float("nan"), 1.0])), "must be 2 finite numbers"),
     "predicted_is_not_best": (
-        rows("predictions.parquet", lambda r: r[0].update(scores=r[0]["scores"][::-1])),
+        both_predictions(lambda r: r[0].update(scores=r[0]["scores"][::-1])),
         "predicted is not the class with the highest score in 1 rows"),
-    "prediction_changed": (
-        rows("predictions.parquet", lambda r: swap_prediction(r[0])), "metrics.json: accuracy of the model is "),
+    "prediction_changed": (rows(TABLE, lambda r: swap_prediction(r[0])), "predicted of row 0 is '"),
+    "prediction_changed_everywhere": (
+        both_predictions(lambda r: swap_prediction(r[0])), "metrics.json: rows.cnn.accuracy.value is "),
     # the scores
     "metrics_gone": (gone("metrics.json"), "metrics.json: missing"),
-    "metrics_key_missing": (metrics(lambda m: m.pop("permutation")), "metrics.json: no permutation"),
+    "metrics_key_missing": (metrics(lambda m: m.pop("permutation")), "metrics.json: permutation is null, computed"),
     "accuracy_edited": (
-        metrics(lambda m: m["metrics"]["accuracy"].update(value=0.99)), "accuracy of the model is 0.99, "),
-    "score_undefined": (metrics(lambda m: m["metrics"]["auroc"].update(value=None)), "auroc of the model is None"),
+        metrics(lambda m: m["metrics"]["accuracy"].update(value=0.99)), "metrics.accuracy.value is 0.99, computed "),
+    "interval_edited": (
+        metrics(lambda m: m["rows"]["cnn"]["accuracy"].update(ci95=[0.8, 0.9])), "rows.cnn.accuracy.ci95[0] is 0.8, "),
+    "score_undefined": (metrics(lambda m: m["metrics"]["auroc"].update(value=None)), "auroc.value is null, computed"),
     "baseline_edited": (
         metrics(lambda m: m["metrics"]["auroc"]["baselines"].update(logistic_regression=0.1)),
-        "auroc of logistic_regression is 0.1"),
-    "trials_miscounted": (metrics(lambda m: m["n"].update(trials=71)), "n.trials is 71, not 72"),
+        "metrics.auroc.baselines.logistic_regression is 0.1"),
+    "trials_miscounted": (metrics(lambda m: m["n"].update(trials=71)), "n.trials is 71, computed again 24"),
     "confusion_edited": (
-        metrics(lambda m: m["participants"].update(P02={"confusion": [[9, 9], [9, 9]]})),
-        "the confusion of 1 participants"),
+        metrics(lambda m: m["participants"].update(P99={"confusion": [[9, 9], [9, 9]]})),
+        "participants.P99 is not to be there"),
+    "explanations_edited": (metrics(lambda m: m["explanations"].clear()), "metrics.json: explanations."),
     "fold_score_edited": (
-        metrics(lambda m: m["folds"][0]["metrics"].update(accuracy=0.123)), "fold-0: accuracy is 0.123"),
-    "fold_not_scored": (metrics(lambda m: m["folds"].pop(0)), "fold-0 is not scored"),
-    "search_of_no_config": (metrics(lambda m: m.update(search={"metric": "accuracy", "folds": []})), "a search, "),
+        metrics(lambda m: m["folds"][0]["metrics"].update(accuracy=0.123)), "folds[0].metrics.accuracy is 0.123"),
+    "fold_not_scored": (metrics(lambda m: m["folds"].pop(0)), "metrics.json: folds is "),
+    "search_of_no_config": (metrics(lambda m: m.update(search={"metric": "accuracy", "folds": []})), "search is {"),
     # maps, tables, the page
-    "map_gone": (gone("maps/0001.npz"), "maps/0001.npz is not there"),
-    "map_empty": (text("maps/0001.npz", ""), "1 empty files: maps/0001.npz"),
+    "map_gone": (lambda run: run.delete(a_map(run)), ".npz is not there"),
+    "map_empty": (lambda run: run.write_text(a_map(run), ""), ".npz: cannot be read"),
     "orphan_map": (text("maps/stranger.npz", "x"), "1 orphans, in no index: maps/stranger.npz"),
     "index_gone": (gone("maps/index.parquet"), "maps/index.parquet: missing"),
-    "index_row_missing": (rows("maps/index.parquet", lambda r: r.pop()), "not one row for each prediction"),
+    "index_row_missing": (rows("maps/index.parquet", lambda r: r.pop()), "index.parquet: 23 rows, the units give 24"),
     "rejects_gone": (gone("rejects.parquet"), "rejects.parquet: missing"),
-    "rejects_miscounted": (rows("rejects.parquet", lambda r: r.pop()), "2 rows, the manifest counts 3"),
+    "rejects_miscounted": (manifest(lambda m: m["counts"].update(rejected=3)), "0 rows, the manifest counts 3"),
     "rejects_of_wrong_type": (
-        lambda run: run.write_table("rejects.parquet", pa.table({name: ["x"] * 3 for name in made.REJECT_COLUMNS})),
-        "wrong type of column row"),
+        lambda run: run.write_table("rejects.parquet", pa.table({name: pa.array([], "f4") for name in REJECTS.names})),
+        "wrong type of column source, "),
     "quality_gone": (gone("quality.parquet"), "quality.parquet: missing"),
     "quality_without_column": (
-        lambda run: run.write_table("quality.parquet", pa.table({"participant": ["P01"]})), "parquet: no column"),
-    "quality_row_missing": (rows("quality.parquet", lambda r: r.pop(0)), "1 tested trials are missing: P01 1"),
+        lambda run: run.write_table("quality.parquet", pa.table({"participant": ["P01"]})), "its columns are p"),
+    "fixations_without_onset": (
+        lambda run: run.write_table("fixations.parquet", pa.table({"trial": ["1"]})), "its columns are trial, not"),
+    "quality_row_missing": (rows("quality.parquet", lambda r: r.pop(0)), "1 tested trials are missing: "),
     "quality_row_twice": (rows("quality.parquet", lambda r: r.append(dict(r[0]))), "1 trials stand there more than"),
-    "refused_and_tested": (rows("quality.parquet", refuse_first), "were refused and tested all the same: P01 1"),
-    "explanations_torn": (text("explain.npz", "no archive"), "explain.npz: cannot be read"),
+    "refused_and_tested": (rows("quality.parquet", refuse_first), "1 tested trials were refused and tested all the"),
     "report_gone": (gone("report.html"), "report.html: missing"),
     "report_of_other_run": (text("report.html", "<p>"), "report.html: drawn of another run"),
 }  # fmt: skip
@@ -228,35 +284,86 @@ def test_broken_run_is_found_out(run: Folder, how: str, capsys: pytest.CaptureFi
     assert all(": " in line for line in lines)
 
 
-def test_failed_unit_is_reported_with_its_reason(tmp_path: Path) -> None:
-    run = Folder(tmp_path / "run")
-    made.fabricate(run, made.Scene(participants=6, trials=12, folds=3, epochs=3, failed=(2,), maps_per_participant=12))
-    found = [str(finding) for finding in validate_run(run)]
-    assert "units/fold-2: failed: RuntimeError: loss is <nan> in epoch 2" in found
-    assert not [line for line in found if line.startswith(("metrics.json", "predictions", "maps"))]
+def test_failed_unit_is_reported_with_its_reason(run: Folder) -> None:
+    run.delete(f"{UNIT}/result.json")
+    run.write_json(f"{UNIT}/failure.json", {"unit": "", "hash": "", "status": "failed", "error": "loss is <nan>"})
+    edit_json(run, "manifest.json", lambda m: m.update(status="failed", units={**m["units"], "fold-1": "failed"}))
+    found = validate_run(run, study_of)
+    assert "units/fold-1: failed: loss is <nan>" in found
+    assert "predictions.parquet: 24 rows, the units give 16" in found
 
 
-def test_searched_run_is_valid_and_its_outer_scores_are_checked(tmp_path: Path) -> None:
-    run = Folder(tmp_path / "run")
-    made.fabricate(
-        run, made.Scene(participants=6, trials=12, folds=3, epochs=3, searched=True, maps_per_participant=12)
+def test_run_of_an_older_version_is_refused_in_one_line(run: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    edit_json(run, "manifest.json", lambda m: m.update(layout=1))
+    assert job("validate_run").main([run.uri]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["search={space: {train: {learning_rate: [0.001, 0.01]}}, grace_epochs: 1}", "folds.inner=2"],
+        ["folds.hold_out=both", "folds.outer=2", "folds.stimuli=2", "data.simulate.sentences=8"],
+        ["folds.hold_out=stimuli", "folds.outer=2", "data.simulate.sentences=8", "explain.maps=false"],
+        ["folds.path=DEALT", "folds.hold_out=stimuli"],
+    ],
+    ids=["search", "both", "stimuli", "dealt_elsewhere"],
+)
+def test_every_kind_of_folds_is_valid(words: list[str], source: Folder, tmp_path: Path) -> None:
+    if "folds.path=DEALT" in words:
+        deal(source, tmp_path / "folds.csv")
+        words = [word.replace("DEALT", str(tmp_path / "folds.csv")) for word in words]
+    run = make_run(tmp_path, "heatmap", [*READING, *words])
+    assert validate_run(run, study_of) == ["report.html: missing; jobs/report.py draws it"]
+    if words[0].startswith("search"):
+        edit_json(run, "metrics.json", lambda m: m["search"]["folds"][0].update(outer_score=1.5))
+        assert "search.folds[0].outer_score is 1.5, computed again" in " ".join(validate_run(run, study_of))
+        return
+    kind = "test" if words[0] == "folds.hold_out=both" else "validation"
+    edit_json(
+        run, "manifest.json", lambda m: m["folds"][0]["stimuli"]["test"].append(m["folds"][0]["stimuli"][kind][0])
     )
-    run.write_text("units/fold-1/setting-0/trial.json", "{}")
-    assert [finding.where for finding in validate_run(run)] == ["report.html"]
-    edit_json(run, "metrics.json", lambda m: m["search"]["folds"][0].update(outer_score=1.5))
-    assert "the search's outer score is not that of fold 0" in " ".join(map(str, validate_run(run)))
+    if kind == "validation":
+        assert "is on two sides: validation, test" in " ".join(validate_run(run, study_of))
 
 
-def test_stimuli_on_two_sides_are_found(run: Folder) -> None:
-    def edit(content: dict[str, Any]) -> None:
-        content["config"]["folds"]["hold_out"] = "stimuli"
-        for fold in content["folds"]:
-            fold["stimuli"] = {"train": ["a", "b"], "validation": [], "test": ["b"]}
+def deal(source: Folder, path: Path) -> None:
+    """Two folds by text, the first of which is tested in both of them."""
+    stimuli = sorted(set(source.read_table(TABLE)["stimulus"].to_pylist()))
+    lines = ["fold,stimulus,side"]
+    for fold in range(2):
+        sides = dict.fromkeys(stimuli, "train") | {stimuli[1 + fold]: "val", stimuli[0]: "test"}
+        lines += [f"{fold},{stimulus},{side}" for stimulus, side in sides.items()]
+    path.write_text("\n".join(lines) + "\n")
 
-    edit_json(run, "manifest.json", edit)
-    found = " ".join(map(str, validate_run(run)))
-    assert "stimulus b is on two sides: " in found
-    assert "stimulus a is never tested" in found
+
+SCORED: dict[str, tuple[Callable[[Folder], Any], str]] = {
+    "row_edited": (metrics(lambda m: m["rows"]["uniform"]["nss"].update(n=99)), "rows.uniform.nss.n is 99, computed "),
+    "best_edited": (metrics(lambda m: m.update(best="uniform")), 'best is "uniform", computed again "model:'),
+    "pictures_miscounted": (manifest(lambda m: m["folds"][0].update(pictures=1)), "folds hold another number"),
+    "picture_scored_twice": (
+        rows("per_item.parquet", lambda r: r.append(dict(r[0]))), "per_item.parquet: scored twice: "),
+    "picture_in_two_folds": (
+        rows("per_item.parquet", lambda r: r[0].update(fold=9)), "per_item.parquet: in several folds: "),
+    "picture_not_scored": (manifest(lambda m: m["judged"].append("x")), "not both judged and scored: x"),
+    "scores_of_unit_gone": (gone("units/baselines-fold-0/scores.parquet"), "scores.parquet: missing or empty"),
+    "maps_of_unit_gone": (gone("units/baselines-fold-0/maps.safetensors"), "maps.safetensors: missing or empty"),
+    "means_edited": (
+        lambda run: edit_json(run, "units/baselines-fold-0/result.json", lambda r: r["means"]["uniform"].update(nss=5)),
+        "its means are not those of scores.parquet"),
+    "map_gone": (lambda run: run.delete(a_map(run)), ".npz is not there"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("study", "words"), [("score_maps", SCENES), ("probe_saliency", PROBES)])
+def test_comparisons_of_pictures_are_computed_again(study: str, words: list[str], tmp_path: Path) -> None:
+    run = make_run(tmp_path, study, words)
+    assert validate_run(run, study_of) == ["report.html: missing; jobs/report.py draws it"]
+    for how, (harm, expected) in SCORED.items():
+        copy = Folder(tmp_path / "copies" / how)
+        shutil.copytree(run.uri, copy.uri)
+        harm(copy)
+        assert expected in " ".join(validate_run(copy, study_of)), how
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]"])
@@ -282,21 +389,13 @@ def test_report_is_drawn_again_from_the_folder_alone(source: Folder, tmp_path: P
 
 
 def test_hash_of_config_agrees_with_the_engines_own() -> None:
-    from gazeray.config import RESULT_FREE, digest
-
     cfg = load_config(HeatmapConfig, None, ["run.dir=elsewhere", "resources.workers=3", "data.cache_gb=1"])
     assert digest(without(cfg.model_dump(mode="json"), RESULT_FREE))[:10] == config_hash(cfg)
 
 
-def test_hash_of_a_unit_agrees_with_the_engines_own() -> None:
-    from types import SimpleNamespace as Plain
-
-    from gazeray.engine import cross_validation
-    from gazeray.learn.folds import Fold
-
-    fold = Fold(1, ["a"], ["b"], ["c"])
-    variant = Plain(source=Plain(cache=Plain(content="f" * 64)), setting={})
-    run: Any = Plain(manifest={"config_hash": "0123456789"})
-    unit = cross_validation._unit(run, [variant], fold, None)
-    manifest = {"config_hash": "0123456789", "data": {"fingerprint": "f" * 64}}
-    assert unit_hash(manifest, fold.__dict__) == unit.hash
+def test_many_differences_are_counted() -> None:
+    found = value_differences("m.json", {"a": list(range(99))}, {"a": [-1] * 99})
+    assert len(found) == 21
+    assert found[-1] == "m.json: and 79 more differences"
+    assert value_differences("m.json", {"a": 1.0, "b": 0}, {"a": 1 + 1e-12}) == []
+    assert value_differences("m.json", {"a": True}, {"a": 1}) == ["m.json: a is true, computed again 1"]

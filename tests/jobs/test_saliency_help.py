@@ -12,17 +12,17 @@ import yaml
 from pydantic import BaseModel
 
 from gazeray.config import ConfigError, load_config
-from gazeray.engine.cli import COMPARISON, main, settings_help
+from gazeray.engine.cli import main, settings_help
 from gazeray.stimuli.declaration import load_pictures
 from gazeray.stimuli.readers import PICTURE_READERS
-from gazeray.studies.pictures.report import write_saliency_report
 from gazeray.studies.probe_saliency.study import ProbeSaliencyConfig, ProbeSaliencyStudy
 from gazeray.studies.score_maps.study import ScoreMapsConfig, ScoreMapsStudy
-from tests.jobs.test_help import DOCS, LINE, ROOT, dotted
+from tests.jobs.test_help import DOCS, LINE, dotted
+from tests.running import ROOT, no_report
 
 JOBS: dict[str, tuple[Any, type[BaseModel]]] = {
-    "probe_saliency": (ProbeSaliencyStudy(), ProbeSaliencyConfig),
-    "score_maps": (ScoreMapsStudy(), ScoreMapsConfig),
+    "probe_saliency": (ProbeSaliencyStudy, ProbeSaliencyConfig),
+    "score_maps": (ScoreMapsStudy, ScoreMapsConfig),
 }
 COMMANDS = [
     (job, line)
@@ -38,7 +38,7 @@ COMMANDS = [
 def test_help_lists_every_setting_once_with_its_default(job: str, capsys: pytest.CaptureFixture[str]) -> None:
     study, config = JOBS[job]
     with pytest.raises(SystemExit) as ended:
-        main(study, job, ROOT / "configs" / f"{job}.yaml", write_saliency_report, ["--help"], COMPARISON)
+        main(study, config, job, ROOT / "configs" / f"{job}.yaml", no_report, ["--help"])
     assert ended.value.code == 0
     listed = [(key, yaml.safe_load(value)) for key, value, _ in LINE.findall(capsys.readouterr().out)]
     assert len(dict(listed)) == len(listed)

@@ -3,26 +3,24 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from gazeray.config import load_config
-from gazeray.engine.cross_validation import cross_validate
-from gazeray.engine.progress import ProgressView
+from gazeray.engine.validate import validate_run
 from gazeray.models.heatmap_cnn import HeatmapCNN
-from gazeray.report.validate import validate_run
 from gazeray.storage import Folder
+from gazeray.studies import study_of
 from gazeray.studies.heatmap.report import write_report
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from gazeray.synth.reading_parameters import ReadingSimulation
 from gazeray.synth.screens import ScreensSimulation, simulate_screens
+from tests.running import CONFIGS, HERE, run_study
 
-PAPER = Path(__file__).parents[2] / "configs" / "cv_heatmap.paper.yaml"
+PAPER = CONFIGS / "cv_heatmap.paper.yaml"
 
 
 def test_paper_config_is_the_published_protocol() -> None:
@@ -42,15 +40,14 @@ def test_paper_config_is_the_published_protocol() -> None:
 
 
 @pytest.mark.slow
-def test_paper_config_runs_on_simulated_screens(ray_cluster: None, tmp_path: Path) -> None:
+def test_paper_config_runs_on_simulated_screens(tmp_path: Path) -> None:
     root = Folder(tmp_path / "screens")
     simulate_screens(root, ScreensSimulation(reading=ReadingSimulation(readers=4, sentences=4), looks=("b",)))
     root.write_bytes("scanpaths_fixed/1x_cut_C_b.png", root.read_bytes(root.list("scanpaths_fixed")[0].path)[:500])
     root.write_bytes("scanpaths_fixed/no pattern.png", b"")
     small = ["model.width=4", "train.epochs=2", "folds.outer=2", "scores.resamples=100", "scores.permutations=99"]
     words = [f"data.dataset={root.uri}/scanpaths.yaml", f"data.root={root.uri}", f"run.dir={tmp_path / 'runs'}"]
-    cfg = load_config(HeatmapConfig, PAPER, [*words, *small])
-    outcome = cross_validate(HeatmapStudy(), cfg, "cv_heatmap", ProgressView(Console(file=io.StringIO())))
+    outcome, _ = run_study(HeatmapStudy, HeatmapConfig, "cv_heatmap", *words, *small, HERE, config=PAPER.name)
     assert outcome.failed == {}
     assert outcome.metrics is not None
     assert outcome.metrics["n"] == {"participants": 4, "trials": 16, "rejected": 2}
@@ -63,6 +60,6 @@ def test_paper_config_runs_on_simulated_screens(ray_cluster: None, tmp_path: Pat
     with np.load(Path(outcome.run.uri) / index["path"][0].as_py()) as maps:
         assert maps["gradient_true"].shape == (128, 128)
     write_report(outcome.run)
-    assert validate_run(outcome.run) == []
+    assert validate_run(outcome.run, study_of) == []
     manifest = json.loads(outcome.run.read_text("manifest.json"))
     assert manifest["pictures"] == {"kind": "screens", "channels": 3, "blank": 1.0}

@@ -30,7 +30,7 @@ WORDS = [
     *("scores.resamples=100", "scores.permutations=99"),
 ]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def summary(
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """The summary of one model beside its baselines."""
     found = resampled(labels, {"model": scores, **baselines}, people, classes, n_resamples, seed)
-    return summarise(labels, classes, found, "model")
+    return summarise(labels, classes, rows(found, "model"), "model")
 
 
 def weights_of(people: ArrayLike, n_resamples: int, seed: int) -> np.ndarray:
@@ -176,7 +176,8 @@ def test_rows_are_the_summary_in_the_common_form() -> None:
     labels, scores, people = reading_study(8, 6, rng, spread=1.0, effect=2.0)
     others = {"random": columns(rng.random(len(labels))), "same": scores}
     estimates = resampled(labels, {"cnn": scores, **others}, people, CLASSES, 99, seed=3)
-    old, found = summarise(labels, CLASSES, estimates, "cnn"), rows(estimates, "cnn")
+    found = rows(estimates, "cnn")
+    old = summarise(labels, CLASSES, found, "cnn")
     assert list(found) == ["cnn", "random", "same"]
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     for metric, entry in found["cnn"].items():

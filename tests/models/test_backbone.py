@@ -14,7 +14,6 @@ from gazeray.models.backbone import (
     Backbone,
     default_layers,
     fingerprint,
-    layer_names,
 )
 
 
@@ -99,6 +98,13 @@ def test_untrained_activations_stay_in_the_range_of_float16() -> None:
         assert found.std() > 0.1
 
 
+def offered(arch: str) -> list[str]:
+    """The layers that an unknown one is answered with."""
+    with pytest.raises(ValueError, match="has no layer 'none'") as told:
+        Backbone(arch, ["none"], None, 0)
+    return str(told.value).rpartition("valid: ")[2].split(", ")
+
+
 @pytest.mark.parametrize(
     ("arch", "layers"),
     [
@@ -111,15 +117,15 @@ def test_untrained_activations_stay_in_the_range_of_float16() -> None:
 )
 def test_default_layers_are_the_stages(arch: str, layers: list[str]) -> None:
     assert default_layers(arch) == layers
-    assert set(layers) <= set(layer_names(arch))
+    assert set(layers) <= set(offered(arch))
 
 
 def test_layers_without_places_are_not_offered() -> None:
-    names = layer_names("resnet18")
+    names = offered("resnet18")
     assert "layer2.0.conv1" in names
     assert "fc" not in names
     assert "avgpool" not in names
-    assert not [name for name in layer_names("mobilenet_v3_small") if name.endswith("avgpool")]
+    assert not [name for name in offered("mobilenet_v3_small") if name.endswith("avgpool")]
 
 
 @pytest.mark.parametrize("arch", ["mobilenet_v3_small", "swin_t"])

@@ -3,20 +3,15 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from gazeray.config import load_config
-from gazeray.engine.comparison import compare
-from gazeray.engine.progress import ProgressView
-from gazeray.report.validate import validate_run
+from gazeray.engine.validate import validate_run
+from gazeray.studies import study_of
 from gazeray.studies.pictures.report import write_saliency_report
-from gazeray.studies.probe_saliency.study import ProbeSaliencyConfig, ProbeSaliencyStudy
+from tests.running import CONFIGS, HERE, run_probes
 
-ROOT = Path(__file__).parents[2]
 KNOWN = {
     "other_observers": {"auc_uniform": 0.930, "nss": 3.63},
     "centre_quarter": {"auc_uniform": 0.728, "nss": 0.81},
@@ -28,16 +23,16 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 def test_known_figures_are_met_and_a_probe_of_an_untrained_network_beats_the_centre(
-    real_data: Path, ray_cluster: None, tmp_path: Path
+    real_data: Path, tmp_path: Path
 ) -> None:
     words = [
-        f"data.dataset={ROOT / 'configs/datasets/osie.yaml'}",
+        HERE,
+        f"data.dataset={CONFIGS / 'datasets/osie.yaml'}",
         f"data.root={real_data / 'saliency_osie'}",
         *("targets.sigma_px=24", "baselines.splits=1", "score.resamples=200", f"run.dir={tmp_path}"),
         *("backbone.arch=resnet18", "backbone.layers=[layer1]", "backbone.longest_px=160", "probes.kinds=[ridge]"),
     ]
-    cfg = load_config(ProbeSaliencyConfig, ROOT / "configs/probe_saliency.yaml", words)
-    outcome = compare(ProbeSaliencyStudy(), cfg, "probe_saliency", ProgressView(Console(file=io.StringIO())))
+    outcome, _ = run_probes(*words)
     assert outcome.failed == {}
     assert outcome.metrics is not None
     assert outcome.metrics["n"] == {"pictures": 140, "observers": 15, "fixations": 19_852, "rejected": 560}
@@ -49,4 +44,4 @@ def test_known_figures_are_met_and_a_probe_of_an_untrained_network_beats_the_cen
     assert rows["model:layer1:ridge"]["auc_shuffled"]["value"] > 0.6
     assert rows["gold_standard"]["information_gain"]["value"] > 2
     write_saliency_report(outcome.run)
-    assert validate_run(outcome.run) == []
+    assert validate_run(outcome.run, study_of) == []

@@ -10,6 +10,7 @@ import pytest
 
 import gazeray.gaze.readers.gazecom  # noqa: F401
 from gazeray.gaze.readers import READERS, ReadError
+from gazeray.gaze.readers.base import GazeFile
 from gazeray.gaze.readers.text import clock_hz
 from tests.gaze.tiny_dataset import declared
 
@@ -21,7 +22,7 @@ def test_recording_agrees_with_reading_line_by_line(real_data: Path, name: str, 
     data = (real_data / "vendor_exports/sp_tool_gpl3" / name).read_bytes()
     spec = declared(samples={"reader": "gazecom", "path": "{participant}_{trial}.arff"}).samples
     assert spec is not None
-    table = READERS["gazecom"].read(data, name, spec, {"participant": "P1", "trial": "1"}, {})
+    table = READERS["gazecom"].read(GazeFile(data, name, spec, {"participant": "P1", "trial": "1"}))
     expected = []
     for line in data.decode().replace(",", " ").splitlines():
         cells = line.split()
@@ -53,4 +54,4 @@ def test_labels_by_frame_are_not_taken_for_a_recording(real_data: Path) -> None:
     spec = declared(samples={"reader": "gazecom", "path": "{participant}_{trial}.txt"}).samples
     assert spec is not None
     with pytest.raises(ReadError, match="neither ARFF"):
-        READERS["gazecom"].read(path.read_bytes(), path.name, spec, {"participant": "P1", "trial": "1"}, {})
+        READERS["gazecom"].read(GazeFile(path.read_bytes(), path.name, spec, {"participant": "P1", "trial": "1"}))

@@ -3,34 +3,25 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from gazeray.config import load_config
-from gazeray.engine.cross_validation import cross_validate
-from gazeray.engine.progress import ProgressView
 from gazeray.studies.heatmap.report import write_report
-from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
-
-ROOT = Path(__file__).parents[2]
+from tests.running import CONFIGS, HERE, run_heatmap
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
-def test_task_is_told_from_real_gaze_and_reported_as_confounded(
-    real_data: Path, ray_cluster: None, tmp_path: Path
-) -> None:
+def test_task_is_told_from_real_gaze_and_reported_as_confounded(real_data: Path, tmp_path: Path) -> None:
     words = [
-        f"data.dataset={ROOT / 'configs/datasets/webqamgaze.yaml'}",
+        HERE,
+        f"data.dataset={CONFIGS / 'datasets/webqamgaze.yaml'}",
         f"data.root={real_data / 'reading_webqamgaze'}",
         *("data.label=label_is", "render.height_px=36", "render.width_px=64", "render.sigma_px=40"),
         *("folds.outer=3", "train.epochs=4", "model.width=8", "explain.maps=false", f"run.dir={tmp_path}"),
     ]
-    cfg = load_config(HeatmapConfig, ROOT / "configs/cv_heatmap.yaml", words)
-    outcome = cross_validate(HeatmapStudy(), cfg, "cv_heatmap", ProgressView(Console(file=io.StringIO())))
+    outcome, _ = run_heatmap(*words)
     assert outcome.failed == {}
     assert outcome.metrics is not None
     assert outcome.metrics["n"] == {"participants": 68, "trials": 680, "rejected": 0}

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests of the report's pictures share."""
+"""What the tests of the report share: drawings that are laid out only, and a tab of a real browser."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,3 +24,21 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(figures, "to_png", lay_out)
     return kept
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are set up but not rasterised: for tests of words only."""
+    blank = figures.to_png(figures.new_figure(1, 1))
+    monkeypatch.setattr(figures, "to_png", lambda figure: blank)
+
+
+@pytest.fixture(scope="session")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A tab of headless Chromium, where it is installed."""
+    browser = pytest.importorskip("tests.report.browser", reason="aiohttp (ray[default]) is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium on PATH")
+    with browser.opened(chromium, tmp_path_factory.mktemp("profile")) as page:
+        yield page

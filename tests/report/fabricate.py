@@ -8,6 +8,7 @@ are normal approximations from the spread between participants: good enough to b
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +19,12 @@ from sklearn import metrics as scores
 
 from gazeray.config import digest
 from gazeray.explain.summary import MapSummary
-from gazeray.report.validate import unit_hash
 from gazeray.storage import Folder
 from gazeray.tables import REJECTS, Reject, rejects_table
 
 REJECT_COLUMNS = tuple(REJECTS.names)
+PREDICTORS = {"cnn": ("model", "CNN"), "logistic_regression": ("baseline", "logistic regression"),
+              "majority": ("baseline", "majority class")}  # fmt: skip
 CHANCE = {"auroc": 0.5, "mcc": 0.0}
 
 
@@ -65,7 +67,8 @@ def fabricate(run: Folder, scene: Scene) -> None:
     scored = {fold["fold"]: fold["metrics"] for fold in metrics["folds"]}
     for fold in folds:
         mine = [row for row in rows if row["fold"] == fold["fold"]]
-        _unit(rng, run, fold, scene, unit_hash(manifest, fold), mine, scored.get(fold["fold"], {}))
+        mark = digest([manifest["config_hash"], manifest["data"]["fingerprint"], {"fold": fold, "chosen": None}, {}])
+        _unit(rng, run, fold, scene, mark, mine, scored.get(fold["fold"], {}))
     run.write_table("rejects.parquet", rejects_table(_reject(index, names) for index in range(scene.rejects)))
     run.write_table("quality.parquet", _quality(rng, names, scene))
 
@@ -170,12 +173,27 @@ def _metrics(
         "study": "heatmap",
         "n": {"participants": len(matrices), "trials": len(rows), "rejected": scene.rejects},
         "metrics": entries,
+        "rows": _rows(entries, len(rows)),
+        "predictors": {key: {"kind": kind, "label": label} for key, (kind, label) in PREDICTORS.items()},
+        "metrics_shown": sorted(entries),
         "permutation": _permutation(rng, labels, guess, people),
         "folds": scores_of,
         "participants": matrices,
         **({"search": _search(rng, kept, scores_of)} if scene.searched else {}),
         **({"explanations": map_summary(rows, scene).figures()} if scene.explained else {}),
     }
+
+
+def _rows(entries: dict[str, dict[str, Any]], count: int) -> dict[str, dict[str, Any]]:
+    """The scores of model and baselines, by predictor and metric; the gain of the model over logistic regression."""
+    rows: dict[str, dict[str, Any]] = {key: {} for key in PREDICTORS}
+    for name, entry in entries.items():
+        simple, gain = entry["baselines"]["logistic_regression"], entry["gain_ci95"]["logistic_regression"]
+        over = {"logistic_regression": {"value": entry["value"] - simple, "ci95": gain, "p": None}}
+        rows["cnn"][name] = {"value": entry["value"], "ci95": entry["ci95"], "n": count, "gain": over}
+        for key, value in entry["baselines"].items():
+            rows[key][name] = {"value": value, "ci95": entry["baselines_ci95"][key], "n": count}
+    return rows
 
 
 def _search(rng: np.random.Generator, folds: list[dict[str, Any]], scored: list[dict[str, Any]]) -> dict[str, Any]:
@@ -301,27 +319,13 @@ def _unit(
         {"epoch": int(e), "train_loss": float(t), "validation_loss": float(v), "validation_balanced_accuracy": float(b)}
         for e, t, v, b in zip(epoch, train, validation, balanced, strict=True)
     ]
-    run.write_text(f"units/{name}/metrics.jsonl", "".join(f"{_json(line)}\n" for line in lines))
+    run.write_text(f"units/{name}/metrics.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
     run.write_table(f"units/{name}/predictions.parquet", _table(rows))
     run.write_bytes(f"units/{name}/checkpoint/model.safetensors", b"weights")
     counts = {key: len(fold[key]) * scene.trials for key in ("train", "validation", "test")}
     best = int(validation.argmin()) + 1
-    run.write_json(
-        f"units/{name}/result.json",
-        {
-            "unit": name,
-            "hash": mark,
-            "status": "done",
-            "best_epoch": best,
-            "epochs": scene.epochs,
-            "n": counts,
-            "metrics": scored,
-        },
-    )
-
-
-def _json(line: dict[str, Any]) -> str:
-    return "{" + ", ".join(f'"{key}": {value}' for key, value in line.items()) + "}"
+    result = {"unit": name, "hash": mark, "status": "done", "best_epoch": best, "epochs": scene.epochs, "n": counts}
+    run.write_json(f"units/{name}/result.json", result | {"metrics": scored})
 
 
 def _maps(rng: np.random.Generator, run: Folder, rows: list[dict[str, Any]], scene: Scene) -> None:

@@ -42,6 +42,8 @@ CEILINGS = {
     "split_half": ("half of the observers predict the other half", 0.93, False),
 }
 UNDEFINED = {"uniform": ("cc",), "other_observers": ("cc", "sim", "kl"), "gold_standard": ("cc", "sim", "kl")}
+FLAT, LEFT_OUT = "undefined for a map that is the same everywhere", "one left-out person’s fixations make no human map"
+NO_GOLD = "there is no gold standard to divide by"
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def fabricate(run: Folder, scene: Scene) -> None:
     best = _best(predictors, scores)
     run.write_json("metrics.json", _metrics(scene, predictors, scores, best))
     run.write_json("manifest.json", _manifest(scene))
-    run.write_table("per_image.parquet", _per_image(scene, scores))
+    run.write_table("per_item.parquet", _per_item(scene, scores))
     if scene.maps:
         _maps(rng, run, scene, None if best is None else scores[best]["information_gain"])
     _centre(run, best is not None, bool(scene.baselines.any()))
@@ -171,8 +173,8 @@ def _entry(values: NDArray[np.float64], over: NDArray[np.float64] | None) -> dic
     """Mean with interval, and the paired gain over the centre bias."""
     entry = _mean(values)
     if over is not None and np.isfinite(values - over).any():
-        entry["gain"] = {"over": "centre_bias", **_mean(values - over)}
-        del entry["gain"]["n"]
+        gain = _mean(values - over)
+        entry["gain"] = {"centre_bias": {"value": gain["value"], "ci95": gain["ci95"], "p": None}}
     return entry
 
 
@@ -201,6 +203,11 @@ def _metrics(
             bounds = gain["ci95"] and [bound / whole for bound in gain["ci95"]]
             share |= {"value": gain["value"] / whole, "ci95": bounds}
         rows[key]["explained"] = share
+        for name, entry in rows[key].items():
+            if entry["value"] is None:
+                entry["why"] = NO_GOLD if name == "explained" else FLAT if key == "uniform" else LEFT_OUT
+            elif entry["n"] < scene.pictures:
+                entry["why"] = "undefined on the others or in a unit that failed"
     return {
         "study": "score_maps" if scene.models else "probe_saliency",
         "n": _counts(scene),
@@ -262,7 +269,7 @@ def _config(scene: Scene) -> dict[str, Any]:
     return config
 
 
-def _per_image(scene: Scene, scores: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> pa.Table:
+def _per_item(scene: Scene, scores: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> pa.Table:
     columns: dict[str, list[Any]] = {name: [] for name in ("stimulus", "fold", "predictor", "n_fixations", *SPANS)}
     for key, values in scores.items():
         model = key.startswith("model:") or key == "chosen"

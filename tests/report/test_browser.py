@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,10 @@ import pytest
 
 from gazeray.report.sections import gallery
 from gazeray.storage import Folder
-from gazeray.studies.heatmap import report as report
+from gazeray.studies.heatmap.report import write_report
+from gazeray.studies.pictures.report import write_saliency_report
 from tests.report import fabricate as made
-
-browser = pytest.importorskip("tests.report.browser", reason="aiohttp, which comes with ray[default], is not installed")
+from tests.report import fabricate_saliency
 
 WIDTHS = [1280, 400]
 NOT_SHOWN = (
@@ -25,40 +23,61 @@ NOT_SHOWN = (
 OVERFLOWING = """Array.from(document.querySelectorAll('main *')).filter(item => !item.closest('.scroll > *') &&
     item.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
     .map(item => item.outerHTML.slice(0, 80))"""
+CLIPPED = "Array.from(document.querySelectorAll('.scroll')).filter(box => box.scrollHeight > box.clientHeight + 1)"
 SHOWN = "Array.from(document.querySelectorAll('#gallery figure')).filter(item => item.offsetParent !== null)"
 
 
+LONG = "COCO_train2014_000000012345 & <b>x</b> " + 60 * "w"
+EVIL = "P1 & <b>x</b> " + 60 * "w"
+FIGURES = {"heatmap": 17, "saliency": 5 + 9}
+NAMES = {"heatmap": EVIL, "saliency": LONG}
+
+
 @pytest.fixture(scope="module")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a run with every section, names of all kinds, and rejects enough to be cut."""
-    run = Folder(tmp_path_factory.mktemp("browser") / "run")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The reports of a run on heatmaps and one on saliency, with every section, names of all kinds, long tables."""
+    run = Folder(tmp_path_factory.mktemp("heatmap") / "run")
     made.fabricate(run, made.Scene(participants=12, folds=4, epochs=4, effect=1.0, gate=True, searched=True,
-                                   explained=True, rejects=230, first_participant="P1 & <b>x</b> " + 60 * "w",
+                                   explained=True, rejects=230, first_participant=EVIL,
                                    notes=("labels were guessed",)))  # fmt: skip
     manifest = run.read_json("manifest.json")
     run.write_json("manifest.json", manifest | {"notes_on_recordings": ["P02.asc: " + 40 * "verylong" + " note"]})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gallery, "EXAMPLES", 4)
-        report.write_report(run)
-    return Path(run.uri) / "report.html"
+        write_report(run)
+    other = Folder(tmp_path_factory.mktemp("saliency") / "run")
+    layers = ("layer3", "features.denseblock4.denselayer16.conv2")
+    fabricate_saliency.fabricate(other, fabricate_saliency.Scene(
+        pictures=9, observers=8, folds=3, layers=layers, weights="none", maps=3, first_stimulus=LONG,
+        notes=("A note on " + 40 * "verylong",), rejects=4, size_px=(80, 60), failed=("model:layer3:pooled",),
+    ))  # fmt: skip
+    write_saliency_report(other)
+    return {"heatmap": Path(run.uri) / "report.html", "saliency": Path(other.uri) / "report.html"}
 
 
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no chromium on PATH")
-    with browser.opened(chromium, tmp_path_factory.mktemp("profile")) as page:
-        yield page
+@pytest.fixture(params=["heatmap", "saliency"])
+def study(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def opened(tab: Any, html: Path, width: int = 1280, script: bool = True) -> Any:
+    """The report, opened anew."""
+    tab.complaints.clear()
+    tab.requests.clear()
+    tab.open(html, width, script=script)
+    return tab
 
 
 @pytest.fixture
-def page(tab: Any, html: Path) -> Any:
-    """The report, opened anew at 1280 px."""
-    tab.complaints.clear()
-    tab.requests.clear()
-    tab.open(html, 1280)
-    return tab
+def page(tab: Any, reports: dict[str, Path]) -> Any:
+    """The report on heatmaps at 1280 px."""
+    return opened(tab, reports["heatmap"])
+
+
+@pytest.fixture
+def saliency(tab: Any, reports: dict[str, Path]) -> Any:
+    """The report on saliency at 1280 px."""
+    return opened(tab, reports["saliency"])
 
 
 def column(page: Any, table: str, number: int) -> list[str]:
@@ -73,33 +92,91 @@ def choose(page: Any, select: str, text: str) -> None:
         box.dispatchEvent(new Event('change')); }})()""")
 
 
+# -- every report
+
+
 @pytest.mark.parametrize("width", WIDTHS)
-def test_page_is_complete_quiet_and_asks_for_nothing(page: Any, html: Path, width: int) -> None:
-    page.open(html, width)
-    assert page.value("document.images.length") == 17
+def test_page_is_complete_quiet_and_asks_for_nothing(
+    tab: Any, reports: dict[str, Path], study: str, width: int
+) -> None:
+    page = opened(tab, reports[study], width)
+    assert page.value("document.images.length") == FIGURES[study]
     assert page.value(NOT_SHOWN) == []
     assert page.value("Array.from(document.images).every(image => image.alt.length > 20)")
     assert page.complaints == []
     assert {address.partition(":")[0] for address in page.requests} <= {"file", "data"}
-    assert {address for address in page.requests if address.startswith("file:")} == {html.as_uri()}
+    assert {address for address in page.requests if address.startswith("file:")} == {reports[study].as_uri()}
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("script", [True, False], ids=["script", "no_script"])
-def test_page_does_not_scroll_sideways(page: Any, html: Path, width: int, script: bool) -> None:
-    page.open(html, width, script=script)
+def test_page_does_not_scroll_sideways(
+    tab: Any, reports: dict[str, Path], study: str, width: int, script: bool
+) -> None:
+    page = opened(tab, reports[study], width, script)
     assert page.value("document.documentElement.scrollWidth") <= page.value("innerWidth")
     assert page.value(OVERFLOWING) == []
     if out := os.environ.get("GAZERAY_SCREENSHOTS"):
-        Path(out, f"report-{width}-{'script' if script else 'plain'}.png").write_bytes(page.screenshot(whole=True))
+        name = f"{study}-{width}-{'script' if script else 'plain'}.png"
+        Path(out, name).write_bytes(page.screenshot(whole=True))
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_text_is_large_enough_to_read(page: Any, html: Path, width: int) -> None:
-    page.open(html, width)
-    sizes = page.value("Array.from(document.querySelectorAll('p, td, th, figcaption, li, dd, pre, button'))"
-                       ".map(item => parseFloat(getComputedStyle(item).fontSize))")  # fmt: skip
+def test_text_is_large_enough_to_read(tab: Any, reports: dict[str, Path], study: str, width: int) -> None:
+    page = opened(tab, reports[study], width)
+    sizes = page.value("Array.from(document.querySelectorAll('p, td, th, figcaption, li, dd, pre, button, "
+                       ".range')).map(item => parseFloat(getComputedStyle(item).fontSize))")  # fmt: skip
     assert min(sizes) >= 12
+
+
+def test_every_table_can_be_sorted(tab: Any, reports: dict[str, Path], study: str) -> None:
+    page = opened(tab, reports[study])
+    assert page.value("document.querySelectorAll('main table').length") > 4
+    assert page.value("document.querySelectorAll('main thead th:not(:has(> button))').length") == 0
+
+
+def test_paper_shows_whole_tables(tab: Any, reports: dict[str, Path], study: str) -> None:
+    page = opened(tab, reports[study])
+    page.send("Emulation.setEmulatedMedia", media="print")
+    try:
+        assert page.value(f"{CLIPPED}.length") == 0
+    finally:
+        page.send("Emulation.setEmulatedMedia", media="")
+    assert page.pdf().startswith(b"%PDF")
+
+
+def test_names_from_the_data_stay_text(tab: Any, reports: dict[str, Path], study: str) -> None:
+    page = opened(tab, reports[study])
+    bold = "document.querySelectorAll('{} b').length"
+    assert page.value(bold.format("main")) == page.value(bold.format("#methods"))
+    assert page.value(f"document.body.textContent.includes({NAMES[study]!r})")
+
+
+# -- tables of scores on saliency
+
+
+def test_all_eight_metrics_are_seen_without_scrolling_on_a_wide_screen(saliency: Any) -> None:
+    assert saliency.value("(() => { const box = document.querySelector('#scores .scroll');"
+                          " return box.scrollWidth - box.clientWidth; })()") <= 0  # fmt: skip
+
+
+def test_scores_sort_as_numbers_with_undefined_ones_last_in_both_directions(saliency: Any) -> None:
+    for falling in (False, True):
+        saliency.value("document.querySelector('#scores table thead th:nth-child(8) button').click()")
+        cells = column(saliency, "#scores table", 7)
+        assert cells[-3:] == ["–"] * 3
+        values = [float(text.split()[0].split("[")[0].replace("−", "-")) for text in cells[:-3]]
+        assert values == sorted(values, reverse=falling)
+
+
+def test_predictors_sort_by_kind(saliency: Any) -> None:
+    saliency.value("document.querySelector('#scores table thead th:nth-child(2) button').click()")
+    kinds = column(saliency, "#scores table", 1)
+    assert kinds == sorted(kinds)
+    assert set(kinds) == {"model", "baseline", "ceiling"}
+
+
+# -- sorting, filters, paper
 
 
 def test_header_click_sorts_numbers_as_numbers_and_back(page: Any) -> None:
@@ -147,12 +224,6 @@ def test_sorting_works_from_the_keyboard(page: Any) -> None:
     assert page.value("document.activeElement.closest('th').cellIndex") == 2
 
 
-def test_every_table_can_be_sorted(page: Any) -> None:
-    assert page.value("document.querySelectorAll('main table').length") > 8
-    bare = "document.querySelectorAll('main thead th:not(:has(> button))').length"
-    assert page.value(bare) == 0
-
-
 def test_gallery_filters_by_outcome_and_participant(page: Any) -> None:
     everything = page.value(f"{SHOWN}.length")
     choose(page, "show-outcome", "wrong")
@@ -189,25 +260,15 @@ def test_paper_shows_everything_even_when_the_screen_is_filtered(page: Any) -> N
         assert page.value("Array.from(document.querySelectorAll('#gallery figure, #rejected tr'))"
                           ".every(item => item.offsetHeight > 0)")  # fmt: skip
         assert page.value("Array.from(document.querySelectorAll('.widget')).every(item => item.offsetHeight === 0)")
-        clipped = (
-            "Array.from(document.querySelectorAll('.scroll')).filter(box => box.scrollHeight > box.clientHeight + 1)"
-        )
-        assert page.value(f"{clipped}.length") == 0
+        assert page.value(f"{CLIPPED}.length") == 0
     finally:
         page.send("Emulation.setEmulatedMedia", media="")
     assert page.pdf().startswith(b"%PDF")
 
 
-def test_without_script_everything_is_there_and_nothing_is_dead(page: Any, html: Path) -> None:
+def test_without_script_everything_is_there_and_nothing_is_dead(page: Any, reports: dict[str, Path]) -> None:
     figures = page.value(f"{SHOWN}.length")
-    page.open(html, 1280, script=False)
+    page.open(reports["heatmap"], 1280, script=False)
     assert page.value(f"{SHOWN}.length") == figures
     assert page.value("document.querySelectorAll('main button, main select, main input').length") == 0
     assert page.value(NOT_SHOWN) == []
-
-
-def test_names_from_the_data_stay_text(page: Any) -> None:
-    assert page.value("document.querySelectorAll('main b').length") == page.value(
-        "document.querySelectorAll('#methods b').length"
-    )
-    assert page.value("document.body.textContent.includes('P1 & <b>x</b> www')")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures of the report: upright, to scale, legible when crowded, and drawn even of degenerate input."""
+"""The figures of the report: upright, to scale, legible when crowded, and drawn even of degenerate input."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from matplotlib.image import imread
 from scipy.ndimage import label
 
-from gazeray.report import figures
-from gazeray.report.example_figure import example
+from gazeray.report.sections import classification, learning, quality
+from gazeray.report.sections.gallery import example
 
 
 @pytest.mark.parametrize("window_px", [(1280, 720), (1500, 200), (600, 800)])
@@ -77,19 +77,17 @@ def test_degenerate_maps_are_drawn_without_warning(values: Any) -> None:
     assert png.startswith(b"\x89PNG")
 
 
-def test_crowded_pictures_have_no_clipped_and_no_overlapping_labels(drawn: list[Any]) -> None:
+def test_crowded_figures_have_no_clipped_and_no_overlapping_labels(drawn: list[Any]) -> None:
     rng = np.random.default_rng(0)
     names = [f"participant {index:03d} of many" for index in range(70)]
-    figures.participants(
-        names, rng.random(70), rng.integers(5, 200, 70), rng.random(70) < 0.2, 0.5, "balanced accuracy"
-    )
+    classification.bars(names, rng.random(70), rng.integers(5, 200, 70), rng.random(70) < 0.2, 0.5, "balanced accuracy")
     epochs = np.arange(1.0, 41.0)
-    curves = [figures.Curve(f"fold {fold}", 30, epochs, 40 / epochs, 50 / epochs, epochs / 40) for fold in range(10)]
-    figures.learning_curves(curves)
-    figures.confusion(rng.integers(0, 5000, (9, 9)), [f"a long class name {index}" for index in range(9)])
-    figures.histograms({"lost samples (%)": rng.random(50), "x": np.array([]), "n": np.ones(4), "w": np.full(9, 1e6)})
+    curves = [learning.Curve(f"fold {fold}", 30, epochs, 40 / epochs, 50 / epochs, epochs / 40) for fold in range(10)]
+    learning.learning_curves(curves)
+    classification.confusion(rng.integers(0, 5000, (9, 9)), [f"a long class name {index}" for index in range(9)])
+    quality.histograms({"lost samples (%)": rng.random(50), "x": np.array([]), "n": np.ones(4), "w": np.full(9, 1e6)})
     classes = ["first long name of class", "second long name of class", "c", "d"]
-    figures.roc(
+    classification.roc(
         rng.integers(0, 4, 90), {"model": rng.random((90, 4)), "logistic_regression": rng.random((90, 4))}, classes
     )
     square = rng.normal(size=(8, 8))
@@ -121,7 +119,7 @@ def _check_labels(figure: Any) -> None:
 
 def test_whole_numbers_fall_into_bins_of_equal_count() -> None:
     for high in (1, 9, 30, 500):
-        counts, _ = np.histogram(np.arange(0, high + 1), figures._bins(np.arange(0.0, high + 1)))
+        counts, _ = np.histogram(np.arange(0, high + 1), quality.bins(np.arange(0.0, high + 1)))
         assert len(set(counts[:-1])) <= 1
         assert counts.sum() == high + 1
         assert len(counts) <= 24
@@ -129,8 +127,8 @@ def test_whole_numbers_fall_into_bins_of_equal_count() -> None:
 
 def test_refits_without_validation_have_one_panel_each(drawn: list[Any]) -> None:
     epochs, nothing = np.arange(1.0, 5.0), np.full(4, np.nan)
-    curves = [figures.Curve(f"fold {fold}", 4, epochs, 1 / epochs, nothing, nothing) for fold in range(6)]
-    figures.learning_curves(curves)
+    curves = [learning.Curve(f"fold {fold}", 4, epochs, 1 / epochs, nothing, nothing) for fold in range(6)]
+    learning.learning_curves(curves)
     assert len(drawn[0].axes) == 6
     assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == [
         "training participants",
@@ -139,7 +137,7 @@ def test_refits_without_validation_have_one_panel_each(drawn: list[Any]) -> None
 
 
 def test_column_of_equal_values_is_a_sentence(drawn: list[Any]) -> None:
-    figures.histograms({"sampling rate (Hz)": np.full(9, 120.0), "lost samples (%)": np.arange(9.0)})
+    quality.histograms({"sampling rate (Hz)": np.full(9, 120.0), "lost samples (%)": np.arange(9.0)})
     same, different = drawn[0].axes
     assert [text.get_text() for text in same.texts] == ["120 in all\n9 trials"]
     assert not same.patches

@@ -3,11 +3,9 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +14,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gazeray.report import figures
-from gazeray.report.sections.saliency_results import read_saliency
+from gazeray.report.sections import scores
 from gazeray.storage import Folder
-from gazeray.studies.pictures.report import chosen_layers, gain_rows, penalty_rows, score_rows, write_saliency_report
-from tests.report.fabricate_saliency import METRICS, SMALL, Scene, fabricate
-from tests.report.test_report import Page
+from gazeray.studies.pictures.report import GAINS, read_saliency, write_saliency_report
+from gazeray.studies.pictures.sections import chosen_layers, penalty_rows
+from gazeray.studies.pictures.words import METRICS
+from tests.report.fabricate_saliency import SMALL, Scene, fabricate
+from tests.report.pages import Page, change, check_self_contained, figure_names, read_page
 
 SECTIONS = ["scores", "layers", "pictures", "centre", "spread", "penalties", "rejected", "methods", "config"]
 
@@ -41,54 +40,22 @@ def copy(small: Folder, tmp_path: Path) -> Folder:
     return Folder(tmp_path / "copy")
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures are set up but not rasterised: for tests of words only."""
-    blank = figures.to_png(figures.new_figure(1, 1))
-    monkeypatch.setattr(figures, "to_png", lambda figure: blank)
-
-
-def read_page(run: Folder) -> Page:
-    parsed = Page(run.read_text("report.html"))
-    assert not parsed.open
-    return parsed
-
-
 def drawn_page(run: Folder) -> Page:
     write_saliency_report(run)
     return read_page(run)
 
 
-def change(run: Folder, name: str, edit: Callable[[Any], None]) -> None:
-    content = run.read_json(name)
-    edit(content)
-    run.write_json(name, content)
-
-
 # -- the whole page
 
 
-def test_sections_come_in_order_with_every_picture_inline(small: Folder) -> None:
-    parsed = read_page(small)
-    assert [attributes["id"] for attributes in parsed.all("section")] == SECTIONS
-    files = {Path(stat.path).stem: small.read_bytes(stat.path) for stat in small.list("figures")}
-    assert set(files) == {"layers", "centre", "spread", "ceiling", "penalties", "best_1", "middle_1", "worst_1"}
-    inline = {str(image["src"]) for image in parsed.all("img")}
-    assert inline == {f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in files.values()}
-    assert all(len(str(image["alt"])) > 20 for image in parsed.all("img"))
+def test_sections_come_in_order_with_every_figure_inline(small: Folder) -> None:
+    assert read_page(small).sections == SECTIONS
+    check_self_contained(small)
+    names = {"layers", "centre", "spread", "ceiling", "penalties", "best_1", "middle_1", "worst_1"}
+    assert set(figure_names(small)) == names
 
 
-def test_page_asks_for_nothing_outside_itself_and_its_links_lead_somewhere(small: Folder) -> None:
-    parsed = read_page(small)
-    assert "url(" not in small.read_text("report.html")
-    targets = {str(attributes["id"]) for _, attributes in parsed.tags if "id" in attributes}
-    for _, attributes in parsed.tags:
-        for name in {"src", "href", "srcset", "action", "data", "poster"} & set(attributes):
-            value = str(attributes[name])
-            assert value.startswith("data:image/png;base64,") or value[1:] in targets
-
-
-def test_same_run_gives_same_bytes_and_drops_stale_pictures(small: Folder, copy: Folder) -> None:
+def test_same_run_gives_same_bytes_and_drops_stale_figures(small: Folder, copy: Folder) -> None:
     copy.write_bytes("figures/best_9.png", b"stale")
     write_saliency_report(copy)
     assert copy.read_bytes("report.html") == small.read_bytes("report.html")
@@ -106,24 +73,36 @@ def test_score_table_holds_the_numbers_of_metrics_json(small: Folder) -> None:
 
 
 def test_models_stand_first_and_sorted_then_baselines_then_ceilings(small: Folder) -> None:
-    rows = score_rows(read_saliency(small))
-    assert [row["kind"] for row in rows] == 5 * ["model"] + 5 * ["baseline"] + 3 * ["ceiling"]
-    values = [row["entries"]["information_gain"]["value"] for row in rows[:5]]
+    results = read_saliency(small)
+    keys = scores.ordered(results, METRICS, "information_gain")
+    assert [results.predictors[key]["kind"] for key in keys] == 5 * ["model"] + 5 * ["baseline"] + 3 * ["ceiling"]
+    values = [results.entry(key, "information_gain")["value"] for key in keys[:5]]
     assert values == sorted(values, reverse=True)
-    assert [row["key"] for row in rows if row["best"]] == ["model:layer3:readout"]
-    assert [row["key"] for row in rows[5:]] == [
+    assert results.best == "model:layer3:readout"
+    assert keys[5:] == [
         "uniform", "centre_quarter", "centre", "mean_of_others", "centre_bias",
         "split_half", "other_observers", "gold_standard",
     ]  # fmt: skip
+    assert '<tr class="key"><th scope="row" class="name">layer3, readout</th>' in small.read_text("report.html")
 
 
 def test_gains_are_those_of_the_run_and_leave_out_what_is_a_gain_already(small: Folder) -> None:
-    rows = gain_rows(score_rows(read_saliency(small)))
-    stored = small.read_json("metrics.json")["rows"]
-    assert {row["key"] for row in rows} == set(stored) - {"centre_bias"}
-    for row in rows:
-        assert "information_gain" not in row["entries"]
-        assert row["entries"]["nss"] == stored[row["key"]]["nss"]["gain"]
+    results = read_saliency(small)
+    gained = scores.gained_over(results, list(results.rows), GAINS)
+    assert set(gained) == set(results.rows) - {"centre_bias"}
+    for key, row in gained.items():
+        assert "information_gain" not in row
+        assert row["nss"] == results.rows[key]["nss"]["gain"]["centre_bias"]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_gain_with_a_p_value_shows_it(copy: Folder) -> None:
+    def edit(metrics: dict[str, Any]) -> None:
+        gain = {"centre_bias": {"value": 0.5, "ci95": [0.4, 0.6], "p": 0.012}}
+        metrics["rows"]["model:layer3:readout"]["nss"]["gain"] = gain
+
+    change(copy, "metrics.json", edit)
+    assert "+0.500 [+0.400, +0.600] p = 0.012" in drawn_page(copy).words
 
 
 def test_markup_and_long_names_from_the_data_stay_text(copy: Folder) -> None:
@@ -153,9 +132,7 @@ def test_scored_maps_have_no_layers_and_no_penalties(tmp_path: Path) -> None:
     run = Folder(tmp_path / "run")
     fabricate(run, Scene(pictures=8, models=("deepgaze", "mine"), layers=(), probes=(), maps=1, size_px=(40, 30)))
     parsed = drawn_page(run)
-    assert [attributes["id"] for attributes in parsed.all("section")] == [
-        name for name in SECTIONS if name not in ("layers", "penalties")
-    ]
+    assert parsed.sections == [name for name in SECTIONS if name not in ("layers", "penalties")]
     assert "Saliency maps against people" in parsed.words
     assert "It is the best of 2 models, picked by these very scores, which flatters it." in parsed.words
     assert "8 maps of “deepgaze”, read as saliency maps." in parsed.words
@@ -182,7 +159,7 @@ def test_failed_unit_of_baselines_leaves_out_only_what_it_would_have_drawn(tmp_p
     assert {"centre_bias" in names for names in held} == {True, False}
     parsed = drawn_page(run)
     names = {f"{why}_{index}" for why in ("best", "middle", "worst") for index in range(1, 5)}
-    assert names < {Path(stat.path).stem for stat in run.list("figures")}
+    assert names < set(figure_names(run))
     assert "baselines-fold-1: failed. RuntimeError" in parsed.words
     assert "Scored on 8 of 12 pictures, undefined on the others or in a unit that failed: " in parsed.words
     assert "“layer3, readout” predicts where people look better than the centre bias" in parsed.words
@@ -192,7 +169,7 @@ def test_run_whose_baselines_all_failed_shows_its_models(tmp_path: Path) -> None
     run = Folder(tmp_path / "run")
     fabricate(run, replace(SMALL, failed=tuple(f"baselines-fold-{fold}" for fold in range(3))))
     words = drawn_page(run).words
-    assert {"best_1", "middle_1", "worst_1", "layers"} <= {Path(stat.path).stem for stat in run.list("figures")}
+    assert {"best_1", "middle_1", "worst_1", "layers"} <= set(figure_names(run))
     assert "No unit of baselines finished: there are neither baselines nor ceilings." in words
     assert "Gain over the centre bias of the other pictures" not in words
     assert "There is no gold standard to divide by: layer chosen by inner folds (explained); layer3, readout" in words
@@ -202,8 +179,7 @@ def test_pictures_without_anything_to_draw_are_left_out(tmp_path: Path) -> None:
     run = Folder(tmp_path / "run")
     fabricate(run, replace(SMALL, layers=(), probes=(), maps=4, failed=("baselines-fold-1",)))
     words = drawn_page(run).words
-    examples = [Path(stat.path).stem for stat in run.list("figures") if "middle" in stat.path]
-    assert examples == ["middle_1", "middle_2", "middle_3"]
+    assert [name for name in figure_names(run) if "middle" in name] == ["middle_1", "middle_2", "middle_3"]
     for stimulus, drawn in (("1001", True), ("1002", False), ("1003", True), ("1004", True)):
         assert (f" {stimulus} (fold " in words) == drawn
 
@@ -253,7 +229,7 @@ def test_run_of_baselines_alone_says_that_no_model_was_scored(tmp_path: Path) ->
     parsed = drawn_page(run)
     assert "No model was scored: the table holds baselines and ceilings alone." in parsed.words
     assert "these are the first pictures, with the centre bias" in parsed.words
-    assert {Path(stat.path).stem for stat in run.list("figures")} == {"centre", "spread", "middle_1", "middle_2"}
+    assert set(figure_names(run)) == {"centre", "spread", "middle_1", "middle_2"}
 
 
 def test_one_picture_is_reported_without_intervals_and_with_a_warning(tmp_path: Path) -> None:
@@ -280,12 +256,12 @@ def test_null_values_are_dashes_and_nothing_is_called_none(copy: Folder) -> None
                 entry.pop("gain", None)
 
     change(copy, "metrics.json", empty)
-    table = copy.read_table("per_image.parquet")
+    table = copy.read_table("per_item.parquet")
     for name in METRICS:
         if name in table.column_names:
             gone = pa.array([None] * table.num_rows, pa.float64())
             table = table.set_column(table.schema.get_field_index(name), name, gone)
-    copy.write_table("per_image.parquet", table)
+    copy.write_table("per_item.parquet", table)
     words = drawn_page(copy).words
     assert "layer3, readout model – – – – – – – –" in words
     assert "None" not in words
@@ -327,19 +303,15 @@ def test_methods_say_how_the_network_was_watched_and_its_precision(copy: Folder)
 def test_penalties_are_counted_and_ends_of_the_grid_noticed(small: Folder) -> None:
     results = read_saliency(small)
     assert chosen_layers(results) == "layer3 (fold 0), layer3 (fold 1), layer3 (fold 2)"
-    entry = results.metrics["predictors"]["model:layer3:readout"]
-    entry["penalty"] = [1e-5, 1e-3, 1e-1]
-    row = penalty_rows(results)[0]
-    assert row == {"label": "layer3, readout", "ends": 2, "folds": 3,
-                   "chosen": "1e-05 (1 fold), 0.001 (1 fold), 0.1 (1 fold)"}  # fmt: skip
-    assert [row["label"] for row in penalty_rows(results)] == [
-        "layer3, readout", "layer3, ridge", "layer4, readout", "layer4, ridge"
-    ]  # fmt: skip
+    results.predictors["model:layer3:readout"]["penalty"] = [1e-5, 1e-3, 1e-1]
+    rows = penalty_rows(results)
+    assert rows[0] == ("layer3, readout", "1e-05 (1 fold), 0.001 (1 fold), 0.1 (1 fold)", 2, 3)
+    assert [row[0] for row in rows] == ["layer3, readout", "layer3, ridge", "layer4, readout", "layer4, ridge"]
 
 
 def test_captions_of_pictures_give_the_scores_of_that_picture(small: Folder) -> None:
     first = small.read_table("maps/index.parquet").to_pylist()[0]
-    rows = small.read_table("per_image.parquet").to_pylist()
+    rows = small.read_table("per_item.parquet").to_pylist()
     mine = next(row for row in rows if row["stimulus"] == first["stimulus"] and row["predictor"] == "gold_standard")
     said = f"{first['stimulus']} (fold {mine['fold']}): information gain {first['value']:.2f} bit per fixation"
     assert f"{said} (gold standard {mine['information_gain']:.2f})" in read_page(small).words

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gazeray.report import figures
+from gazeray.report.blocks import Cell, Section, Table
 from gazeray.report.results import Results, read_results
-from gazeray.report.sections import gallery
-from gazeray.report.sections.explanations import explanation_rows, map_sections, window_px
-from gazeray.report.sections.quality import Quality, general_reason, read_quality
-from gazeray.report.sections.search import read_search, setting_words
+from gazeray.report.sections import explanations, gallery, quality, search
+from gazeray.report.sections.gallery import Given
+from gazeray.report.words import map_unit, method_name
 from gazeray.storage import Folder
 from gazeray.studies.heatmap import report as page
+from gazeray.studies.heatmap.words import given
 from tests.report import fabricate as made
+from tests.report.pages import change
 
 RICH = made.Scene(participants=6, trials=12, folds=3, epochs=3, gate=True, searched=True, explained=True,
                   maps_per_participant=1)  # fmt: skip
@@ -35,10 +35,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 @pytest.fixture
-def run(source: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+def run(source: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undrawn: None) -> Folder:
     """A copy of the rich run to be changed; figures are not rasterised, and one example of a kind is drawn."""
-    blank = figures.to_png(figures.new_figure(1, 1))
-    monkeypatch.setattr(figures, "to_png", lambda figure: blank)
     monkeypatch.setattr(gallery, "EXAMPLES", 1)
     shutil.copytree(source.uri, tmp_path / "run")
     return Folder(tmp_path / "run")
@@ -52,54 +50,50 @@ def drawn(run: Folder) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", html).split())
 
 
-def change(run: Folder, name: str, edit: Callable[[Any], None]) -> None:
-    content = run.read_json(name)
-    edit(content)
-    run.write_json(name, content)
+def table(section: Section | None, label: str) -> Table:
+    """The table of a section by its label."""
+    assert section is not None
+    return next(block for block in section.blocks if isinstance(block, Table) and block.label == label)
 
 
-def only_quality(table: pa.Table, **manifest: Any) -> Quality:
-    empty = pa.table({})
-    return read_quality(Results(manifest, {}, empty, empty, table, [], {}, {}))
+def heads(of: Table) -> list[str]:
+    return [column.head for column in of.columns]
 
 
 # -- quality
 
 
 def test_participant_row_holds_medians_and_refused_trials() -> None:
-    table = pa.table(
-        {
-            "participant": ["B", "A", "A", "A"],
-            "trial": ["1", "1", "2", "3"],
-            "lost_share": [0.5, 0.1, 0.2, 0.9],
-            "sampling_hz": [250.0, 500.0, 500.0, None],
-            "rms_s2s_px": [1.0, 2.0, 4.0, 6.0],
-            "rms_s2s_deg": [float("nan")] * 4,
-            "gate": ["", "", None, "lost_share 0.90 > quality.max_lost_share 0.5"],
-        }
+    people = quality.participants(
+        pa.table(
+            {
+                "participant": ["B", "A", "A", "A"],
+                "trial": ["1", "1", "2", "3"],
+                "lost_share": [0.5, 0.1, 0.2, 0.9],
+                "sampling_hz": [250.0, 500.0, 500.0, None],
+                "rms_s2s_px": [1.0, 2.0, 4.0, 6.0],
+                "rms_s2s_deg": [float("nan")] * 4,
+                "gate": ["", "", None, "lost_share 0.90 > quality.max_lost_share 0.5"],
+            }
+        )
     )
-    quality = only_quality(table)
-    assert quality.participant_columns == ["lost samples (%)", "sampling rate (Hz)", "RMS-S2S (px)"]
-    assert quality.participants == [["A", "3", "1", "20.0", "500.0", "4.00"], ["B", "1", "0", "50.0", "250.0", "1.00"]]
-    assert quality.refused == 1
+    measured = ["lost samples (%)", "sampling rate (Hz)", "RMS-S2S (px)"]
+    assert heads(people) == ["participant", "trials read", "trials refused", *measured]
+    assert people.rows == [["A", 3, 1, "20.0", "500.0", "4.00"], ["B", 1, 0, "50.0", "250.0", "1.00"]]
 
 
 def test_distribution_agrees_with_sorted_values() -> None:
     values = np.random.default_rng(0).random(101)
-    table = pa.table(
-        {"participant": ["A"] * 101, "trial": [str(i) for i in range(101)], "longest_gap_ms": values * 900}
-    )
     ordered = sorted(values * 900)
     expected = [f"{ordered[index]:.0f}" for index in (0, 5, 50, 95, 100)]
-    assert only_quality(table).distribution == [["longest gap (ms)", "101", *expected]]
+    columns = quality.measured(pa.table({"longest_gap_ms": values * 900}))
+    assert quality.distribution(columns).rows == [["longest gap (ms)", 101, *expected]]
 
 
 def test_refusals_are_grouped_without_the_trials_own_figures() -> None:
     gates = ["lost_share 0.62 > quality.max_lost_share 0.5", "lost_share 0.91 > quality.max_lost_share 0.5", "",
              "sampling_hz 29.9 < quality.min_sampling_hz 60; lost_share 1 > quality.max_lost_share 0.5"]  # fmt: skip
-    table = pa.table({"participant": ["A", "B", "B", "A"], "trial": list("1234"), "gate": gates})
-    quality = only_quality(table)
-    assert [(row.reason, row.trials, row.participants) for row in quality.refusals] == [
+    assert quality.refusals(pa.table({"participant": ["A", "B", "B", "A"], "gate": gates})) == [
         ("lost_share > quality.max_lost_share 0.5", 3, ["A", "B"]),
         ("sampling_hz < quality.min_sampling_hz 60", 1, ["A"]),
     ]
@@ -114,15 +108,16 @@ def test_refusals_are_grouped_without_the_trials_own_figures() -> None:
     ],
 )
 def test_reason_loses_only_the_measured_figure(gate: str, general: str) -> None:
-    assert general_reason(gate) == general
+    assert quality.general_reason(gate) == general
 
 
 def test_table_without_new_columns_or_with_nothing_measured_is_read(run: Folder) -> None:
     old = pa.table({"participant": ["P01"], "trial": ["1"], "lost_share": [0.25]})
-    quality = only_quality(old)
-    assert quality.participants == [["P01", "1", "0", "25.0"]]
-    assert not quality.gated
-    assert not quality.precision
+    run.write_table("quality.parquet", old)
+    words = drawn(run)
+    assert "P01 1 0 25.0" in words
+    assert "Trials refused" not in words
+    assert "BCEA" not in words
     run.write_table("quality.parquet", pa.table({"participant": ["P01"], "trial": ["1"], "lost_share": [float("nan")]}))
     assert "1 trials were read; none of their quality could be measured." in drawn(run)
     assert not run.exists("figures/quality.png")
@@ -150,37 +145,31 @@ def test_notes_on_recordings_are_listed_and_cut_at_50(run: Folder) -> None:
 
 
 def test_many_participants_are_cut_at_200() -> None:
-    table = pa.table(
-        {"participant": [f"P{i:03d}" for i in range(205)], "trial": ["1"] * 205, "lost_share": [0.1] * 205}
-    )
-    quality = only_quality(table)
-    assert len(quality.participants) == 200
-    assert quality.more_participants == 5
+    rows = pa.table({"participant": [f"P{i:03d}" for i in range(205)], "trial": ["1"] * 205, "lost_share": [0.1] * 205})
+    section = quality.section(Results({}, quality=rows))
+    assert len(table(section, "Data quality per participant").rows) == 200
+    assert "And 5 more participants" in str(section.blocks)
 
 
 # -- search
 
 
 def test_optimism_is_inner_minus_outer(run: Folder) -> None:
-    search = read_search(read_results(run))
-    assert search is not None
+    chosen = table(search.section(read_results(run)), "Chosen setting per fold")
     folds = run.read_json("metrics.json")["search"]["folds"]
-    for shown, entry in zip(search.folds, folds, strict=True):
-        gap = entry["inner_score"] - entry["outer_score"]
-        assert shown.optimism == f"{gap:+.3f}".replace("-", "−")
-        assert shown.chosen == "model.width = 16, train.epochs = 12"
-    assert search.mean is not None
-    mean = np.mean([entry["inner_score"] - entry["outer_score"] for entry in folds])
-    assert search.mean.optimism == f"{mean:+.3f}".replace("-", "−")
+    gaps = [entry["inner_score"] - entry["outer_score"] for entry in folds]
+    for row, gap in zip(chosen.rows, gaps, strict=True):
+        assert row[1] == "model.width = 16, train.epochs = 12"
+        assert row[-1] == f"{gap:+.3f}".replace("-", "−")
+    assert chosen.foot[-1] == f"{np.mean(gaps):+.3f}".replace("-", "−")
 
 
 def test_trials_come_by_fold_and_rank_with_failed_ones_last(run: Folder) -> None:
-    search = read_search(read_results(run))
-    assert search is not None
-    assert [row[0] for row in search.trials] == [str(fold) for fold in range(3) for _ in range(4)]
-    losses = [row[3] for row in search.trials[:4]]
+    rows = table(search.section(read_results(run)), "Settings tried").rows
+    assert [row[0] for row in rows] == [str(fold) for fold in range(3) for _ in range(4)]
+    losses = [str(row[3]) for row in rows[:4]]
     assert losses[:3] == sorted(losses[:3])
-    assert search.trials[3][2:] == ["undefined", "undefined", "3", "0", "failed"]
+    assert list(rows[3][2:]) == ["undefined", "undefined", "3", "0", Cell("failed", failed=True)]
 
 
 def test_search_section_shows_space_and_choice(run: Folder) -> None:
@@ -196,17 +185,15 @@ def test_fold_without_scores_and_long_tables_do_not_stop_the_section(run: Folder
         metrics["search"]["folds"][1]["trials"] *= 100
 
     change(run, "metrics.json", edit)
-    search = read_search(read_results(run))
-    assert search is not None
-    assert search.folds[0].optimism == "undefined"
-    assert len(search.trials) == 300
-    assert search.more_trials == 108
+    section = search.section(read_results(run))
+    assert table(section, "Chosen setting per fold").rows[0][-1] == "undefined"
+    assert len(table(section, "Settings tried").rows) == 300
     assert "And 108 more" in drawn(run)
 
 
 def test_settings_are_spelled_by_key() -> None:
     setting = {"train.learning_rate": 0.00012346, "model.width": 16, "render.kind": "both"}
-    assert setting_words(setting) == "model.width = 16, render.kind = both, train.learning_rate = 0.0001235"
+    assert search.setting_words(setting) == "model.width = 16, render.kind = both, train.learning_rate = 0.0001235"
 
 
 # -- explanations
@@ -221,36 +208,39 @@ def test_checks_of_maps_are_a_table_with_the_verdict(run: Folder) -> None:
     assert "Petsiuk, V." in words
 
 
-def test_map_summary_becomes_four_pictures_with_their_words(run: Folder) -> None:
-    sections = map_sections(run, read_results(run))
-    names = [picture.name for section in sections for picture in section.pictures]
+def test_map_summary_becomes_four_figures_with_their_words(run: Folder) -> None:
+    groups = explanations.map_figures(run, read_results(run), Given())
+    figures = [figure for group in groups.values() for figure in group]
+    names = [figure.name for figure in figures]
     assert names == ["deletion_curves", "randomisation", "class_maps", "class_differences"]
-    assert all(len(picture.alt) > 30 and picture.caption for section in sections for picture in section.pictures)
-    assert "pseudoword minus control" in sections[1].pictures[1].caption
+    assert all(len(figure.alt) > 30 and figure.caption for figure in figures)
+    assert "pseudoword minus control" in figures[3].caption
 
 
-def test_map_summary_without_window_or_content_is_an_error(run: Folder) -> None:
+def test_map_summary_of_other_classes_or_without_window_or_content_is_an_error(run: Folder) -> None:
+    results = read_results(run)
+    results.manifest["classes"].append("third")
+    with pytest.raises(ValueError, match="has 2 classes, not 3"):
+        explanations.section(run, results, Given())
     table = run.read_table("predictions.parquet")
     run.write_table("predictions.parquet", table.drop_columns(["window_width_px"]))
     with pytest.raises(ValueError, match="has no window_width_px"):
-        map_sections(run, read_results(run))
+        explanations.section(run, read_results(run), Given())
     run.write_bytes("explain.npz", b"no archive")
     with pytest.raises(ValueError, match="not a map summary"):
-        map_sections(run, read_results(run))
+        explanations.section(run, read_results(run), Given())
 
 
 def test_commonest_window_gives_the_axes(run: Folder) -> None:
     sizes = [800.0, 800.0, 1024.0]
     table = pa.table({"window_width_px": sizes, "window_height_px": [600.0, 600.0, 768.0]})
-    empty = pa.table({})
-    assert window_px(Results({}, {}, table, empty, empty, [], {}, {})) == (800.0, 600.0)
+    assert explanations.window_px(Results({}, predictions=table)) == (800.0, 600.0)
 
 
 def test_missing_figures_of_a_check_are_undefined() -> None:
-    empty = pa.table({})
     metrics = {"explanations": {"smoothgrad": {"deletion_auc": None, "verdict": "too few"}}}
-    rows = explanation_rows(Results({}, metrics, empty, empty, empty, [], {}, {}))
-    assert rows == [["SmoothGrad", *["undefined"] * 6, "too few"]]
+    rows = explanations.check_rows(Results({}, metrics))
+    assert rows == [["SmoothGrad", "too few", *["undefined"] * 6]]
 
 
 # -- what was held out
@@ -313,6 +303,5 @@ def test_gallery_draws_another_map_where_there_is_no_gradient() -> None:
     ],
 )
 def test_units_follow_picture_and_method(kind: str, method: str, expected: tuple[str, ...]) -> None:
-    empty = pa.table({})
-    words = gallery.picture_words(Results({"pictures": {"kind": kind}}, {}, empty, empty, empty, [], {}, {}), method)
-    assert (words.picture, words.unit, words.method, words.map_unit) == expected
+    words = given(Results({"pictures": {"kind": kind}}))
+    assert (words.name, words.unit, method_name(method), map_unit(method, words.unit)) == expected

@@ -129,7 +129,7 @@ def test_table_without_observers_says_so(tmp_path: Path) -> None:
         pytest.param(b"image,who,x,y\n\xff\xfe,1,2,3\n", "not UTF-8 text", id="latin"),
         pytest.param(gzip.compress(CSV.encode())[:-9], "truncated or damaged gzip", id="gzip_cut_off"),
         pytest.param(parquet(image=["a"], who=["1"], x=[1.0], y=[1.0])[:-9], "not UTF-8|Parquet", id="parquet_cut_off"),
-        pytest.param(parquet(image=["a"], who=["1"], x=[[1.0]], y=[1.0]), "does not hold numbers", id="lists"),
+        pytest.param(parquet(image=["a"], who=["1"], x=[[1.0]], y=[1.0]), "not numbers", id="lists"),
     ],
 )
 def test_table_that_cannot_be_used_is_an_error_with_the_reason(tmp_path: Path, data: str | bytes, reason: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from gazeray.config import load_config, parse_yaml, validate
-from gazeray.gaze.render import heatmaps, sample_durations, stack_windows
+from gazeray.gaze.render import heatmaps, sample_durations
 from gazeray.gaze.screens import ScreensSpec, open_screens, read_screens
 from gazeray.learn.folds import participant_folds
 from gazeray.models.heatmap_cnn import HeatmapCNN
@@ -103,7 +103,7 @@ def test_heatmaps_show_the_gaze_of_the_simulated_reading_study(tmp_path: Path, s
             mine = gaze[gaze["trial"] == trial.trial]
             duration = sample_durations(mine["t_ms"].to_numpy(), np.ones(len(mine), bool), 100)
             x, y, d = (torch.tensor(np.array(values))[None] for values in (mine["x_px"], mine["y_px"], duration))
-            (dwell,) = heatmaps(x, y, d, stack_windows([WINDOW]), (100, 150), SIGMA_PX)
+            (dwell,) = heatmaps(x, y, d, torch.tensor([WINDOW]), (100, 150), SIGMA_PX)
             drawn.append(coloured((dwell[0] / dwell.max()).numpy()))
             path = names[str(person), str(int(trial.sentence[1:]))]
             assert path[-7] == trial.condition

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixations, saccades and post-saccadic oscillations out of raw gaze samples."""
 
-from gazeray.gaze.events.config import EventsConfig
 from gazeray.gaze.events.detection import (
-    DETECTORS,
     FIXATION,
     FIXATIONS,
     LOST,
@@ -12,9 +10,10 @@ from gazeray.gaze.events.detection import (
     SACCADE,
     SACCADES,
     Events,
+    EventsConfig,
     detect,
 )
-from gazeray.gaze.events.dispersion import fixations_idt
+from gazeray.gaze.events.registry import DETECTORS, register_detector
 from gazeray.gaze.events.screen import Screen
 
 __all__ = [
@@ -30,5 +29,5 @@ __all__ = [
     "EventsConfig",
     "Screen",
     "detect",
-    "fixations_idt",
+    "register_detector",
 ]

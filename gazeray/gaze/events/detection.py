@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import Field
 
-from gazeray.gaze.events.adaptive import detect_adaptive
-from gazeray.gaze.events.config import EventsConfig
-from gazeray.gaze.events.dispersion import dispersion_runs
-from gazeray.gaze.events.samples import Bools, Floats, Prepared, Runs, bridged, columns, covered, runs_of
+from gazeray.gaze.events import detectors as detectors  # registers them
+from gazeray.gaze.events.registry import DETECTORS, Detector, DetectorConfig
+from gazeray.gaze.events.samples import Floats, Prepared, Runs, bridged, columns, covered, runs_of
 from gazeray.gaze.events.screen import Screen
-from gazeray.gaze.events.velocity import detect_ivt, segment_breaks, window_velocity
 from gazeray.tables import FIXATIONS as PLAIN_FIXATIONS
 
 LOST, FIXATION, SACCADE, OSCILLATION, OTHER = range(5)
@@ -37,6 +37,22 @@ SACCADES = pa.schema(
 )
 
 
+class EventsConfig(DetectorConfig):
+    """How fixations and saccades are found in samples.
+
+    idt_px needs no geometry of the screen; the other detectors work in degrees of visual angle and need all of it.
+    """
+
+    detector: Literal[*DETECTORS] = Field(  # type: ignore[valid-type]
+        "idt_px", description="; ".join(f"{name}: {one.about}" for name, one in DETECTORS.items())
+    )
+
+    @property
+    def in_deg(self) -> bool:
+        """Does the detector need to know all of the screen?"""
+        return DETECTORS[self.detector].in_deg
+
+
 @dataclass(frozen=True)
 class Events:
     """What was found in a trial, in order of time.
@@ -54,40 +70,6 @@ class Events:
     codes: NDArray[np.uint8]
 
 
-Found = tuple[Runs, Runs, Runs, Floats]
-"""Fixations, saccades, oscillations as runs of samples, and the velocity of each sample in deg/s."""
-
-
-def detect_idt(gaze: Prepared, screen: Screen, cfg: EventsConfig) -> Found:
-    """I-DT in deg over slow samples: fixations, saccades, no oscillations, and the velocity (N,) deg/s.
-
-    A dispersion threshold alone takes the slow end of each saccade into the next fixation, whose dispersion is then
-    half used up. Samples from `velocity_deg_s` on (velocity as in I-VT) are therefore left out of it, like lost ones.
-    Saccades are the runs of such samples outside fixations that last `min_saccade_ms`.
-    """
-    velocity = window_velocity(gaze, cfg.velocity_window_ms)
-    fast = velocity >= cfg.velocity_deg_s
-    fixations = _dispersion(gaze, gaze.x_deg, gaze.y_deg, gaze.usable & ~fast, cfg.dispersion_deg, cfg)
-    saccades = runs_of(fast & ~covered(fixations, fast.size), segment_breaks(gaze))
-    saccades = saccades[gaze.durations_ms(saccades) >= cfg.min_saccade_ms - 1e-6]
-    return fixations, saccades, _NONE, velocity
-
-
-def detect_idt_px(gaze: Prepared, screen: Screen, cfg: EventsConfig) -> Found:
-    """I-DT in px: fixations alone, the same as `fixations_idt`; velocities in px mean nothing."""
-    runs = _dispersion(gaze, gaze.x_px, gaze.y_px, gaze.usable, cfg.dispersion_px, cfg)
-    return runs, _NONE, _NONE, np.full(gaze.time_ms.size, np.nan)
-
-
-_NONE = np.zeros((0, 2), np.int64)
-DETECTORS: dict[str, Callable[[Prepared, Screen, EventsConfig], Found]] = {
-    "idt_px": detect_idt_px,
-    "idt": detect_idt,
-    "ivt": detect_ivt,
-    "adaptive": detect_adaptive,
-}
-
-
 def detect(samples: Mapping[str, np.ndarray], screen: Screen | None, cfg: EventsConfig) -> Events:
     """Fixations and saccades of one trial.
 
@@ -101,16 +83,17 @@ def detect(samples: Mapping[str, np.ndarray], screen: Screen | None, cfg: Events
     that is not finite or runs backwards; samples further apart than `max_gap_ms`, or at fewer than 100 Hz with detector
     adaptive.
     """
+    detector = DETECTORS[cfg.detector]
     unknown = ["the whole screen"] if screen is None else screen.unknown()
-    if cfg.detector != "idt_px" and unknown:
+    if detector.in_deg and unknown:
         raise ValueError(f"detector {cfg.detector} works in deg and needs to know of the screen: {', '.join(unknown)}")
     time, x, y = columns(samples)
     screen = screen or Screen(np.nan, np.nan)
-    keep = (np.diff(time, prepend=-np.inf) > 0) | (cfg.detector == "idt_px")
-    gaze = _prepare(time[keep], x[keep], y[keep], screen, cfg)
+    keep = (np.diff(time, prepend=-np.inf) > 0) | (not detector.in_deg)
+    gaze = _prepare(time[keep], x[keep], y[keep], screen, detector, cfg)
     if gaze.step_ms > cfg.max_gap_ms:
         raise ValueError(f"samples are {gaze.step_ms:.4g} ms apart, more than max_gap_ms {cfg.max_gap_ms:g}")
-    fixations, saccades, oscillations, velocity = DETECTORS[cfg.detector](gaze, screen, cfg)
+    fixations, saccades, oscillations, velocity = detector.find(gaze, screen, cfg)
     codes = np.where(gaze.usable, OTHER, LOST).astype(np.uint8)
     for code, runs in ((FIXATION, fixations), (SACCADE, saccades), (OSCILLATION, oscillations)):
         codes[covered(runs, codes.size)] = code
@@ -121,28 +104,16 @@ def detect(samples: Mapping[str, np.ndarray], screen: Screen | None, cfg: Events
     )
 
 
-def _prepare(time: Floats, x: Floats, y: Floats, screen: Screen, cfg: EventsConfig) -> Prepared:
-    """Samples with strictly rising timestamps made ready for the detector."""
-    if cfg.detector in ("ivt", "adaptive"):
-        x, y = bridged(time, x, y, cfg.max_gap_ms, cfg.blink_pad_ms)
-    elif cfg.detector == "idt":
-        padded, _ = bridged(time, x, y, cfg.max_gap_ms, cfg.blink_pad_ms)
-        x, y = (np.where(np.isfinite(padded), values, np.nan) for values in (x, y))
+def _prepare(time: Floats, x: Floats, y: Floats, screen: Screen, detector: Detector, cfg: DetectorConfig) -> Prepared:
+    """The samples as the detector takes them."""
+    if detector.in_deg:
+        lines = bridged(time, x, y, cfg.max_gap_ms, cfg.blink_pad_ms)
+        beside_blink = np.isnan(lines[0])
+        x, y = lines if detector.bridges else (np.where(beside_blink, np.nan, values) for values in (x, y))
     usable = np.isfinite(x)
     breaks = np.diff(time, prepend=time[:1]) > cfg.max_gap_ms
     step = float(np.median(np.diff(time))) if time.size > 1 else 0.0
     return Prepared(time, x, y, *screen.to_deg(x, y), usable, runs_of(usable, breaks), step)
-
-
-def _dispersion(gaze: Prepared, x: Floats, y: Floats, counts: Bools, limit: float, cfg: EventsConfig) -> Runs:
-    """I-DT over the samples that count, as runs of all samples: the others inside a fixation belong to it."""
-    rows = np.flatnonzero(counts)
-    runs = dispersion_runs(
-        gaze.time_ms[rows], x[rows], y[rows], gaze.step_ms, limit, cfg.min_duration_ms, cfg.max_gap_ms
-    )
-    if not len(runs):
-        return _NONE
-    return np.stack([rows[runs[:, 0]], rows[runs[:, 1] - 1] + 1], axis=1).astype(np.int64)
 
 
 def _fixation_table(gaze: Prepared, runs: Runs) -> dict[str, NDArray[np.floating]]:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gazeray.gaze.events.dispersion import check_samples
-
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Runs = NDArray[np.int64]
@@ -39,6 +37,27 @@ class Prepared:
     def durations_ms(self, runs: Runs) -> Floats:
         """From the first to the last sample of each run, plus one sample step."""
         return self.time_ms[runs[:, 1] - 1] - self.time_ms[runs[:, 0]] + self.step_ms
+
+    def lasting(self, runs: Runs, least_ms: float) -> Runs:
+        """The runs that last so long; a tolerance keeps the float error of timestamps from deciding."""
+        return runs[self.durations_ms(runs) >= least_ms - 1e-6]
+
+    @property
+    def breaks(self) -> Bools:
+        """(N,) True at the first sample of each segment."""
+        first = np.zeros(self.time_ms.size, dtype=bool)
+        first[self.segments[:, 0]] = True
+        return first
+
+
+def check_samples(time: Floats, x: Floats, y: Floats) -> None:
+    if time.ndim != 1 or not time.shape == x.shape == y.shape:
+        raise ValueError(f"samples need three arrays of one length, not shapes {time.shape}, {x.shape}, {y.shape}")
+    if not np.isfinite(time).all():
+        raise ValueError(f"timestamp_ms at index {int(np.argmin(np.isfinite(time)))} is not a finite number")
+    backwards = np.flatnonzero(np.diff(time) < 0)
+    if backwards.size:
+        raise ValueError(f"timestamp_ms runs backwards at index {int(backwards[0]) + 1}")
 
 
 def columns(samples: Mapping[str, np.ndarray]) -> tuple[Floats, Floats, Floats]:

@@ -1,23 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers: from the bytes of a gaze file to a table in ms. `READERS` holds them by name."""
+"""Readers: from the bytes of a gaze file to a table in ms. Each module registers its own in `READERS`, by name."""
 
-from __future__ import annotations
+from importlib import import_module
+from pkgutil import iter_modules
 
-from gazeray.gaze.readers import bids, delimited, eyelink, gazecom, gazepoint, parquet, pupil, smi, tobii
 from gazeray.gaze.readers.base import READERS, GazeTable, ReadError, register_reader
 
-__all__ = [
-    "READERS",
-    "GazeTable",
-    "ReadError",
-    "bids",
-    "delimited",
-    "eyelink",
-    "gazecom",
-    "gazepoint",
-    "parquet",
-    "pupil",
-    "register_reader",
-    "smi",
-    "tobii",
-]
+__all__ = ["READERS", "GazeTable", "ReadError", "register_reader"]
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

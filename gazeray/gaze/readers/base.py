@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a reader is: a function that turns the bytes of one gaze file into a `GazeTable`, registered under a name.
 
-A data set's declaration names its reader. A new format is one new module here with one `@register_reader` function.
+A data set's declaration of its gaze files (`GazeSpec`) names the reader and is what the reader is told. A new format is
+one new module here with one `@register_reader` function.
 """
 
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
+from gazeray.config import Section
+from gazeray.gaze.files import check_placeholders, placeholders
+from gazeray.gaze.registry import Registry
+from gazeray.storage import safe_relative
 from gazeray.tables import Reject
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
 
 Kind = Literal["samples", "fixations"]
 
@@ -68,23 +72,152 @@ class GazeTable:
         return GazeTable(self.ids, self.codes[keep], columns, self.rows[keep], self.n_rows)
 
 
-class Reader(Protocol):
-    """Reads one file.
+class FileSpec(Section):
+    """Where a table is and what its columns are called."""
 
-    `data` are its raw bytes and `source` its path relative to the data set's folder; `spec` says what its columns are
-    called, what they mean, and whether it holds samples or fixations (`spec.kind`); `fixed` holds the participant and
-    trial taken from the path; `beside` the bytes of those companions (`Format.companions`) that exist, by path.
-    Raises ReadError when nothing of the file can be used.
+    ids: ClassVar[tuple[str, ...]] = ()
+    """The placeholders that the path may have."""
+
+    path: Annotated[str, AfterValidator(safe_relative)] = Field(
+        description="path below the data set's root; a .gz behind it makes no difference"
+    )
+    delimiter: str | None = Field(None, min_length=1, max_length=1, description="default: by suffix, tab or comma")
+
+    @field_validator("path")
+    @classmethod
+    def _known_placeholders(cls, path: str) -> str:
+        check_placeholders(path, cls.ids)
+        return path
+
+
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return text
+
+
+class MessagesSpec(Section):
+    """Messages of the recording software that bracket a trial: regular expressions, searched in the text."""
+
+    start: Annotated[str, AfterValidator(_pattern)] = Field(
+        description="begins a trial; a named group (?P<trial>...) gives its name, else trials are counted 1, 2, ..."
+    )
+    end: Annotated[str, AfterValidator(_pattern)] | None = Field(
+        None, description="ends a trial; default: the next start, or the end of the file"
+    )
+
+
+class GazeSpec(FileSpec):
+    """Gaze files. A {participant} or {trial} in the path gives that id; otherwise a column must."""
+
+    ids = IDS
+    kind: ClassVar[Kind]
+
+    reader: str = Field(description="the format, one of the registered readers")
+    columns: dict[str, str] = Field(
+        {}, validate_default=True, description="gazeray's name -> the file's name; vendor formats know their own"
+    )
+    units: dict[str, str] = Field({}, description="column -> ms, s, us, ns (times) or px, normalised (x_px, y_px)")
+    missing: list[float] = Field([], description="a coordinate equal to one of these is lost")
+    origin: Literal["screen", "stimulus"] = Field("screen", description="what 0, 0 is the top left of")
+    eye: Literal["best", "left", "right", "mean"] = Field(
+        "best", description="of binocular files; best: the eye with fewer lost samples in the file"
+    )
+    messages: MessagesSpec | None = Field(None, description="what brackets a trial in files with messages")
+
+    @field_validator("reader")
+    @classmethod
+    def _known_reader(cls, reader: str) -> str:
+        if cls.kind not in READERS[READERS.check(reader)].kinds:
+            raise ValueError(f"such files hold {' and '.join(READERS[reader].kinds)}, not {cls.kind}")
+        return reader
+
+    @field_validator("columns")
+    @classmethod
+    def _all_columns(cls, columns: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        needed = (*TIMES[cls.kind], *COORDINATES)
+        known = READERS.get(info.data.get("reader", ""))  # None: an unknown reader, which is named already
+        described, supplies = (known.described, known.supplies) if known else (False, ())
+        missing = [name for name in needed if name not in columns and not described]
+        faults = [f"does not say which column holds {name}" for name in missing]
+        faults += [
+            f"{name} is not a column of {cls.kind} (allowed: {', '.join((*IDS, *needed))})"
+            for name in columns
+            if name not in (*IDS, *needed)
+        ]
+        for name in IDS if "path" in info.data else ():
+            in_path = name in placeholders(info.data["path"])
+            if in_path and name in columns:
+                faults.append(f"{name} comes from the path already")
+            if not in_path and name not in columns and name not in supplies:
+                faults.append(f"{name} is neither in the path nor in a column")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return columns
+
+    @field_validator("units")
+    @classmethod
+    def _known_units(cls, units: dict[str, str]) -> dict[str, str]:
+        allowed = dict.fromkeys(TIMES[cls.kind], tuple(TIME_UNITS_MS)) | dict.fromkeys(COORDINATES, COORDINATE_UNITS)
+        faults = [
+            f"{name}: {unit}: no such {'unit' if name in allowed else 'column'}"
+            f" (allowed: {', '.join(allowed.get(name, allowed))})"
+            for name, unit in units.items()
+            if unit not in allowed.get(name, ())
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return units
+
+    def unit(self, name: str) -> str:
+        """The unit of a column as the reader returns it: the declared one, else the format's, else ms or px."""
+        default = "px" if name in COORDINATES else "ms"
+        return self.units.get(name, READERS[self.reader].units.get(name, default))
+
+
+class SamplesSpec(GazeSpec):
+    """Files of samples: timestamp_ms, x_px, y_px."""
+
+    kind = "samples"
+
+
+class FixationsSpec(GazeSpec):
+    """Files of fixations: onset_ms, duration_ms, x_px, y_px."""
+
+    kind = "fixations"
+
+
+@dataclass(frozen=True)
+class GazeFile:
+    """One file to be read.
+
+    data     its raw bytes
+    source   its path relative to the data set's folder
+    spec     what its columns are called, what they mean, and whether it holds samples or fixations (`spec.kind`)
+    fixed    the participant and trial taken from the path
+    beside   the bytes of those companions (`Format.companions`) that exist, by path
     """
 
-    def __call__(
-        self, data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str], beside: Mapping[str, bytes]
-    ) -> GazeTable: ...
+    data: bytes
+    source: str
+    spec: GazeSpec
+    fixed: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> tuple[str, str]:
+        """The participant and the trial that the path gives, "" for what it does not."""
+        return self.fixed.get("participant", ""), self.fixed.get("trial", "")
+
+    def unpacked(self) -> bytes:
+        """See `unpacked`."""
+        return unpacked(self.data, self.source)
 
 
-def no_companions(source: str) -> list[str]:
-    """A file that can be read on its own."""
-    return []
+Reader = Callable[[GazeFile], GazeTable]
+"""Reads one file. Raises ReadError when nothing of the file can be used."""
 
 
 @dataclass(frozen=True)
@@ -104,22 +237,11 @@ class Format:
     supplies: tuple[str, ...] = ()
     described: bool = False
     units: Mapping[str, str] = field(default_factory=dict)
-    companions: Callable[[str], list[str]] = no_companions
+    companions: Callable[[str], list[str]] = lambda source: []
 
 
-READERS: dict[str, Format] = {}
-
-
-def register_reader(name: str, **about: Any) -> Callable[[Reader], Reader]:
-    """Make a reader known under `name`; `about` are fields of `Format`. Raises ValueError when the name is taken."""
-
-    def register(reader: Reader) -> Reader:
-        if name in READERS:
-            raise ValueError(f"a reader named {name!r} is registered already")
-        READERS[name] = Format(reader, **about)
-        return reader
-
-    return register
+READERS = Registry("reader", Format)
+register_reader = READERS.register
 
 
 def unpacked(data: bytes, source: str) -> bytes:

@@ -12,16 +12,17 @@ recording starts at StartTime, in s on the clock of *_events.tsv.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from gazeray.gaze.readers.base import IDS, TIME_UNITS_MS, GazeTable, ReadError, register_reader
+from gazeray.gaze.readers.base import IDS, TIME_UNITS_MS, GazeFile, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.text import clock_hz, clock_notes, spans_by_messages
 from gazeray.gaze.readers.vendor_bids import (
+    Clock,
     Screen,
     events_spans,
     onsets_ms,
@@ -32,10 +33,7 @@ from gazeray.gaze.readers.vendor_bids import (
     to_px,
     unit_of,
 )
-from gazeray.gaze.readers.vendor_tables import Cells, Sheet, build, chosen_gaze, decoded, named, with_ids
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
+from gazeray.gaze.readers.vendor_tables import Cells, Columns, Sheet, build, chosen_gaze, decoded, in_spans
 
 X, Y = ("x_coordinate", "x", "gaze_x"), ("y_coordinate", "y", "gaze_y")
 TIME = ("timestamp", "time")
@@ -60,16 +58,37 @@ def bids_companions(source: str) -> list[str]:
 class _Recording:
     """One table with what its sidecars say."""
 
+    file: GazeFile
     sheet: Sheet
     sidecar: Mapping[str, Any]
     screen: Screen
-    beside: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """The samples of a recording: its cells, which column is the clock (None: the rate is), ms (N,), x_px and y_px as
+    `build` takes them, and notes."""
+
+    cells: Cells
+    time: str | None
+    ms: np.ndarray
+    gaze: Columns
+    notes: list[str]
+
+    def clock(self) -> Clock | None:
+        """The clock of the recording; None without a usable time."""
+        raw = self.cells.values(self.time) if self.time else self.cells.rows - 1.0
+        order = self.in_order()
+        return (raw[order], self.ms[order]) if len(order) else None
+
+    def in_order(self) -> np.ndarray:
+        """The index of the samples with a time, sorted by it."""
+        order = np.flatnonzero(~np.isnan(self.ms))
+        return order[np.argsort(self.ms[order], kind="stable")]
 
 
 @register_reader("bids", supplies=("trial",), described=True, companions=bids_companions)
-def read_bids(
-    data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str], beside: Mapping[str, bytes]
-) -> GazeTable:
+def read_bids(file: GazeFile) -> GazeTable:
     """Read one table; see `Reader`. Coordinates come out in px, times in ms on the clock of the events.
 
     Without a timestamp column samples are SamplingFrequency apart. Fixations are the events of trial_type fixation;
@@ -79,16 +98,16 @@ def read_bids(
     Raises ReadError: no sidecar or no Columns, a column is missing, another coordinate system than gaze-on-screen,
     mm or degrees without the geometry of the screen, no trials.
     """
-    suffix = "physio" if spec.kind == "samples" else "physioevents"
-    if not re.search(rf"_{suffix}\.tsv(\.gz)?$", source):
-        raise ReadError(source, f"{spec.kind} of BIDS are in files called *_{suffix}.tsv.gz")
-    recording = _recording(data, source, spec, suffix, beside)
-    return (_samples if spec.kind == "samples" else _fixations)(recording, spec, fixed)
+    suffix = "physio" if file.spec.kind == "samples" else "physioevents"
+    if not re.search(rf"_{suffix}\.tsv(\.gz)?$", file.source):
+        raise ReadError(file.source, f"{file.spec.kind} of BIDS are in files called *_{suffix}.tsv.gz")
+    recording = _recording(file, suffix)
+    return (_samples if file.spec.kind == "samples" else _fixations)(recording)
 
 
-def _recording(data: bytes, source: str, spec: GazeSpec, suffix: str, beside: Mapping[str, bytes]) -> _Recording:
+def _recording(file: GazeFile, suffix: str) -> _Recording:
     """A table and its sidecars. Raises ReadError without a usable sidecar, or for gaze that is not on a screen."""
-    sidecar = sidecar_of(source, suffix, beside)
+    source, sidecar = file.source, sidecar_of(file, suffix)
     names = sidecar.get("Columns")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise ReadError(source, f"no sidecar *_{suffix}.json that names the Columns")
@@ -96,95 +115,92 @@ def _recording(data: bytes, source: str, spec: GazeSpec, suffix: str, beside: Ma
     if system != "gaze-on-screen":
         raise ReadError(source, f"SampleCoordinateSystem is {system!r}: only gaze-on-screen has a place on a screen")
     eye = str(sidecar.get("RecordedEye", "")).lower()
-    if spec.eye in ("left", "right") and eye in ("left", "right") and eye != spec.eye:
-        raise ReadError(source, f"no {spec.eye} eye in the file (RecordedEye: {eye})")
-    text, notes = decoded(data, source)
+    if file.spec.eye in ("left", "right") and eye in ("left", "right") and eye != file.spec.eye:
+        raise ReadError(source, f"no {file.spec.eye} eye in the file (RecordedEye: {eye})")
+    text, notes = decoded(file)
     notes += [f"RecordedEye is {eye}"] if eye else []
-    return _Recording(Sheet(text, source, "\t", names, 0, notes), sidecar, screen_of(sidecar, source, beside), beside)
+    return _Recording(file, Sheet(file, text, "\t", names, 0, notes), sidecar, screen_of(sidecar, file))
 
 
-def _read_samples(
-    recording: _Recording, spec: GazeSpec, fixed: Mapping[str, str], ids: Mapping[str, str]
-) -> tuple[Cells, np.ndarray, np.ndarray, np.ndarray, tuple[str, str, str], list[str]]:
-    """Cells, times in ms, x and y in px (N,) each, what messages call these columns, and notes."""
-    sheet = recording.sheet
-    declared = "timestamp_ms" in spec.columns
-    time = sheet.column(spec, "timestamp_ms") if declared else sheet.find(*TIME)
-    x_name, y_name = sheet.column(spec, "x_px", *X), sheet.column(spec, "y_px", *Y)
-    cells = sheet.read(set(ids.values()), dict.fromkeys([*([time] if time else []), x_name, y_name]), fixed)
-    x, y, _ = chosen_gaze(cells, {"gaze": (x_name, y_name)}, {}, spec, sheet.source)
-    x, y, notes = to_px(x, y, (x_name, y_name), recording.sidecar, recording.screen, sheet.source)
+def _beside(recording: _Recording, suffix: str, **changes: Any) -> tuple[str, _Recording | None]:
+    """The other table of a recording: where it must be, and what it is, None when there is none."""
+    path, data = reachable(recording.file, f"{suffix}.tsv.gz")
+    if data is None:
+        return path, None
+    return path, _recording(replace(recording.file, data=data, source=path, fixed={}, **changes), suffix)
+
+
+def _read_samples(recording: _Recording, ids: Iterable[str] = ()) -> _Samples:
+    """The samples of a recording, and the text of the columns `ids`."""
+    sheet, sidecar = recording.sheet, recording.sidecar
+    spec = recording.file.spec
+    time = sheet.column("timestamp_ms") if "timestamp_ms" in spec.columns else sheet.find(*TIME)
+    pair = (sheet.column("x_px", *X), sheet.column("y_px", *Y))
+    cells = sheet.read(ids, [time, *pair])
+    gaze, notes = _in_px(recording, cells, pair)
     stamps = cells.values(time) if time else None
-    at = times_ms(stamps, cells.rows, recording.sidecar, time, spec.units.get("timestamp_ms"), sheet.source)
-    if time and "timestamp_ms" not in spec.units and unit_of(recording.sidecar, time) not in TIME_UNITS_MS:
+    ms = times_ms(stamps, cells.rows, sidecar, time, spec.units.get("timestamp_ms"), recording.file.source)
+    if time and "timestamp_ms" not in spec.units and unit_of(sidecar, time) not in TIME_UNITS_MS:
         notes.append(f"the sidecar gives no Units for {time}; its unit is seen from SamplingFrequency")
-    return cells, at, x, y, (time or "SamplingFrequency", x_name, y_name), notes
+    return _Samples(cells, time, ms, gaze, notes)
 
 
-def _samples(recording: _Recording, spec: GazeSpec, fixed: Mapping[str, str]) -> GazeTable:
-    sheet = recording.sheet
-    ids, events_trial = _ids(sheet, spec, fixed)
-    cells, at, x, y, (time, x_name, y_name), notes = _read_samples(recording, spec, fixed, ids)
-    columns = with_ids(cells, ids, timestamp_ms=(time, at), x_px=(x_name, x), y_px=(y_name, y))
-    keep = None
-    if "trial" not in fixed and "trial" not in ids:
-        keep, columns["trial"], more = _trials(recording, spec, at, events_trial)
-        notes += more
-    table = build(cells, sheet, spec, fixed, columns, {"timestamp_ms": "ms"}, keep)
-    header = dict(recording.screen.header)
+def _in_px(recording: _Recording, cells: Cells, pair: tuple[str, str]) -> tuple[Columns, list[str]]:
+    """x_px and y_px of the columns `pair`, for `build`, and notes."""
+    gaze, _ = chosen_gaze(cells, {"gaze": pair})
+    (x_name, x), (y_name, y) = gaze.values()
+    x, y, notes = to_px(x, y, pair, recording.sidecar, recording.screen, recording.file.source)
+    return {"x_px": (x_name, x), "y_px": (y_name, y)}, notes
+
+
+def _samples(recording: _Recording) -> GazeTable:
+    ids, events_trial = _ids(recording.sheet)
+    read = _read_samples(recording, ids.values())
+    inside, trial, more = _trials(recording, read.ms, ids, events_trial)
+    columns = {"timestamp_ms": (read.time or "SamplingFrequency", read.ms)} | read.gaze | trial
+    header = recording.screen.header
     rate = recording.sidecar.get("SamplingFrequency")
     if isinstance(rate, int | float) and rate > 0:
         header["sampling_hz"] = float(rate)
-    usual = clock_hz(at[~np.isnan(at)])
-    return replace(table, header=header, notes=table.notes + notes + clock_notes(header, usual))
+    notes = [*read.notes, *more, *clock_notes(header, clock_hz(read.ms[~np.isnan(read.ms)]))]
+    return build(read.cells, ids, columns, {"timestamp_ms": "ms"}, inside, notes, header)
 
 
-def _fixations(recording: _Recording, spec: GazeSpec, fixed: Mapping[str, str]) -> GazeTable:
-    sheet = recording.sheet
-    ids, events_trial = _ids(sheet, spec, fixed)
-    onset, duration = sheet.column(spec, "onset_ms", "onset"), sheet.column(spec, "duration_ms", "duration")
+def _fixations(recording: _Recording) -> GazeTable:
+    sheet, spec = recording.sheet, recording.file.spec
+    ids, events_trial = _ids(sheet)
+    onset, duration = sheet.column("onset_ms", "onset"), sheet.column("duration_ms", "duration")
     kind = sheet.need("the type of event", "trial_type")
-    point = [
+    x, y = (
         sheet.find(*([spec.columns[ours]] if ours in spec.columns else names))
         for ours, names in (("x_px", X), ("y_px", Y))
-    ]
-    own = [name for name in point if name] if all(point) else []
-    cells = sheet.read({*ids.values(), kind}, dict.fromkeys([onset, duration, *own]), fixed)
+    )
+    own = (x, y) if x and y else None
+    cells = sheet.read([*ids.values(), kind], [onset, duration, *(own or ())])
     keep = cells.words(kind) == "fixation"
     if not keep.any():
-        raise ReadError(sheet.source, "no event of trial_type fixation")
-    physio = _beside_samples(recording, spec)
-    at, lasts = onsets_ms(
-        cells.values(onset),
-        cells.values(duration),
-        recording.sidecar,
-        (onset, duration),
-        physio and physio[0],
-        spec.units,
-        sheet.source,
-    )
+        raise sheet.error("no event of trial_type fixation")
+    physio = _physio(recording)
+    pair, clock = (cells.values(onset), cells.values(duration)), physio.clock() if physio else None
+    ms, lasts = onsets_ms(*pair, recording.sidecar, (onset, duration), clock, spec.units, recording.file.source)
     if own:
-        x, y, _ = chosen_gaze(cells, {"gaze": (own[0], own[1])}, {}, spec, sheet.source)
-        x, y, notes = to_px(x, y, (own[0], own[1]), recording.sidecar, recording.screen, sheet.source)
+        gaze, notes = _in_px(recording, cells, own)
     elif physio:
-        x, y = _mean_gaze(at, lasts, physio[1])
+        mean_x, mean_y = _mean_gaze(ms, lasts, physio)
+        gaze = {"x_px": ("mean gaze x", mean_x), "y_px": ("mean gaze y", mean_y)}
         notes = ["fixations have no coordinates; they are the mean gaze of the recording"]
     else:
-        raise ReadError(sheet.source, "fixations have no coordinates, and there is no *_physio.tsv.gz beside them")
-    names = own or ["mean gaze x", "mean gaze y"]
-    columns = with_ids(
-        cells, ids, onset_ms=(onset, at), duration_ms=(duration, lasts), x_px=(names[0], x), y_px=(names[1], y)
-    )
-    if "trial" not in fixed and "trial" not in ids:
-        inside, columns["trial"], more = _trials(recording, spec, at, events_trial)
-        keep, notes = keep & inside, notes + more
-    table = build(cells, sheet, spec, fixed, columns, {"onset_ms": "ms", "duration_ms": "ms"}, keep)
-    return replace(table, header=dict(recording.screen.header), notes=table.notes + notes)
+        raise sheet.error("fixations have no coordinates, and there is no *_physio.tsv.gz beside them")
+    inside, trial, more = _trials(recording, ms, ids, events_trial)
+    columns = {"onset_ms": (onset, ms), "duration_ms": (duration, lasts)} | gaze | trial
+    units = {"onset_ms": "ms", "duration_ms": "ms"}
+    return build(cells, ids, columns, units, keep & inside, [*notes, *more], recording.screen.header)
 
 
-def _ids(sheet: Sheet, spec: GazeSpec, fixed: Mapping[str, str]) -> tuple[dict[str, str], str | None]:
+def _ids(sheet: Sheet) -> tuple[dict[str, str], str | None]:
     """The columns of the ids in the table itself, and the column of *_events.tsv that names trials."""
-    ids = {name: spec.columns[name] for name in IDS if name not in fixed and name in spec.columns}
+    fixed, columns = sheet.file.fixed, sheet.file.spec.columns
+    ids = {name: columns[name] for name in IDS if name not in fixed and name in columns}
     events_trial = None
     if "trial" in ids and sheet.find(ids["trial"]) is None:
         events_trial = ids.pop("trial")
@@ -193,30 +209,22 @@ def _ids(sheet: Sheet, spec: GazeSpec, fixed: Mapping[str, str]) -> tuple[dict[s
     return ids, events_trial
 
 
-def _beside_samples(
-    recording: _Recording, spec: GazeSpec
-) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]] | None:
-    """The recording beside events: (its clock as it stands, ms), (ms, x px, y px); None when there is none."""
-    source = recording.sheet.source
-    path, data = reachable(source, "physio.tsv.gz", recording.beside)
-    if data is None:
+def _physio(recording: _Recording) -> _Samples | None:
+    """The samples beside events; None when there are none. Raises ReadError when none of them has a time."""
+    spec = recording.file.spec
+    path, samples = _beside(recording, "physio", spec=spec.model_copy(update={"columns": {}, "units": {}}))
+    if samples is None:
         return None
-    samples = _recording(data, path, spec, "physio", recording.beside)
-    plain = spec.model_copy(update={"columns": {}, "units": {}})
-    cells, at, x, y, (time, _, _), _ = _read_samples(samples, plain, {"participant": "", "trial": ""}, {})
-    raw = cells.values(time) if time in cells.numbers else cells.rows - 1.0
-    order = np.flatnonzero(~np.isnan(at) & ~np.isnan(raw))
-    order = order[np.argsort(at[order], kind="stable")]
-    if not len(order):
-        raise ReadError(source, f"{path} has no usable time")
-    return (raw[order], at[order]), (at[order], x[order], y[order])
+    read = _read_samples(samples)
+    if read.clock() is None:
+        raise recording.sheet.error(f"{path} has no usable time")
+    return read
 
 
-def _mean_gaze(
-    onset_ms: np.ndarray, duration_ms: np.ndarray, samples: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The mean gaze from onset to onset + duration (N,), NaN where all of it is lost; `samples`: sorted ms, x, y."""
-    at, x, y = samples
+def _mean_gaze(onset_ms: np.ndarray, duration_ms: np.ndarray, samples: _Samples) -> list[np.ndarray]:
+    """The mean x and y px of the samples from onset to onset + duration, (N,) each, NaN where all of them are lost."""
+    order = samples.in_order()
+    at, x, y = (values[order] for values in (samples.ms, *(samples.gaze[name][1] for name in ("x_px", "y_px"))))
     there = ~np.isnan(x)
     start = np.searchsorted(at, np.nan_to_num(onset_ms, nan=np.inf), side="left")
     stop = np.maximum(np.searchsorted(at, np.nan_to_num(onset_ms + duration_ms, nan=-np.inf), side="right"), start)
@@ -226,49 +234,41 @@ def _mean_gaze(
     for values in (x, y):
         total = np.concatenate([[0.0], np.cumsum(np.where(there, values, 0.0))])
         means.append(np.where(count > 0, (total[stop] - total[start]) / np.maximum(count, 1), np.nan))
-    return means[0], means[1]
+    return means
 
 
 def _trials(
-    recording: _Recording, spec: GazeSpec, at: np.ndarray, events_trial: str | None
-) -> tuple[np.ndarray, tuple[str, Any], list[str]]:
-    """Which times (N,) in ms lie in a trial, the column of its names, and notes."""
-    sheet = recording.sheet
-    if spec.messages:
-        spans = spans_by_messages(_messages(recording, spec), spec.messages, sheet.source)
+    recording: _Recording, ms: np.ndarray, ids: Mapping[str, str], events_trial: str | None
+) -> tuple[np.ndarray, Columns, list[str]]:
+    """Which times (N,) in ms lie in a trial, the column of its names, and notes; all and no column where the path or a
+    column gives the trials."""
+    file = recording.file
+    if "trial" in file.fixed or "trial" in ids:
+        return np.ones(len(ms), dtype=bool), {}, []
+    if file.spec.messages:
+        spans = spans_by_messages(_messages(recording), file.spec.messages, file.source)
     else:
-        spans = events_spans(sheet.source, recording.beside, events_trial)
-    names = list(dict.fromkeys(spans.names))
-    codes = spans.codes(np.nan_to_num(at, nan=-np.inf), names)
-    timeless = np.isnan(at)
-    outside = int((codes < 0).sum() - timeless.sum())
-    notes = spans.notes() + ([f"{outside} of {len(at)} {spec.kind} lie outside every trial"] if outside else [])
-    return (codes >= 0) | timeless, (events_trial or "trial", named(codes, names)), notes
+        spans = events_spans(file, events_trial)
+    timeless = np.isnan(ms)
+    inside, trial = in_spans(spans, np.nan_to_num(ms, nan=-np.inf), events_trial or "trial")
+    outside = int((~inside).sum() - timeless.sum())
+    notes = [f"{outside} of {len(ms)} {file.spec.kind} lie outside every trial"] if outside else []
+    return inside | timeless, trial, spans.notes() + notes
 
 
-def _messages(recording: _Recording, spec: GazeSpec) -> list[tuple[float, str]]:
+def _messages(recording: _Recording) -> list[tuple[float, str]]:
     """The messages of *_physioevents, (ms, text) in order of time. Raises ReadError when there are none."""
-    source = recording.sheet.source
-    if spec.kind == "fixations":
-        events, path = recording, source
+    if recording.file.spec.kind == "fixations":
+        events, samples = recording, _physio(recording)
     else:
-        path, data = reachable(source, "physioevents.tsv.gz", recording.beside)
-        if data is None:
-            raise ReadError(source, "messages bracket the trials, but there is no *_physioevents.tsv.gz beside it")
-        events = _recording(data, path, spec, "physioevents", recording.beside)
+        found, samples = _beside(recording, "physioevents")[1], _read_samples(recording)
+        if found is None:
+            reason = "messages bracket the trials, but there is no *_physioevents.tsv.gz beside it"
+            raise recording.sheet.error(reason)
+        events = found
     onset, text = events.sheet.need("onset_ms", "onset"), events.sheet.need("messages", "message")
-    cells = events.sheet.read([text], [onset], {})
-    clock = None
-    if spec.kind == "fixations":
-        physio = _beside_samples(recording, spec)
-        clock = physio and physio[0]
-    else:
-        found = _read_samples(recording, spec, {"participant": "", "trial": ""}, {})
-        cells_of, at, name = found[0], found[1], found[4][0]
-        raw = cells_of.values(name) if name in cells_of.numbers else cells_of.rows - 1.0
-        fine = ~np.isnan(at) & ~np.isnan(raw)
-        clock = (raw[fine], at[fine]) if fine.any() else None
-    values = cells.values(onset)
-    at, _ = onsets_ms(values, np.zeros(len(values)), events.sidecar, (onset, "duration"), clock, {}, path)
-    pairs = [(float(time), message) for time, message in zip(at, cells.text[text].to_pylist(), strict=True)]
+    cells = events.sheet.read([text], [onset])
+    values, clock, path = cells.values(onset), samples.clock() if samples else None, events.file.source
+    ms, _ = onsets_ms(values, np.zeros(len(values)), events.sidecar, (onset, "duration"), clock, {}, path)
+    pairs = [(float(time), message) for time, message in zip(ms, cells.text[text].to_pylist(), strict=True)]
     return sorted((time, message) for time, message in pairs if time == time and message not in ("", "n/a"))

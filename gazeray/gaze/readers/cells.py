@@ -6,21 +6,20 @@ Shared by the readers of tabular files.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import COORDINATES, IDS, TIME_UNITS_MS, TIMES, GazeTable, ReadError
+from gazeray.gaze.readers.base import COORDINATES, IDS, TIME_UNITS_MS, TIMES, GazeFile, GazeTable, ReadError
 from gazeray.tables import Reject
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
 
 MISSING_CELLS = ("", "nan", "NaN", "NAN", "NA", ".")
 """Cells that say that there is no value."""
@@ -34,10 +33,53 @@ REJECTS_PER_FAULT = 100
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
-def wanted_columns(spec: GazeSpec, fixed: Mapping[str, str]) -> dict[str, str]:
+@dataclass(frozen=True)
+class Numbers:
+    """A column as numbers. `values` (N,) float64, NaN where missing or bad; `bad` (N,) bool, no usable number there;
+    `cells` what stands in the file."""
+
+    values: np.ndarray
+    bad: np.ndarray
+    cells: Any
+
+    def fault(self, index: int, name: str) -> str:
+        """What is wrong with a bad cell."""
+        return f"{name}: {str(self.cells[index].as_py()).strip()[:60]!r} is not a usable number"
+
+
+def as_numbers(
+    cells: Any, missing: Sequence[str] = MISSING_CELLS, comma: bool = True, largest: float = LARGEST
+) -> Numbers:
+    """An Arrow column of numbers, or of text in which a decimal point (or with `comma` a decimal comma) may stand.
+
+    `missing` are the texts that stand for no value. Numbers beyond `largest` are not usable. Raises ValueError for a
+    column of another type.
+    """
+    kind = cells.type
+    if pa.types.is_dictionary(kind):
+        cells, kind = cells.cast(kind.value_type), kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        text = pc.utf8_trim_whitespace(cells)
+        text = pc.replace_substring(text, ",", ".") if comma else text
+        absent = pc.is_in(text, value_set=pa.array(missing, kind), skip_nulls=True)
+        number = pc.fill_null(pc.match_substring_regex(text, NUMBER), False)
+        wrong = pc.and_not(pc.and_not(pc.is_valid(text), absent), number)
+        bad = wrong.to_numpy(zero_copy_only=False)
+        plain = pc.utf8_ltrim(pc.if_else(number, text, None), characters="+")
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or kind == pa.null():
+        plain, bad = cells, np.zeros(len(cells), dtype=bool)
+    else:
+        raise ValueError(f"has the type {kind}, not numbers")
+    plain = plain if plain.type == pa.float64() else pc.cast(plain, pa.float64(), safe=False)
+    values = np.asarray(plain.to_numpy(zero_copy_only=False), dtype=np.float64)
+    bad = bad | (np.abs(values) > largest)
+    return Numbers(np.where(bad, np.nan, values), bad, cells)
+
+
+def wanted_columns(file: GazeFile) -> dict[str, str]:
     """Our name -> the file's name of every column to read: the ids that the path does not give, times, coordinates."""
-    names = (*IDS, *TIMES[spec.kind], *COORDINATES)
-    return {name: spec.columns[name] for name in names if name not in fixed}
+    names = (*IDS, *TIMES[file.spec.kind], *COORDINATES)
+    return {name: file.spec.columns[name] for name in names if name not in file.fixed}
 
 
 def check_columns(wanted: Mapping[str, str], present: Sequence[str], source: str) -> None:
@@ -50,22 +92,40 @@ def check_columns(wanted: Mapping[str, str], present: Sequence[str], source: str
         raise ReadError(source, f"column {', '.join(map(repr, twice))} is there more than once")
 
 
+def parquet_columns(data: bytes, source: str, wanted: Mapping[str, str]) -> pa.Table:
+    """Columns of a Parquet file. Raises ReadError: not Parquet, truncated, no rows, a column that is missing."""
+    try:
+        file = pq.ParquetFile(io.BytesIO(data))
+        check_columns(wanted, file.schema_arrow.names, source)
+        table = file.read(columns=list(dict.fromkeys(wanted.values())))
+    except (pa.ArrowException, OSError) as error:
+        raise ReadError(source, f"not a readable Parquet file: {error}") from error
+    if table.num_rows == 0:
+        raise ReadError(source, "a header without rows")
+    return table
+
+
 def gaze_table(
-    table: pa.Table,
+    file: GazeFile,
+    columns: Mapping[str, tuple[str, Any]],
+    units: Mapping[str, str],
     rows: np.ndarray,
     n_rows: int,
-    source: str,
-    spec: GazeSpec,
-    fixed: Mapping[str, str],
     rejects: Sequence[Reject] = (),
+    missing: Sequence[float] = (),
 ) -> GazeTable:
     """The columns of a file (numbers, or text that should be numbers) as a GazeTable.
 
-    `rows` (N,) are the row numbers of the N rows of `table`, `n_rows` counts all data rows of the file, `rejects` are
-    the faults found so far. A row is rejected when a cell is not a number, when a time is missing, or when an id is.
+    `columns` are by our name: what messages call the column, and its N cells (Arrow); those of ids that the path gives
+    are left out. `units` are those of the times. `rows` (N,) are row numbers, `n_rows` counts all data rows of the
+    file, `rejects` are the faults found so far, a coordinate equal to one of `missing` is lost. A row is rejected when
+    a cell is not a number, when a time is missing, or when an id is.
     """
-    wanted = wanted_columns(spec, fixed)
-    people, trials = (_ids(table[wanted[name]]) if name in wanted else ([fixed[name]], None) for name in IDS)
+    source = file.source
+    people, trials = (
+        _ids(columns[name][1]) if name in columns else ([given], None)
+        for name, given in zip(IDS, file.ids, strict=True)
+    )
     ids, codes = _pairs(people, trials, len(rows))
     found = GazeTable(ids, codes, {}, rows, n_rows, list(rejects))
     for number, name in enumerate(IDS):
@@ -74,15 +134,21 @@ def gaze_table(
             reason = f"{len(nameless)} rows have no {name}, this is the first"
             found.rejects.append(Reject(source, int(rows[nameless[0]]), "read", reason))
     faulty = np.isin(codes, [code for code, pair in enumerate(ids) if not all(pair)])
-    for name, theirs in wanted.items():
-        if name in IDS:
-            continue
-        values, bad = _numbers(table[theirs], theirs, source)
-        values = _converted(values, name, spec)
-        bad |= np.abs(values) > LARGEST
+    for name in (*TIMES[file.spec.kind], *COORDINATES):
+        theirs, cells = columns[name]
+        try:
+            column = as_numbers(cells, comma=False, largest=np.inf)
+        except ValueError as error:
+            raise ReadError(source, f"column {theirs!r} {error}") from error
+        values = column.values
+        if name in COORDINATES:
+            values = np.where(np.isin(values, missing), np.nan, values) if missing else values
+        elif (factor := TIME_UNITS_MS[units[name]]) != 1.0:
+            values = values * factor
+        bad = column.bad | (np.abs(values) > LARGEST)
         empty = np.zeros_like(bad) if name in COORDINATES else np.isnan(values) & ~bad
         for mask, fault in ((bad, "is not a usable number"), (empty, "is not a time")):
-            found.rejects.extend(_faults(found, table[theirs], theirs, np.flatnonzero(mask & ~faulty), fault, source))
+            found.rejects.extend(_faults(found, cells, theirs, np.flatnonzero(mask & ~faulty), fault, source))
         faulty |= bad | empty
         found.columns[name] = values
     return replace(found.where(~faulty), rejects=found.rejects)
@@ -146,35 +212,3 @@ def _pairs(
         return pairs, np.zeros(n, dtype=np.int64) if codes is None else codes
     codes, present = pd.factorize(person * len(trials) + code)
     return [(people[both // len(trials)], trials[both % len(trials)]) for both in present], codes
-
-
-def _numbers(cells: Any, name: str, source: str) -> tuple[np.ndarray, np.ndarray]:
-    """A column as float64 (N,), NaN where it has no value, and where (N,) it holds something that is no number."""
-    kind = cells.type
-    if pa.types.is_dictionary(kind):
-        cells = cells.cast(kind.value_type)
-        kind = cells.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        text = pc.utf8_trim_whitespace(cells)
-        missing = pc.is_in(text, value_set=pa.array(MISSING_CELLS, type=kind), skip_nulls=True)
-        number = pc.fill_null(pc.match_substring_regex(text, NUMBER), False)
-        bad = pc.and_not(pc.and_not(pc.is_valid(text), missing), number)
-        text = pc.utf8_ltrim(pc.if_else(number, text, None), characters="+")
-        return _float64(text), bad.to_numpy(zero_copy_only=False).copy()
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or kind == pa.null()):
-        raise ReadError(source, f"column {name!r} has the type {kind}, not numbers")
-    return _float64(cells), np.zeros(len(cells), dtype=bool)
-
-
-def _float64(cells: Any) -> np.ndarray:
-    """A column that can be cast to float64, as an array; nulls become NaN."""
-    cells = cells if cells.type == pa.float64() else pc.cast(cells, pa.float64(), safe=False)
-    return np.asarray(cells.to_numpy(), dtype=np.float64)
-
-
-def _converted(values: np.ndarray, name: str, spec: GazeSpec) -> np.ndarray:
-    """Times in ms; coordinates that the declaration calls missing become NaN."""
-    if name in COORDINATES:
-        return np.where(np.isin(values, spec.missing), np.nan, values) if spec.missing else values
-    factor = TIME_UNITS_MS[spec.unit(name)]
-    return values if factor == 1.0 else values * factor

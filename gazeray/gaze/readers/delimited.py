@@ -12,7 +12,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,42 +20,47 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from gazeray.gaze.files import delimiter_of
-from gazeray.gaze.readers.base import CHUNK_BYTES, IDS, GazeTable, ReadError, register_reader, unpacked
+from gazeray.gaze.readers.base import CHUNK_BYTES, IDS, TIMES, GazeFile, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.cells import MISSING_CELLS, check_columns, gaze_table, row_rejects, wanted_columns
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
+from gazeray.tables import Reject
 
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
+Parsed = tuple[pa.Table, np.ndarray, int, list[Reject]]
+"""The columns, (N,) the number of each row (the first data row is 1), how many rows there are in all, the rejects."""
+
 
 @register_reader("delimited")
-def read_delimited(
-    data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str], beside: Mapping[str, bytes]
-) -> GazeTable:
+def read_delimited(file: GazeFile) -> GazeTable:
     """Read one csv or tsv file; see `Reader`.
 
     Raises ReadError: empty, damaged gzip, not UTF-8, header without rows, missing column, not parsable at all.
     """
-    data = unpacked(data, source)
+    data, source, wanted = file.unpacked(), file.source, wanted_columns(file)
+    kinds = {theirs: DICTIONARY if ours in IDS else pa.float64() for ours, theirs in wanted.items()}
+    table, rows, n_rows, rejects = read_columns(data, source, file.spec.delimiter, wanted, kinds, file.ids)
+    columns = {ours: (theirs, table[theirs]) for ours, theirs in wanted.items()}
+    units = {name: file.spec.unit(name) for name in TIMES[file.spec.kind]}
+    return gaze_table(file, columns, units, rows, n_rows, rejects, file.spec.missing)
+
+
+def read_columns(
+    data: bytes,
+    source: str,
+    delimiter: str | None,
+    wanted: Mapping[str, str],
+    kinds: Mapping[str, Any],
+    ids: tuple[str, str] = ("", ""),
+) -> Parsed:
+    """The wanted columns (our name -> the file's) of delimited text with a header, as `parse` returns them.
+
+    Raises ReadError: not UTF-8, header without rows, missing column, not parsable at all.
+    """
     check_utf8(data, source)
-    delimiter = spec.delimiter or delimiter_of(source)
+    delimiter = delimiter or delimiter_of(source)
     header, skip = header_of(data, source, delimiter)
-    wanted = wanted_columns(spec, fixed)
     check_columns(wanted, header, source)
-    names = {theirs: DICTIONARY if ours in IDS else pa.float64() for ours, theirs in wanted.items()}
-    table, wrong = parse(data, source, delimiter, header, skip, names)
-    n_rows = table.num_rows + len(wrong)
-    wrong_rows = np.array([number for number, _ in wrong], dtype=np.int64)
-    rejects = row_rejects(
-        source,
-        wrong_rows,
-        "read",
-        lambda index: f"{wrong[index][1]} fields instead of {len(header)}",
-        lambda index: (fixed.get("participant", ""), fixed.get("trial", "")),
-    )
-    rows = np.setdiff1d(np.arange(1, n_rows + 1, dtype=np.int64), wrong_rows, assume_unique=True)
-    return gaze_table(table, rows, n_rows, source, spec, fixed, rejects)
+    return parse(data, source, delimiter, header, skip, kinds, ids)
 
 
 def check_utf8(data: bytes, source: str) -> None:
@@ -84,9 +89,15 @@ def header_of(data: bytes, source: str, delimiter: str) -> tuple[list[str], int]
 
 
 def parse(
-    data: bytes, source: str, delimiter: str, header: Sequence[str], skip: int, types: Mapping[str, Any]
-) -> tuple[pa.Table, list[tuple[int, int]]]:
-    """The columns of `types`, and for each row with the wrong number of fields: its row number, its fields.
+    data: bytes,
+    source: str,
+    delimiter: str,
+    header: Sequence[str],
+    skip: int,
+    types: Mapping[str, Any],
+    ids: tuple[str, str] = ("", ""),
+) -> Parsed:
+    """The columns of `types`; a row with the wrong number of fields is rejected, under the ids (participant, trial).
 
     `data` is UTF-8; its first `skip` lines (the header, and what comes before it) are left out. Raises ReadError when
     it cannot be parsed at all.
@@ -104,8 +115,19 @@ def parse(
             continue
         if quote and body_lines is not None and table.num_rows + len(wrong) != body_lines:
             continue
-        return (table if quote else _without_quotes(table)), wrong
+        return _numbered(table if quote else _without_quotes(table), wrong, source, len(header), ids)
     raise ReadError(source, f"cannot be parsed: {reason}")
+
+
+def _numbered(
+    table: pa.Table, wrong: Sequence[tuple[int, int]], source: str, n_fields: int, ids: tuple[str, str]
+) -> Parsed:
+    """What `parse` returns; `wrong` holds (row number, fields) of the rows that are left out."""
+    rows = np.arange(1, table.num_rows + len(wrong) + 1, dtype=np.int64)
+    left_out = np.array([number for number, _ in wrong], dtype=np.int64)
+    reasons = [f"{fields} fields instead of {n_fields}" for _, fields in wrong]
+    rejects = row_rejects(source, left_out, "read", reasons.__getitem__, lambda index: ids)
+    return table, np.setdiff1d(rows, left_out, assume_unique=True), len(rows), rejects
 
 
 def _parse_once(

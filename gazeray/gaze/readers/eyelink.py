@@ -8,32 +8,28 @@ together by their order in the file, not by their times. Rows are line numbers, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import TIME_UNITS_MS, GazeTable, ReadError, register_reader, unpacked
+from gazeray.gaze.readers.base import TIME_UNITS_MS, GazeFile, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.cells import LARGEST, row_rejects
 from gazeray.gaze.readers.eyelink_lines import Event, Events, Lines, Samples, check_gaze, parse_samples, split_lines
 from gazeray.gaze.readers.text import (
     Eyes,
     Spans,
     as_bytes,
+    bracketed,
     clock_hz,
     clock_notes,
+    eye_of_fixations,
     one_gaze,
+    rejects_outside,
     spans_by_messages,
     without_missing,
 )
-from gazeray.tables import Reject
 
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
-
-TRIAL_START = re.compile(r"^(?:-?\d+\s+)?TRIALID\b[:\s]*(\S*)")
+TRIAL_START = re.compile(r"^(?:-?\d+\s+)?TRIALID\b[:\s]*(?P<trial>\S*)")
 TRIAL_END = re.compile(r"^(?:-?\d+\s+)?TRIAL_RESULT\b")
 COORDS = re.compile(r"^(?:-?\d+\s+)?(DISPLAY|GAZE)_COORDS\W*" + r"(-?\d+\.?\d*)[\s,]+" * 3 + r"(-?\d+\.?\d*)")
 DURATION_TOLERANCE_MS = 20.0
@@ -41,9 +37,7 @@ DURATION_TOLERANCE_MS = 20.0
 
 
 @register_reader("eyelink", supplies=("trial",), described=True)
-def read_eyelink(
-    data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str], beside: Mapping[str, bytes]
-) -> GazeTable:
+def read_eyelink(file: GazeFile) -> GazeTable:
     """Read one .asc file, plain or gzipped; see `Reader`.
 
     Times are those of the tracker's clock. A sample is lost where the file has a dot and between SBLINK and EBLINK. The
@@ -51,37 +45,33 @@ def read_eyelink(
     number of the START...END block. Raises ReadError: empty, damaged gzip, binary .edf, HREF or RAW data, none of the
     rows asked for, an eye that was not recorded, messages that never match.
     """
-    data = as_bytes(unpacked(data, source), source)
+    data, named = as_bytes(file.unpacked(), file.source), ", ".join(map(repr, file.spec.columns))
     if data.startswith(b"SR_RESEARCH"):
-        raise ReadError(
-            source, "a binary .edf file: convert it with edf2asc of the EyeLink Developers Kit, read the .asc"
-        )
-    if spec.columns:
-        raise ReadError(source, f"an .asc file has no columns to name: leave out {', '.join(map(repr, spec.columns))}")
+        reason = "a binary .edf file: convert it with edf2asc of the EyeLink Developers Kit, read the .asc"
+        raise ReadError(file.source, reason)
+    if named:
+        raise ReadError(file.source, f"an .asc file has no columns to name: leave out {named}")
     lines = split_lines(data)
-    events = lines.events()
-    read = _samples if spec.kind == "samples" else _fixations
-    return read(lines, events, source, spec, fixed)
+    return (_samples if file.spec.kind == "samples" else _fixations)(file, lines, lines.events())
 
 
-def _samples(lines: Lines, events: Events, source: str, spec: GazeSpec, fixed: Mapping[str, str]) -> GazeTable:
+def _samples(file: GazeFile, lines: Lines, events: Events) -> GazeTable:
     """The samples as a GazeTable."""
-    samples = parse_samples(lines, events, source)
+    samples = parse_samples(lines, events, file.source)
     header, notes = _header(events)
-    starts = np.searchsorted(samples.lines, events.blocks)
-    notes += clock_notes(header, clock_hz(samples.time_ms * TIME_UNITS_MS[spec.unit("timestamp_ms")], starts))
-    x, y, more = _gaze(samples, events, source, spec)
-    columns = {"timestamp_ms": samples.time_ms * TIME_UNITS_MS[spec.unit("timestamp_ms")], "x_px": x, "y_px": y}
-    return _table(
-        columns, samples.lines, samples.broken, len(lines.samples), events, source, spec, fixed, header, [*notes, *more]
-    )
+    time_ms = samples.time_ms * TIME_UNITS_MS[file.spec.unit("timestamp_ms")]
+    notes += clock_notes(header, clock_hz(time_ms, np.searchsorted(samples.lines, events.blocks)))
+    x, y, more = _gaze(file, samples, events)
+    columns = {"timestamp_ms": time_ms, "x_px": x, "y_px": y}
+    table = _table(file, events, columns, samples.lines, samples.broken, len(lines.samples))
+    return replace(table, header=header, notes=[*notes, *more, *table.notes])
 
 
-def _gaze(samples: Samples, events: Events, source: str, spec: GazeSpec) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _gaze(file: GazeFile, samples: Samples, events: Events) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """x and y (n,) of the eye to use, and notes. Where best is not recorded, the other eye is taken."""
-    eyes = without_missing(_without_blinks(samples, events), spec)
-    x, y, notes = one_gaze(eyes, spec, source)
-    if spec.eye == "best" and len(eyes) == 2:
+    eyes = without_missing(_without_blinks(samples, events), file.spec)
+    (x, y), notes = one_gaze(eyes, file.spec, file.source)
+    if file.spec.eye == "best" and len(eyes) == 2:
         for eye, other in (("left", "right"), ("right", "left")):
             alone = samples.recorded[other] & ~samples.recorded[eye]
             if alone.any() and x is eyes[eye][0]:
@@ -133,14 +123,14 @@ def _covered(times: np.ndarray, spans: list[tuple[float, float]]) -> np.ndarray:
     return covered
 
 
-def _fixations(lines: Lines, events: Events, source: str, spec: GazeSpec, fixed: Mapping[str, str]) -> GazeTable:
+def _fixations(file: GazeFile, lines: Lines, events: Events) -> GazeTable:
     """The fixations (EFIX lines) as a GazeTable. A fixation belongs to the trial in which it begins."""
-    found = events.eye.get("EFIX", [])
+    found, spec = events.eye.get("EFIX", []), file.spec
     if not found:
-        raise ReadError(source, "no fixation (EFIX line) in the file")
-    check_gaze(events.layouts["EVENTS"], source, "events", "")
+        raise ReadError(file.source, "no fixation (EFIX line) in the file")
+    check_gaze(events.layouts["EVENTS"], file.source, "events", "")
     header, notes = _header(events)
-    eye, more = _fixation_eye(found, lines, events, source, spec)
+    eye, more = _fixation_eye(file, found, lines, events)
     begun = {(event.eye, *event.cells[:1]): event.line for event in events.eye.get("SFIX", [])}
     used = [event for event in found if event.eye == eye]
     values, broken = np.full((len(used), 4), np.nan), {}
@@ -152,33 +142,30 @@ def _fixations(lines: Lines, events: Events, source: str, spec: GazeSpec, fixed:
         elif abs(duration - (end - start)) > DURATION_TOLERANCE_MS:
             broken[event.line] = f"EFIX from {start:.10g} to {end:.10g} ms says that it lasts {duration:g} ms"
     good = np.array([event.line not in broken for event in used], dtype=bool)
-    factors = [TIME_UNITS_MS[spec.unit(name)] for name in ("onset_ms", "duration_ms")]
-    onset, duration_ms = (values[good, column] * factor for column, factor in enumerate(factors))
+    onset, duration_ms = (
+        values[good, at] * TIME_UNITS_MS[spec.unit(name)] for at, name in enumerate(("onset_ms", "duration_ms"))
+    )
     x, y = without_missing({eye: (values[good, 2], values[good, 3])}, spec)[eye]
     columns = {"onset_ms": onset, "duration_ms": duration_ms, "x_px": x, "y_px": y}
     at = np.array([event.line for event in used], dtype=np.int64)[good]
     first = np.array([begun.get((event.eye, *event.cells[:1]), event.line) for event in used], dtype=np.int64)[good]
-    return _table(columns, at, broken, len(used), events, source, spec, fixed, header, [*notes, *more], first)
+    table = _table(file, events, columns, at, broken, len(used), first)
+    return replace(table, header=header, notes=[*notes, *more, *table.notes])
 
 
-def _fixation_eye(
-    found: list[Event], lines: Lines, events: Events, source: str, spec: GazeSpec
-) -> tuple[str, list[str]]:
+def _fixation_eye(file: GazeFile, found: list[Event], lines: Lines, events: Events) -> tuple[str, list[str]]:
     """The eye whose fixations are used, and a note when there was a choice.
 
-    Raises ReadError when the eye asked for is not there, and for the mean of events that begin at different times.
+    best: the eye with fewer lost samples, without samples that with more fixations. Raises ReadError as
+    `eye_of_fixations`.
     """
     there = sorted({event.eye for event in found})
-    if spec.eye in ("left", "right"):
-        if spec.eye not in there:
-            raise ReadError(source, f"no fixations of the {spec.eye} eye in the file (there: {', '.join(there)})")
-        return spec.eye, [f"both eyes are in the file; the {spec.eye} eye is used"] if len(there) == 2 else []
-    if len(there) == 1:
-        return there[0], []
-    if spec.eye == "mean":
-        raise ReadError(source, "fixations of two eyes begin at different times and have no mean: ask for one eye")
+    chosen = eye_of_fixations(there, file.spec, file.source)
+    if chosen:
+        return chosen
     if len(lines.samples) and not any(word == "HREF" for part in events.layouts["SAMPLES"] for word in part.words):
-        eyes = without_missing(_without_blinks(samples := parse_samples(lines, events, source), events), spec)
+        samples = parse_samples(lines, events, file.source)
+        eyes = without_missing(_without_blinks(samples, events), file.spec)
         lost = {eye: int(np.isnan(eyes[eye][0]).sum()) for eye in there if eye in eyes}
         if len(lost) == 2 and len(samples.lines):
             eye = min(lost, key=lambda eye: lost[eye])
@@ -189,64 +176,45 @@ def _fixation_eye(
 
 
 def _table(
+    file: GazeFile,
+    events: Events,
     columns: dict[str, np.ndarray],
     lines: np.ndarray,
     broken: dict[int, str],
     n_rows: int,
-    events: Events,
-    source: str,
-    spec: GazeSpec,
-    fixed: Mapping[str, str],
-    header: dict[str, float],
-    notes: list[str],
     begun: np.ndarray | None = None,
 ) -> GazeTable:
     """Rows on `lines` (N,), sorted into trials by `begun` (N,), by default the same lines."""
-    spans = _spans(events, source, spec, fixed)
+    spans, participant = _spans(file, events), file.fixed["participant"]
     names = list(dict.fromkeys(spans.names))
-    ids = [(fixed["participant"], name) for name in names]
+    ids = [(participant, name) for name in names]
     wrong = np.array(sorted(broken), dtype=np.int64)
     trial = spans.codes(wrong, names)
     rejects = row_rejects(
-        source,
+        file.source,
         wrong + 1,
         "read",
         lambda index: broken[int(wrong[index])],
-        lambda index: ids[trial[index]] if trial[index] >= 0 else (fixed["participant"], ""),
+        lambda index: ids[trial[index]] if trial[index] >= 0 else (participant, ""),
     )
     codes = spans.codes(lines if begun is None else begun, names)
-    outside = np.flatnonzero(codes < 0)
-    if len(outside):
-        reason = f"{len(outside)} {spec.kind} lie outside any trial, this is the first"
-        rejects.append(Reject(source, int(lines[outside[0]]) + 1, "read", reason, fixed["participant"]))
+    rejects += rejects_outside(file, lines[codes < 0] + 1)
     table = GazeTable(ids, codes, columns, lines + 1, n_rows)
-    return replace(table.where(codes >= 0), rejects=rejects, header=header, notes=[*notes, *spans.notes()])
+    return replace(table.where(codes >= 0), rejects=rejects, notes=spans.notes())
 
 
-def _spans(events: Events, source: str, spec: GazeSpec, fixed: Mapping[str, str]) -> Spans:
+def _spans(file: GazeFile, events: Events) -> Spans:
     """The trials as ranges of lines."""
-    if "trial" in fixed:
-        return Spans([fixed["trial"]], [0], [np.inf])
-    if spec.messages is not None:
-        return spans_by_messages(events.messages, spec.messages, source)
-    spans = Spans([], [], [])
-    for line, text in events.messages:
-        begins = TRIAL_START.match(text)
-        if (begins or TRIAL_END.match(text)) and spans.ends and spans.ends[-1] == np.inf:
-            spans.ends[-1] = line
-        if begins:
-            spans.names.append(identifier(begins[1]) or str(len(spans.names) + 1))
-            spans.starts.append(line)
-            spans.ends.append(np.inf)
-    if spans.names:
-        return spans
-    ends = np.array([*events.ends, np.inf])
-    blocks = events.blocks or [0]
-    for number, (start, then) in enumerate(zip(blocks, [*blocks[1:], np.inf], strict=True), start=1):
-        spans.names.append(str(number))
-        spans.starts.append(start)
-        spans.ends.append(min(float(ends[np.searchsorted(ends, start)]), then))
-    return spans
+    if "trial" in file.fixed:
+        return Spans([file.fixed["trial"]], [0], [np.inf])
+    if file.spec.messages is not None:
+        return spans_by_messages(events.messages, file.spec.messages, file.source)
+    if any(TRIAL_START.search(text) for _, text in events.messages):
+        return bracketed(events.messages, TRIAL_START, TRIAL_END)
+    ends, blocks = np.array([*events.ends, np.inf]), events.blocks or [0]
+    own = [float(ends[np.searchsorted(ends, start)]) for start in blocks]
+    stops = [min(end, then) for end, then in zip(own, [*blocks[1:], np.inf], strict=True)]
+    return Spans([str(number + 1) for number in range(len(blocks))], [float(start) for start in blocks], stops)
 
 
 def _header(events: Events) -> tuple[dict[str, float], list[str]]:

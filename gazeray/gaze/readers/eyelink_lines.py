@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.csv
 
 from gazeray.gaze.readers.base import ReadError
-from gazeray.gaze.readers.cells import MISSING_CELLS
-from gazeray.gaze.readers.text import Eyes, Numbers, as_numbers, as_text
+from gazeray.gaze.readers.cells import MISSING_CELLS, Numbers, as_numbers
+from gazeray.gaze.readers.text import Eyes, as_text
 
 NEWLINE, TAB, ZERO, NINE = 10, 9, 48, 57
 LONGEST_SAMPLE = 1000
@@ -247,7 +247,7 @@ def _columns(data: bytes, n_eyes: int, n_fields: int) -> dict[str, Numbers]:
         table = _parse(data.replace(b" .\t", b"nan\t"), names, wanted, pa.float64())
     except pa.ArrowInvalid:
         table = _parse(data.decode("latin-1").encode(), names, wanted, pa.string())
-    return {name: as_numbers(table[name], MISSING_CELLS) for name in wanted}
+    return {name: as_numbers(table[name]) for name in wanted}
 
 
 def _parse(data: bytes, names: list[str], wanted: list[str], kind: pa.DataType) -> pa.Table:

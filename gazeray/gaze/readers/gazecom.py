@@ -11,15 +11,9 @@ confidence 0 means lost.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from gazeray.gaze.readers.base import IDS, GazeTable, ReadError, register_reader
-from gazeray.gaze.readers.vendor_tables import Sheet, build, chosen_gaze, decoded, time_units, with_ids
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
+from gazeray.gaze.readers.base import GazeFile, GazeTable, ReadError, register_reader
+from gazeray.gaze.readers.vendor_tables import Sheet, build, chosen_gaze, decoded, time_units
 
 NAMES = ["time", "x", "y", "confidence"]
 HEADER = {
@@ -34,34 +28,26 @@ ATTRIBUTE = re.compile(r"@ATTRIBUTE\s+('[^']*'|\"[^\"]*\"|\S+)\s", re.IGNORECASE
 
 
 @register_reader("gazecom", kinds=("samples",), described=True, units={"timestamp_ms": "us"})
-def read_gazecom(
-    data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str], beside: Mapping[str, bytes]
-) -> GazeTable:
+def read_gazecom(file: GazeFile) -> GazeTable:
     """Read one .arff or .coord file, told apart by what is in it; see `Reader`.
 
     The header holds screen_width_px, screen_height_px, screen_width_mm, screen_height_mm and distance_mm where the file
     says them. Rows are counted from the first line of numbers; comments do not count. Raises ReadError: empty, neither
     of the two formats, a column is missing, no rows.
     """
-    text, notes = decoded(data, source)
+    text, notes = decoded(file)
     lines = [line.strip() for line in text.decode().split("\n")]
     is_arff = any(line[:5].lower() == "@data" for line in lines)
-    header, names, body = _arff(lines) if is_arff else _coord(lines, source)
-    rows = "\n".join(body).encode()
-    if not rows:
-        raise ReadError(source, "a header without rows")
-    sheet = Sheet(rows, source, "," if is_arff else " ", names, 0, notes)
-    time, x_name, y_name = (
-        sheet.column(spec, ours, theirs) for ours, theirs in zip(("timestamp_ms", "x_px", "y_px"), NAMES, strict=False)
-    )
-    ids = {name: sheet.need(name, spec.columns[name]) for name in IDS if name not in fixed}
-    flag = sheet.find("confidence")
-    cells = sheet.read(ids.values(), dict.fromkeys([time, x_name, y_name, *([flag] if flag else [])]), fixed)
-    lost = {"gaze": ~(cells.values(flag) > 0)} if flag else {}
-    x, y, _ = chosen_gaze(cells, {"gaze": (x_name, y_name)}, lost, spec, source)
-    columns = with_ids(cells, ids, timestamp_ms=(time, cells.values(time)), x_px=(x_name, x), y_px=(y_name, y))
-    table = build(cells, sheet, spec, fixed, columns, time_units("us", spec))
-    return replace(table, header=header)
+    header, names, body = _arff(lines) if is_arff else _coord(lines, file.source)
+    if not body:
+        raise ReadError(file.source, "a header without rows")
+    sheet = Sheet(file, "\n".join(body).encode(), "," if is_arff else " ", names, 0, notes)
+    time, pair = sheet.column("timestamp_ms", "time"), (sheet.column("x_px", "x"), sheet.column("y_px", "y"))
+    ids, flag = sheet.ids(), sheet.find("confidence")
+    cells = sheet.read(ids.values(), [time, *pair, flag])
+    gaze, _ = chosen_gaze(cells, {"gaze": pair}, {"gaze": ~(cells.values(flag) > 0)} if flag else {})
+    columns = cells.columns(timestamp_ms=time) | gaze
+    return build(cells, ids, columns, time_units("us", file.spec), header=header)
 
 
 def _arff(lines: list[str]) -> tuple[dict[str, float], list[str], list[str]]:

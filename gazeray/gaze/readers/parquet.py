@@ -3,37 +3,21 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
-
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from gazeray.gaze.readers.base import GazeTable, ReadError, register_reader, unpacked
-from gazeray.gaze.readers.cells import check_columns, gaze_table, wanted_columns
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
+from gazeray.gaze.readers.base import TIMES, GazeFile, GazeTable, register_reader
+from gazeray.gaze.readers.cells import gaze_table, parquet_columns, wanted_columns
 
 
 @register_reader("parquet")
-def read_parquet(
-    data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str], beside: Mapping[str, bytes]
-) -> GazeTable:
+def read_parquet(file: GazeFile) -> GazeTable:
     """Read one Parquet file; see `Reader`.
 
     Raises ReadError: empty, not Parquet or truncated, no rows, missing column, a column that does not hold numbers.
     """
-    wanted = wanted_columns(spec, fixed)
-    try:
-        file = pq.ParquetFile(io.BytesIO(unpacked(data, source)))
-        check_columns(wanted, file.schema_arrow.names, source)
-        table = file.read(columns=list(dict.fromkeys(wanted.values())))
-    except (pa.ArrowException, OSError) as error:
-        raise ReadError(source, f"not a readable Parquet file: {error}") from error
-    if table.num_rows == 0:
-        raise ReadError(source, "a header without rows")
+    wanted = wanted_columns(file)
+    table = parquet_columns(file.unpacked(), file.source, wanted)
+    columns = {ours: (theirs, table[theirs]) for ours, theirs in wanted.items()}
+    units = {name: file.spec.unit(name) for name in TIMES[file.spec.kind]}
     rows = np.arange(1, table.num_rows + 1, dtype=np.int64)
-    return gaze_table(table, rows, table.num_rows, source, spec, fixed)
+    return gaze_table(file, columns, units, rows, table.num_rows, missing=file.spec.missing)

@@ -12,39 +12,22 @@ surface is the screen is such gaze on a screen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
-from gazeray.gaze.readers.base import GazeTable, ReadError, register_reader
-from gazeray.gaze.readers.vendor_tables import (
-    build,
-    chosen_gaze,
-    first_of_events,
-    id_columns,
-    keys_of,
-    open_sheet,
-    time_units,
-    with_ids,
-)
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
+from gazeray.gaze.readers.base import GazeFile, GazeTable, register_reader
+from gazeray.gaze.readers.vendor_tables import Sheet, build, chosen_gaze, first_of_events, open_sheet, time_units
 
 LEAST_CONFIDENCE = 0.6
 """Below it Pupil Player itself takes gaze for lost (its default minimum data confidence)."""
 
 X, Y = ("x_norm", "norm_pos_x"), ("y_norm", "norm_pos_y")
 FROM_BOTTOM = ("y_norm", "norm_pos_y")
-CLOUD_X, CLOUD_Y = "gaze x [px]", "gaze y [px]"
 
 
 @register_reader("pupil", described=True, units={"x_px": "normalised", "y_px": "normalised"})
-def read_pupil(
-    data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str], beside: Mapping[str, bytes]
-) -> GazeTable:
+def read_pupil(file: GazeFile) -> GazeTable:
     """Read one export of Pupil Player; see `Reader`. Coordinates come out as fractions from the top left.
 
     A sample or fixation whose confidence is below LEAST_CONFIDENCE is lost. Gaze off a surface (on_surf False) keeps
@@ -52,72 +35,53 @@ def read_pupil(
     out, at the mean of its rows. Times: timestamps s, durations ms.
     Raises ReadError: empty, a column is missing, an export of Pupil Cloud.
     """
-    sheet = open_sheet(data, source, spec)
-    if sheet.find("timestamp [ns]", "start timestamp [ns]") and not spec.columns:
-        raise ReadError(source, "an export of Pupil Cloud (columns in ns and px): use the reader pupil_cloud")
-    x_name, y_name = sheet.column(spec, "x_px", *X), sheet.column(spec, "y_px", *Y)
-    confidence = sheet.find("confidence")
-    ids = id_columns(sheet, spec, fixed, {})
-    if spec.kind == "samples":
-        times = {"timestamp_ms": sheet.column(spec, "timestamp_ms", "gaze_timestamp", "timestamp")}
-        number = None
-    else:
-        times = {
-            "onset_ms": sheet.column(spec, "onset_ms", "start_timestamp"),
-            "duration_ms": sheet.column(spec, "duration_ms", "duration"),
-        }
-        number = sheet.find("fixation_id", "id")
-    flags = [confidence] if confidence else []
-    text = {*ids.values(), *([number] if number else [])}
-    cells = sheet.read(text, dict.fromkeys([*times.values(), x_name, y_name, *flags]), fixed)
+    sheet = open_sheet(file)
+    if sheet.find("timestamp [ns]", "start timestamp [ns]") and not file.spec.columns:
+        raise sheet.error("an export of Pupil Cloud (columns in ns and px): use the reader pupil_cloud")
+    pair, ids, confidence = (sheet.column("x_px", *X), sheet.column("y_px", *Y)), sheet.ids(), sheet.find("confidence")
+    times = _times(sheet, ("gaze_timestamp", "timestamp"), "start_timestamp", "duration")
+    number = sheet.find("fixation_id", "id") if file.spec.kind == "fixations" else None
+    cells = sheet.read([*ids.values(), number], [*times.values(), *pair, confidence])
     lost = {"gaze": ~(cells.values(confidence) >= LEAST_CONFIDENCE)} if confidence else {}
-    x, y, _ = chosen_gaze(cells, {"gaze": (x_name, y_name)}, lost, spec, source)
+    gaze, _ = chosen_gaze(cells, {"gaze": pair}, lost)
+    (x_name, x), (y_name, y) = gaze.values()
     if y_name.lower() in FROM_BOTTOM:
         y = 1.0 - y
     keep = None
     if number:
-        x, y, keep = _one_row_each(x, y, [*keys_of(cells, ids), *keys_of(cells, {"fixation": number})])
-    found = {name: (theirs, cells.values(theirs)) for name, theirs in times.items()}
-    columns = with_ids(cells, ids, **found, x_px=(x_name, x), y_px=(y_name, y))
-    units = time_units("s", spec)
-    if "duration_ms" in units:
-        units["duration_ms"] = spec.units.get("duration_ms", "ms")
-    return build(cells, sheet, spec, fixed, columns, units, keep)
+        x, y, keep = _one_row_each(x, y, cells.keys([*ids.values(), number]))
+    gaze = {"x_px": (x_name, x), "y_px": (y_name, y)}
+    return build(cells, ids, cells.columns(**times) | gaze, _units("s", file), keep)
 
 
 @register_reader("pupil_cloud", described=True)
-def read_pupil_cloud(
-    data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str], beside: Mapping[str, bytes]
-) -> GazeTable:
+def read_pupil_cloud(file: GazeFile) -> GazeTable:
     """Read gaze.csv or fixations.csv of Pupil Cloud; see `Reader`. Coordinates are px of the scene camera.
 
     A sample is lost where the device was not worn (worn 0). Times: timestamps ns, durations ms.
     Raises ReadError: empty, a column is missing.
     """
-    sheet = open_sheet(data, source, spec)
-    ids = id_columns(sheet, spec, fixed, {})
-    worn = sheet.find("worn") if spec.kind == "samples" else None
-    if spec.kind == "samples":
-        times = {"timestamp_ms": sheet.column(spec, "timestamp_ms", "timestamp [ns]")}
-        x_name, y_name = sheet.column(spec, "x_px", CLOUD_X), sheet.column(spec, "y_px", CLOUD_Y)
-    else:
-        times = {
-            "onset_ms": sheet.column(spec, "onset_ms", "start timestamp [ns]"),
-            "duration_ms": sheet.column(spec, "duration_ms", "duration [ms]"),
-        }
-        x_name = sheet.column(spec, "x_px", "fixation x [px]")
-        y_name = sheet.column(spec, "y_px", "fixation y [px]")
-    text = {*ids.values(), *([worn] if worn else [])}
-    cells = sheet.read(text, dict.fromkeys([*times.values(), x_name, y_name]), fixed)
+    sheet, of = open_sheet(file), "gaze" if file.spec.kind == "samples" else "fixation"
+    ids, worn = sheet.ids(), sheet.find("worn") if of == "gaze" else None
+    times = _times(sheet, ("timestamp [ns]",), "start timestamp [ns]", "duration [ms]")
+    pair = (sheet.column("x_px", f"{of} x [px]"), sheet.column("y_px", f"{of} y [px]"))
+    cells = sheet.read([*ids.values(), worn], [*times.values(), *pair])
     lost = {"gaze": np.isin(cells.words(worn), ["0", "0.0", "false"])} if worn else {}
-    x, y, _ = chosen_gaze(cells, {"gaze": (x_name, y_name)}, lost, spec, source)
-    found = {name: (theirs, cells.values(theirs)) for name, theirs in times.items()}
-    columns = with_ids(cells, ids, **found, x_px=(x_name, x), y_px=(y_name, y))
-    units = time_units("ns", spec)
-    if "duration_ms" in units:
-        units["duration_ms"] = spec.units.get("duration_ms", "ms")
-    table = build(cells, sheet, spec, fixed, columns, units)
-    return replace(table, notes=[*table.notes, "gaze is in px of the scene camera, not of a screen"])
+    gaze, _ = chosen_gaze(cells, {"gaze": pair}, lost)
+    notes = ["gaze is in px of the scene camera, not of a screen"]
+    return build(cells, ids, cells.columns(**times) | gaze, _units("ns", file), notes=notes)
+
+
+def _times(sheet: Sheet, stamps: Sequence[str], onset: str, duration: str) -> dict[str, str]:
+    """The columns of the times of samples or fixations, by our name."""
+    if sheet.file.spec.kind == "samples":
+        return {"timestamp_ms": sheet.column("timestamp_ms", *stamps)}
+    return {"onset_ms": sheet.column("onset_ms", onset), "duration_ms": sheet.column("duration_ms", duration)}
+
+
+def _units(unit: str, file: GazeFile) -> dict[str, str]:
+    """`unit` for stamps, ms for durations, where the declaration does not name one."""
+    return time_units(unit, file.spec) | {"duration_ms": file.spec.units.get("duration_ms", "ms")}
 
 
 def _one_row_each(x: np.ndarray, y: np.ndarray, keys: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

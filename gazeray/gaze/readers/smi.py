@@ -16,33 +16,36 @@ IDF Converter that says 50 Hz has rows that are 20 000 apart. Rows are line numb
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 
 from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import GazeTable, ReadError, register_reader
-from gazeray.gaze.readers.cells import LARGEST, NUMBER
-from gazeray.gaze.readers.text import Numbers, clock_hz, clock_notes, one_gaze, spans_by_messages, without_missing
+from gazeray.gaze.readers.base import IDS, GazeFile, GazeTable, ReadError, register_reader
+from gazeray.gaze.readers.cells import LARGEST, NUMBER, Numbers
+from gazeray.gaze.readers.text import (
+    clock_hz,
+    clock_notes,
+    eye_of_fixations,
+    rejects_outside,
+    spans_by_messages,
+)
 from gazeray.gaze.readers.vendor_tables import (
     DELIMITERS,
     Cells,
+    Columns,
     Pairs,
     Sheet,
     build,
+    chosen_gaze,
     declared_pair,
     decoded,
-    named,
+    in_spans,
     time_units,
-    with_ids,
 )
-from gazeray.tables import Reject
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec
 
 HEADER_LINES = 500
 """The line with the names of the columns is among the first so many."""
@@ -85,56 +88,52 @@ class Export:
                     found[key] = value
         return found
 
-    def at_lines(self, cells: Cells) -> Cells:
-        """The cells with line numbers for row numbers."""
+    def read(self, text: Iterable[str | None], numbers: Iterable[str | None]) -> Cells:
+        """See `Sheet.read`; with line numbers for row numbers."""
+        cells = self.sheet.read(text, numbers)
         rejects = [replace(reject, row=int(self.lines[reject.row - 1])) for reject in cells.rejects]
         return replace(cells, rows=self.lines[cells.rows - 1], rejects=rejects)
 
 
 @register_reader("smi", supplies=("participant", "trial"), described=True)
-def read_smi(
-    data: bytes, source: str, spec: GazeSpec, fixed: Mapping[str, str], beside: Mapping[str, bytes]
-) -> GazeTable:
+def read_smi(file: GazeFile) -> GazeTable:
     """Read one SMI text export, plain or gzipped; see `Reader`.
 
     A sample at 0, 0 or in a blink is lost. The trial comes from the path, from `spec.messages`, or from the column
     Trial; the participant from the path, the column Participant, or the header line Subject. Raises ReadError: empty,
     damaged, no column of times or of gaze in px, an eye that was not recorded, no row of what is asked for.
     """
-    text, notes = decoded(data, source)
+    text, notes = decoded(file)
     lines = text.split(b"\n")
-    if spec.kind == "samples":
-        return _samples(_open_samples(lines, source, spec, notes), spec, fixed)
-    return _fixations(_open_fixations(lines, source, spec, notes), spec, fixed)
+    if file.spec.kind == "samples":
+        return _samples(_open_samples(file, lines, notes))
+    return _fixations(_open_fixations(file, lines, notes))
 
 
-def _open_samples(lines: list[bytes], source: str, spec: GazeSpec, notes: list[str]) -> Export:
+def _open_samples(file: GazeFile, lines: list[bytes], notes: list[str]) -> Export:
     """An export of samples."""
-    times = (spec.columns["timestamp_ms"],) if "timestamp_ms" in spec.columns else SAMPLE_TIMES
-    at, delimiter, names = _header_line(lines, source, spec, times)
+    at, delimiter, names = _header_line(file, lines, "timestamp_ms", SAMPLE_TIMES)
     mark = b"%sMSG%s" % (delimiter.encode(), delimiter.encode())
     body = [number for number in range(at + 1, len(lines)) if lines[number].strip()]
     said = [number for number in body if mark in lines[number]] if "Type" in names else []
     messages = [(float(number + 1), lines[number].split(mark, 1)[1].decode()) for number in said]
-    if said:
-        apart = set(said)
-        body = [number for number in body if number not in apart]
-    return _export(lines, at, body, names, delimiter, source, notes, messages)
+    apart = set(said)
+    body = [number for number in body if number not in apart] if said else body
+    return _export(file, lines, at, body, names, delimiter, notes, messages)
 
 
-def _open_fixations(lines: list[bytes], source: str, spec: GazeSpec, notes: list[str]) -> Export:
+def _open_fixations(file: GazeFile, lines: list[bytes], notes: list[str]) -> Export:
     """An export of events, of which the fixations are rows; the positions of messages are times."""
-    onsets = (spec.columns["onset_ms"],) if "onset_ms" in spec.columns else ONSETS
     titles = {}
     for number, line in enumerate(lines[:HEADER_LINES]):
         if found := re.match(rb"Table Header for ([\w ]+)", line):
             titles[found[1].decode().strip()] = number + 1
     if "Fixations" not in titles:
-        at, delimiter, names = _header_line(lines, source, spec, onsets)
+        at, delimiter, names = _header_line(file, lines, "onset_ms", ONSETS)
         body = [number for number in range(at + 1, len(lines)) if lines[number].strip()]
-        return _export(lines, at, body, names, delimiter, source, notes, [])
+        return _export(file, lines, at, body, names, delimiter, notes, [])
     start = titles["Fixations"]
-    at, delimiter, names = _header_line(lines[: start + 1], source, spec, onsets, start)
+    at, delimiter, names = _header_line(file, lines[: start + 1], "onset_ms", ONSETS, start)
     body = [number for number, line in enumerate(lines) if line.startswith(b"Fixation")]
     messages = []
     if "User Events" in titles and titles["User Events"] < len(lines):
@@ -143,114 +142,108 @@ def _open_fixations(lines: list[bytes], source: str, spec: GazeSpec, notes: list
             cells = dict(zip(columns, _cells(line, delimiter), strict=False)) if line.startswith(b"UserEvent") else {}
             if not np.isnan(time := _number(cells.get("Start", ""))):
                 messages.append((time, cells.get("Description", "")))
-    return _export(lines, at, body, names, delimiter, source, notes, sorted(messages))
+    return _export(file, lines, at, body, names, delimiter, notes, sorted(messages))
 
 
 def _header_line(
-    lines: list[bytes], source: str, spec: GazeSpec, times: tuple[str, ...], first: int = 0
+    file: GazeFile, lines: list[bytes], time: str, defaults: tuple[str, ...], first: int = 0
 ) -> tuple[int, str, list[str]]:
-    """Number, delimiter and cells of the first line that names a column of times."""
+    """Number, delimiter and cells of the first line that names a column of times: the declared one, or a default."""
+    times = (file.spec.columns[time],) if time in file.spec.columns else defaults
     for number in range(first, min(len(lines), HEADER_LINES)):
         if lines[number].startswith(b"##"):
             continue
-        for delimiter in [spec.delimiter] if spec.delimiter else DELIMITERS:
+        for delimiter in [file.spec.delimiter] if file.spec.delimiter else DELIMITERS:
             names = _cells(lines[number], delimiter)
             if len(names) > 1 and set(times) & set(names):
                 return number, delimiter, names
-    raise ReadError(source, f"no line that names the columns of {spec.kind}, such as {' or '.join(map(repr, times))}")
+    reason = f"no line that names the columns of {file.spec.kind}, such as {' or '.join(map(repr, times))}"
+    raise ReadError(file.source, reason)
 
 
 def _export(
+    file: GazeFile,
     lines: list[bytes],
     at: int,
     body: list[int],
     names: list[str],
     delimiter: str,
-    source: str,
     notes: list[str],
     messages: list[tuple[float, str]],
 ) -> Export:
     """The rows on the lines `body`, with the names of line `at`. Rows may end with a delimiter."""
     if not body:
-        raise ReadError(source, "a header without rows")
+        raise ReadError(file.source, "a header without rows")
     if lines[body[0]].count(delimiter.encode()) == len(names) and lines[body[0]].endswith(delimiter.encode()):
         names = [*names, ""]
     about: dict[str, list[str]] = {}
     for line in lines[:at]:
         key, _, rest = line.removeprefix(b"##").decode().partition(":")
         about.setdefault(key.strip(), [cell.strip() for cell in rest.strip().split("\t")])
+    subject, known = about.get("Subject", [""])[0], {*file.fixed, *file.spec.columns, *map(str.lower, names)}
+    if subject and not {"participant", "subject"} & known:
+        file = replace(file, fixed={**file.fixed, "participant": identifier(subject)})
     data = b"\n".join([lines[at], *(lines[number] for number in body), b""])
-    sheet = Sheet(data, source, delimiter, names, 1, notes)
+    sheet = Sheet(file, data, delimiter, names, 1, notes)
     return Export(sheet, np.array(body, dtype=np.int64) + 1, messages, about)
 
 
-def _samples(export: Export, spec: GazeSpec, fixed: Mapping[str, str]) -> GazeTable:
+def _samples(export: Export) -> GazeTable:
     """The samples as a GazeTable."""
-    sheet = export.sheet
-    time = sheet.column(spec, "timestamp_ms", *SAMPLE_TIMES)
-    pairs = declared_pair(sheet, spec, _gaze_columns(sheet))
-    pairs = pairs or _gaze_columns(sheet)
+    sheet, spec = export.sheet, export.sheet.file.spec
+    time = sheet.column("timestamp_ms", *SAMPLE_TIMES)
+    pairs = declared_pair(sheet, _gaze_columns(sheet)) or _gaze_columns(sheet)
     if not pairs:
         present = ", ".join(sheet.names)
-        raise ReadError(sheet.source, f"no columns of the point of regard, such as 'L POR X [px]' (present: {present})")
+        raise sheet.error(f"no columns of the point of regard, such as 'L POR X [px]' (present: {present})")
     states = {eye: sheet.find(f"Category {eye.title()}", f"{eye[:1].upper()} Event Info") for eye in pairs}
     kinds = [sheet.find(name) for name in ("Type", "Category Group", "Category Left", "Category Right", "Category")]
-    content = sheet.find("Content")
-    fixed, ids = _ids(export, spec, fixed)
-    text = dict.fromkeys(name for name in (*ids.values(), *states.values(), *kinds, content) if name)
-    numbers = dict.fromkeys([time, *(name for pair in pairs.values() for name in pair)])
-    cells = export.at_lines(sheet.read(text, numbers, fixed))
+    content, ids = sheet.find("Content"), _ids(sheet)
+    cells = export.read([*ids.values(), *states.values(), *kinds, content], [time, *chain(*pairs.values())])
     is_sample, messages = _is_sample(cells, [name for name in kinds if name]), list(export.messages)
     if content:
         said, contents = np.flatnonzero(~is_sample), cells.text[content].to_pylist()
         messages += [(float(cells.rows[row]), contents[row] or "") for row in said]
-    cells = _only(cells, is_sample, sheet.source, "sample")
-    eyes = {}
+    cells = _only(cells, is_sample, "sample")
+    lost = {}
     for eye, (x_name, y_name) in pairs.items():
-        x, y, state = cells.values(x_name), cells.values(y_name), states[eye]
-        lost = (x == 0) & (y == 0)
-        lost |= cells.words(state) == "blink" if state else False
-        eyes[eye] = (np.where(lost, np.nan, x), np.where(lost, np.nan, y))
-    x_px, y_px, notes = one_gaze(without_missing(eyes, spec), spec, sheet.source)
-    units = time_units(_unit(time), spec)
-    columns = {"timestamp_ms": (time, cells.values(time)), "x_px": ("x_px", x_px), "y_px": ("y_px", y_px)}
-    found = _built(export, cells, spec, fixed, ids, columns, units, cells.rows, sorted(messages))
+        lost[eye] = (cells.values(x_name) == 0) & (cells.values(y_name) == 0)
+        if state := states[eye]:
+            lost[eye] |= cells.words(state) == "blink"
+    gaze, notes = chosen_gaze(cells, pairs, lost)
+    columns = cells.columns(timestamp_ms=time) | gaze
+    found = _built(export, cells, ids, columns, time_units(_unit(time), spec), cells.rows, sorted(messages))
     counted = _number(next(iter(export.about.get("Number of Samples", [])), ""))
     if counted > 0 and counted != len(cells.rows):
-        notes.append(f"the header counts {counted:.0f} samples, the file has {len(cells.rows)}")
+        notes = [*notes, f"the header counts {counted:.0f} samples, the file has {len(cells.rows)}"]
     breaks = np.flatnonzero(np.diff(found.codes)) + 1
     notes += clock_notes(export.header, clock_hz(found.columns["timestamp_ms"], breaks))
-    return replace(found, header=export.header, notes=[*found.notes, *notes])
+    return replace(found, notes=[*found.notes, *notes])
 
 
-def _fixations(export: Export, spec: GazeSpec, fixed: Mapping[str, str]) -> GazeTable:
+def _fixations(export: Export) -> GazeTable:
     """The fixations as a GazeTable."""
-    sheet = export.sheet
-    onset, duration = sheet.column(spec, "onset_ms", *ONSETS), sheet.column(spec, "duration_ms", *DURATIONS)
-    x_name = sheet.column(spec, "x_px", *FIXATION_X)
-    y_name = sheet.column(spec, "y_px", *(name.replace("X", "Y") for name in FIXATION_X))
+    sheet, spec = export.sheet, export.sheet.file.spec
+    onset, duration = sheet.column("onset_ms", *ONSETS), sheet.column("duration_ms", *DURATIONS)
+    pair = sheet.column("x_px", *FIXATION_X), sheet.column("y_px", *(name.replace("X", "Y") for name in FIXATION_X))
     category, side = sheet.find("Event Type", "Category"), sheet.find("Event Type", "Eye L/R", "Eye")
-    fixed, ids = _ids(export, spec, fixed)
-    text = dict.fromkeys(name for name in (*ids.values(), category, side) if name)
-    cells = export.at_lines(sheet.read(text, dict.fromkeys([onset, duration, x_name, y_name]), fixed))
+    ids = _ids(sheet)
+    cells = export.read([*ids.values(), category, side], [onset, duration, *pair])
     if category:
         words = cells.words(category).tolist()
         is_fixation = np.array([(word or "").startswith(FIXATION) for word in words], dtype=bool)
-        cells = _only(cells, is_fixation, sheet.source, "fixation")
+        cells = _only(cells, is_fixation, "fixation")
     notes: list[str] = []
     if side:
         eye_of = np.array([EYES.get((word or "").split(" ")[-1], "") for word in cells.words(side)])
-        eye, notes = _fixation_eye(eye_of, cells.values(duration), spec, sheet.source)
-        cells = _only(cells, np.isin(eye_of, [eye, ""]), sheet.source, f"fixation of the {eye} eye")
-    eyes = without_missing({"one": (cells.values(x_name), cells.values(y_name))}, spec)
-    units = time_units(_unit(onset), spec)
-    columns = {"onset_ms": (onset, cells.values(onset)), "duration_ms": (duration, cells.values(duration))}
-    columns |= {"x_px": ("x_px", eyes["one"][0]), "y_px": ("y_px", eyes["one"][1])}
+        eye, notes = _fixation_eye(eye_of, cells.values(duration), sheet.file)
+        cells = _only(cells, np.isin(eye_of, [eye, ""]), f"fixation of the {eye} eye")
     at = cells.values(onset)
-    if spec.messages is not None and "trial" not in fixed and (np.diff(at) < 0).any():
-        raise ReadError(sheet.source, "times start again within the file, so that messages cannot tell its trials")
-    found = _built(export, cells, spec, fixed, ids, columns, units, at, export.messages)
-    return replace(found, header=export.header, notes=[*found.notes, *notes])
+    if spec.messages is not None and "trial" not in sheet.file.fixed and (np.diff(at) < 0).any():
+        raise sheet.error("times start again within the file, so that messages cannot tell its trials")
+    columns = cells.columns(onset_ms=onset, duration_ms=duration) | chosen_gaze(cells, {"fixation": pair})[0]
+    found = _built(export, cells, ids, columns, time_units(_unit(onset), spec), at, export.messages)
+    return replace(found, notes=[*found.notes, *notes])
 
 
 def _gaze_columns(sheet: Sheet) -> Pairs:
@@ -266,40 +259,25 @@ def _gaze_columns(sheet: Sheet) -> Pairs:
     return pairs
 
 
-def _fixation_eye(eye_of: np.ndarray, duration: np.ndarray, spec: GazeSpec, source: str) -> tuple[str, list[str]]:
+def _fixation_eye(eye_of: np.ndarray, duration: np.ndarray, file: GazeFile) -> tuple[str, list[str]]:
     """The eye whose fixations are used, and a note when there was a choice; "" where the file names no eye.
 
-    best: the eye that fixated longer in all, since such files have no samples. Raises ReadError when the eye asked for
-    is not there, and for the mean of events that begin at different times.
+    best: the eye that fixated longer in all, since such files have no samples. Raises ReadError as `eye_of_fixations`.
     """
     total = {eye: float(np.nansum(duration[eye_of == eye])) for eye in ("left", "right") if (eye_of == eye).any()}
-    if spec.eye in ("left", "right") and total and spec.eye not in total:
-        raise ReadError(source, f"no fixations of the {spec.eye} eye in the file (there: {', '.join(total)})")
-    if len(total) < 2:
-        return next(iter(total), ""), []
-    if spec.eye == "mean":
-        raise ReadError(source, "fixations of two eyes begin at different times and have no mean: ask for one eye")
-    if spec.eye != "best":
-        return spec.eye, [f"both eyes are in the file; the {spec.eye} eye is used"]
+    if not total:
+        return "", []
+    chosen = eye_of_fixations(list(total), file.spec, file.source)
+    if chosen:
+        return chosen
     eye = max(total, key=lambda eye: total[eye])
     return eye, [f"both eyes are in the file; the {eye} eye is used (it fixated longer)"]
 
 
-def _ids(export: Export, spec: GazeSpec, fixed: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """The ids that hold for the whole file, and the columns of the others; a trial told by messages is in neither.
-
-    Raises ReadError when the file names no participant or no trial.
-    """
-    sheet, fixed, columns = export.sheet, dict(fixed), {}
-    subject = next(iter(export.about.get("Subject", [])), "")
-    if "participant" not in fixed:
-        if "participant" not in spec.columns and subject and sheet.find("Participant", "Subject") is None:
-            fixed["participant"] = identifier(subject)
-        else:
-            columns["participant"] = sheet.column(spec, "participant", "Participant", "Subject")
-    if "trial" not in fixed and spec.messages is None:
-        columns["trial"] = sheet.column(spec, "trial", "Trial")
-    return fixed, columns
+def _ids(sheet: Sheet) -> dict[str, str]:
+    """The columns of the ids; a trial told by messages is in none. Raises ReadError when one is not there."""
+    names = IDS if sheet.file.spec.messages is None else IDS[:1]
+    return sheet.ids(names, participant=("Participant", "Subject"), trial=("Trial",))
 
 
 def _is_sample(cells: Cells, kinds: list[str]) -> np.ndarray:
@@ -311,10 +289,10 @@ def _is_sample(cells: Cells, kinds: list[str]) -> np.ndarray:
     return sample
 
 
-def _only(cells: Cells, keep: np.ndarray, source: str, what: str) -> Cells:
+def _only(cells: Cells, keep: np.ndarray, what: str) -> Cells:
     """The rows of the mask `keep` (N,). Raises ReadError when there is none."""
     if not keep.any():
-        raise ReadError(source, f"no {what} in the file")
+        raise cells.sheet.error(f"no {what} in the file")
     if keep.all():
         return cells
     text = {name: values.filter(pa.array(keep)) for name, values in cells.text.items()}
@@ -328,31 +306,22 @@ def _only(cells: Cells, keep: np.ndarray, source: str, what: str) -> Cells:
 def _built(
     export: Export,
     cells: Cells,
-    spec: GazeSpec,
-    fixed: Mapping[str, str],
     ids: Mapping[str, str],
-    columns: Mapping[str, tuple[str, np.ndarray]],
+    columns: Columns,
     units: Mapping[str, str],
     positions: np.ndarray,
     messages: list[tuple[float, str]],
 ) -> GazeTable:
     """The GazeTable; where messages tell the trials, by the `positions` (N,) of rows and messages."""
-    source = export.sheet.source
-    if "trial" in fixed or spec.messages is None:
-        return build(cells, export.sheet, spec, fixed, with_ids(cells, ids, **columns), units)
-    spans = spans_by_messages(messages, spec.messages, source)
-    names = list(dict.fromkeys(spans.names))
-    codes = spans.codes(positions, names)
-    inside = codes >= 0
+    file = export.sheet.file
+    if "trial" in file.fixed or file.spec.messages is None:
+        return build(cells, ids, columns, units, header=export.header)
+    spans = spans_by_messages(messages, file.spec.messages, file.source)
+    inside, trial = in_spans(spans, positions, "trial of the messages")
     if not inside.any():
-        raise ReadError(source, f"none of the {len(codes)} {spec.kind} lies in a trial")
-    told = with_ids(cells, ids, trial=("trial of the messages", named(codes, names)), **columns)
-    found = build(cells, export.sheet, spec, fixed, told, units, keep=inside)
-    rejects, outside = list(found.rejects), np.flatnonzero(~inside)
-    if len(outside):
-        reason = f"{len(outside)} {spec.kind} lie outside any trial, this is the first"
-        rejects.append(Reject(source, int(cells.rows[outside[0]]), "read", reason, fixed.get("participant", "")))
-    return replace(found, rejects=rejects, notes=[*found.notes, *spans.notes()])
+        raise export.sheet.error(f"none of the {len(inside)} {file.spec.kind} lies in a trial")
+    found = build(cells, ids, columns | trial, units, inside, spans.notes(), export.header)
+    return replace(found, rejects=[*found.rejects, *rejects_outside(file, cells.rows[~inside])])
 
 
 def _cells(line: bytes, delimiter: str) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the text exports of eye trackers share: encodings, numbers, two eyes, trials bracketed by messages, clocks."""
+"""What the text exports of eye trackers share: encodings, two eyes, trials bracketed by messages, clocks."""
 
 from __future__ import annotations
 
@@ -7,18 +7,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import ReadError
-from gazeray.gaze.readers.cells import LARGEST, NUMBER
-
-if TYPE_CHECKING:
-    from gazeray.gaze.declaration import GazeSpec, MessagesSpec
+from gazeray.gaze.readers.base import GazeFile, GazeSpec, MessagesSpec, ReadError
+from gazeray.tables import Reject
 
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 UTF8_MARK = b"\xef\xbb\xbf"
@@ -65,37 +59,6 @@ def as_utf8(data: bytes) -> bytes:
     return data
 
 
-@dataclass(frozen=True)
-class Numbers:
-    """A column as numbers. `values` (N,) float64, NaN where missing; `bad` (N,) bool, no usable number there; `cells`
-    what stands in the file."""
-
-    values: np.ndarray
-    bad: np.ndarray
-    cells: Any
-
-    def fault(self, index: int, name: str) -> str:
-        """What is wrong with a bad cell."""
-        return f"{name}: {str(self.cells[index].as_py()).strip()[:60]!r} is not a usable number"
-
-
-def as_numbers(cells: Any, missing: Sequence[str]) -> Numbers:
-    """An Arrow column of floats, or of text in which a decimal point or a decimal comma may stand, as numbers.
-
-    `missing` are the texts that stand for no value. Numbers beyond `cells.LARGEST` are not usable.
-    """
-    if not pa.types.is_string(cells.type):
-        values = np.array(cells.to_numpy(), dtype=np.float64)
-        return Numbers(values, np.abs(values) > LARGEST, cells)
-    text = pc.replace_substring(pc.utf8_trim_whitespace(cells), ",", ".")
-    absent = pc.fill_null(pc.is_in(text, value_set=pa.array(missing, pa.string())), True)
-    number = pc.fill_null(pc.match_substring_regex(text, NUMBER), False)
-    plain = pc.utf8_ltrim(pc.if_else(number, text, None), characters="+")
-    values = np.array(pc.cast(plain, pa.float64()).to_numpy(), dtype=np.float64)
-    bad = ~(absent.to_numpy(zero_copy_only=False) | number.to_numpy(zero_copy_only=False))
-    return Numbers(values, bad | (np.abs(values) > LARGEST), cells)
-
-
 def without_missing(eyes: Eyes, spec: GazeSpec) -> Eyes:
     """The eyes with what the declaration calls missing made NaN; a sample whose x or y is lost is lost."""
     clean = {}
@@ -107,7 +70,7 @@ def without_missing(eyes: Eyes, spec: GazeSpec) -> Eyes:
     return clean
 
 
-def one_gaze(eyes: Eyes, spec: GazeSpec, source: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def one_gaze(eyes: Eyes, spec: GazeSpec, source: str) -> tuple[tuple[np.ndarray, np.ndarray], list[str]]:
     """x and y (N,) of the eye that the declaration asks for, and notes on the choice.
 
     best: the eye with fewer lost samples in the file (the left one when equal). mean: the mean of both eyes where both
@@ -116,18 +79,37 @@ def one_gaze(eyes: Eyes, spec: GazeSpec, source: str) -> tuple[np.ndarray, np.nd
     if spec.eye in ("left", "right") and spec.eye not in eyes and len(eyes.keys() & {"left", "right"}):
         raise ReadError(source, f"no {spec.eye} eye in the file (there: {', '.join(sorted(eyes))})")
     if len(eyes) == 1:
-        x, y = next(iter(eyes.values()))
-        return x, y, []
+        return next(iter(eyes.values())), []
     if spec.eye == "mean":
         there = np.array([~np.isnan(x) for x, _ in eyes.values()])
         n = there.sum(axis=0)
         sums = [np.where(there, [eye[axis] for eye in eyes.values()], 0.0).sum(axis=0) for axis in (0, 1)]
         x, y = (np.where(n > 0, total / np.maximum(n, 1), np.nan) for total in sums)
-        return x, y, ["both eyes are in the file; their mean is used"]
+        return (x, y), ["both eyes are in the file; their mean is used"]
     lost = {eye: int(np.isnan(eyes[eye][0]).sum()) for eye in sorted(eyes)}
     chosen = min(lost, key=lambda eye: lost[eye]) if spec.eye == "best" else spec.eye
     counts = ", ".join(f"{eye} {count}" for eye, count in lost.items())
-    return *eyes[chosen], [f"both eyes are in the file; the {chosen} eye is used (lost samples: {counts})"]
+    return eyes[chosen], [f"both eyes are in the file; the {chosen} eye is used (lost samples: {counts})"]
+
+
+def eye_of_fixations(there: Sequence[str], spec: GazeSpec, source: str) -> tuple[str, list[str]] | None:
+    """The eye (of `there`, at least one) whose fixations are used, and notes; None: the better one of both.
+
+    Raises ReadError when the eye asked for is not there, and for the mean of events that begin at different times.
+    """
+    if spec.eye in ("left", "right") and spec.eye not in there:
+        raise ReadError(source, f"no fixations of the {spec.eye} eye in the file (there: {', '.join(there)})")
+    if len(there) < 2:
+        return there[0], []
+    if spec.eye == "mean":
+        raise ReadError(source, "fixations of two eyes begin at different times and have no mean: ask for one eye")
+    return None if spec.eye == "best" else (spec.eye, [f"both eyes are in the file; the {spec.eye} eye is used"])
+
+
+def rejects_outside(file: GazeFile, rows: np.ndarray) -> list[Reject]:
+    """One reject for the rows (M,) of a file that lie outside any trial; none when there are none."""
+    reason = f"{len(rows)} {file.spec.kind} lie outside any trial, this is the first"
+    return [Reject(file.source, int(rows[0]), "read", reason, file.ids[0])] if len(rows) else []
 
 
 @dataclass(frozen=True)
@@ -158,10 +140,19 @@ class Spans:
 def spans_by_messages(messages: Sequence[tuple[float, str]], spec: MessagesSpec, source: str) -> Spans:
     """Trials from messages (position, text) in order, as the declaration brackets them.
 
-    A trial begins at its start message and ends at the next end message, the next start, or never (infinity).
     Raises ReadError when no message begins a trial.
     """
-    start, end = re.compile(spec.start), re.compile(spec.end) if spec.end else None
+    spans = bracketed(messages, re.compile(spec.start), re.compile(spec.end) if spec.end else None)
+    if not spans.names:
+        raise ReadError(source, f"none of the {len(messages)} messages matches messages.start {spec.start!r}")
+    return spans
+
+
+def bracketed(messages: Sequence[tuple[float, str]], start: re.Pattern[str], end: re.Pattern[str] | None) -> Spans:
+    """Trials from messages (position, text) in order; a group `trial` of `start` names them, else they are counted.
+
+    A trial begins at its start message and ends at the next end message, the next start, or never (infinity).
+    """
     spans = Spans([], [], [])
     for position, text in messages:
         begins = start.search(text)
@@ -172,8 +163,6 @@ def spans_by_messages(messages: Sequence[tuple[float, str]], spec: MessagesSpec,
             spans.names.append(name or str(len(spans.names) + 1))
             spans.starts.append(position)
             spans.ends.append(np.inf)
-    if not spans.names:
-        raise ReadError(source, f"none of the {len(messages)} messages matches messages.start {spec.start!r}")
     return spans
 
 

@@ -6,14 +6,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import TIME_UNITS_MS, ReadError
+from gazeray.gaze.readers.base import TIME_UNITS_MS, GazeFile, ReadError
 from gazeray.gaze.readers.delimited import header_of
 from gazeray.gaze.readers.text import Spans
 from gazeray.gaze.readers.vendor_tables import Sheet, decoded
@@ -22,15 +22,9 @@ PX = ("pixel", "pixels", "px")
 LENGTHS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 ANGLES_DEG = {"deg": 1.0, "degree": 1.0, "degrees": 1.0, "°": 1.0, "rad": 180 / np.pi}
 TICKS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-SPELLINGS = {"sec": "s", "second": "s", "seconds": "s", "millisecond": "ms", "milliseconds": "ms", "msec": "ms"}
-SPELLINGS |= {
-    "μs": "us",
-    "µs": "us",
-    "microsecond": "us",
-    "microseconds": "us",
-    "nanosecond": "ns",
-    "nanoseconds": "ns",
-}
+SPELLINGS = {"sec": "s", "msec": "ms", "μs": "us", "µs": "us"}
+for _word, _unit in (("second", "s"), ("millisecond", "ms"), ("microsecond", "us"), ("nanosecond", "ns")):
+    SPELLINGS |= {_word: _unit, f"{_word}s": _unit}
 
 Clock = tuple[np.ndarray, np.ndarray]
 """The clock of a recording: its time stamps as they stand, and the same in ms; (N,) each, sorted."""
@@ -38,37 +32,44 @@ Clock = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Screen:
-    """The screen as the sidecars describe it; 0 for what they do not say. `origin_bottom`: y counts from below."""
+    """The screen as the sidecars describe it: sizes[0] in px and sizes[1] in mm, width and height each, and the
+    distance in mm; 0 for what they do not say. `origin_bottom`: y counts from below."""
 
-    width_px: float = 0.0
-    height_px: float = 0.0
-    width_mm: float = 0.0
-    height_mm: float = 0.0
-    distance_mm: float = 0.0
-    origin_bottom: bool = False
-    header: dict[str, float] = field(default_factory=dict)
+    sizes: tuple[tuple[float, float], tuple[float, float]]
+    distance_mm: float
+    origin_bottom: bool
+
+    @property
+    def header(self) -> dict[str, float]:
+        """What is known, as `GazeTable.header` has it."""
+        names = ("screen_width_px", "screen_height_px", "screen_width_mm", "screen_height_mm", "distance_mm")
+        values = (*self.sizes[0], *self.sizes[1], self.distance_mm)
+        return {name: value for name, value in zip(names, values, strict=True) if value > 0}
 
 
-def reachable(source: str, end: str, beside: Mapping[str, bytes]) -> tuple[str, bytes | None]:
-    """The companion of a table with that ending: with its recording entity first, then without. Path, bytes or None."""
-    path = PurePosixPath(source)
+def _bases(path: PurePosixPath) -> list[str]:
+    """The name of a table without its ending: with its recording entity, then without."""
     stem = re.sub(r"_(physio|physioevents)\.tsv(\.gz)?$", "", path.name)
-    paths = [str(path.with_name(f"{base}_{end}")) for base in (stem, re.sub(r"_recording-[^_]+", "", stem))]
-    return next(((path, beside[path]) for path in paths if path in beside), (paths[0], None))
+    return [stem, re.sub(r"_recording-[^_]+", "", stem)]
 
 
-def sidecar_of(source: str, suffix: str, beside: Mapping[str, bytes]) -> dict[str, Any]:
+def reachable(file: GazeFile, end: str) -> tuple[str, bytes | None]:
+    """The companion of a table with that ending: with its recording entity first, then without. Path, bytes or None."""
+    path = PurePosixPath(file.source)
+    paths = [str(path.with_name(f"{base}_{end}")) for base in _bases(path)]
+    return next(((path, file.beside[path]) for path in paths if path in file.beside), (paths[0], None))
+
+
+def sidecar_of(file: GazeFile, suffix: str) -> dict[str, Any]:
     """The sidecars of a table merged: that without the recording entity, then that with it, which wins.
 
     Raises ReadError for one that is not a JSON object.
     """
-    path = PurePosixPath(source)
-    stem = re.sub(r"_(physio|physioevents)\.tsv(\.gz)?$", "", path.name)
-    merged: dict[str, Any] = {}
-    for base in dict.fromkeys([re.sub(r"_recording-[^_]+", "", stem), stem]):
+    path, merged = PurePosixPath(file.source), dict[str, Any]()
+    for base in reversed(_bases(path)):
         name = str(path.with_name(f"{base}_{suffix}.json"))
-        if name in beside:
-            merged |= _json(beside[name], source, name)
+        if name in file.beside:
+            merged |= _json(file.beside[name], file.source, name)
     return merged
 
 
@@ -83,25 +84,16 @@ def _json(data: bytes, source: str, name: str) -> dict[str, Any]:
     return found
 
 
-def screen_of(sidecar: Mapping[str, Any], source: str, beside: Mapping[str, bytes]) -> Screen:
+def screen_of(sidecar: Mapping[str, Any], file: GazeFile) -> Screen:
     """StimulusPresentation of *_events.json and of the sidecar: sizes and distance in m, resolution in px."""
-    name, data = reachable(source, "events.json", beside)
-    said = dict(_dict(_json(data, source, name) if data else {}, "StimulusPresentation"))
+    name, data = reachable(file, "events.json")
+    said = dict(_dict(_json(data, file.source, name) if data else {}, "StimulusPresentation"))
     said |= _dict(sidecar, "StimulusPresentation")
-    width_px, height_px = _two(said.get("ScreenResolution"))
     width_m, height_m = _two(said.get("ScreenSize"))
-    distance_m = _positive(said.get("ScreenDistance"))
     origin = said.get("ScreenOrigin")
     bottom = isinstance(origin, list) and bool(origin) and str(origin[0]).lower() == "bottom"
-    values = {
-        "screen_width_px": width_px,
-        "screen_height_px": height_px,
-        "screen_width_mm": 1e3 * width_m,
-        "screen_height_mm": 1e3 * height_m,
-        "distance_mm": 1e3 * distance_m,
-    }
-    header = {name: value for name, value in values.items() if value > 0}
-    return Screen(width_px, height_px, 1e3 * width_m, 1e3 * height_m, 1e3 * distance_m, bottom, header)
+    sizes = _two(said.get("ScreenResolution")), (1e3 * width_m, 1e3 * height_m)
+    return Screen(sizes, 1e3 * _positive(said.get("ScreenDistance")), bottom)
 
 
 def _dict(value: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -142,7 +134,7 @@ def to_px(
         raise ReadError(source, f"{names[0]} and {names[1]} have different Units: {', '.join(sorted(units))}")
     unit = units.pop()
     notes = [] if unit else [f"the sidecar gives no Units for {names[0]}; px are assumed"]
-    sizes_px, sizes_mm = (screen.width_px, screen.height_px), (screen.width_mm, screen.height_mm)
+    sizes_px, sizes_mm = screen.sizes
     if unit in LENGTHS_MM or unit in ANGLES_DEG:
         if not all(sizes_px) or not all(sizes_mm) or (unit in ANGLES_DEG and not screen.distance_mm):
             need = "ScreenSize and ScreenResolution" + (" and ScreenDistance" if unit in ANGLES_DEG else "")
@@ -161,9 +153,9 @@ def to_px(
     elif unit and unit not in PX:
         raise ReadError(source, f"{names[0]} is in {unit!r}, which is neither px, mm, cm, m nor degrees")
     if screen.origin_bottom:
-        if not screen.height_px:
+        if not sizes_px[1]:
             raise ReadError(source, "ScreenOrigin is at the bottom, but ScreenResolution is not given")
-        y = screen.height_px - y
+        y = sizes_px[1] - y
     return x, y, notes
 
 
@@ -235,25 +227,23 @@ def onsets_ms(
     return ms[0] + (onset - raw[0]) * tick, duration * (scale[names[1]] or tick)
 
 
-def events_spans(source: str, beside: Mapping[str, bytes], column: str | None) -> Spans:
+def events_spans(file: GazeFile, column: str | None) -> Spans:
     """Trials from *_events.tsv: its rows with a duration above 0, in order of onset; named by `column` or numbered.
 
     Raises ReadError when there is no such file, no such column, or no such row.
     """
-    path, data = reachable(source, "events.tsv", beside)
+    path, data = reachable(file, "events.tsv")
     if data is None:
-        raise ReadError(source, f"no trials: neither the path nor a column gives them, and there is no {path}")
-    text, _ = decoded(data, source)
-    names, skip = header_of(text, source, "\t")
-    sheet = Sheet(text, source, "\t", names, skip, [])
+        raise ReadError(file.source, f"no trials: neither the path nor a column gives them, and there is no {path}")
+    text, _ = decoded(replace(file, data=data))
+    names, skip = header_of(text, file.source, "\t")
+    sheet = Sheet(replace(file, fixed={}), text, "\t", names, skip, [])
     onset, duration = sheet.need("onset of trials", "onset"), sheet.need("duration of trials", "duration")
     name = sheet.need("names of trials", column) if column else None
-    cells = sheet.read([name] if name else [], [onset, duration], {})
+    cells = sheet.read([name], [onset, duration])
     starts, ends = 1e3 * cells.values(onset), 1e3 * (cells.values(onset) + cells.values(duration))
     called = cells.text[name].to_pylist() if name else [str(row) for row in cells.rows]
     order = [int(index) for index in np.argsort(starts, kind="stable") if ends[index] > starts[index] and called[index]]
     if not order:
-        raise ReadError(source, f"no trials: no row of {path} has an onset and a duration above 0")
-    return Spans(
-        [identifier(called[i]) for i in order], [float(starts[i]) for i in order], [float(ends[i]) for i in order]
-    )
+        raise ReadError(file.source, f"no trials: no row of {path} has an onset and a duration above 0")
+    return Spans([identifier(called[i]) for i in order], starts[order].tolist(), ends[order].tolist())

@@ -47,11 +47,6 @@ class GoldStandard:
     bandwidth_px: Floats
     shares: Floats
 
-    @property
-    def average(self) -> Floats:
-        """The log of the mean of the O densities, (h, w): to be shown, not to be scored on the same fixations."""
-        return np.asarray(np.log(np.exp(self.log_density).mean(axis=0)))
-
 
 def gold_standard(
     x_px: ArrayLike,

@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf
 
 from gazeray.metrics.resampling import checked_places
-from gazeray.metrics.resampling import grid_cells as grid_cells
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pictures of a classification run as a whole, with their words, from what its run folder holds."""
+"""How well classes were told apart: the headline table, ROC curves and confusion, and a bar for every participant."""
 
 from __future__ import annotations
 
@@ -9,23 +9,102 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
 
 from gazeray.report import figures
-from gazeray.report.figure import Figure
+from gazeray.report.blocks import ROW, Block, Cell, Column, Figure, Row, Section, Table, Text
+from gazeray.report.figures import BLUE, DARK, GREY, HALF_IN, PAGE_IN, PALE, VERMILION, drawing, shorten
 from gazeray.report.results import Results
-from gazeray.report.sections.gallery import class_indices
-from gazeray.report.sections.quality import quality_figure
-from gazeray.report.words import number
+from gazeray.report.words import METRIC_NAMES, interval, metric_name, number, p_value
 
-CURVES = 20
+HEADLINE, SIMPLE = "balanced_accuracy", "logistic_regression"
+
+SCORE_STYLES = {"model": (BLUE, "-", "model"), SIMPLE: (VERMILION, "--", "logistic regression")}
+
+BARS_PER_ROW = 35
 
 
-def all_figures(results: Results) -> list[Figure]:
-    """Every picture that the run has the data for."""
-    drawn = (roc_figure(results), confusion_figure(results), participants_figure(results), curves_figure(results),
-             quality_figure(results))  # fmt: skip
-    return [picture for picture in drawn if picture is not None]
+def metric_order(key: str) -> tuple[int, str]:
+    """Sorts metrics as the report lists them: those of `METRIC_NAMES` first, in their order."""
+    names = list(METRIC_NAMES)
+    return (names.index(key) if key in names else len(names), key)
+
+
+# -- the headline table
+
+
+def scores(results: Results, title: str) -> Section:
+    """The section on the scores of the whole run: interval, chance, baselines, permutation test."""
+    scored = results.metrics.get("metrics") or {}
+    if not scored:
+        return Section("scores", title, "Scores", [Text("No fold was tested: there are no scores.")])
+    entries = {key: scored[key] or {} for key in sorted(scored, key=metric_order)}
+    ceilings = any(entry.get("ceiling") is not None for entry in entries.values())
+    heads = ["model", "chance", "majority class", "logistic regression", "gain over logistic regression"]
+    table = Table(
+        "Scores",
+        [Column("score", ROW), *map(Column, heads + ["ceiling"] * ceilings)],
+        [_headline_row(key, entry, ceilings) for key, entry in entries.items()],
+        shaded=[place for place, key in enumerate(entries) if key == HEADLINE],
+    )
+    words = (
+        "In square brackets: 95 % bootstrap interval over participants. Gain: model minus logistic regression, on the "
+        f"same resamples. Scores run from 0 to 1, Matthews correlation from {number(-1, 0)} to 1."
+    )
+    return Section("scores", title, "Scores", [Text(words, small=True), table, _permutation(results)])
+
+
+def _headline_row(key: str, entry: Mapping[str, Any], ceilings: bool) -> list[object]:
+    baselines, value = entry.get("baselines") or {}, entry.get("value")
+    simple, gain = baselines.get(SIMPLE), (entry.get("gain_ci95") or {}).get(SIMPLE)
+    over = None if value is None or simple is None else value - simple
+    reason = f" ({entry['reason']})" if value is None and entry.get("reason") else ""
+    return [
+        metric_name(key),
+        Cell(number(value) + reason, interval(entry.get("ci95"))),
+        number(entry.get("chance")),
+        number(baselines.get("majority")),
+        Cell(number(simple), interval((entry.get("baselines_ci95") or {}).get(SIMPLE))),
+        Cell(number(over, signed=True), interval(gain, signed=True)),
+        *([number(entry.get("ceiling"))] if ceilings else []),
+    ]
+
+
+def _permutation(results: Results) -> Text:
+    test = results.metrics.get("permutation") or {}
+    if test.get("p") is None:
+        reason = f" ({test['reason']})" if test.get("reason") else ""
+        return Text(f"Permutation test: undefined{reason}.")
+    return Text(
+        f"Permutation test of {metric_name(test['metric'])}: {p_value(test['p'])} ({test['n']} shuffles within "
+        f"participants; shuffled labels give {number(test.get('null_mean'))} on average, 95 % of them at most "
+        f"{number(test.get('null_p95'))})."
+    )
+
+
+# -- ROC and confusion
+
+
+def curves(results: Results) -> Section:
+    """The section with the ROC curves beside the confusion matrix.
+
+    Raises ValueError when a prediction's label is none of the classes.
+    """
+    drawn = [figure for figure in (roc_figure(results), confusion_figure(results)) if figure is not None]
+    blocks: list[Block] = [Row(drawn)] if drawn else [Text("No predictions.")]
+    return Section("curves", "ROC and confusion", "ROC, confusion", blocks)
+
+
+def class_indices(values: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
+    """Class names as indices (N,). Raises ValueError naming those that are no class."""
+    lookup = {name: index for index, name in enumerate(classes)}
+    unknown = sorted({str(value) for value in values if value not in lookup})
+    if unknown:
+        raise ValueError(f"predictions.parquet: label {', '.join(unknown)} is none of the classes {', '.join(classes)}")
+    return np.array([lookup[value] for value in values], dtype=np.int64)
 
 
 def _scores(column: pa.ChunkedArray, classes: int) -> NDArray[np.float64]:
@@ -41,16 +120,49 @@ def roc_figure(results: Results) -> Figure | None:
     if not table.num_rows:
         return None
     labels = class_indices(table["label"].to_pylist(), classes)
-    columns = {"model": "scores", "logistic_regression": "logistic_regression"}
+    columns = {"model": "scores", SIMPLE: SIMPLE}
     present = {name: column for name, column in columns.items() if column in table.column_names}
-    scores = {name: _scores(table[column], len(classes)) for name, column in present.items()}
-    png = figures.roc(labels, scores, classes)
-    areas = results.metrics.get("metrics", {}).get("auroc") or {}
-    simple = (areas.get("baselines") or {}).get("logistic_regression")
+    png = roc(labels, {name: _scores(table[column], len(classes)) for name, column in present.items()}, classes)
+    areas = (results.metrics.get("metrics") or {}).get("auroc") or {}
+    simple = (areas.get("baselines") or {}).get(SIMPLE)
     alt = f"ROC curves. Area: model {number(areas.get('value'))}, logistic regression {number(simple)}, chance 0.5."
     positive = f"“{classes[-1]}” counts as positive" if len(classes) == 2 else "each class against the rest"
     caption = f"ROC over the {table.num_rows} test trials of all folds together; {positive}. Axes: rates from 0 to 1."
     return Figure("roc", png, alt, caption)
+
+
+@drawing()
+def roc(labels: NDArray[np.int64], scores: Mapping[str, NDArray[np.float64]], classes: Sequence[str]) -> Any:
+    """ROC curves (Fawcett 2006): two classes, the last one is positive; more, one panel per class against the rest.
+
+    labels: (N,) class indices. scores: name ("model", "logistic_regression") -> (N, K); rows with NaN are left out.
+    """
+    positives = [len(classes) - 1] if len(classes) == 2 else list(range(len(classes)))
+    rows, columns = figures.grid(len(positives), 3)
+    size = (HALF_IN, HALF_IN) if columns == 1 else (PAGE_IN, 9.0 / columns * rows)
+    figure, axes = figures.panels(len(positives), columns, *size)
+    for axis, positive in zip(axes, positives, strict=True):
+        _roc_panel(axis, labels, scores, positive)
+        rest = shorten(classes[0]) if len(classes) == 2 else "the rest"
+        axis.set_title(f"{shorten(classes[positive])} against {rest}", loc="left")
+    return figure
+
+
+def _roc_panel(axis: Any, labels: NDArray[np.int64], scores: Mapping[str, NDArray[np.float64]], positive: int) -> None:
+    axis.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1, label="chance, area 0.500")
+    for name, values in scores.items():
+        colour, line, title = SCORE_STYLES[name]
+        usable = np.isfinite(values).all(axis=1)
+        truth = labels[usable] == positive
+        if truth.all() or not truth.any():
+            axis.plot([], [], color=colour, linestyle=line, label=f"{title}: undefined, one class only")
+            continue
+        false_rate, true_rate, _ = roc_curve(truth, values[usable, positive])
+        area = float(np.trapezoid(true_rate, false_rate))
+        axis.plot(false_rate, true_rate, color=colour, linestyle=line, linewidth=1.5, label=f"{title}, area {area:.3f}")
+    axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+    axis.set(xlabel="false positive rate", ylabel="true positive rate")
+    axis.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none")
 
 
 def _confusions(results: Results) -> dict[str, NDArray[np.int64]]:
@@ -67,7 +179,41 @@ def confusion_figure(results: Results) -> Figure | None:
     pooled = np.sum(list(matrices.values()), axis=0)
     hits = "; ".join(f"{name}: {pooled[i, i]} of {pooled[i].sum()} correct" for i, name in enumerate(classes))
     caption = f"Confusion over {pooled.sum()} test trials: number of trials, and share of the true class (%)."
-    return Figure("confusion", figures.confusion(pooled, classes), f"Confusion matrix. {hits}.", caption)
+    return Figure("confusion", confusion(pooled, classes), f"Confusion matrix. {hits}.", caption)
+
+
+@drawing()
+def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> Any:
+    """The confusion matrix (K, K), rows true and columns predicted: counts, with the share of the row below."""
+    total = matrix.sum(axis=1, keepdims=True)
+    share = np.divide(matrix, total, out=np.zeros(matrix.shape), where=total > 0)
+    count, names = len(classes), [shorten(name, 14) for name in classes]
+    side = min(PAGE_IN, max(HALF_IN, 1.2 + 0.75 * count))
+    figure = figures.new_figure(side, side)
+    axis = figure.subplots()
+    axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    big = 15 if count <= 3 else 9
+    for (row, column), value in np.ndenumerate(matrix):
+        style = {"color": "white" if share[row, column] > 0.65 else DARK, "ha": "center", "textcoords": "offset points"}
+        percent = f"{100 * share[row, column]:.0f} %" if total[row, 0] else "no trial"
+        axis.annotate(str(value), (column, row), (0, 1), va="bottom", fontsize=big, **style)
+        axis.annotate(percent, (column, row), (0, -2), va="top", fontsize=0.6 * big + 1, **style)
+    sideways = {"rotation": 90, "va": "center"} if max(map(len, names)) > 6 else {}
+    axis.set_xticks(range(count), names, rotation=0 if count <= 4 else 45, ha="center" if count <= 4 else "right")
+    axis.set_yticks(range(count), names, **(sideways if count <= 4 else {}))
+    axis.set(xlabel="predicted", ylabel="true")
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    return figure
+
+
+# -- participants
+
+
+def participants(results: Results) -> Section:
+    """The section with the balanced accuracy of every participant."""
+    figure = participants_figure(results)
+    return Section("participants", "Participants", "Participants", [figure or Text("Nobody was tested.")])
 
 
 def participants_figure(results: Results) -> Figure | None:
@@ -80,7 +226,7 @@ def participants_figure(results: Results) -> Figure | None:
     recalls = np.array([np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1) for matrix in matrices.values()])
     values = (recalls * present).sum(axis=1) / present.sum(axis=1)
     one_class = present.sum(axis=1) == 1
-    png = figures.participants(list(matrices), values, trials, one_class, 1 / len(classes), "balanced accuracy")
+    png = bars(list(matrices), values, trials, one_class, 1 / len(classes), "balanced accuracy")
     alt = (
         f"Balanced accuracy of {len(values)} participants: lowest {values.min():.2f}, median {np.median(values):.2f}, "
         f"highest {values.max():.2f}, chance {1 / len(classes):.2f}."
@@ -91,26 +237,35 @@ def participants_figure(results: Results) -> Figure | None:
     return Figure("participants", png, alt, caption)
 
 
-def _curve(unit: str, rows: Sequence[Mapping[str, Any]], best_epoch: int | None) -> figures.Curve:
-    names = ("epoch", "train_loss", "validation_loss", "validation_balanced_accuracy")
-    columns = {name: [math.nan if row.get(name) is None else row[name] for row in rows] for name in names}
-    arrays = {name: np.array(values, dtype=np.float64) for name, values in columns.items()}
-    return figures.Curve(unit.replace("-", " "), best_epoch, **arrays)
+@drawing()
+def bars(
+    names: Sequence[str],
+    values: NDArray[np.float64],
+    trials: NDArray[np.int64],
+    one_class: NDArray[np.bool_],
+    chance: float,
+    ylabel: str,
+) -> Any:
+    """One bar per participant, best first, in rows of at most 35, the number of trials in brackets.
 
-
-def curves_figure(results: Results) -> Figure | None:
-    """Learning curves of the folds; None when no fit logged an epoch."""
-
-    logged = [name for name, rows in results.epochs.items() if rows]
-    curves = [_curve(name, results.epochs[name], results.units[name].get("best_epoch")) for name in logged[:CURVES]]
-    if not curves:
-        return None
-    best = [f"{curve.name}: epoch {curve.best_epoch} of {len(curve.epoch)}" for curve in curves]
-    caption = "Loss (cross-entropy, nats) and balanced accuracy (0 to 1) per epoch, one pair of panels per fold."
-    if not any(np.isfinite(curve.validation_loss).any() for curve in curves):
-        caption = (
-            "Loss (cross-entropy, nats) per epoch, one panel per fold; without validation, as the epochs were chosen."
-        )
-    if len(logged) > CURVES:
-        caption += f" The first {CURVES} of {len(logged)} folds; the others are in units/."
-    return Figure("learning_curves", figures.learning_curves(curves), f"Learning curves. {'; '.join(best)}.", caption)
+    values: (P,) scores in 0..1. one_class: (P,) True draws the bar pale: the participant has trials of one class only.
+    """
+    order = sorted(range(len(names)), key=lambda index: (-values[index], names[index]))
+    rows = math.ceil(len(order) / BARS_PER_ROW)
+    per_row = math.ceil(len(order) / rows)
+    labels = [f"{shorten(name, 14)} ({count})" for name, count in zip(names, trials, strict=True)]
+    figure, axes = figures.panels(rows, 1, PAGE_IN, 0.45 + rows * (1.6 + 0.065 * max(map(len, labels))))
+    for row, axis in enumerate(axes):
+        part = order[row * per_row : (row + 1) * per_row]
+        axis.bar(range(len(part)), values[part], width=0.72, color=[PALE if one_class[i] else BLUE for i in part])
+        axis.plot(range(len(part)), values[part], "o", color=DARK, markersize=2.5, clip_on=False, zorder=3)
+        axis.axhline(chance, color=VERMILION, linestyle="--", linewidth=1)
+        axis.set_xticks(range(len(part)), [labels[index] for index in part], rotation=90)
+        axis.set(xlim=(-0.7, per_row - 0.3), ylim=(0, 1), ylabel=ylabel)
+        axis.tick_params(axis="x", length=0)
+    keys: list[Any] = [Patch(color=BLUE, label="participant (trials)")]
+    if one_class.any():
+        keys.append(Patch(color=PALE, label="trials of one class only"))
+    keys.append(Line2D([], [], color=VERMILION, linestyle="--", linewidth=1, label=f"chance {chance:.2f}"))
+    figure.legend(handles=keys, loc="outside upper left", ncols=len(keys))
+    return figure

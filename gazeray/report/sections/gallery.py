@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gazeray.report import example_figure
-from gazeray.report.figure import Figure
+from gazeray.report import figures
+from gazeray.report.blocks import Block, Examples, Figure, Section, Text
 from gazeray.report.results import Results
-from gazeray.report.words import method_name, number
+from gazeray.report.sections.classification import class_indices
+from gazeray.report.words import map_unit, method_name, number
 from gazeray.storage import Folder
 
 EXAMPLES = 8
@@ -24,52 +25,53 @@ EXAMPLES = 8
 
 
 @dataclass(frozen=True)
-class Example:
-    """One drawn example: its picture, whose it is, and whether it was predicted right."""
+class Given:
+    """What the model was given, in words. stuff: what there is more of where its values are larger."""
 
-    picture: Figure
-    participant: str
-    outcome: str
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """The drawn examples, and how many of either kind have maps in the run folder: {"correct": n, "wrong": n}."""
-
-    examples: list[Example]
-    there: dict[str, int]
-
-    def of(self, outcome: str) -> list[Example]:
-        """The examples that were predicted "correct" or "wrong"."""
-        return [example for example in self.examples if example.outcome == outcome]
-
-    @property
-    def participants(self) -> list[str]:
-        """The participants of the drawn examples, sorted."""
-        return sorted({example.participant for example in self.examples})
-
-    @property
-    def left_out(self) -> bool:
-        """Are there maps that are not drawn?"""
-        return len(self.examples) < sum(self.there.values())
+    name: str = "gaze heatmap"
+    unit: str = "ms"
+    stuff: str = "gaze"
 
 
-def read_gallery(run: Folder, results: Results) -> Gallery:
+def section(run: Folder, results: Results, given: Given) -> Section:
     """Choose and draw the examples. Raises ValueError when a map's label is none of the classes."""
-    score = {}
-    if results.predictions.num_rows:
-        keys = zip(*(results.predictions[name].to_pylist() for name in ("participant", "trial", "scores")), strict=True)
-        score = {(participant, trial): scores for participant, trial, scores in keys}
-    examples: list[Example] = []
-    there = {}
-    for outcome in ("correct", "wrong"):
-        rows = [row for row in results.maps if (row["label"] == row["predicted"]) == (outcome == "correct")]
-        there[outcome] = len(rows)
-        for index, row in enumerate(choose_examples(rows, EXAMPLES), start=1):
-            scores = score.get((row["participant"], row["trial"]))
-            picture = draw_example(run, results, f"example_{outcome}_{index}", row, scores)
-            examples.append(Example(picture, row["participant"], outcome))
-    return Gallery(examples, there)
+    return Section("gallery", "Examples", "Examples", _blocks(run, results, given))
+
+
+def _blocks(run: Folder, results: Results, given: Given) -> list[Block]:
+    if not results.maps:
+        return [Text("The run folder holds no maps.")]
+    there: dict[str, list[dict[str, Any]]] = {"correct": [], "wrong": []}
+    for row in results.maps:
+        there["correct" if row["label"] == row["predicted"] else "wrong"].append(row)
+    score = _scores(results)
+    groups = []
+    for outcome, rows in there.items():
+        drawn = [
+            draw_example(run, results, given, row, score.get((row["participant"], row["trial"])),
+                         f"example_{outcome}_{index}")
+            for index, row in enumerate(choose_examples(rows, EXAMPLES), start=1)
+        ]  # fmt: skip
+        groups.append(Examples(outcome.capitalize(), drawn, {"outcome": outcome}, f"No {outcome} example."))
+    shown = [f"{len(group.figures)} of {len(there[group.marks['outcome']])}" for group in groups]
+    left_out = sum(len(group.figures) for group in groups) < len(results.maps)
+    words = (
+        "Examples are drawn by a hash of participant and trial, spread over classes and participants, not picked by "
+        f"eye. Shown: {shown[0]} correct and {shown[1]} wrong ones"
+        f"{'; all of them lie in maps/ of the run folder' if left_out else ''}. Colours of a map: red, more "
+        f"{given.stuff} here raises the logit of the class; blue, it lowers it. The scale is symmetric about 0, its "
+        "ends are the 99.5th percentile, and it differs between examples. Lines: the picture at 25, 50 and 75 % of its "
+        "peak. Axes: px of the stimulus, origin at its top left."
+    )
+    return [Text(words), *groups]
+
+
+def _scores(results: Results) -> dict[tuple[str, str], Sequence[float]]:
+    """(participant, trial) -> scores of the classes."""
+    if not results.predictions.num_rows:
+        return {}
+    columns = [results.predictions[name].to_pylist() for name in ("participant", "trial", "scores")]
+    return {(participant, trial): scores for participant, trial, scores in zip(*columns, strict=True)}
 
 
 def choose_examples(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
@@ -91,7 +93,7 @@ def choose_examples(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mappi
 
 
 def draw_example(
-    run: Folder, results: Results, name: str, row: Mapping[str, Any], scores: Sequence[float] | None
+    run: Folder, results: Results, given: Given, row: Mapping[str, Any], scores: Sequence[float] | None, name: str
 ) -> Figure:
     """One example: its picture beside the map of the predicted class, and of the true class where they differ.
 
@@ -105,11 +107,12 @@ def draw_example(
         if label != predicted:
             maps["true"] = (classes[label], stored[f"{method}_true"])
         window = (row["window_width_px"], row["window_height_px"])
-        png = example_figure.example(stored["heatmap"], maps, window, picture_words(results, method))
+        png = example(stored["heatmap"], maps, window, given, method)
     sure = f" with score {number(scores[predicted], 2)}" if scores is not None else ""
     who = f"Participant {row['participant']}, trial {row['trial']}, stimulus {row['stimulus']}"
     caption = f"{who}: {classes[label]}, predicted {classes[predicted]}{sure} (fold {row['fold']})."
-    return Figure(name, png, f"Figure and {method_name(method)}. {caption}", caption)
+    marks = {"outcome": "correct" if label == predicted else "wrong", "participant": row["participant"]}
+    return Figure(name, png, f"Picture and {method_name(method)}. {caption}", caption, marks)
 
 
 def map_method(names: Sequence[str], path: str) -> str:
@@ -123,30 +126,101 @@ def map_method(names: Sequence[str], path: str) -> str:
     return "gradient" if "gradient" in methods else methods[0]
 
 
-def picture_words(results: Results, method: str = "gradient") -> example_figure.Words:
-    """What the pictures of this run and their maps are called, with units."""
-    unit = picture_unit(results)
-    title = {"heatmap": "gaze heatmap", "both": "heatmap and scanpath", "screens": "ink on the screen"}
-    kind = picture_kind(results)
-    name = method_name(method)
-    map_unit = "logit" if method == "integrated_gradients" else f"logit per {unit}"
-    return example_figure.Words(title.get(kind, kind), unit, name, map_unit)
+@dataclass(frozen=True)
+class _Places:
+    """Where the panels of an example go, inches: side by side, or above each other when the window is a wide strip.
+
+    Set by hand: every example of a window has the same size, and a layout engine takes ten times as long.
+    """
+
+    stacked: bool
+    count: int
+    panel: tuple[float, float]
+
+    @classmethod
+    def of(cls, window_px: tuple[float, float], count: int) -> _Places:
+        """The places of `count` panels of a window (width, height)."""
+        width, height = window_px
+        stacked = width > 2.2 * height
+        page = figures.PAGE_IN if stacked or count > 2 else figures.HALF_IN
+        across = page - 1.55 if stacked else min((page - 0.44 - 0.2 * count) / count, 2.5 * width / height)
+        return cls(stacked, count, (across, across * height / width))
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """(width, height) of the figure."""
+        across, tall = self.panel
+        if self.stacked:
+            return across + 1.55, self.count * (tall + 0.26) + 0.42
+        return self.count * (across + 0.2) + 0.44, tall + 1.32
+
+    def axis(self, index: int) -> tuple[float, float, float, float]:
+        """(left, bottom, width, height) of the panel `index`."""
+        across, tall = self.panel
+        if self.stacked:
+            return 0.52, 0.42 + (self.count - 1 - index) * (tall + 0.26), across, tall
+        return 0.52 + index * (across + 0.2), 0.9, across, tall
+
+    def bar(self, first: int, last: int) -> tuple[float, float, float, float]:
+        """(left, bottom, width, height) of a colour bar beside (below) the panels `first` to `last`."""
+        start, end = self.axis(first), self.axis(last)
+        if self.stacked:
+            return start[0] + start[2] + 0.1, end[1], 0.08, start[1] + start[3] - end[1]
+        return start[0], 0.42, end[0] + end[2] - start[0], 0.08
+
+    def add(self, figure: Any, box: tuple[float, float, float, float]) -> Any:
+        """New axes in a box in inches."""
+        return figure.add_axes([value / self.size[index % 2] for index, value in enumerate(box)])
 
 
-def picture_kind(results: Results) -> str:
-    """What the model was given: heatmap, scanpath, both, or screens."""
-    return str((results.manifest.get("pictures") or {}).get("kind", "heatmap"))
+@figures.drawing(figures.SMALL)
+def example(
+    heatmap: NDArray[np.floating[Any]],
+    gradients: Mapping[str, tuple[str, NDArray[np.floating[Any]]]],
+    window_px: tuple[float, float],
+    given: Given | None = None,
+    method: str = "gradient",
+) -> Any:
+    """What the model was given (H, W) beside signed maps on the stimulus' own axes: px, origin top left, y down.
+
+    gradients: "predicted", "true" -> (class, (H, W)). They share one scale, symmetric about 0, whose end is the 99.5th
+    percentile of their size; the lines are the picture at a quarter, half and three quarters of its highest value.
+    window_px: (width, height). given: names and units; by default those of a gaze heatmap in ms.
+    """
+    given, places = given or Given(), _Places.of(window_px, 1 + len(gradients))
+    width, height = window_px
+    dwell = np.asarray(heatmap, dtype=np.float64)
+    signed = [np.asarray(values, dtype=np.float64) for _, values in gradients.values()]
+    peak = figures.scale_end(dwell, 100.0)
+    limit = figures.scale_end(np.concatenate([values.ravel() for values in signed]), 99.5)
+    letters = int(places.panel[0] / 0.065)
+    placed = {"extent": (0, width, height, 0), "aspect": "auto", "interpolation": "nearest"}
+    figure = figures.new_figure(*places.size, layout=None)
+    axes = [places.add(figure, places.axis(index)) for index in range(places.count)]
+    image = axes[0].imshow(dwell, cmap=figures.AMOUNT_COLOURS, vmin=0, vmax=peak, **placed)
+    axes[0].set_title(figures.shorten(given.name, letters), loc="left", pad=3)
+    _colour_bar(figure, image, places, (0, 0), given.unit)
+    for axis, (kind, (name, _)), values in zip(axes[1:], gradients.items(), signed, strict=True):
+        image = axis.imshow(values, cmap=figures.SIGNED_COLOURS, vmin=-limit, vmax=limit, **placed)
+        figures.outline(axis, dwell, window_px)
+        gap = " " if places.stacked else "\n"
+        title = f"{method_name(method)}, {kind}:{gap}{figures.shorten(name, letters)}"
+        axis.set_title(title, loc="left", pad=3)
+    _colour_bar(figure, image, places, (1, len(signed)), map_unit(method, given.unit))
+    for index, axis in enumerate(axes):
+        leftmost, lowest = places.stacked or index == 0, not places.stacked or index == places.count - 1
+        figures.map_axis(axis, *places.panel)
+        axis.tick_params(labelleft=leftmost, labelbottom=lowest)
+        axis.set_xlabel("x (px)" if lowest else "", labelpad=2)
+        axis.set_ylabel("y (px)" if leftmost else "", labelpad=2)
+    return figure
 
 
-def picture_unit(results: Results) -> str:
-    """The unit of the pictures that the model was given: ms of dwell, else intensity from 0 to 1."""
-    return "ms" if picture_kind(results) == "heatmap" else "intensity"
-
-
-def class_indices(values: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
-    """Class names as indices (N,). Raises ValueError naming those that are no class."""
-    lookup = {name: index for index, name in enumerate(classes)}
-    unknown = sorted({str(value) for value in values if value not in lookup})
-    if unknown:
-        raise ValueError(f"predictions.parquet: label {', '.join(unknown)} is none of the classes {', '.join(classes)}")
-    return np.array([lookup[value] for value in values], dtype=np.int64)
+def _colour_bar(figure: Any, image: Any, places: _Places, panels: tuple[int, int], unit: str) -> None:
+    """The colour bar of the panels (first, last), with its unit."""
+    box = places.bar(*panels)
+    bar = figure.colorbar(image, cax=places.add(figure, box), extendfrac=0.04,
+                          orientation="vertical" if places.stacked else "horizontal",
+                          extend="both" if image.norm.vmin < 0 else "neither")  # fmt: skip
+    power = figures.scale_bar(bar, max(3, int(box[3] / 0.25 if places.stacked else box[2] / 0.4)))
+    bar.set_label(", ".join(filter(None, (unit, power))), labelpad=2)

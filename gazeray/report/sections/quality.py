@@ -6,17 +6,21 @@ Columns that an older run did not write, or that could not be measured (no scree
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from gazeray.report import figures
-from gazeray.report.figure import Figure
+from gazeray.report.blocks import NAME, ROW, WIDE, Block, Column, Figure, Heading, Listing, Section, Table, Text, more
 from gazeray.report.results import Results
 from gazeray.report.words import number
 
@@ -45,58 +49,56 @@ IN_PIXELS = {"rms_s2s_deg": "rms_s2s_px", "bcea_deg2": "bcea_px2"}
 PARTICIPANTS, REASONS, NOTES = 200, 30, 50
 
 
-@dataclass(frozen=True)
-class Refusals:
-    """Trials that the quality gate refused for one reason: how many, of whom."""
-
-    reason: str
-    trials: int
-    participants: list[str]
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What the section shows; everything is empty when the run recorded no quality."""
-
-    precision: bool = False
-    distribution: list[list[str]] = field(default_factory=list)
-    participant_columns: list[str] = field(default_factory=list)
-    participants: list[list[str]] = field(default_factory=list)
-    more_participants: int = 0
-    trials: int = 0
-    gated: bool = False
-    refused: int = 0
-    refusals: list[Refusals] = field(default_factory=list)
-    more_reasons: int = 0
-    notes: list[str] = field(default_factory=list)
-    more_notes: int = 0
-
-
-def read_quality(results: Results) -> Quality:
-    """The quality table and the manifest's notes on recordings as rows of text."""
+def section(results: Results) -> Section:
+    """The section on quality: figures, distributions, participants, refused trials, notes on recordings."""
     notes = [str(note) for note in results.manifest.get("notes_on_recordings") or []]
-    table = results.quality
-    if not table.num_rows:
-        return Quality(notes=notes[:NOTES], more_notes=max(0, len(notes) - NOTES))
-    columns = measured(table)
-    chosen = _with_stand_ins(PER_PARTICIPANT, columns)
-    gates = _gates(table)
-    refusals = _refusals(table, gates)
-    people = _participant_rows(table, columns, chosen, gates)
-    return Quality(
-        precision=any(name.startswith(("rms_", "bcea_")) for name in columns),
-        distribution=_distribution(columns),
-        participant_columns=[COLUMNS[name][0] for name in chosen],
-        participants=people[:PARTICIPANTS],
-        more_participants=max(0, len(people) - PARTICIPANTS),
-        trials=table.num_rows,
-        gated="gate" in table.column_names,
-        refused=sum(bool(gate) for gate in gates),
-        refusals=refusals[:REASONS],
-        more_reasons=max(0, len(refusals) - REASONS),
-        notes=notes[:NOTES],
-        more_notes=max(0, len(notes) - NOTES),
+    blocks = [*(_measured(results) if results.quality.num_rows else [Text("No quality was recorded.")])]
+    if notes:
+        blocks += [Heading("Notes on recordings"), Listing(notes[:NOTES])]
+        blocks += more(len(notes) - NOTES, "notes", "manifest.json in the run folder")
+    return Section("quality", "Data quality", "Data quality", blocks)
+
+
+def _measured(results: Results) -> list[Block]:
+    table, columns = results.quality, measured(results.quality)
+    blocks: list[Block] = [Text(f"{table.num_rows} trials were read; none of their quality could be measured.")]
+    if columns:
+        precision = any(name.startswith(("rms_", "bcea_")) for name in columns)
+        words = (
+            "RMS-S2S: root mean square of the distances between successive samples, the precision of the eye tracker. "
+            "BCEA: area of the ellipse that holds 68 % of the gaze of a fixation. Both are smaller for better "
+            "recordings."
+        )
+        figure = quality_figure(results)
+        blocks = [
+            *([Text(words, small=True)] if precision else []),
+            *([figure] if figure else []),
+            distribution(columns),
+        ]
+    people = participants(table)
+    where = "quality.parquet in the run folder"
+    blocks += [Heading("Per participant"), Text("Medians over the participant’s trials.", small=True)]
+    blocks += [replace(people, rows=people.rows[:PARTICIPANTS], tall=len(people.rows) > 15)]
+    blocks += more(len(people.rows) - PARTICIPANTS, "participants", where)
+    return blocks + (_refused(table, where) if "gate" in table.column_names else [])
+
+
+def _refused(table: pa.Table, where: str) -> list[Block]:
+    """How many trials the gate refused, and why."""
+    head, gone = Heading("Trials refused for their quality"), sum(map(bool, _gates(table)))
+    if not gone:
+        return [head, Text(f"None of the {table.num_rows} trials was refused.")]
+    words = (
+        f"{gone} of {table.num_rows} trials were refused and take no part in the study; one that was refused for "
+        "several reasons counts under each."
     )
+    rows = [
+        [trials, reason, ", ".join(people[:20]) + (f" and {len(people) - 20} more" if len(people) > 20 else "")]
+        for reason, trials, people in refusals(table)
+    ]
+    columns = [Column("trials"), Column("reason", WIDE), Column("participants", WIDE)]
+    shown = Table("Refused trials by reason", columns, rows[:REASONS])
+    return [head, Text(words), shown, *more(len(rows) - REASONS, "reasons", where)]
 
 
 def measured(table: pa.Table) -> dict[str, NDArray[np.float64]]:
@@ -118,7 +120,7 @@ def quality_figure(results: Results) -> Figure | None:
         return None
     alt = "Histograms over trials: " + ", ".join(drawn) + ". The table below gives the figures."
     caption = f"Quality of the {results.quality.num_rows} trials that were read. Dashed: median."
-    return Figure("quality", figures.histograms(drawn), alt, caption)
+    return Figure("quality", histograms(drawn), alt, caption)
 
 
 def _with_stand_ins(names: tuple[str, ...], columns: dict[str, NDArray[np.float64]]) -> list[str]:
@@ -127,33 +129,35 @@ def _with_stand_ins(names: tuple[str, ...], columns: dict[str, NDArray[np.float6
     return [name for name in chosen if name in columns]
 
 
-def _distribution(columns: dict[str, NDArray[np.float64]]) -> list[list[str]]:
+def distribution(columns: dict[str, NDArray[np.float64]]) -> Table:
     """Per column: name, trials measured, minimum, 5th percentile, median, 95th percentile, maximum."""
     rows = []
     for name, values in columns.items():
         finite = values[np.isfinite(values)]
         title, digits = COLUMNS[name]
         spread = np.percentile(finite, [0, 5, 50, 95, 100])
-        rows.append([title, str(finite.size), *(number(value, digits) for value in spread)])
-    return rows
+        rows.append([title, finite.size, *(number(value, digits) for value in spread)])
+    heads = ("trials", "minimum", "5th percentile", "median", "95th percentile", "maximum")
+    return Table("Data quality over trials", [Column("per trial", ROW), *map(Column, heads)], rows)
 
 
-def _participant_rows(
-    table: pa.Table, columns: dict[str, NDArray[np.float64]], chosen: list[str], gates: list[str]
-) -> list[list[str]]:
-    """Per participant: name, trials read, trials refused, and the medians over the trials of the chosen columns."""
+def participants(table: pa.Table) -> Table:
+    """Per participant: name, trials read, trials refused, and the medians over the trials of what was measured."""
+    columns = measured(table)
+    chosen = _with_stand_ins(PER_PARTICIPANT, columns)
     names = np.array(table["participant"].to_pylist(), dtype=object)
-    refused = np.array([bool(gate) for gate in gates])
+    refused = np.array([bool(gate) for gate in _gates(table)])
     rows = []
     for name in sorted(set(names)):
         mine = names == name
-        row = [str(name), str(int(mine.sum())), str(int(refused[mine].sum()))]
+        row = [str(name), int(mine.sum()), int(refused[mine].sum())]
         for column in chosen:
             values = columns[column][mine]
             values = values[np.isfinite(values)]
             row.append(number(float(np.median(values)), COLUMNS[column][1]) if values.size else "not measured")
         rows.append(row)
-    return rows
+    heads = ["trials read", "trials refused", *(COLUMNS[name][0] for name in chosen)]
+    return Table("Data quality per participant", [Column("participant", NAME), *map(Column, heads)], rows)
 
 
 def _gates(table: pa.Table) -> list[str]:
@@ -163,19 +167,60 @@ def _gates(table: pa.Table) -> list[str]:
     return [gate or "" for gate in table["gate"].to_pylist()]
 
 
-def _refusals(table: pa.Table, gates: list[str]) -> list[Refusals]:
-    """Refused trials by reason, most first; the reason without what was measured in the trial itself.
+def refusals(table: pa.Table) -> list[tuple[str, int, list[str]]]:
+    """(reason, refused trials, participants), most trials first; without what was measured in the trial itself.
 
     A trial that was refused for several reasons (joined by "; ") counts under each.
     """
     trials: dict[str, list[str]] = defaultdict(list)
-    for name, gate in zip(table["participant"].to_pylist(), gates, strict=True):
+    for name, gate in zip(table["participant"].to_pylist(), _gates(table), strict=True):
         for reason in filter(None, gate.split("; ")):
             trials[general_reason(reason)].append(str(name))
-    rows = [Refusals(reason, len(names), sorted(set(names))) for reason, names in trials.items()]
-    return sorted(rows, key=lambda row: (-row.trials, row.reason))
+    rows = [(reason, len(names), sorted(set(names))) for reason, names in trials.items()]
+    return sorted(rows, key=lambda row: (-row[1], row[0]))
 
 
 def general_reason(gate: str) -> str:
     """One reason without the trial's own figure: "lost_share 0.62 > limit 0.5" becomes "lost_share > limit 0.5"."""
     return re.sub(r"^(\w+) (?:nan|[-+]?[\d.]+(?:e[-+]?\d+)?) (?=[<>])", r"\1 ", gate)
+
+
+@figures.drawing()
+def histograms(columns: Mapping[str, NDArray[np.float64]]) -> Any:
+    """One histogram of trials per column: axis label with its unit -> (N,) values, NaN left out. Dashed: the median.
+
+    A column whose values are all the same (to 1e-9) is a sentence instead: a single bar would show nothing.
+    """
+    rows, across = figures.grid(len(columns), 4)
+    width_in = figures.PAGE_IN if across > 2 else 2.4 * across + 0.5
+    figure, axes = figures.panels(len(columns), across, width_in, 2.1 * rows)
+    for index, (axis, (label, values)) in enumerate(zip(axes, columns.items(), strict=True)):
+        finite = values[np.isfinite(values)]
+        if finite.size and _all_equal(finite):
+            same = f"{finite[0]:.4g} in all\n{finite.size} trials"
+            axis.text(0.5, 0.5, same, ha="center", va="center", transform=axis.transAxes)
+            axis.set(xticks=[], yticks=[])
+        elif finite.size:
+            axis.hist(finite, bins=bins(finite), color=figures.BLUE)
+            axis.axvline(np.median(finite), color=figures.VERMILION, linestyle="--", linewidth=1.2)
+        else:
+            axis.text(0.5, 0.5, "not measured", ha="center", transform=axis.transAxes)
+        axis.set(xlabel=label, ylabel="trials" if index % across == 0 else "")
+        if not finite.size or not _all_equal(finite):
+            axis.xaxis.set_major_locator(MaxNLocator(4))
+            axis.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
+    return figure
+
+
+def _all_equal(values: NDArray[np.float64]) -> bool:
+    low, high = float(values.min()), float(values.max())
+    return high - low <= 1e-9 * max(abs(low), abs(high))
+
+
+def bins(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Edges of at most 24 bins; bins of whole numbers hold equally many of them, so that no false gaps appear."""
+    low, high = float(values.min()), float(values.max())
+    if np.array_equal(values, np.round(values)):
+        step = math.ceil((high - low + 1) / 24)
+        return np.arange(low - 0.5, high + step, step)
+    return np.linspace(low, high, min(24, max(8, int(math.sqrt(values.size)))) + 1)

@@ -8,77 +8,72 @@ setting is the best of many and leans towards optimism (Cawley and Talbot, JMLR 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from gazeray.report.blocks import ROW, TEXT, WIDE, Block, Cell, Column, Heading, Section, Table, Terms, Text, more
 from gazeray.report.results import Results
 from gazeray.report.words import metric_name, number
 
 TRIALS = 300
 
 
-@dataclass(frozen=True)
-class FoldChoice:
-    """One outer fold: the chosen setting in words, its scores, and by how much the inner one flatters."""
-
-    fold: Any
-    chosen: str
-    inner: str
-    outer: str
-    optimism: str
-
-
-@dataclass(frozen=True)
-class Search:
-    """What the section shows. metric: of the scores; chosen_by: what the settings were ranked by."""
-
-    metric: str
-    chosen_by: str
-    space: list[tuple[str, str]]
-    folds: list[FoldChoice]
-    mean: FoldChoice | None
-    trials: list[list[str]]
-    more_trials: int
-
-
-def read_search(results: Results) -> Search | None:
-    """The search of metrics.json; None when the run did not search."""
-    search = results.metrics.get("search") or {}
-    folds = sorted(search.get("folds") or [], key=lambda entry: int(entry["fold"]))
+def section(results: Results) -> Section | None:
+    """The section on the search of metrics.json; None when the run did not search."""
+    found = results.metrics.get("search") or {}
+    folds = sorted(found.get("folds") or [], key=lambda entry: int(entry["fold"]))
     if not folds:
         return None
-    metric = str(search.get("metric", "balanced_accuracy"))
-    chosen_by = str(search.get("chosen_by", metric))
-    trials = [(entry, trial) for entry in folds for trial in _best_first(entry.get("trials") or [], chosen_by)]
-    return Search(
-        metric=metric_name(metric),
-        chosen_by="loss (cross-entropy)" if chosen_by == "loss" else metric_name(chosen_by),
-        space=[(name, value_words(values)) for name, values in _leaves(search.get("space") or {})],
-        folds=[_fold(entry) for entry in folds],
-        mean=_mean(folds),
-        trials=[_trial(entry, trial) for entry, trial in trials[:TRIALS]],
-        more_trials=max(0, len(trials) - TRIALS),
+    metric, by = metric_name(str(found["metric"])), choice_name(results)
+    intro = (
+        f"In every outer fold the setting was chosen anew, by its mean {by} over inner folds of that fold’s training "
+        f"data; the outer test data were looked at once, after the choice. Scores are {metric}. The inner score of a "
+        "chosen setting is the best of many and flatters it (Cawley and Talbot, 2010): the outer score is the one to "
+        "report. Optimism: inner minus outer score."
     )
+    space = [(name, value_words(values)) for name, values in _leaves(found.get("space") or {})]
+    blocks = [Text(intro), *([Terms(space)] if space else []), choices(folds), *_tried(folds, found)]
+    return Section("search", "Search for the setting", "Search", blocks)
 
 
-def _fold(entry: Mapping[str, Any]) -> FoldChoice:
-    inner, outer = entry.get("inner_score"), entry.get("outer_score")
-    optimism = None if inner is None or outer is None else inner - outer
-    chosen = setting_words(entry.get("chosen") or {})
-    return FoldChoice(entry["fold"], chosen, number(inner), number(outer), number(optimism, signed=True))
+def choice_name(results: Results) -> str:
+    """What the settings were ranked by, in words; empty when the run did not search."""
+    found = results.metrics.get("search") or {}
+    by = found.get("chosen_by", found.get("metric", ""))
+    return "loss (cross-entropy)" if by == "loss" else metric_name(by)
 
 
-def _mean(folds: list[Any]) -> FoldChoice | None:
-    """The mean over the folds whose two scores are both known; None for fewer than two."""
+def choices(folds: Sequence[Mapping[str, Any]]) -> Table:
+    """What was chosen in every outer fold, its scores, by how much the inner one flatters, and the means of these.
+
+    The means are over the folds whose two scores are both known; there are none for fewer than two.
+    """
     both = [(entry.get("inner_score"), entry.get("outer_score")) for entry in folds]
-    known = [(inner, outer) for inner, outer in both if inner is not None and outer is not None]
-    if len(known) < 2:
-        return None
-    inner, outer = (math.fsum(pair[side] for pair in known) / len(known) for side in (0, 1))
-    return FoldChoice(
-        "mean", f"of {len(known)} folds", number(inner), number(outer), number(inner - outer, signed=True)
-    )
+    chosen = [setting_words(entry.get("chosen") or {}) for entry in folds]
+    rows = [[fold["fold"], words, *_scores(*pair)] for fold, words, pair in zip(folds, chosen, both, strict=True)]
+    known = [pair for pair in both if None not in pair]
+    means = [math.fsum(side) / len(known) for side in zip(*known, strict=True)]
+    foot = ["mean", f"of {len(known)} folds", *_scores(*means)] if len(known) > 1 else []
+    heads = ("inner score", "outer score", "optimism")
+    columns = [Column("fold", ROW), Column("chosen", WIDE), *map(Column, heads)]
+    return Table("Chosen setting per fold", columns, rows, foot=foot)
+
+
+def _scores(inner: float | None, outer: float | None) -> list[str]:
+    optimism = None if inner is None or outer is None else inner - outer
+    return [number(inner), number(outer), number(optimism, signed=True)]
+
+
+def _tried(folds: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> list[Block]:
+    """The settings of all folds, those of a fold best first; cut."""
+    by = str(found.get("chosen_by", found["metric"]))
+    trials = [_trial(entry, trial) for entry in folds for trial in _best_first(entry.get("trials") or [], by)]
+    if not trials:
+        return []
+    heads = ("inner score", "inner loss", "inner folds", "epochs")
+    columns = [Column("fold", ROW), Column("setting", WIDE), *map(Column, heads), Column("status", TEXT)]
+    table = Table("Settings tried", columns, trials[:TRIALS], tall=len(trials) > 15, filterable=True)
+    return [Heading("Settings tried"), table, *more(len(trials) - TRIALS, "", "metrics.json in the run folder")]
 
 
 def _best_first(trials: list[Any], chosen_by: str) -> list[Any]:
@@ -91,11 +86,12 @@ def _best_first(trials: list[Any], chosen_by: str) -> list[Any]:
     return sorted(trials, key=rank)
 
 
-def _trial(entry: Mapping[str, Any], trial: Mapping[str, Any]) -> list[str]:
+def _trial(entry: Mapping[str, Any], trial: Mapping[str, Any]) -> list[object]:
     """Fold, setting, score, loss, inner folds, epochs, status."""
     scores = [number(trial.get("score")), number(trial.get("loss"))]
     counts = ["" if trial.get(name) is None else str(trial[name]) for name in ("inner_folds", "epochs")]
-    return [str(entry["fold"]), setting_words(trial.get("setting") or {}), *scores, *counts, str(trial.get("status"))]
+    status = Cell(str(trial.get("status")), failed=trial.get("status") == "failed")
+    return [str(entry["fold"]), setting_words(trial.get("setting") or {}), *scores, *counts, status]
 
 
 def _leaves(space: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

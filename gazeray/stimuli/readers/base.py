@@ -1,25 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a reader of gaze on pictures is: from one open file to a `RawGaze`, registered under a name.
 
-A declaration of pictures names its reader. A new format is one new module here with one `@register_picture_reader`.
+A declaration of the gaze on pictures (`FixationsSpec`) names the reader and is what the reader is told. A new format is
+one new module here with one `@register_picture_reader`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+from typing import Annotated, BinaryIO, Literal, Protocol, Self
 
 import numpy as np
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from gazeray.gaze.files import identifier
+from gazeray.config import Section
+from gazeray.gaze.files import check_placeholders, identifier, placeholders
+from gazeray.gaze.registry import Registry
+from gazeray.storage import safe_relative
 from gazeray.tables import Reject
 
-if TYPE_CHECKING:
-    from gazeray.stimuli.declaration import FixationsSpec
-
+COLUMNS = ("stimulus", "observer", "x_px", "y_px")
 NO_OBSERVER = -1
 """The observer of a fixation where the file does not say who it was."""
 
@@ -67,6 +70,65 @@ class RawGaze:
     notes: list[str] = field(default_factory=list)
 
 
+class DetectSpec(Section):
+    """How fixations are found in raw samples: by dispersion, as detector idt_px does it."""
+
+    sampling_hz: float = Field(gt=0, description="samples per second")
+    dispersion_px: float = Field(gt=0, description="largest extent in x plus in y of a fixation, px")
+    min_duration_ms: float = Field(80.0, gt=0, description="shortest fixation, ms")
+
+
+class FixationsSpec(Section):
+    """The files of gaze on pictures. {stimulus} and {observer} in the path give these names, else the file must."""
+
+    reader: str = Field(description="the format, one of the registered readers of pictures")
+    path: Annotated[str, AfterValidator(safe_relative)] = Field(
+        description="path below the data set's root; a .gz behind it makes no difference"
+    )
+    columns: dict[str, str] = Field({}, description="table: gazeray's name -> the file's name")
+    delimiter: str | None = Field(None, min_length=1, max_length=1, description="table: default by suffix")
+    variable: str = Field(
+        "*", pattern=r"^[^.]+(\.[^.]+)*$", description="mat_folders: field.field of the struct; * is the only variable"
+    )
+    holds: Literal["fixations", "samples", "map"] = Field("fixations", description="mat_folders: what the variable is")
+    detect: DetectSpec | None = Field(None, description="mat_folders: from samples to fixations")
+    skip_first: int = Field(0, ge=0, description="mat_folders: fixations left out at the start of each viewing")
+    offset_px: float = Field(0.0, description="added to x and y: -0.5 where the first pixel's centre is called 1")
+
+    @field_validator("reader")
+    @classmethod
+    def _known_reader(cls, reader: str) -> str:
+        return PICTURE_READERS.check(reader)
+
+    @model_validator(mode="after")
+    def _fits_the_reader(self) -> Self:
+        known = PICTURE_READERS[self.reader]
+        check_placeholders(self.path, known.in_path, known.needed)
+        unused = sorted(self.model_fields_set - {"reader", "path", "offset_px", *known.keys})
+        if unused:
+            raise ValueError(f"the reader {self.reader} has no use for {', '.join(unused)}")
+        if "columns" in known.keys:
+            self._check_columns()
+        if (self.holds == "samples") != (self.detect is not None):
+            raise ValueError("detect belongs to holds: samples; give both or neither")
+        if self.holds == "map" and ("{observer}" in self.path or self.skip_first):
+            raise ValueError("a map has no observers and no first fixation: leave out {observer} and skip_first")
+        return self
+
+    def _check_columns(self) -> None:
+        """Raises ValueError: unknown or missing columns, or a name both in the path and in a column."""
+        in_path = placeholders(self.path)
+        faults = [
+            f"{name} is not a column (allowed: {', '.join(COLUMNS)})" for name in self.columns if name not in COLUMNS
+        ]
+        faults += [f"columns do not say which holds {name}" for name in ("x_px", "y_px") if name not in self.columns]
+        if "stimulus" not in (*self.columns, *in_path):
+            faults.append("stimulus is neither in the path nor in a column")
+        faults += [f"{name} comes from the path already" for name in self.columns if name in in_path]
+        if faults:
+            raise ValueError("; ".join(faults))
+
+
 class PictureReader(Protocol):
     """Reads one file.
 
@@ -96,19 +158,8 @@ def as_px(values: np.ndarray, offset_px: float) -> np.ndarray:
         return np.asarray(values + offset_px).astype(np.float32)
 
 
-PICTURE_READERS: dict[str, PictureFormat] = {}
-
-
-def register_picture_reader(name: str, **about: Any) -> Callable[[PictureReader], PictureReader]:
-    """Make a reader known under `name`; `about` are fields of `PictureFormat`. Raises ValueError when it is taken."""
-
-    def register(reader: PictureReader) -> PictureReader:
-        if name in PICTURE_READERS:
-            raise ValueError(f"a reader of pictures named {name!r} is registered already")
-        PICTURE_READERS[name] = PictureFormat(reader, **about)
-        return reader
-
-    return register
+PICTURE_READERS = Registry("reader", PictureFormat)
+register_picture_reader = PICTURE_READERS.register
 
 
 def stimulus_id(name: str) -> str:

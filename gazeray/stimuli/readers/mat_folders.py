@@ -8,17 +8,22 @@ CAT2000 (Borji & Itti 2015): FIXATIONLOCS/<category>/<picture>.mat, a binary map
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
-from gazeray.gaze.events import fixations_idt
+from gazeray.gaze.events import EventsConfig, detect
 from gazeray.gaze.readers.base import ReadError
-from gazeray.stimuli.readers.base import NO_OBSERVER, Gaze, RawGaze, as_px, register_picture_reader
+from gazeray.stimuli.readers.base import (
+    NO_OBSERVER,
+    DetectSpec,
+    FixationsSpec,
+    Gaze,
+    RawGaze,
+    as_px,
+    register_picture_reader,
+)
 from gazeray.stimuli.readers.matlab import load_mat, matrix, variable
-
-if TYPE_CHECKING:
-    from gazeray.stimuli.declaration import DetectSpec, FixationsSpec
 
 
 @register_picture_reader(
@@ -52,8 +57,9 @@ def read_mat_folders(stream: BinaryIO, source: str, spec: FixationsSpec, fixed: 
     return RawGaze({fixed["stimulus"]: gaze}, [fixed["observer"]] if known else [])
 
 
-def _fixations(x: np.ndarray, y: np.ndarray, detect: DetectSpec) -> tuple[np.ndarray, np.ndarray]:
+def _fixations(x: np.ndarray, y: np.ndarray, spec: DetectSpec) -> tuple[np.ndarray, np.ndarray]:
     """x and y px (F,) of the fixations in samples (N,)."""
-    time_ms = np.arange(len(x)) * (1e3 / detect.sampling_hz)
-    found = fixations_idt(time_ms, x, y, detect.dispersion_px, detect.min_duration_ms)
+    samples = {"timestamp_ms": np.arange(len(x)) * (1e3 / spec.sampling_hz), "x_px": x, "y_px": y}
+    cfg = EventsConfig(dispersion_px=spec.dispersion_px, min_duration_ms=spec.min_duration_ms)
+    found = detect(samples, None, cfg).fixations
     return found["x_px"], found["y_px"]

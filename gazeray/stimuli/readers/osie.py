@@ -7,18 +7,15 @@ Xu et al. (2014), Journal of Vision. Coordinates are px of the picture and are t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from gazeray.gaze.files import identifier
 from gazeray.gaze.readers.base import ReadError
-from gazeray.stimuli.readers.base import Gaze, RawGaze, as_px, register_picture_reader
+from gazeray.stimuli.readers.base import FixationsSpec, Gaze, RawGaze, as_px, register_picture_reader
 from gazeray.stimuli.readers.matlab import entered, load_mat, matrix
 from gazeray.tables import Reject
-
-if TYPE_CHECKING:
-    from gazeray.stimuli.declaration import FixationsSpec
 
 
 @register_picture_reader("osie")

@@ -11,17 +11,14 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import ijson
 import numpy as np
 
 from gazeray.gaze.readers.base import ReadError
-from gazeray.stimuli.readers.base import NO_OBSERVER, Gaze, RawGaze, as_px, register_picture_reader
+from gazeray.stimuli.readers.base import NO_OBSERVER, FixationsSpec, Gaze, RawGaze, as_px, register_picture_reader
 from gazeray.tables import Reject
-
-if TYPE_CHECKING:
-    from gazeray.stimuli.declaration import FixationsSpec
 
 CENTRE_PX = -0.5
 """Row and column count pixels from 1: the centre of pixel 1 is at 0.5 px."""

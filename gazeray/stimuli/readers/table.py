@@ -3,26 +3,20 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from gazeray.gaze.files import delimiter_of, identifier
+from gazeray.gaze.files import identifier
 from gazeray.gaze.readers.base import ReadError, unpacked
-from gazeray.gaze.readers.cells import MISSING_CELLS, check_columns, row_rejects
-from gazeray.gaze.readers.delimited import DICTIONARY, check_utf8, header_of, parse
-from gazeray.gaze.readers.text import Numbers, as_numbers
-from gazeray.stimuli.readers.base import NO_OBSERVER, Gaze, RawGaze, as_px, register_picture_reader
+from gazeray.gaze.readers.cells import Numbers, as_numbers, parquet_columns, row_rejects
+from gazeray.gaze.readers.delimited import DICTIONARY, read_columns
+from gazeray.stimuli.readers.base import NO_OBSERVER, FixationsSpec, Gaze, RawGaze, as_px, register_picture_reader
 from gazeray.tables import Reject
-
-if TYPE_CHECKING:
-    from gazeray.stimuli.declaration import FixationsSpec
 
 NAMES = ("stimulus", "observer")
 
@@ -37,8 +31,12 @@ def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed
     """
     data = unpacked(stream.read(), source)
     wanted = {ours: theirs for ours, theirs in spec.columns.items() if ours not in fixed}
-    read = _read_parquet if data[:4] == b"PAR1" else _read_text
-    table, rows, rejects = read(data, source, spec, wanted)
+    if data[:4] == b"PAR1":
+        table, rejects = parquet_columns(data, source, wanted), list[Reject]()
+        rows = np.arange(1, table.num_rows + 1)
+    else:
+        kinds = {theirs: DICTIONARY if ours in NAMES else pa.float64() for ours, theirs in wanted.items()}
+        table, rows, _, rejects = read_columns(data, source, spec.delimiter, wanted, kinds)
     names: dict[str, list[str]] = {name: [fixed[name]] if name in fixed else [] for name in NAMES}
     codes = {name: np.full(len(rows), 0 if name in fixed else NO_OBSERVER, np.int32) for name in NAMES}
     faulty = np.zeros(len(rows), bool)
@@ -49,48 +47,14 @@ def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed
     xy = []
     for name in ("x_px", "y_px"):
         try:
-            numbers = as_numbers(table[wanted[name]], MISSING_CELLS)
-        except (pa.ArrowException, ValueError) as error:
-            raise ReadError(source, f"column {wanted[name]!r} does not hold numbers: {error}") from error
+            numbers = as_numbers(table[wanted[name]])
+        except ValueError as error:
+            raise ReadError(source, f"column {wanted[name]!r} {error}") from error
         fault = partial(Numbers.fault, numbers, name=wanted[name])
         _reject(source, rows, numbers.bad, faulty, fault, rejects)
         _reject(source, rows, np.isnan(numbers.values), faulty, lambda at, n=name: f"{wanted[n]}: no value", rejects)
         xy.append(as_px(numbers.values, spec.offset_px))
     return RawGaze(_by_stimulus(names["stimulus"], codes, xy, ~faulty), names["observer"], rejects)
-
-
-def _read_text(
-    data: bytes, source: str, spec: FixationsSpec, wanted: Mapping[str, str]
-) -> tuple[pa.Table, np.ndarray, list[Reject]]:
-    """The wanted columns of delimited text, their row numbers (N,), and the rows with too many or too few fields."""
-    check_utf8(data, source)
-    delimiter = spec.delimiter or delimiter_of(source)
-    header, skip = header_of(data, source, delimiter)
-    check_columns(wanted, header, source)
-    types = {theirs: DICTIONARY if ours in NAMES else pa.float64() for ours, theirs in wanted.items()}
-    table, wrong = parse(data, source, delimiter, header, skip, types)
-    wrong_rows = np.array([row for row, _ in wrong], np.int64)
-    rows = np.setdiff1d(np.arange(1, table.num_rows + len(wrong) + 1), wrong_rows, assume_unique=True)
-    rejects: list[Reject] = []
-    reason = "{} fields instead of " + str(len(header))
-    every = np.ones(len(wrong), bool)
-    _reject(source, wrong_rows, every, ~every, lambda index: reason.format(wrong[index][1]), rejects)
-    return table, rows, rejects
-
-
-def _read_parquet(
-    data: bytes, source: str, spec: FixationsSpec, wanted: Mapping[str, str]
-) -> tuple[pa.Table, np.ndarray, list[Reject]]:
-    """The wanted columns of a Parquet file and the numbers of their rows (N,)."""
-    try:
-        file = pq.ParquetFile(io.BytesIO(data))
-        check_columns(wanted, file.schema_arrow.names, source)
-        table = file.read(columns=list(dict.fromkeys(wanted.values())))
-    except (pa.ArrowException, OSError) as error:
-        raise ReadError(source, f"not a readable Parquet file: {error}") from error
-    if not table.num_rows:
-        raise ReadError(source, "a header without rows")
-    return table, np.arange(1, table.num_rows + 1), []
 
 
 def _reject(

@@ -22,6 +22,7 @@ from gazeray.store import Column, Store
 from gazeray.studies.heatmap.config import WATCHED, HeatmapConfig
 from gazeray.studies.heatmap.passes import network_input
 from gazeray.studies.shared.classification import (
+    PREDICTIONS,
     balanced_accuracy,
     class_weights,
     fold_scores,
@@ -121,8 +122,9 @@ class HeatmapLearner:
     def tested(self, model: torch.nn.Module, fold: Fold, store: Store, device: torch.device, out: UnitFolder) -> Json:
         """Predictions of the CNN, the majority class and the logistic regression; maps of the CNN and their checks."""
         test = np.sort(fold.test)
+        own = None if self.cfg.folds.path is None else fold.fold  # folds of a file may test a trial several times
         ids = zip(store.plain("participant")[test], store.plain("trial")[test], strict=True)
-        names = [map_name(participant, trial, self._own(fold)) for participant, trial in ids]
+        names = [map_name(participant, trial, own) for participant, trial in ids]
         logits, summary = self._walk(model, fold, test, names, store, device, out)
         known = np.concatenate([fold.train, fold.validation.rows])
         labels, classes = store.plain("label_index"), self.classes
@@ -138,15 +140,11 @@ class HeatmapLearner:
         regimes = {int(row): side.name for side in fold.tests for row in side.rows}
         table = table.append_column("fold", pa.array([fold.fold] * len(test), pa.int32()))
         table = table.append_column("regime", pa.array([regimes[row] for row in test.tolist()], pa.string()))
-        out.folder.write_table("predictions.parquet", table)
+        out.folder.write_table(PREDICTIONS, table)
         if summary is not None:
             out.folder.write_bytes(SUMMARY, summary.to_npz())
         metrics = fold_scores(labels[test], scores["scores"], classes)
-        return {"metrics": metrics, "files": [SUMMARY] if summary is not None else []}
-
-    def _own(self, fold: Fold) -> int | None:
-        """The number of the fold where several may test an example, as those of a file do, so that its maps differ."""
-        return None if self.cfg.folds.path is None else fold.fold
+        return {"metrics": metrics, "files": [PREDICTIONS, *([SUMMARY] if summary is not None else [])]}
 
     def _walk(
         self, model: torch.nn.Module, fold: Fold, test: np.ndarray, names: Sequence[str], store: Store,
@@ -156,16 +154,14 @@ class HeatmapLearner:
         fresh = self._random_networks(model, fold.train, store, device) if self.cfg.explain.maps else []
         lookup = dict(zip(test.tolist(), names, strict=True))
         settings, labels, people = self._map_settings(), store.plain("label_index"), store.plain("participant")
-        first = (self._own(fold) or 0) * len(store)
         logits, parts = [], []
         for rows, batch in store.batches(test, self.cfg.train.batch_size, self.columns):
             x = self.inputs(on_device(batch, device))
             with torch.inference_mode():
                 logits.append(model(x).double().cpu().numpy())
             if self.cfg.explain.maps:
-                examples = ExampleBatch(
-                    x, torch.from_numpy(labels[rows]), (first + rows).tolist(), people[rows].tolist()
-                )
+                keys = rows if self.cfg.folds.path is None else rows + fold.fold * len(store)
+                examples = ExampleBatch(x, torch.from_numpy(labels[rows]), keys.tolist(), people[rows].tolist())
                 explained = explain_batch(model, fresh, examples, settings)
                 parts.append(explained.summary)
                 dwell = content(x, settings.fill).half().cpu().numpy()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from gazeray.store import Column, Shard
 from gazeray.studies.heatmap.config import HeatmapConfig, RenderConfig
 from gazeray.tables import QUALITY, Reject
 
-Geometry = dict[Any, Any]
+Geometry = dict[Hashable, Any]
 """A row of the trials table: which screen, which window."""
 
 
@@ -90,7 +90,7 @@ class ReadRecording:
         if trial.samples is None:
             return None
         screen = screen_of(row)
-        known = self.cfg.events.detector != "idt_px" or not screen.unknown()
+        known = self.cfg.events.in_deg or not screen.unknown()
         return detect(trial.samples, screen if known else None, self.cfg.events)
 
     def dwell(self, trial: TrialGaze, fixations: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

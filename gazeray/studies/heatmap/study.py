@@ -8,37 +8,36 @@ or the pictures come drawn; participants are held out; a logistic regression on 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from gazeray.config import ConfigError, digest, parse_yaml, validate
+from gazeray.config import ConfigError, digest, validate
 from gazeray.explain.summary import MapSummary
 from gazeray.gaze.dataset import Dataset, DatasetSpec, open_dataset
-from gazeray.gaze.declaration import read_declaration
 from gazeray.gaze.screens import ScreensSpec, open_screens
 from gazeray.learn.folds import fold_record, make_folds
 from gazeray.learn.space import settings_to_try
 from gazeray.learn.trained import Trained, search_record
-from gazeray.storage import Folder, split_uri
-from gazeray.store import FORMAT, FillShards, Shard, Store, missing_shards
+from gazeray.storage import Folder
+from gazeray.store import FORMAT, Shard, Store
 from gazeray.studies.heatmap.config import HeatmapConfig
 from gazeray.studies.heatmap.learner import SUMMARY, HeatmapLearner, PictureKind
 from gazeray.studies.heatmap.passes import ReadRecording, ReadScreens
-from gazeray.studies.shared.classification import ROWS, check_classes, fold_scores_of, score_predictions
-from gazeray.study import Finished, Fold, Items, Learning, Pass, Predictor, Ready, Source, Summary, Variant
+from gazeray.studies.shared.checks import fold_faults, prediction_faults
+from gazeray.studies.shared.classification import PREDICTIONS, ROWS, check_classes, score_predictions
+from gazeray.studies.shared.declared import find_declaration
+from gazeray.study import Finished, Fold, Items, Learning, Pass, Predictor, Ready, Source, Summary
 from gazeray.synth.reading import simulate
 from gazeray.tables import DataError, Reject
 from gazeray.unit import Json, UnitFolder
 
 __all__ = ["HeatmapConfig", "HeatmapStudy"]
 
-SIMULATED = "simulated"
 READING, SIMULATION = 1, 1
 """Raised when the code reads or draws, or simulates, the same input differently: older examples are then not reused."""
 
@@ -139,11 +138,8 @@ class HeatmapStudy:
             read = ReadScreens(found.spec, found.root, self.cfg)
         else:
             read = ReadRecording(found.spec, found.root, found.trials.to_pandas(), self.cfg)
-        keys = [str(recording["key"]) for recording in found.recordings]
-        missing = set(missing_shards(folder, keys))
-        pieces = [recording for recording in found.recordings if recording["key"] in missing]
-        make = FillShards(read, folder)
-        examples = yield Pass("reading recordings", pieces, make, folder, keys, memory=("picture", "features"))
+        memory = ("picture", "features")
+        examples = yield Pass.reading("reading recordings", found.recordings, read, folder, memory)
         if not len(examples):
             rejects = [*found.rejects, *(examples.log.rejects if examples.log else [])]
             reasons = sorted({reject.reason for reject in rejects})
@@ -180,10 +176,13 @@ class HeatmapStudy:
                 "rows_read": log.rows_read,
             },
         }
-        content = digest([FORMAT, found.meaning, sorted(log.contents), trials])
+        parts = [FORMAT, found.meaning, sorted(log.contents), trials]
+        if self.cfg.folds.path is not None:  # other folds in the same file are other results
+            sides = [[fold.train, fold.validation.rows, *(side.rows for side in fold.tests)] for fold in folds]
+            parts.append([[fold.fold for fold in folds], [[rows.tolist() for rows in side] for side in sides]])
         tables: dict[str, Callable[[], pa.Table]] = {"quality": lambda: log.quality}
         tables |= {name: partial(stores.table_of, name) for name in log.tables}
-        return Items(table, ("participant", "trial"), folds, content, manifest, rejects, tables)
+        return Items(table, ("participant", "trial"), folds, digest(parts), manifest, rejects, tables)
 
     def learning(self, ready: Prepared) -> Learning:
         """The CNN."""
@@ -193,18 +192,14 @@ class HeatmapStudy:
 
     def predictors(self, ready: Prepared) -> list[Predictor]:
         """The CNN; its units fill the rows of the baselines too, which are fitted to the same people."""
-        searched = ready.searched
-        own = self.learning(ready)
-        variants = searched.variants if searched else [Variant({}, own.learner, own.store, ready.items.content)]
-        chosen = searched.chosen if searched else None
-        return [Trained(ROWS, variants, ready.items.folds, self.cfg.run.seed, chosen)]
+        return [Trained.of(ROWS, self.learning(ready), ready, self.cfg.run.seed)]
 
-    def summary(self, ready: Prepared, finished: Finished) -> Summary:
+    def summary(self, manifest: Json, finished: Finished, ready: Prepared | None) -> Summary:
         """Everybody's predictions put together and scored; what the maps of all folds add up to."""
-        folds = ready.items.manifest["folds"]
+        folds, classes = manifest["folds"], tuple(manifest["classes"])
         done = {place: finished.done[f"fold-{fold['fold']}"] for place, fold in enumerate(folds)
                 if f"fold-{fold['fold']}" in finished.done}  # fmt: skip
-        predictions = pa.concat_tables([unit.folder.read_table("predictions.parquet") for unit in done.values()])
+        predictions = pa.concat_tables([unit.folder.read_table(PREDICTIONS) for unit in done.values()])
         predictions = predictions.sort_by([("fold", "ascending"), ("participant", "ascending"), ("trial", "ascending")])
         tables = {"predictions": predictions}
         if "map" in predictions.column_names:
@@ -216,26 +211,30 @@ class HeatmapStudy:
         }
         explained, files = self._explained(list(done.values()))
         metrics = {
-            "study": self.name,
             "n": {
                 "participants": len(set(predictions.column("participant").to_pylist())),
                 "trials": predictions.num_rows,
-                "rejected": ready.items.manifest["counts"]["rejected"],
+                "rejected": manifest["counts"]["rejected"],
             },
-            "failed": list(finished.failed),
             "folds": [{**one, "test": folds[place]["test"]} for place, one in scored.items()],
-            **self._search(ready, scored),
+            **self._search(manifest, scored),
             **explained,
-            **self._scores(predictions, ready.source.data.classes),
+            **self._scores(predictions, classes),
         }
         return Summary(metrics, tables, files)
 
-    def _search(self, ready: Prepared, scored: Mapping[int, Json]) -> Json:
+    def _search(self, manifest: Json, scored: Mapping[int, Json]) -> Json:
+        """What metrics.json says of a search. scored: place of a fold -> its number and metrics."""
         search = self.cfg.search
-        if ready.searched is None or search is None:
+        if search is None:
             return {}
         about = {"chosen_by": search.metric, "scheduler": search.scheduler, "space": search.space}
-        return {"search": search_record(ready.searched.chosen, scored, "balanced_accuracy", about)}
+        return {"search": search_record(manifest["searched"], scored, "balanced_accuracy", about)}
+
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> Iterator[str]:
+        """Folds and predictions."""
+        yield from fold_faults(manifest, self.cfg.folds)
+        yield from prediction_faults(run, manifest, finished, self.cfg.folds)
 
     def _explained(self, units: list[UnitFolder]) -> tuple[Json, dict[str, bytes]]:
         """`explanations` for metrics.json, and explain.npz."""
@@ -261,14 +260,6 @@ class HeatmapStudy:
             found["regimes"] = {name: {"n": len(rows[name]), **scores} for name, scores in each.items()}
         return found
 
-    def rescored(self, run: Folder, manifest: Json) -> Json:
-        """Scores of all folds, and of each, from predictions.parquet."""
-        predictions, classes = run.read_table("predictions.parquet"), tuple(manifest["classes"])
-        tests = {fold["fold"]: fold["test"] for fold in manifest["folds"]}
-        folds = [{"fold": fold, "test": tests[fold], "metrics": scores}
-                 for fold, scores in fold_scores_of(predictions, classes).items()]  # fmt: skip
-        return {**self._scores(predictions, classes), "folds": folds}
-
 
 def _kind(cfg: HeatmapConfig, spec: DatasetSpec | ScreensSpec) -> PictureKind:
     if isinstance(spec, ScreensSpec):
@@ -285,26 +276,10 @@ def _with_labels(examples: pa.Table, trials: pa.Table) -> pa.Table:
 
 
 def _open(cfg: HeatmapConfig) -> tuple[DatasetSpec | ScreensSpec, Folder]:
-    """The declaration of the data set and its folder; the embedded one is simulated when it is not there yet."""
-    if cfg.data.dataset != SIMULATED:
-        path = cfg.data.dataset
-        if "://" not in path and not Path(path).is_file():
-            raise ConfigError([f"data.dataset: no such file: {path} (a data set YAML, or {SIMULATED!r})"])
-        home = split_uri(path)[0] if "://" in path else str(Path(path).parent)
-        return _declared(read_declaration(path), path), Folder(cfg.data.root if cfg.data.root is not None else home)
-    params = cfg.data.simulate
-    root = Folder(cfg.run.dir).sub(f"data/reading-{digest([SIMULATION, params.model_dump(mode='json')])[:10]}")
-    if not root.exists("dataset.yaml"):
-        simulate(root, params)
-    source = f"{root.uri}/dataset.yaml"
-    return _declared(parse_yaml(root.read_text("dataset.yaml"), source), source), root
-
-
-def _declared(values: dict[str, Any], source: str) -> DatasetSpec | ScreensSpec:
-    """Screen pictures where the declaration has a section `pictures`, else raw gaze. Raises ConfigError."""
-    if "pictures" in values:
-        return validate(ScreensSpec, values, source)
-    return validate(DatasetSpec, values, source)
+    """The declaration of the data set, of screen pictures where it has a section `pictures`; and its folder."""
+    values, source, root = find_declaration(cfg, ("reading", SIMULATION), cfg.data.simulate, simulate)
+    spec: type[DatasetSpec | ScreensSpec] = ScreensSpec if "pictures" in values else DatasetSpec
+    return validate(spec, values, source), root
 
 
 def _check_geometry(cfg: HeatmapConfig, data: Dataset) -> None:
@@ -314,7 +289,7 @@ def _check_geometry(cfg: HeatmapConfig, data: Dataset) -> None:
     errors = []
     needs = {"render.sigma_deg": (["screen_width_mm", "distance_mm"], cfg.render.sigma_deg is not None)}
     everything = ["screen_width_mm", "screen_height_mm", "distance_mm"]
-    in_deg = cfg.events.detector != "idt_px" and data.spec.samples is not None
+    in_deg = cfg.events.in_deg and data.spec.samples is not None
     needs["events.detector"] = (everything, in_deg)
     for gate in ("max_rms_s2s_deg", "max_bcea_deg2"):
         needs[f"quality.{gate}"] = (everything, getattr(cfg.quality, gate) is not None)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from gazeray.config import ResourcesConfig, RunSettings, Section
+from gazeray.config import ResourcesConfig, RunSettings, Section, StorageConfig
 from gazeray.stimuli.human_maps import TargetConfig
 from gazeray.synth.saliency import SaliencySimulation
 
@@ -87,3 +87,4 @@ class PictureScoring(Section):
     show: ShowConfig = ShowConfig()
     resources: ResourcesConfig = ResourcesConfig()
     run: RunSettings = RunSettings()
+    storage: StorageConfig = StorageConfig()

@@ -20,15 +20,15 @@ from safetensors.numpy import load, save
 from gazeray.config import digest
 from gazeray.learn.fold_files import read_numbers
 from gazeray.learn.folds import dealt_numbers
-from gazeray.models.fixation_density.kernels import grid_cells
+from gazeray.metrics.resampling import grid_cells, grid_size
 from gazeray.stimuli.dataset import PictureSet, clean_gaze
 from gazeray.stimuli.decode import PictureError, read_map, read_picture
-from gazeray.stimuli.human_maps import TargetConfig, draw_target, grid_size, map_target
+from gazeray.stimuli.human_maps import TargetConfig, draw_target, map_target
 from gazeray.stimuli.readers.base import Gaze
 from gazeray.storage import Folder
-from gazeray.store import FillShards, Shard, Store, missing_shards
+from gazeray.store import Shard, Store, missing_shards
 from gazeray.studies.pictures.config import PictureFolds
-from gazeray.study import Pass
+from gazeray.study import FillShards, Pass
 from gazeray.tables import DataError, Reject
 from gazeray.unit import Json
 

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from safetensors.numpy import save
 from gazeray.metrics import saliency
 from gazeray.metrics.resampling import grid_cells
 from gazeray.storage import Folder
-from gazeray.studies.pictures.config import Metric, ScoreConfig
+from gazeray.studies.pictures.config import ScoreConfig
 from gazeray.studies.pictures.passes import PictureData
 
 MAPS_AT_ONCE = 32
@@ -30,9 +32,6 @@ MAPS = "maps.safetensors"
 
 IDS = ("stimulus", "fold", "predictor", "n_fixations", "why")
 """The columns of a table of scores that are no metric. why: JSON {metric: why it has no value}, "" where all have."""
-
-WITH_HUMAN_MAP = ("cc", "sim", "kl", "emd")
-"""The metrics that compare with a human map; the others need fixations."""
 
 ONE_PERSON = "one left-out person’s fixations make no human map to compare with"
 NO_FIXATIONS = "the picture has no fixations"
@@ -115,74 +114,74 @@ class Scorer:
         for numbers in groups.values():
             for start in range(0, len(numbers), MAPS_AT_ONCE):
                 some = numbers[start : start + MAPS_AT_ONCE]
-                found = self._batch([shown[number] for number in some])
-                for place, number in enumerate(some):
-                    values = {name: float(column[place]) for name, column in found.items()}
-                    why = {name: self._why(name, shown[number]) for name, value in values.items() if np.isnan(value)}
-                    scores[number] = Scores(values, why)
+                for number, found in zip(some, self._batch([shown[number] for number in some]), strict=True):
+                    scores[number] = found
         return scores
 
+    def _batch(self, shown: Sequence[ScoredMap]) -> list[Scores]:
+        """The same for maps of one shape and kind."""
+        batch, columns = _Batch(shown, self.pool, self.seed, self.device), {}
+        for name in self.cfg.metrics:
+            possible = shown[0].target is not None or not MEASURES[name].needs_human_map
+            columns[name] = MEASURES[name].of(batch).tolist() if possible else [math.nan] * len(shown)
+        found = []
+        for one, values in zip(shown, zip(*columns.values(), strict=True), strict=True):
+            scores: dict[str, float] = dict(zip(columns, values, strict=True))
+            why = {name: self._why(name, one) for name, value in scores.items() if math.isnan(value)}
+            found.append(Scores(scores, why))
+        return found
+
     def _why(self, name: str, one: ScoredMap) -> str:
-        """Why a metric has no value for this map; what `saliency` says of each metric, most general first."""
-        if name in WITH_HUMAN_MAP:
+        """Why a metric has no value for this map, most general first."""
+        if MEASURES[name].needs_human_map:
             if one.target is None:
                 return ONE_PERSON
-            return EMPTY_MAP if name != "cc" else FLAT_HUMAN_MAP if np.ptp(one.target) == 0 else FLAT_MAP
+            return FLAT_HUMAN_MAP if name == "cc" and np.ptp(one.target) == 0 else MEASURES[name].undefined
         if not len(one.cells):
             return NO_FIXATIONS if len(self.pool.relative) else NO_FIXATIONS_AT_ALL
-        return {"auc_shuffled": NO_NEGATIVES, "auc_judd": ALL_FIXATED}.get(name, FLAT_MAP)
+        return MEASURES[name].undefined
 
-    def _batch(self, shown: Sequence[ScoredMap]) -> dict[str, np.ndarray]:
-        """The same for maps of one shape and kind: {metric: (B,)}."""
-        values = self._tensor([one.values for one in shown])
-        fixations = self._rows([one.cells for one in shown])
-        log_density = values if shown[0].density else saliency.as_log_density(values)
-        view = _View(
-            values.clamp(min=LEAST_LOG_DENSITY) if shown[0].density else values,
-            log_density.exp() if shown[0].density else values,
-            log_density,
-            fixations,
-            None if shown[0].target is None else self._tensor([one.target for one in shown]),
-        )
-        return {name: self._metric(name, view, shown).cpu().numpy() for name in self.cfg.metrics}
 
-    def _metric(self, name: Metric, view: _View, shown: Sequence[ScoredMap]) -> torch.Tensor:
-        undefined = torch.full((len(shown),), torch.nan, dtype=torch.float64)
-        fixations, target = view.fixations, view.target
-        if name == "information_gain":
-            return saliency.information_gain(
-                view.log_density, fixations, self._tensor([one.centre_bias for one in shown])
-            )
-        if name == "auc_uniform":
-            return saliency.auc_uniform(view.values, fixations)
-        if name == "auc_judd":
-            return saliency.auc_judd(view.values, fixations)
-        if name == "auc_borji":
-            return saliency.auc_borji(view.values, fixations, seed=self.seed)
-        if name == "auc_shuffled":
-            return saliency.auc_shuffled(view.values, fixations, self._negatives(shown))
-        if name == "nss":
-            return saliency.nss(view.map, fixations)
-        if target is None:
-            return undefined
-        if name == "cc":
-            return saliency.cc(view.map, target)
-        if name == "sim":
-            return saliency.sim(view.map, target)
-        if name == "kl":
-            return saliency.kl(view.map, target)
-        px_per_cell = torch.tensor([one.px_per_cell for one in shown], dtype=torch.float64, device=self.device)
-        return saliency.emd(view.map, target) * px_per_cell
+class _Batch:
+    """Maps of one shape and kind as the metrics want them, (B, h, w) float32 on the device.
 
-    def _negatives(self, shown: Sequence[ScoredMap]) -> torch.Tensor:
+    values: to be ranked. map: as a saliency map. log_density: as a density. fixations: (N, 3) rows of image, y, x.
+    """
+
+    def __init__(self, shown: Sequence[ScoredMap], pool: ShuffledNegatives, seed: int, device: torch.device) -> None:
+        self.shown, self.pool, self.seed, self.device = shown, pool, seed, device
+        given = self._tensor([one.values for one in shown])
+        density = shown[0].density
+        self.values = given.clamp(min=LEAST_LOG_DENSITY) if density else given
+        self.log_density = given if density else saliency.as_log_density(given)
+        self.map = given.exp() if density else given
+        self.fixations = self._rows([one.cells for one in shown])
+
+    @cached_property
+    def target(self) -> torch.Tensor:
+        """The human maps."""
+        return self._tensor([one.target for one in self.shown if one.target is not None])
+
+    @cached_property
+    def centre_bias(self) -> torch.Tensor:
+        """Log-densities."""
+        return self._tensor([one.centre_bias for one in self.shown])
+
+    @cached_property
+    def px_per_cell(self) -> torch.Tensor:
+        """(B,) float64."""
+        return torch.tensor([one.px_per_cell for one in self.shown], dtype=torch.float64, device=self.device)
+
+    @cached_property
+    def negatives(self) -> torch.Tensor:
         """(M, 3) the fixations of other pictures, for each map."""
         known: dict[str, np.ndarray] = {}
-        for one in shown:
+        for one in self.shown:
             if one.stimulus not in known:
                 others = self.pool.others(one.stimulus)
                 grid = (one.values.shape[0], one.values.shape[1])
                 known[one.stimulus] = grid_cells(others[:, 0], others[:, 1], (1, 1), grid)
-        return self._rows([known[one.stimulus] for one in shown])
+        return self._rows([known[one.stimulus] for one in self.shown])
 
     def _rows(self, cells: Sequence[np.ndarray]) -> torch.Tensor:
         """(N, 3) rows of image in batch, y, x."""
@@ -190,20 +189,34 @@ class Scorer:
         rows = np.concatenate([image[:, None], np.concatenate(cells).reshape(-1, 2)], axis=1)
         return torch.from_numpy(rows.astype(np.int64)).to(self.device)
 
-    def _tensor(self, maps: Sequence[np.ndarray | None]) -> torch.Tensor:
-        known = [values for values in maps if values is not None]
-        return torch.from_numpy(np.stack(known)).to(self.device, torch.float32)
+    def _tensor(self, maps: Sequence[np.ndarray]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(maps)).to(self.device, torch.float32)
 
 
 @dataclass(frozen=True)
-class _View:
-    """A batch of maps as the metrics want it: values to rank, saliency, log-density."""
+class Measure:
+    """A metric: how a batch is scored, (B,) float64, and why it is undefined where there is all that it needs.
 
-    values: torch.Tensor
-    map: torch.Tensor
-    log_density: torch.Tensor
-    fixations: torch.Tensor
-    target: torch.Tensor | None
+    needs_human_map: it compares with a human map; the others need fixations.
+    """
+
+    of: Callable[[_Batch], torch.Tensor]
+    undefined: str = FLAT_MAP
+    needs_human_map: bool = False
+
+
+MEASURES: dict[str, Measure] = {
+    "information_gain": Measure(lambda b: saliency.information_gain(b.log_density, b.fixations, b.centre_bias)),
+    "auc_uniform": Measure(lambda b: saliency.auc_uniform(b.values, b.fixations)),
+    "auc_judd": Measure(lambda b: saliency.auc_judd(b.values, b.fixations), ALL_FIXATED),
+    "auc_borji": Measure(lambda b: saliency.auc_borji(b.values, b.fixations, seed=b.seed)),
+    "auc_shuffled": Measure(lambda b: saliency.auc_shuffled(b.values, b.fixations, b.negatives), NO_NEGATIVES),
+    "nss": Measure(lambda b: saliency.nss(b.map, b.fixations)),
+    "cc": Measure(lambda b: saliency.cc(b.map, b.target), needs_human_map=True),
+    "sim": Measure(lambda b: saliency.sim(b.map, b.target), EMPTY_MAP, needs_human_map=True),
+    "kl": Measure(lambda b: saliency.kl(b.map, b.target), EMPTY_MAP, needs_human_map=True),
+    "emd": Measure(lambda b: saliency.emd(b.map, b.target) * b.px_per_cell, EMPTY_MAP, needs_human_map=True),
+}
 
 
 def mean_scores(several: Sequence[Scores]) -> Scores:
@@ -258,14 +271,20 @@ class ScoreTable:
         """Write both files; returns the mean of each metric of each predictor, for the unit's result."""
         folder.write_bytes(MAPS, save(self.maps))
         folder.write_table(SCORES, scores_table(self.rows))
-        means: dict[str, dict[str, float | None]] = {}
-        for predictor in dict.fromkeys(row["predictor"] for row in self.rows):
-            theirs = [row for row in self.rows if row["predictor"] == predictor]
-            names = [name for name in theirs[0] if name not in IDS]
-            mean = mean_scores([Scores({name: row[name] for name in names}) for row in theirs]).values
-            means[predictor] = {name: value if np.isfinite(value) else None for name, value in mean.items()}
-        pictures = len({row["stimulus"] for row in self.rows})
-        return {"pictures": pictures, "means": means, "said": _said(pictures, means)}
+        means, pictures = means_of(self.rows), len({row["stimulus"] for row in self.rows})
+        return {"pictures": pictures, "means": means, "said": _said(pictures, means), "files": [SCORES, MAPS]}
+
+
+def means_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """{predictor: {metric: the mean over its pictures}} of the rows of a table of scores; None where undefined."""
+    means: dict[str, dict[str, float | None]] = {}
+    for predictor in dict.fromkeys(row["predictor"] for row in rows):
+        theirs = [row for row in rows if row["predictor"] == predictor]
+        names = [name for name in theirs[0] if name not in IDS]
+        values = [{name: np.nan if row[name] is None else row[name] for name in names} for row in theirs]
+        mean = mean_scores([Scores(one) for one in values]).values
+        means[predictor] = {name: value if np.isfinite(value) else None for name, value in mean.items()}
+    return means
 
 
 def _said(pictures: int, means: Mapping[str, Mapping[str, float | None]]) -> str:

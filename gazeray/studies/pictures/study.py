@@ -3,28 +3,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 
-from gazeray.config import ConfigError, digest, parse_yaml, validate
-from gazeray.gaze.declaration import read_declaration
+from gazeray.config import ConfigError, digest, validate
 from gazeray.learn.folds import numbered_folds
 from gazeray.stimuli.dataset import PictureSet, open_pictures
 from gazeray.stimuli.declaration import PictureSetSpec
-from gazeray.storage import Folder, split_uri
+from gazeray.storage import Folder
 from gazeray.store import Store
-from gazeray.studies.pictures.config import PictureScoring, PicturesData
+from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import FORMAT, PictureShards, PicturesReady, PreparePictures, pictures_pass
-from gazeray.studies.pictures.summary import Models, rows_of, summarise
+from gazeray.studies.pictures.scores import SCORES, means_of
+from gazeray.studies.pictures.summary import Models, summarise
+from gazeray.studies.shared.declared import find_declaration
 from gazeray.study import Finished, Items, Pass, Summary
 from gazeray.synth.saliency import simulate_saliency
 from gazeray.tables import DataError, Reject
 from gazeray.unit import Json
 
-SIMULATED = "simulated"
 SIMULATION = 1
 """Raised when the same parameters give other scenes: older ones are then not reused."""
 
@@ -42,29 +42,15 @@ class PicturePlan:
         return self.found.spec
 
 
-def open_dataset(data: PicturesData, runs: str) -> tuple[PictureSetSpec, Folder]:
-    """The declaration of the set and its folder; the embedded scenes are made first when they are not there yet.
-
-    Raises ConfigError.
-    """
-    if data.dataset != SIMULATED:
-        path = data.dataset
-        if "://" not in path and not Path(path).is_file():
-            raise ConfigError([f"data.dataset: no such file: {path} (a picture set YAML, or {SIMULATED!r})"])
-        home = split_uri(path)[0] if "://" in path else str(Path(path).parent)
-        spec = validate(PictureSetSpec, read_declaration(path), path)
-        return spec, Folder(data.root if data.root is not None else home)
-    params = data.simulate
-    root = Folder(runs).sub(f"data/scenes-{digest([SIMULATION, params.model_dump(mode='json')])[:10]}")
-    if not root.exists("dataset.yaml"):
-        simulate_saliency(root, params)
-    source = f"{root.uri}/dataset.yaml"
-    return validate(PictureSetSpec, parse_yaml(root.read_text("dataset.yaml"), source), source), root
+def open_dataset(cfg: PictureScoring) -> tuple[PictureSetSpec, Folder]:
+    """The declaration of the set and its folder. Raises ConfigError."""
+    values, source, root = find_declaration(cfg, ("scenes", SIMULATION), cfg.data.simulate, simulate_saliency)
+    return validate(PictureSetSpec, values, source), root
 
 
 def plan_pictures(cfg: PictureScoring) -> PicturePlan:
     """Look at what there is; no picture is decoded. Raises ConfigError, DataError."""
-    spec, root = open_dataset(cfg.data, cfg.run.dir)
+    spec, root = open_dataset(cfg)
     check_sigma(cfg, spec)
     found = open_pictures(spec, root)
     if len(found.pictures) < cfg.folds.outer:
@@ -127,6 +113,7 @@ def picture_items(
         },
         "folds": [{"fold": fold, "pictures": numbers.count(fold)} for fold in range(shards.folds)],
         "judged": [info.stimulus for info in shards.judged],
+        "judged_fixations": sum(info.n_fixations for info in shards.judged),
     }
     table = pa.table({"stimulus": [info.stimulus for info in shards.pictures], "fold": numbers})
     folds = numbered_folds(table["fold"].to_numpy(), ("stimulus",))
@@ -134,16 +121,28 @@ def picture_items(
 
 
 def picture_summary(
-    cfg: PictureScoring, study: str, items: Items, shards: PictureShards, models: Models, finished: Finished
+    cfg: PictureScoring, manifest: Json, models: Models, finished: Finished, shards: PictureShards | None
 ) -> Summary:
-    """metrics.json, per_item.parquet, the pictures to show, and what the centre bias looks like."""
-    judged = shards.judged
-    n = {"pictures": len(judged), "fixations": sum(info.n_fixations for info in judged)}
-    head = {"study": study, "n": {**items.manifest["counts"], **n}, "failed": list(finished.failed)}
-    return summarise(cfg, head, shards, models, {name: unit.folder for name, unit in finished.done.items()})
+    """metrics.json and per_item.parquet; with the pictures also those to show, and what the centre bias looks like."""
+    n = {"pictures": len(manifest["judged"]), "fixations": manifest["judged_fixations"]}
+    return summarise(cfg, {"n": {**manifest["counts"], **n}}, manifest["judged"], models, finished, shards)
 
 
-def picture_rescored(cfg: PictureScoring, run: Folder, manifest: Json) -> Json:
-    """The rows of metrics.json from per_item.parquet."""
-    predictors = run.read_json("metrics.json")["predictors"]
-    return {"rows": rows_of(cfg, run.read_table("per_item.parquet"), manifest["judged"], predictors)}
+def picture_checked(run: Folder, manifest: Json, finished: Finished) -> list[str]:
+    """Every picture in one fold, and scored once by each predictor; results say what their tables say."""
+    counted = sum(fold["pictures"] for fold in manifest["folds"])
+    faults = [] if counted == manifest["counts"]["pictures"] else ["manifest.json: pictures: folds hold another number"]
+    table = run.read_table("per_item.parquet", ["stimulus", "fold", "predictor"]).to_pylist()
+    scored = Counter((row["predictor"], row["stimulus"]) for row in table)
+    twice = [f"{stimulus} by {predictor}" for (predictor, stimulus), count in scored.items() if count > 1]
+    folds: dict[str, set[int]] = {}
+    for row in table:
+        folds.setdefault(row["stimulus"], set()).add(row["fold"])
+    several = [stimulus for stimulus, numbers in folds.items() if len(numbers) > 1]
+    absent = sorted(set(manifest["judged"]) ^ set(folds)) if not finished.failed else []
+    told = {"scored twice": twice, "in several folds": several, "not both judged and scored": absent}
+    faults += [f"per_item.parquet: {what}: {', '.join(names[:5])}" for what, names in told.items() if names]
+    for name, unit in finished.done.items():
+        if means_of(unit.folder.read_table(SCORES).to_pylist()) != (unit.result() or {}).get("means"):
+            faults.append(f"units/{name}/result.json: its means are not those of {SCORES}")
+    return faults

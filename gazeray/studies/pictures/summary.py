@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,11 @@ from safetensors.numpy import load
 from gazeray.config import digest
 from gazeray.metrics.bootstrap import entry, group_draws, mean_over, ratio_over, row
 from gazeray.metrics.resampling import on_relative_grid
-from gazeray.storage import Folder
 from gazeray.studies.pictures.baselines import BASELINES, CEILINGS, DENSITIES
 from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import PictureInfo, PictureShards
 from gazeray.studies.pictures.scores import IDS, MAPS, SCORES, commonest
-from gazeray.study import Summary
+from gazeray.study import Finished, Row, Summary
 from gazeray.unit import Json
 
 CENTRE_GRID = (48, 64)
@@ -35,7 +34,7 @@ CENTRE, GOLD, GAIN = "centre_bias", "gold_standard", "information_gain"
 NO_GAIN = ("auc_shuffled",)
 """The centre bias is made of the very fixations that are the negatives of the shuffled AUC."""
 
-FAILED = "its unit failed"
+FAILED = "a unit failed"
 FEW_OBSERVERS = "too few observers have fixations on the picture"
 NO_GOLD = "there is no gold standard to divide by"
 LOW_GOLD = "the gold standard’s gain, to divide by, is not clearly above 0"
@@ -43,46 +42,47 @@ LOW_GOLD = "the gold standard’s gain, to divide by, is not clearly above 0"
 
 @dataclass(frozen=True)
 class Models:
-    """The models of a study: by predictor, what metrics.json says of it; and the units that made it.
+    """The models of a study: by predictor, what metrics.json says of it beside its row; and the units that made it.
 
     chosen: for each fold the predictor whose inner score was the best; empty where models have none.
     """
 
-    entries: dict[str, dict[str, Any]]
+    entries: dict[str, Json]
     units: dict[str, list[str]]
     chosen: dict[int, str]
     more: dict[str, Any]
 
 
 def summarise(
-    cfg: PictureScoring, head: Mapping[str, Any], shards: PictureShards, models: Models, done: Mapping[str, Folder]
-) -> Summary:
-    """Everything of the run folder that is made of finished units. done: {name of the unit: its folder}."""
-    table = per_item(done, models)
-    predictors = _predictors(table, models)
-    stimuli = [info.stimulus for info in shards.judged]
+    cfg: PictureScoring, head: Json, stimuli: Sequence[str], models: Models, finished: Finished,
+    shards: PictureShards | None,
+) -> Summary:  # fmt: skip
+    """Everything of the run folder that is made of finished units; with the pictures also what the report draws.
+
+    stimuli: the judged pictures in order.
+    """
+    table = per_item(finished, models)
+    predictors = _predictors(table, models, finished.rows)
     rows = rows_of(cfg, table, stimuli, predictors)
     shown: list[str] = list(cfg.score.metrics)
     if any("explained" in entries for entries in rows.values()):
         shown.insert(1, "explained")
     best, judged_by = _best(rows, predictors, shown)
-    metrics = {
-        **head,
-        "metrics_shown": shown,
-        "predictors": predictors,
-        "rows": rows,
-        "best": best,
-        **models.more,
-    }
+    scored = {"metrics_shown": shown, "predictors": predictors, "rows": rows, "best": best}
+    summary = Summary({**head, **scored, **models.more}, {"per_item": table})
+    if shards is None:
+        return summary
     first = judged_by or shown[0]
     scores = _columns(table, best, stimuli).get(first) if best else None
-    centre, maps, index = _pictures(cfg, shards, models, done, scores, best, first)
-    return Summary(metrics, {"per_item": table, "maps/index": index}, {"centre.npz": centre}, maps)
+    centre, maps, index = _pictures(cfg, shards, models, finished, scores, best, first)
+    return replace(summary, tables={**summary.tables, "maps/index": index}, files={"centre.npz": centre}, maps=maps)
 
 
-def per_item(done: Mapping[str, Folder], models: Models) -> pa.Table:
+def per_item(finished: Finished, models: Models) -> pa.Table:
     """The scores of all units, sorted, with those of the model that was chosen in each fold."""
-    table = pa.concat_tables([folder.read_table(SCORES) for folder in done.values()], promote_options="default")
+    table = pa.concat_tables(
+        [unit.folder.read_table(SCORES) for unit in finished.done.values()], promote_options="default"
+    )
     if models.chosen:
         parts = [table]
         for fold, predictor in models.chosen.items():
@@ -93,21 +93,15 @@ def per_item(done: Mapping[str, Folder], models: Models) -> pa.Table:
     return table.sort_by([("predictor", "ascending"), ("stimulus", "ascending")])
 
 
-def _predictors(table: pa.Table, models: Models) -> dict[str, dict[str, Any]]:
-    """{predictor: kind, label, ...} of all that have scores, in the order in which they are listed."""
-    known: dict[str, dict[str, Any]] = {**models.entries}
+def _predictors(table: pa.Table, models: Models, rows: Mapping[str, Row]) -> dict[str, Json]:
+    """{predictor: kind, label, ...} of all that have scores."""
+    entries = {**models.entries, **{name: {"density": name in DENSITIES} for name in (*BASELINES, *CEILINGS)}}
     if models.chosen:
-        label = "read-out of the layer chosen on inner folds"
-        known[CHOSEN] = {"kind": "model", "label": label, "density": True, "folds": _strings(models.chosen)}
-    for kind, labels in (("baseline", BASELINES), ("ceiling", CEILINGS)):
-        for name, label in labels.items():
-            known[name] = {"kind": kind, "label": label, "density": name in DENSITIES}
+        rows = {**rows, CHOSEN: Row("read-out of the layer chosen on inner folds", "model")}
+        folds = {str(fold): predictor for fold, predictor in models.chosen.items()}
+        entries[CHOSEN] = {"density": True, "folds": folds}
     there = set(table["predictor"].to_pylist())
-    return {name: entry for name, entry in known.items() if name in there}
-
-
-def _strings(chosen: Mapping[int, str]) -> dict[str, str]:
-    return {str(fold): predictor for fold, predictor in chosen.items()}
+    return {name: {**asdict(row), **entries[name]} for name, row in rows.items() if name in there}
 
 
 # -- the rows
@@ -226,7 +220,7 @@ def _best(rows: Mapping[str, Any], predictors: Mapping[str, Any], shown: list[st
 
 
 def _pictures(
-    cfg: PictureScoring, shards: PictureShards, models: Models, done: Mapping[str, Folder],
+    cfg: PictureScoring, shards: PictureShards, models: Models, finished: Finished,
     scores: np.ndarray | None, best: str | None, first: str,
 ) -> tuple[bytes, dict[str, bytes], pa.Table]:  # fmt: skip
     """centre.npz, the files of maps/, and their index."""
@@ -234,9 +228,9 @@ def _pictures(
     wanted = {info.stimulus for _, info, _ in chosen}
     kept: dict[str, np.ndarray] = {}
     centre = _Centre()
-    for name, folder in done.items():
+    for name, unit in finished.done.items():
         if name.startswith("baselines-") or name in models.units.get(best or "", []):
-            for key, values in load(folder.read_bytes(MAPS)).items():
+            for key, values in sorted(load(unit.folder.read_bytes(MAPS)).items()):  # safetensors has no order
                 predictor, _, stimulus = key.rpartition("/")
                 centre.add(predictor, np.exp(values.astype(np.float32)))
                 if stimulus in wanted:

@@ -24,8 +24,8 @@ from gazeray.studies.pictures.predictors import PictureBaselines
 from gazeray.studies.pictures.study import (
     PicturePlan,
     describe_pictures,
+    picture_checked,
     picture_items,
-    picture_rescored,
     picture_summary,
     plan_pictures,
     prepare_pictures,
@@ -33,7 +33,7 @@ from gazeray.studies.pictures.study import (
 from gazeray.studies.pictures.summary import Models
 from gazeray.studies.probe_saliency.config import ProbeSaliencyConfig
 from gazeray.studies.probe_saliency.passes import Extract, features_folder, features_pass, precision_of
-from gazeray.studies.probe_saliency.predictors import PROBES, Probes, Probing
+from gazeray.studies.probe_saliency.predictors import Probes, Probing
 from gazeray.study import Finished, Items, Pass, Predictor, Ready, Source, Summary
 from gazeray.unit import Json
 from gazeray.weights import WeightsError, load_weights
@@ -132,16 +132,22 @@ class ProbeSaliencyStudy:
         probes = Probes(self.cfg, shards, ready.stores.features, _probings(self.cfg, ready.source.data.layers))
         return [PictureBaselines(self.cfg, shards), probes]
 
-    def summary(self, ready: Prepared, finished: Finished) -> Summary:
+    def summary(self, manifest: Json, finished: Finished, ready: Prepared | None) -> Summary:
         """The table of predictors."""
-        layers = ready.source.data.layers
+        models = self._models(manifest["backbone"]["layers"], finished)
+        return picture_summary(self.cfg, manifest, models, finished, ready.stores.pictures.shards if ready else None)
+
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
+        """Pictures and their folds."""
+        return picture_checked(run, manifest, finished)
+
+    def _models(self, layers: Sequence[str], finished: Finished) -> Models:
+        """The probes whose units are done, and in each fold the layer whose read-out was the best on inner folds."""
         done = [one for one in _probings(self.cfg, layers) if one.unit in finished.done]
         entries, chosen = {}, _Best()
         for one in done:
             result = finished.done[one.unit].result() or {}
             entries[one.predictor] = {
-                "kind": "model",
-                "label": f"{one.layer}, {PROBES[one.probe]}",
                 "layer": one.layer,
                 "probe": one.probe,
                 "density": one.probe == "readout",
@@ -152,12 +158,7 @@ class ProbeSaliencyStudy:
                 chosen.see(one.predictor, result)
         units = {one.predictor: [one.unit] for one in done}
         more = {"layers": list(layers), "probes": list(self.cfg.probes.kinds)}
-        models = Models(entries, units, chosen.folds if len(chosen.seen) > 1 else {}, more)
-        return picture_summary(self.cfg, self.name, ready.items, ready.stores.pictures.shards, models, finished)
-
-    def rescored(self, run: Folder, manifest: Json) -> Json:
-        """The rows of metrics.json from per_item.parquet."""
-        return picture_rescored(self.cfg, run, manifest)
+        return Models(entries, units, chosen.folds if len(chosen.seen) > 1 else {}, more)
 
 
 class _Best:

@@ -6,23 +6,22 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from gazeray.config import ConfigError, digest
 from gazeray.gaze.files import identifier, visible_files
 from gazeray.storage import FileStat, Folder, masked
-from gazeray.store import FillShards, Store, missing_shards
+from gazeray.store import Store
 from gazeray.studies.pictures.passes import PictureData, PictureShards, PicturesReady
 from gazeray.studies.pictures.predictors import Everybody, PictureBaselines, score_predictions
 from gazeray.studies.pictures.study import (
-    SIMULATED,
     PicturePlan,
     describe_pictures,
     open_dataset,
+    picture_checked,
     picture_items,
-    picture_rescored,
     picture_summary,
     plan_pictures,
     prepare_pictures,
@@ -30,6 +29,7 @@ from gazeray.studies.pictures.study import (
 from gazeray.studies.pictures.summary import Models
 from gazeray.studies.score_maps.config import ScoreMapsConfig
 from gazeray.studies.score_maps.passes import FitMaps
+from gazeray.studies.shared.declared import SIMULATED
 from gazeray.study import Finished, Items, Pass, Predictor, Ready, Row, Source, Summary
 from gazeray.synth.contrast_maps import write_contrast_maps
 from gazeray.tables import DataError, Reject
@@ -51,7 +51,7 @@ class MapsPlan:
     root: Folder
     label: str
     files: dict[str, str]
-    stamp: list[list[Any]]
+    stamp: list[list[object]]
     rejects: list[Reject]
 
 
@@ -126,9 +126,9 @@ class ScoreMapsStudy:
         shards = ready.shards
         content = digest([FORMAT, ready.content, cfg.score.longest_px, plan.root.uri, plan.stamp, cfg.maps.kind])
         folder = store.sub(f"stores/maps-{content[:16]}")
-        make = FillShards(FitMaps(plan.root, shards, cfg.maps, plan.files), folder)
-        pieces = [{"key": key} for key in missing_shards(folder, shards.shards)]
-        maps = yield Pass("reading maps", pieces, make, folder, shards.shards, memory=("map",))
+        read = FitMaps(plan.root, shards, cfg.maps, plan.files)
+        pieces = [{"key": key} for key in shards.shards]
+        maps = yield Pass.reading("reading maps", pieces, read, folder, memory=("map",))
         used = set(maps.plain("stimulus")) if len(maps) else set()
         if not used:
             rejects = [*plan.rejects, *(maps.log.rejects if maps.log else [])]
@@ -153,17 +153,19 @@ class ScoreMapsStudy:
         stores, label = ready.stores, ready.source.data.label
         return [PictureBaselines(self.cfg, stores.shards), StoredMaps(self.cfg, stores.shards, stores.maps, label)]
 
-    def summary(self, ready: Prepared, finished: Finished) -> Summary:
+    def summary(self, manifest: Json, finished: Finished, ready: Prepared | None) -> Summary:
         """The table of predictors."""
-        label = ready.source.data.label
-        entry = {"kind": "model", "label": label, "density": self.cfg.maps.kind != "saliency"}
-        units = [name for name in finished.done if name.startswith("maps-")]
-        models = Models({f"model:{label}": entry}, {f"model:{label}": units}, {}, {"layers": [], "probes": []})
-        return picture_summary(self.cfg, self.name, ready.items, ready.stores.shards, models, finished)
+        models = self._models(manifest["maps"]["label"], finished)
+        return picture_summary(self.cfg, manifest, models, finished, ready.stores.shards if ready else None)
 
-    def rescored(self, run: Folder, manifest: Json) -> Json:
-        """The rows of metrics.json from per_item.parquet."""
-        return picture_rescored(self.cfg, run, manifest)
+    def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
+        """Pictures and their folds."""
+        return picture_checked(run, manifest, finished)
+
+    def _models(self, label: str, finished: Finished) -> Models:
+        entry = {"density": self.cfg.maps.kind != "saliency"}
+        units = [name for name in finished.done if name.startswith("maps-")]
+        return Models({f"model:{label}": entry}, {f"model:{label}": units}, {}, {"layers": [], "probes": []})
 
 
 @dataclass(frozen=True)
@@ -205,13 +207,13 @@ class StoredMaps:
 def _open_maps(cfg: ScoreMapsConfig) -> tuple[Folder, str]:
     """The folder of the maps and what they are called. Raises ConfigError."""
     if cfg.maps.path is not None:
-        folder = Folder(cfg.maps.path)
+        folder = Folder(cfg.maps.path, cfg.storage)
         if not folder.exists():
             raise ConfigError([f"maps.path: no such folder: {masked(cfg.maps.path)}"])
         return folder, cfg.maps.label or PurePosixPath(cfg.maps.path.rstrip("/")).name or "maps"
     if cfg.data.dataset != SIMULATED:
         raise ConfigError(["maps.path: which maps? Give the folder with one map per picture"])
-    _, root = open_dataset(cfg.data, cfg.run.dir)
+    _, root = open_dataset(cfg)
     folder = root.sub("contrast_maps")
     write_contrast_maps(root, folder)
     return folder, cfg.maps.label or "contrast"

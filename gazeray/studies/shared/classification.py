@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,9 @@ MODEL = "cnn"
 
 COLUMNS = {MODEL: "scores"} | {name: name for name in BASELINES}
 """The column of predictions.parquet in which each predictor's scores are."""
+
+PREDICTIONS = "predictions.parquet"
+"""Of a unit and of the run: a row per tested example."""
 
 ROWS = {
     MODEL: Row("CNN", "model"),
@@ -158,13 +160,11 @@ def score_predictions(predictions: pa.Table, classes: Sequence[str], cfg: Scores
     labels = _labels(predictions, classes)
     participants = np.array(predictions.column("participant").to_pylist())
     scores = {name: _scores(predictions, column) for name, column in COLUMNS.items()}
-    estimates = resampled(labels, scores, participants, classes, cfg.resamples, seed)
-    model = scores[MODEL]
+    model, found = scores[MODEL], rows(resampled(labels, scores, participants, classes, cfg.resamples, seed), MODEL)
     return {
-        "predictors": {key: asdict(row) for key, row in ROWS.items()},
-        "rows": rows(estimates, MODEL),
-        "metrics_shown": list(estimates[MODEL]),
-        "metrics": summarise(labels, classes, estimates, MODEL),
+        "rows": {name: found[name] for name in ROWS},
+        "metrics_shown": list(found[MODEL]),
+        "metrics": summarise(labels, classes, found, MODEL),
         "permutation": permutation_test(labels, model, participants, classes, n=cfg.permutations, seed=seed),
         "participants": participant_confusions(labels, model.argmax(axis=1), participants, classes),
     }

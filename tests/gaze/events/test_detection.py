@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from gazeray.gaze.events import (
     DETECTORS,
@@ -22,9 +23,10 @@ from gazeray.gaze.events import (
     EventsConfig,
     Screen,
     detect,
-    fixations_idt,
+    register_detector,
 )
 from gazeray.synth.gaze import KnownGaze, simulate_gaze
+from tests.gaze.events.test_dispersion import slow_idt
 
 SCREEN = Screen(1600, 1200, 400, 300, 600)
 IN_DEG = ("idt", "ivt", "adaptive")
@@ -139,15 +141,15 @@ def test_adaptive_thresholds_leave_out_what_no_eye_can_do() -> None:
     assert len(events.saccades["onset_ms"]) == len(known.saccades)
 
 
-def test_idt_px_is_the_plain_function() -> None:
+def test_idt_px_agrees_with_the_slow_way_and_has_no_degrees() -> None:
     known = simulated(250.0, 0.03, blinks=4)
     gaze = samples_of(known)
-    cfg = EventsConfig()
-    events, plain = detect(gaze, None, cfg), fixations_idt(*gaze.values(), 40.0, 80.0, 75.0)
-    for name, values in plain.items():
-        np.testing.assert_allclose(events.fixations[name], values, rtol=1e-6)
-    assert np.isnan(events.fixations["x_deg"]).all()
-    assert len(plain["onset_ms"]) > 20
+    found = detect(gaze, None, EventsConfig()).fixations
+    slow = slow_idt(gaze["timestamp_ms"], gaze["x_px"], gaze["y_px"], 40.0, 80.0, 75.0)
+    assert len(slow) > 20
+    for number, name in enumerate(("onset_ms", "duration_ms", "x_px", "y_px")):
+        np.testing.assert_allclose(found[name], [one[number] for one in slow], rtol=1e-5)
+    assert np.isnan(found["x_deg"]).all()
 
 
 @pytest.mark.parametrize("detector", list(DETECTORS))
@@ -180,8 +182,12 @@ def test_too_little_gaze_gives_whole_results(detector: str, time: list[float], x
 
 
 @pytest.mark.parametrize("detector", list(DETECTORS))
-def test_constant_gaze_is_one_fixation_of_its_whole_length(detector: str) -> None:
-    gaze = {"timestamp_ms": np.arange(500) * 2.0, "x_px": np.full(500, 700.0), "y_px": np.full(500, 300.0)}
+@pytest.mark.parametrize("wobble_px", [0.0, 1e-10, 1e-3])
+def test_constant_gaze_is_one_fixation_of_its_whole_length(detector: str, wobble_px: float) -> None:
+    """A wobble far below what any tracker resolves stands for the rounding of another machine."""
+    wobble = wobble_px * np.random.default_rng(0).normal(0, 1, (2, 500))
+    wobble[:, 200:210] *= 8
+    gaze = {"timestamp_ms": np.arange(500) * 2.0, "x_px": 700.0 + wobble[0], "y_px": 300.0 + wobble[1]}
     events = detect(gaze, SCREEN, EventsConfig.model_validate({"detector": detector}))
     assert events.fixations["onset_ms"].tolist() == [0.0]
     assert events.fixations["duration_ms"].tolist() == [1000.0]
@@ -303,3 +309,14 @@ def test_events_of_wild_gaze_are_in_order_apart_and_long_enough(detector: str, s
         assert all(np.isfinite(values).all() for values in table.values())
     assert len(events.codes) == count
     assert (events.codes[710:790] == LOST).all()
+
+
+def test_unknown_detector_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ValidationError) as caught:
+        EventsConfig.model_validate({"detector": "best"})
+    assert all(name in str(caught.value) for name in DETECTORS)
+
+
+def test_detector_cannot_take_the_name_of_another() -> None:
+    with pytest.raises(ValueError, match="'ivt' is registered already"):
+        register_detector("ivt", about="")(DETECTORS["ivt"].find)

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gazeray.gaze.events import fixations_idt
+from gazeray.gaze.events import EventsConfig, detect
+
+
+def fixations_idt(
+    timestamp_ms: Any, x_px: Any, y_px: Any, dispersion_px: float, min_duration_ms: float, max_gap_ms: float = 75.0
+) -> dict[str, Any]:
+    """The fixations of one trial by the detector idt_px."""
+    cfg = EventsConfig(dispersion_px=dispersion_px, min_duration_ms=min_duration_ms, max_gap_ms=max_gap_ms)
+    return detect({"timestamp_ms": timestamp_ms, "x_px": x_px, "y_px": y_px}, None, cfg).fixations
 
 
 def slow_idt(

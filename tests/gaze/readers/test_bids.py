@@ -13,6 +13,7 @@ import pytest
 
 import gazeray.gaze.readers.bids  # noqa: F401
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
+from gazeray.gaze.readers.base import GazeFile
 from tests.gaze.tiny_dataset import declared, read_all, write, zipped
 
 STEM = "sub-P1/beh/sub-P1_task-read"
@@ -61,7 +62,7 @@ def read(
     source = PHYSIO if kind == "samples" else EVENTS
     beside = files() if beside is None else beside
     near = {name: data for name, data in beside.items() if name in READERS["bids"].companions(source)}
-    return READERS["bids"].read(beside[source], source, spec, fixed or {"participant": "P1"}, near)
+    return READERS["bids"].read(GazeFile(beside[source], source, spec, fixed or {"participant": "P1"}, near))
 
 
 def trials(table: GazeTable) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gazeray.gaze.readers import READERS, GazeTable, ReadError, eyelink
+from gazeray.gaze.readers.base import GazeFile
 from tests.gaze.tiny_dataset import declared
 
 NAN = float("nan")
@@ -41,7 +42,7 @@ def read(data: str | bytes, kind: str = "samples", fixed: dict[str, str] | None 
     both: dict[str, Any] = {"samples": None, kind: {"reader": "eyelink", "path": "{participant}.asc", **section}}
     spec = declared(**both).gaze()["samples" if kind == "samples" else "fixations"]
     raw = data.encode() if isinstance(data, str) else data
-    return eyelink.read_eyelink(raw, "P1.asc", spec, {"participant": "P1", **(fixed or {})}, {})
+    return eyelink.read_eyelink(GazeFile(raw, "P1.asc", spec, {"participant": "P1", **(fixed or {})}))
 
 
 def trials(table: GazeTable) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
+from gazeray.gaze.readers.base import GazeFile
 from tests.gaze.readers import test_bids, test_gazecom, test_gazepoint, test_pupil, test_tobii
 from tests.gaze.tiny_dataset import declared
 
@@ -67,7 +68,7 @@ def read(name: str, data: bytes, beside: dict[str, bytes] | None = None, **more:
     spec = declared(**{"samples": None, kind: section}).gaze()["samples" if kind == "samples" else "fixations"]
     near = test_bids.files() if beside is None else beside
     try:
-        return READERS[reader].read(data, source, spec, {"participant": "P1", "trial": "1"}, near)
+        return READERS[reader].read(GazeFile(data, source, spec, {"participant": "P1", "trial": "1"}, near))
     except ReadError as error:
         return error
 

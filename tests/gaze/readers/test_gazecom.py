@@ -10,6 +10,7 @@ import pytest
 
 import gazeray.gaze.readers.gazecom  # noqa: F401
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
+from gazeray.gaze.readers.base import GazeFile
 from tests.gaze.tiny_dataset import declared, zipped
 
 ARFF = (
@@ -35,7 +36,7 @@ def read(data: str | bytes, **changes: Any) -> GazeTable:
     spec = declared(samples={"reader": "gazecom", "path": "{participant}_{trial}.arff", **changes}).samples
     assert spec is not None
     raw = data.encode() if isinstance(data, str) else data
-    return READERS["gazecom"].read(raw, "P1_beach.arff", spec, {"participant": "P1", "trial": "beach"}, {})
+    return READERS["gazecom"].read(GazeFile(raw, "P1_beach.arff", spec, {"participant": "P1", "trial": "beach"}))
 
 
 @pytest.mark.parametrize("data", [ARFF, COORD], ids=["arff", "coord"])

@@ -12,6 +12,7 @@ import pytest
 
 import gazeray.gaze.readers.gazepoint  # noqa: F401
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
+from gazeray.gaze.readers.base import GazeFile
 from tests.gaze.tiny_dataset import declared, zipped
 
 COLUMNS = (
@@ -32,7 +33,7 @@ def read(data: str | bytes, kind: str = "samples", fixed: dict[str, str] | None 
     section = {"reader": "gazepoint", "path": "{participant}_all_gaze.csv", **changes}
     spec = declared(**{"samples": None, kind: section}).gaze()["samples" if kind == "samples" else "fixations"]
     raw = data.encode() if isinstance(data, str) else data
-    return READERS["gazepoint"].read(raw, "P1_all_gaze.csv", spec, fixed or {"participant": "P1"}, {})
+    return READERS["gazepoint"].read(GazeFile(raw, "P1_all_gaze.csv", spec, fixed or {"participant": "P1"}))
 
 
 def trials(table: GazeTable) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 
 import gazeray.gaze.readers.pupil  # noqa: F401
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
+from gazeray.gaze.readers.base import GazeFile
 from tests.gaze.tiny_dataset import declared, zipped
 
 GAZE = (
@@ -45,7 +46,7 @@ def read(data: str | bytes, kind: str = "samples", reader: str = "pupil", **chan
     section = {"reader": reader, "path": "{participant}/{trial}/gaze.csv", **changes}
     spec = declared(**{"samples": None, kind: section}).gaze()["samples" if kind == "samples" else "fixations"]
     raw = data.encode() if isinstance(data, str) else data
-    return READERS[reader].read(raw, "P1/1/gaze.csv", spec, FIXED, {})
+    return READERS[reader].read(GazeFile(raw, "P1/1/gaze.csv", spec, FIXED))
 
 
 def test_player_gaze_is_turned_to_the_top_left_and_low_confidence_is_lost() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gazeray.gaze.readers import READERS, GazeTable, ReadError, smi
+from gazeray.gaze.readers.base import GazeFile
 from tests.gaze.tiny_dataset import declared
 
 NAN = float("nan")
@@ -65,7 +66,7 @@ def read(data: str | bytes, kind: str = "samples", fixed: dict[str, str] | None 
     both: dict[str, Any] = {"samples": None, kind: {"reader": "smi", "path": "{participant}.txt", **section}}
     spec = declared(**both).gaze()["samples" if kind == "samples" else "fixations"]
     raw = data.encode() if isinstance(data, str) else data
-    return smi.read_smi(raw, "P1.txt", spec, {"participant": "P1"} if fixed is None else fixed, {})
+    return smi.read_smi(GazeFile(raw, "P1.txt", spec, {"participant": "P1"} if fixed is None else fixed))
 
 
 def trials(table: GazeTable) -> list[str]:

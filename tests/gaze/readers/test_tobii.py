@@ -10,6 +10,7 @@ import pytest
 
 import gazeray.gaze.readers.tobii  # noqa: F401
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
+from gazeray.gaze.readers.base import GazeFile
 from tests.gaze.tiny_dataset import declared, zipped
 
 LAB = [
@@ -46,7 +47,7 @@ def read(data: str | bytes, kind: str = "samples", fixed: dict[str, str] | None 
     section = {"reader": "tobii", "path": "export.tsv", **changes}
     spec = declared(**{"samples": None, kind: section}).gaze()["samples" if kind == "samples" else "fixations"]
     raw = data.encode() if isinstance(data, str) else data
-    return READERS["tobii"].read(raw, "export.tsv", spec, fixed or {}, {})
+    return READERS["tobii"].read(GazeFile(raw, "export.tsv", spec, fixed or {}))
 
 
 def trials(table: GazeTable) -> list[tuple[str, str]]:

@@ -255,7 +255,7 @@ def test_rows_say_why_pictures_have_no_score() -> None:
     rows = rows_of(cfg, scores, ["p0", "p1", "p2"], KINDS)
     assert (rows["model:a"]["information_gain"]["n"], rows["model:a"]["information_gain"]["why"]) == (
         2,
-        "its unit failed",
+        "a unit failed",
     )
     assert (rows["model:a"]["cc"]["n"], rows["model:a"]["cc"]["why"]) == (1, flat)
     assert rows["gold_standard"]["information_gain"]["why"] == "too few observers have fixations on the picture"

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a page is made of: sections of blocks. Blocks hold words, numbers and figures; the template makes them HTML."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+ROW, NAME, TEXT, WIDE, NUMBER = "row", "name", "text", "wide", ""
+"""Kinds of columns: the head of a row, one that may be long, words, many words, and what is sorted as numbers."""
+
+
+class Column(NamedTuple):
+    """The head of a column, and its kind."""
+
+    head: str
+    kind: str = NUMBER
+
+
+class Cell(NamedTuple):
+    """A cell with a range beside its value, set softer, or one that tells of a failure."""
+
+    words: str
+    range: str = ""
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing with its words. marks: data-* attributes by which the page's script finds it."""
+
+    name: str
+    png: bytes
+    alt: str
+    caption: str
+    marks: Mapping[str, str] = field(default_factory=dict)
+    block = "figure"
+
+    @property
+    def uri(self) -> str:
+        """The drawing as a data URI."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height) from the PNG header."""
+        width, height = struct.unpack(">II", self.png[16:24])
+        return width, height
+
+
+@dataclass(frozen=True)
+class Row:
+    """Figures beside each other, as far as the page is wide."""
+
+    figures: Sequence[Figure]
+    block = "row"
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Figures that the reader can show alone. marks: data-* attributes of the group; empty: what stands for none."""
+
+    title: str
+    figures: Sequence[Figure]
+    marks: Mapping[str, str]
+    empty: str
+    block = "examples"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph. lead: its first words, in bold."""
+
+    words: str
+    lead: str = ""
+    small: bool = False
+    block = "text"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading within a section."""
+
+    words: str
+    block = "heading"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A list with a bullet for each item."""
+
+    items: Sequence[str]
+    block = "listing"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Terms with what they mean."""
+
+    pairs: Sequence[tuple[str, str]]
+    block = "terms"
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Small print, each item on a line of its own, such as references."""
+
+    items: Sequence[str]
+    block = "lines"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text as it was typed: a config, a traceback."""
+
+    words: str
+    block = "code"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that the reader can sort. Cells are in the order of the columns.
+
+    label: for those who cannot see it. shaded: numbers of rows that stand out. foot: a last row that is never sorted.
+    tall: it scrolls in a box of its own. filterable: the reader can keep the rows that hold a text. style: further
+    classes (compact, scores).
+    """
+
+    label: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[object]]
+    shaded: Collection[int] = ()
+    foot: Sequence[object] = ()
+    tall: bool = False
+    filterable: bool = False
+    style: str = ""
+    block = "table"
+
+    def cells(self, row: Sequence[object]) -> Iterator[tuple[str, Cell]]:
+        """The kind of column and the cell for every value of a row; what is unknown (None) is empty."""
+        for column, value in zip(self.columns, row, strict=True):
+            yield column.kind, value if isinstance(value, Cell) else Cell("" if value is None else str(value))
+
+
+Block = Figure | Row | Examples | Text | Heading | Listing | Terms | Lines | Code | Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page. anchor: what links lead to. link: its name in the navigation."""
+
+    anchor: str
+    title: str
+    link: str
+    blocks: Sequence[Block]
+
+    def figures(self) -> Iterator[Figure]:
+        """Every figure of the section, in order."""
+        for block in self.blocks:
+            if isinstance(block, Figure):
+                yield block
+            elif isinstance(block, Row | Examples):
+                yield from block.figures
+
+
+def more(count: int, what: str, where: str) -> list[Block]:
+    """What is said where a list was cut; nothing where it was not."""
+    return [Text(f"And {count} more{what and ' '}{what}: see {where}.")] if count > 0 else []

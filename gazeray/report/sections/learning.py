@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The section on learning curves: what the fits logged, epoch by epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from gazeray.report import figures
+from gazeray.report.blocks import Figure, Section, Text
+from gazeray.report.results import Results
+
+CURVES = 20
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What the fits logged: the loss in words, and a metric of validation by its key, its name and its limits."""
+
+    loss: str = "cross-entropy, nats"
+    metric: str = "balanced_accuracy"
+    name: str = "balanced accuracy"
+    limits: tuple[float, float] = (0, 1)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What one fit logged: one value per epoch (E,), NaN where it was undefined. Epochs count from 1."""
+
+    name: str
+    best_epoch: int | None
+    epoch: NDArray[np.float64]
+    train_loss: NDArray[np.float64]
+    validation_loss: NDArray[np.float64]
+    validation_metric: NDArray[np.float64]
+
+
+def section(results: Results, logged: Logged | None = None) -> Section:
+    """The section with the learning curves of the fits; by default those of a classification."""
+    figure = curves_figure(results, logged or Logged())
+    return Section("learning", "Learning curves", "Learning curves", [figure or Text("No fit logged an epoch.")])
+
+
+def curves_figure(results: Results, logged: Logged) -> Figure | None:
+    """Learning curves of the folds; None when no fit logged an epoch."""
+    units = [name for name, rows in results.epochs.items() if rows]
+    curves = [_curve(results, name, logged.metric) for name in units[:CURVES]]
+    if not curves:
+        return None
+    best = [f"{curve.name}: epoch {curve.best_epoch} of {len(curve.epoch)}" for curve in curves]
+    caption = f"Loss ({logged.loss}) per epoch, one panel per fold; without validation, as the epochs were chosen."
+    if any(np.isfinite(curve.validation_loss).any() for curve in curves):
+        low, high = (f"{limit:g}".replace("-", "\N{MINUS SIGN}") for limit in logged.limits)
+        caption = f"Loss ({logged.loss}) and {logged.name} ({low} to {high}) per epoch, one pair of panels per fold."
+    if len(units) > CURVES:
+        caption += f" The first {CURVES} of {len(units)} folds; the others are in units/."
+    png = learning_curves(curves, logged.name, logged.limits)
+    return Figure("learning_curves", png, f"Learning curves. {'; '.join(best)}.", caption)
+
+
+def _curve(results: Results, unit: str, metric: str) -> Curve:
+    rows = results.epochs[unit]
+    names = ("epoch", "train_loss", "validation_loss", f"validation_{metric}")
+    columns = [[math.nan if row.get(name) is None else row[name] for row in rows] for name in names]
+    arrays = [np.array(values, dtype=np.float64) for values in columns]
+    return Curve(unit.replace("-", " "), results.units[unit].get("best_epoch"), *arrays)
+
+
+@figures.drawing()
+def learning_curves(
+    curves: Sequence[Curve], metric: str = "balanced accuracy", limits: tuple[float, float] = (0, 1)
+) -> Any:
+    """Small multiples, two panels per fit: loss above, a metric of the validation participants below.
+
+    Fits without validation participants (refits after a search) have the upper panel only.
+    """
+    validated = any(np.isfinite(curve.validation_loss).any() for curve in curves)
+    rows, columns = figures.grid(len(curves), 5 if len(curves) > 8 else 4)
+    losses = np.concatenate([np.r_[curve.train_loss, curve.validation_loss] for curve in curves])
+    losses = losses[np.isfinite(losses) & (losses > 0)]
+    logarithmic = bool(losses.size) and losses.max() > 30 * losses.min()
+    height_in = 0.4 + 2.5 * rows if validated else 0.6 + 1.5 * rows
+    figure = figures.new_figure(figures.PAGE_IN if columns > 2 else 2.6 * columns + 1.4, height_in)
+    axes = figure.subplots((1 + validated) * rows, columns, squeeze=False, sharex="all", sharey="row")
+    for row in range(1 + validated, (1 + validated) * rows):
+        axes[row, 0].sharey(axes[row % 2 if validated else 0, 0])
+    for index in range(rows * columns):
+        row, column = divmod(index, columns)
+        upper, lower = axes[(1 + validated) * row, column], axes[(1 + validated) * row + validated, column]
+        if index >= len(curves):
+            for axis in {upper, lower}:
+                axis.remove()
+            continue
+        _curve_panels(upper, lower, curves[index])
+        last = index + columns >= len(curves)
+        lower.tick_params(labelbottom=last)
+        lower.set_xlabel("epoch" if last else "")
+        if column == 0:
+            lower.set_ylabel(metric.replace(" ", "\n"))
+            upper.set_ylabel("loss (log)" if logarithmic else "loss")
+    if logarithmic:
+        axes[0, 0].set_yscale("log")
+    if validated:
+        axes[1, 0].set_ylim(limits)
+    figure.legend(handles=_curve_keys(validated), loc="outside upper left", ncols=3)
+    return figure
+
+
+def _curve_panels(upper: Any, lower: Any, curve: Curve) -> None:
+    upper.plot(curve.epoch, curve.train_loss, color=figures.GREY, linestyle="--", linewidth=1.1)
+    upper.plot(curve.epoch, curve.validation_loss, color=figures.BLUE, linewidth=1.3)
+    if lower is not upper:
+        lower.plot(curve.epoch, curve.validation_metric, color=figures.BLUE, linewidth=1.3)
+    if curve.epoch.size == 1:
+        for line in (*upper.lines, *lower.lines):
+            line.set_marker(".")
+    for axis in {upper, lower}:
+        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
+        if curve.best_epoch is not None:
+            axis.axvline(curve.best_epoch, color=figures.VERMILION, linestyle=":", linewidth=1.2)
+    best = "" if curve.best_epoch is None else f", best {curve.best_epoch}"
+    upper.set_title(figures.shorten(f"{curve.name}{best}", 24), loc="left")
+
+
+def _curve_keys(validated: bool) -> list[Line2D]:
+    return [
+        Line2D([], [], color=figures.GREY, linestyle="--", label="training participants"),
+        *([Line2D([], [], color=figures.BLUE, label="validation participants")] if validated else []),
+        Line2D([], [], color=figures.VERMILION, linestyle=":", label="epoch whose weights were tested"),
+    ]

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the run was made: methods with their references, and the config with all versions and hashes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import yaml
+
+from gazeray.report.blocks import Block, Code, Lines, Section, Terms
+from gazeray.report.results import Results
+
+REFERENCES = {
+    "adebayo": "Adebayo, J. et al. (2018). Sanity checks for saliency maps. Advances in Neural Information Processing "
+    "Systems 31. arXiv:1810.03292.",
+    "brodersen": "Brodersen, K. H. et al. (2010). The balanced accuracy and its posterior distribution. ICPR 2010, "
+    "3121–3124. doi:10.1109/ICPR.2010.764.",
+    "cawley": "Cawley, G. C., and Talbot, N. L. C. (2010). On over-fitting in model selection and subsequent selection "
+    "bias in performance evaluation. Journal of Machine Learning Research 11, 2079–2107.",
+    "efron": "Efron, B., and Tibshirani, R. J. (1993). An introduction to the bootstrap. Chapman and Hall.",
+    "fawcett": "Fawcett, T. (2006). An introduction to ROC analysis. Pattern Recognition Letters 27, 861–874. "
+    "doi:10.1016/j.patrec.2005.10.010.",
+    "field": "Field, C. A., and Welsh, A. H. (2007). Bootstrapping clustered data. Journal of the Royal Statistical "
+    "Society B 69, 369–390. doi:10.1111/j.1467-9868.2007.00593.x.",
+    "gorodkin": "Gorodkin, J. (2004). Comparing two K-category assignments by a K-category correlation coefficient. "
+    "Computational Biology and Chemistry 28, 367–374. doi:10.1016/j.compbiolchem.2004.09.006.",
+    "petsiuk": "Petsiuk, V., Das, A., and Saenko, K. (2018). RISE: randomized input sampling for explanation of "
+    "black-box models. BMVC. arXiv:1806.07421.",
+    "phipson": "Phipson, B., and Smyth, G. K. (2010). Permutation p-values should never be zero. Statistical "
+    "Applications in Genetics and Molecular Biology 9, article 39. doi:10.2202/1544-6115.1585.",
+    "samek": "Samek, W. et al. (2017). Evaluating the visualization of what a deep neural network has learned. IEEE "
+    "Transactions on Neural Networks and Learning Systems 28, 2660–2673. doi:10.1109/TNNLS.2016.2599820.",
+    "simonyan": "Simonyan, K., Vedaldi, A., and Zisserman, A. (2014). Deep inside convolutional networks: visualising "
+    "image classification models and saliency maps. ICLR workshop. arXiv:1312.6034.",
+    "smilkov": "Smilkov, D. et al. (2017). SmoothGrad: removing noise by adding noise. arXiv:1706.03825.",
+    "sundararajan": "Sundararajan, M., Taly, A., and Yan, Q. (2017). Axiomatic attribution for deep networks. ICML. "
+    "arXiv:1703.01365.",
+}
+"""What several studies rest on, by first author."""
+
+
+def methods(paragraphs: Sequence[Block], references: Iterable[str]) -> Section:
+    """The section on methods. references: keys of `REFERENCES`, or whole references; sorted here."""
+    texts = sorted({REFERENCES.get(reference, reference) for reference in references})
+    return Section("methods", "Methods", "Methods", [*paragraphs, Lines(texts)])
+
+
+def config(results: Results) -> Section:
+    """The section on config, versions and hashes."""
+    manifest, data = results.manifest, results.manifest["data"]
+    versions = sorted(manifest["versions"].items(), key=lambda item: item[0].lower())
+    pairs = {
+        **{name: manifest[name] for name in ("job", "status", "started")},
+        "finished": manifest["finished"] or "not yet",
+        "seed": manifest["seed"],
+        "config hash": manifest["config_hash"],
+        "data fingerprint": data["fingerprint"],
+        "licence of the data": data["licence"] or "not stated",
+        "versions": ", ".join(f"{name} {version}" for name, version in versions),
+    }
+    text = yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True)
+    title = "Config, versions, hashes"
+    return Section(
+        "config", title, "Config", [Terms([(name, str(value)) for name, value in pairs.items()]), Code(text)]
+    )

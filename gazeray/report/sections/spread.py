@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The section on scores item by item: distributions for each predictor, and the best model against the ceilings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from gazeray.report import figures
+from gazeray.report.blocks import Block, Figure, Section, Text
+from gazeray.report.results import Results
+from gazeray.report.sections.scores import ordered
+from gazeray.report.words import Metric, counted, lookup, number
+
+MODELS = 6
+"""Models beside the baselines, at most."""
+
+POINTS = 400
+"""Items drawn as points per predictor, at most; boxes use all of them."""
+
+KIND_COLOURS = {"model": figures.BLUE, "baseline": figures.GREY, "ceiling": figures.GREEN}
+
+
+def section(
+    results: Results,
+    metrics: Mapping[str, Metric],
+    noun: str,
+    shown: Sequence[str],
+    keys: Sequence[str],
+    ceilings: Sequence[tuple[str, str]],
+) -> Section:
+    """Distributions of the metrics `shown` for the predictors `keys`; the best model against (metric, ceiling)."""
+    spread = spread_figure(results, metrics, noun, shown, keys)
+    blocks: list[Block] = [spread or Text(f"There are no scores per {noun}.")]
+    ceiling = ceiling_figure(results, metrics, noun, ceilings)
+    return Section("spread", f"Scores over {noun}s", f"Over {noun}s", [*blocks, *([ceiling] if ceiling else [])])
+
+
+def compared(results: Results, metrics: Mapping[str, Metric], by: str | None, first: Sequence[str | None]) -> list[str]:
+    """The predictors of the distributions: some models (`first`, then the best by a metric), baselines, ceilings."""
+    keys = ordered(results, metrics, by)
+    pinned = [key for key in first if key in results.rows]
+    models = [key for key in keys if results.predictors[key]["kind"] == "model" and key not in pinned]
+    return [*[*pinned, *models][:MODELS], *(key for key in keys if results.predictors[key]["kind"] != "model")]
+
+
+def spread_figure(
+    results: Results, metrics: Mapping[str, Metric], noun: str, shown: Sequence[str], keys: Sequence[str]
+) -> Figure | None:
+    """Distributions over the items; None without scores per item."""
+    names = [name for name in shown if name in results.shown and name in results.per_item.column_names]
+    if not names or not keys:
+        return None
+    strips, said = [], []
+    for key in keys:
+        rows = list(results.item_scores(key, names).values())
+        scores = [np.array([row[name] for row in rows], dtype=np.float64) for name in names]
+        strips.append(Strip(results.label(key), results.predictors[key]["kind"], scores))
+        first = scores[0][np.isfinite(scores[0])]
+        said.append(f"{results.label(key)} {number(float(np.median(first)), 2) if first.size else 'undefined'}")
+    caption = (
+        f"One point per {noun}. Box: quartiles, red line: median, whiskers: 5th and 95th percentile. Blue: models, "
+        "grey: baselines, green: ceilings."
+    )
+    left_out = len(results.of_kind("model")) - sum(strip.kind == "model" for strip in strips)
+    if left_out:
+        caption += f" {counted(left_out, 'more model')}: see per_item.parquet."
+    alt = f"Distributions over {noun}s. Median {lookup(metrics, names[0]).name}: {'; '.join(said)}."
+    return Figure("spread", distributions([lookup(metrics, name).head for name in names], strips), alt, caption)
+
+
+def ceiling_figure(
+    results: Results, metrics: Mapping[str, Metric], noun: str, ceilings: Sequence[tuple[str, str]]
+) -> Figure | None:
+    """The best model against the ceilings, item by item; None where either has no scores."""
+    if results.best is None:
+        return None
+    panels, said = [], []
+    for name, ceiling in ceilings:
+        left, right = results.item_scores(ceiling, [name]), results.item_scores(results.best, [name])
+        pairs = [(left[item].get(name), row.get(name)) for item, row in right.items() if item in left]
+        both = np.array([pair for pair in pairs if None not in pair], dtype=np.float64).reshape(-1, 2)
+        both = both[np.isfinite(both).all(axis=1)]
+        if not len(both):
+            continue
+        words = lookup(metrics, name)
+        panels.append(Scatter(words.head, results.label(ceiling), results.label(results.best), both[:, 0], both[:, 1]))
+        part = f"{int((both[:, 1] > both[:, 0]).sum())} of {counted(len(both), noun)}"
+        said.append(f"By {words.name} the model is above the ceiling on {part}{_correlation(both, noun)}")
+    if not panels:
+        return None
+    caption = f"One point per {noun}; on the dotted line both score the same. {'. '.join(said)}."
+    return Figure("ceiling", scatters(panels), f"Best model against ceilings. {'; '.join(said)}.", caption)
+
+
+def _correlation(pairs: NDArray[np.float64], noun: str) -> str:
+    if len(pairs) < 3 or not pairs.std(axis=0).all():
+        return ""
+    return f" (correlation over {noun}s {number(float(np.asarray(np.corrcoef(pairs.T))[0, 1]), 2)})"
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One predictor's scores on the items, (N,), in every panel."""
+
+    label: str
+    kind: str
+    scores: Sequence[NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Scores of one metric on the items, (N,): of a predictor (y) against those of a ceiling (x)."""
+
+    title: str
+    xlabel: str
+    ylabel: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+
+
+@figures.drawing()
+def distributions(titles: Sequence[str], strips: Sequence[Strip]) -> Any:
+    """One panel per metric, one row per predictor: a box (quartiles, median; whiskers 5 to 95 %) over the items."""
+    figure = figures.new_figure(figures.PAGE_IN, 0.75 + 0.27 * len(strips))
+    axes = figure.subplots(1, len(titles), sharey=True, squeeze=False).ravel()
+    for column, (axis, title) in enumerate(zip(axes, titles, strict=True)):
+        for row, strip in enumerate(strips):
+            _strip(axis, strip.scores[column], row, KIND_COLOURS[strip.kind])
+        axis.set_title(figures.shorten(title, 40), loc="left")
+        axis.set_yticks(range(len(strips)), [figures.shorten(strip.label, 34) for strip in strips])
+        axis.set_ylim(len(strips) - 0.5, -0.5)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.tick_params(axis="y", length=0)
+        axis.grid(axis="x", color="#E3E6EA", linewidth=0.6)
+        axis.set_axisbelow(True)
+    return figure
+
+
+def _strip(axis: Any, scores: NDArray[np.float64], row: int, colour: str) -> None:
+    finite = scores[np.isfinite(scores)]
+    if not finite.size:
+        return
+    shown = finite[:: math.ceil(finite.size / POINTS)]
+    scatter = (np.arange(shown.size) * 0.6180339887) % 1.0 - 0.5  # spread evenly, and the same every time
+    axis.plot(shown, row + 0.6 * scatter, ".", color=colour, markersize=3, alpha=0.5, markeredgewidth=0)
+    line = {"color": colour, "linewidth": 1.0}
+    axis.boxplot(finite, positions=[row], widths=0.55, orientation="horizontal", whis=(5, 95), showfliers=False,
+                 boxprops=line, whiskerprops=line, capprops=line,
+                 medianprops={"color": figures.VERMILION, "linewidth": 1.8})  # fmt: skip
+
+
+@figures.drawing()
+def scatters(panels: Sequence[Scatter]) -> Any:
+    """One square panel per scatter, side by side; on the dotted line predictor and ceiling score the same."""
+    figure, axes = figures.panels(len(panels), len(panels), figures.HALF_IN * len(panels), figures.HALF_IN + 0.4)
+    for axis, panel in zip(axes, panels, strict=True):
+        both = np.concatenate([panel.x, panel.y])
+        low, high = float(both.min()), float(both.max())
+        margin = 0.05 * (high - low) or 0.5
+        ends = (low - margin, high + margin)
+        axis.plot(ends, ends, color=figures.GREY, linestyle=":", linewidth=1)
+        axis.plot(panel.x, panel.y, "o", color=figures.BLUE, markersize=3.2, alpha=0.6, markeredgewidth=0)
+        axis.set(xlim=ends, ylim=ends, box_aspect=1)
+        axis.set_xlabel(figures.shorten(panel.xlabel, 44))
+        axis.set_ylabel(figures.shorten(panel.ylabel, 44))
+        axis.set_title(figures.shorten(panel.title, 44), loc="left")
+    return figure

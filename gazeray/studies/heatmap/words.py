@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The words of the heatmap study's report: what the model was given, the verdict, and the methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gazeray.report.blocks import Section, Text
+from gazeray.report.results import Results
+from gazeray.report.sections import methods as sections
+from gazeray.report.sections.classification import HEADLINE, SIMPLE
+from gazeray.report.sections.gallery import Given
+from gazeray.report.sections.search import choice_name
+from gazeray.report.words import incomplete, interval, number, p_value
+
+SIGNIFICANT = 0.05
+
+NAMES = {"heatmap": "gaze heatmap", "both": "heatmap and scanpath", "screens": "ink on the screen"}
+"""What the pictures of each kind are called; the others are called by their kind."""
+
+
+def given(results: Results) -> Given:
+    """What the model was given: ms of dwell, or pictures of an intensity from 0 to 1."""
+    kind = str((results.manifest.get("pictures") or {}).get("kind", "heatmap"))
+    of_dwell = kind == "heatmap"
+    return Given(NAMES.get(kind, kind), *(("ms", "gaze") if of_dwell else ("intensity", "ink")))
+
+
+# -- the verdict
+
+
+def verdict(results: Results) -> str:
+    """One plain sentence: does the model tell the classes apart in new people, and better than the simple baseline."""
+    unfinished = incomplete(results, "fold")
+    start = f"{unfinished}: " if unfinished else ""
+    entry = (results.metrics.get("metrics") or {}).get(HEADLINE) or {}
+    value, bounds, chance = entry.get("value"), entry.get("ci95"), entry.get("chance")
+    if value is None:
+        reason = entry.get("reason") or ("no fold was tested" if not results.metrics else "too few classes were tested")
+        return f"{start}{'no' if start else 'No'} verdict, because balanced accuracy is undefined: {reason}."
+    p = (results.metrics.get("permutation") or {}).get("p")
+    digits = 2 if chance is None or all(abs(bound - chance) >= 0.01 for bound in [value, *(bounds or [])]) else 3
+    scores = [f"balanced accuracy {number(value, digits)} {interval(bounds, digits) or '(no interval)'}"]
+    if chance is not None:
+        within = bounds is not None and bounds[0] <= chance <= bounds[1]
+        scores.append(f"chance {number(chance, digits)}" + (" lies inside the interval" if within else ""))
+    if p is not None:
+        scores.append(f"permutation {p_value(p)}")
+    claim = _claim(results.manifest["data"]["label"], bounds, chance, p)
+    sentence = f"{start}{claim}: {', '.join(scores)}{_against_baseline(entry, digits)}."
+    return sentence[0].upper() + sentence[1:]
+
+
+def _claim(label: str, bounds: Sequence[float] | None, chance: float | None, p: float | None) -> str:
+    if bounds is not None and chance is not None and bounds[1] < chance:
+        return f"in participants it never saw, the model predicts “{label}” worse than chance, which points at a fault"
+    above = bounds is not None and chance is not None and bounds[0] > chance
+    if above and (p is None or p < SIGNIFICANT):
+        return f"the model predicts “{label}” above chance in participants it never saw"
+    doubt = "the evidence is mixed" if above else "there is no clear evidence"
+    return f"{doubt} that the model predicts “{label}” in participants it never saw"
+
+
+def _against_baseline(entry: Mapping[str, Any], digits: int) -> str:
+    value = (entry.get("baselines") or {}).get(SIMPLE)
+    gain = (entry.get("gain_ci95") or {}).get(SIMPLE)
+    if value is None:
+        return ""
+    if gain is None:
+        return f"; logistic regression on simple gaze features scores {number(value, digits)}"
+    if gain[0] > 0:
+        words = "it is better than"
+    elif gain[1] < 0:
+        words = "it is worse than"
+    else:
+        words = "it cannot be told apart from"
+    return f"; {words} logistic regression on simple gaze features ({number(value, digits)})"
+
+
+# -- the methods
+
+
+def methods(results: Results, hold_out: str, checked: bool) -> Section:
+    """The section on methods. hold_out: participants, stimuli, or both. checked: the run has checks of its maps."""
+    paragraphs = [
+        Text(_folds(results, hold_out), "Folds."),
+        Text(_fitting(results, hold_out), "Fitting."),
+        Text(_scores(results.classes), "Scores"),
+        Text(
+            "are 95 % percentile intervals of a cluster bootstrap: participants are drawn with replacement, each with "
+            "all their trials (Field and Welsh, 2007). They cover which people took part; they do not cover the noise "
+            "of fitting again with another seed.",
+            "Intervals",
+        ),
+        Text(_permutation(results), "Permutation."),
+        Text(
+            "Majority always says the class that is most frequent among everybody who is not tested. Logistic "
+            "regression (ridge penalty, standardised features, classes weighed equally) on simple gaze features, such "
+            "as fixation count, mean and total duration, regressions and dwell time by column, is fitted in the same "
+            "folds on everybody who is not tested, validation participants included, whom the model only stops on: the "
+            "gain leans slightly against the model. Gains are paired: both sides on the same resampled participants.",
+            "Baselines.",
+        ),
+        Text(_gradients(results, checked), "Gradients"),
+    ]
+    references = ["adebayo", "brodersen", "fawcett", "field", "gorodkin", "phipson", "simonyan"]
+    references += ["cawley"] if results.metrics.get("search") else []
+    references += ["petsiuk", "samek", "smilkov", "sundararajan"] if checked else []
+    return sections.methods(paragraphs, references)
+
+
+def _folds(results: Results, hold_out: str) -> str:
+    count = len(results.manifest.get("folds") or [])
+    if hold_out == "stimuli":
+        return (
+            f"The stimuli were divided into {count} folds. The model tested on a fold was never given a recording of "
+            "its stimuli, and every stimulus is tested in exactly one fold. Folds hold out stimuli, not participants: "
+            "the scores speak for new stimuli read by these people."
+        )
+    if hold_out == "both":
+        return (
+            "The participants and the stimuli were each divided into groups, and every group of participants was "
+            f"crossed with every group of stimuli: {count} folds. The model tested on a fold was given neither a "
+            "recording of its participants nor one of its stimuli, and every trial is tested in exactly one fold."
+        )
+    return (
+        f"The participants were divided into {count} folds. The model tested on a fold was never given a recording of "
+        "its participants, and every participant is tested in exactly one fold. Folds hold out participants, not "
+        "stimuli: where participants saw the same stimuli, the scores speak for new people with these stimuli."
+    )
+
+
+def _fitting(results: Results, hold_out: str) -> str:
+    train, share = results.config.get("train") or {}, (results.config.get("folds") or {}).get("validation")
+    by = choice_name(results)
+    if by:
+        how = (
+            "In each fold the setting and the number of epochs were chosen by inner folds of its training examples "
+            f"alone, by their mean {by} (Cawley and Talbot, 2010); the model that was tested is a refit on all of them."
+        )
+    else:
+        part = f"{number(100 * share, 0)} %" if share is not None else "a part"
+        held = "stimuli" if hold_out == "stimuli" else "participants"
+        stops = (
+            f", and fitting stops after {train['patience']} epochs without a lower one" if "patience" in train else ""
+        )
+        how = (
+            f"In each fold {part} of the training {held} were kept apart for validation; the weights of the epoch with "
+            f"the lowest loss on them are the ones tested{stops}."
+        )
+    weighed = " The loss weighs each class by its inverse frequency among the training examples."
+    return f"{how}{weighed if train.get('class_weights') else ''} Within this run nothing was chosen on test examples."
+
+
+def _scores(classes: Sequence[str]) -> str:
+    curves = (
+        f"Area under ROC and average precision take “{classes[1]}” as positive (Fawcett, 2006)."
+        if len(classes) == 2
+        else "Area under ROC (Fawcett, 2006) and average precision are the mean over classes, each against the rest."
+    )
+    return (
+        "are computed over the test trials of all folds together. Balanced accuracy is the mean recall of the classes "
+        f"(Brodersen et al., 2010); chance is {number(1 / len(classes))}. {curves} Matthews correlation follows "
+        "Gorodkin (2004). Chance of accuracy and of F1 is the expected score of a guesser who draws labels at their "
+        "true frequencies."
+    )
+
+
+def _permutation(results: Results) -> str:
+    count = (results.metrics.get("permutation") or {}).get("n")
+    return (
+        f"{f'Labels were shuffled {count} times' if count else 'Labels are shuffled'} within each participant while "
+        "predictions stayed fixed; p = (1 + shuffles that score at least as high) / (1 + shuffles) (Phipson and Smyth, "
+        "2010)."
+    )
+
+
+def _gradients(results: Results, checked: bool) -> str:
+    of_dwell = given(results).unit == "ms"
+    pixels = (
+        "the dwell (ms) in every pixel of the heatmap"
+        if of_dwell
+        else "every pixel of the picture, summed over its channels"
+    )
+    others = (
+        " Integrated gradients add them up on the way from a blank picture (Sundararajan et al., 2017); SmoothGrad "
+        "averages them over noisy copies of the picture (Smilkov et al., 2017)."
+    )
+    return (
+        f"are signed derivatives of one class logit with respect to {pixels} (Simonyan et al., 2014), neither clipped "
+        f"nor smoothed.{others if checked else ''} They describe what this fitted model reacts to, not what readers "
+        "attend to; such maps can look convincing for models that learned nothing (Adebayo et al., 2018)."
+    )
