@@ -90,17 +90,6 @@ def test_functions_fit_on_a_screen(path: Path) -> None:
         assert lines <= SCREEN_LINES, f"{path.name}: {node.name} has {lines} lines"
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if room(path) == "studies"], ids=lambda path: path.name)
-def test_studies_say_what_they_take_and_return(path: Path) -> None:
-    """`Any` is for the values of JSON and of settings only."""
-    for node in functions(path):
-        arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-        annotations = [one for one in (*(argument.annotation for argument in arguments), node.returns) if one]
-        for text in map(ast.unparse, annotations):
-            left = text.replace("Mapping[str, Any]", "").replace("dict[str, Any]", "")
-            assert not re.search(r"\bAny\b", left), f"{path.name}: {node.name}: {text}"
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / "docs").rglob("*.md")), ids=lambda path: path.name)
 def test_links_of_the_docs_lead_somewhere(path: Path) -> None:
     text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)

@@ -161,7 +161,7 @@ def predict(
 
 
 def on_device(batch: Mapping[str, Column], device: torch.device) -> dict[str, Any]:
-    """A batch of a store as tensors on the device; ragged columns become lists of tensors, copies as well."""
+    """A batch of a store as tensors on the device; ragged columns become lists of tensors."""
     return {
         name: [torch.tensor(one, device=device) for one in values]
         if isinstance(values, list)

@@ -10,9 +10,10 @@ import pytest
 
 from gazeray.config import load_config
 from gazeray.storage import Folder
+from gazeray.store import Log, Store
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from gazeray.tables import DataError
-from tests.engine.local import read_here
+from tests.studies.here import in_this_process
 
 PEOPLE, TRIALS = 4, 4
 PLACES = ((200.0, 300.0), (500.0, 310.0), (800.0, 290.0))
@@ -68,45 +69,52 @@ def config(declaration: Path, *words: str) -> HeatmapConfig:
     return load_config(HeatmapConfig, None, [*base, *words])
 
 
+def read(cfg: HeatmapConfig, folder: Path) -> tuple[Store, Log]:
+    """The examples of a config's recordings, and what was noted on the way."""
+    study = HeatmapStudy(cfg)
+    store, _ = in_this_process(study.passes(study.open(), Folder(folder)))
+    assert store.log is not None
+    return store, store.log
+
+
 @pytest.mark.parametrize("detector", ["ivt", "idt", "adaptive"])
 def test_vendor_files_become_examples_fixations_and_saccades(declaration: Path, tmp_path: Path, detector: str) -> None:
     cfg = config(declaration, f"events.detector={detector}", "render.kind=both", "render.source=fixations")
-    _, cache = read_here(HeatmapStudy(), cfg, Folder(tmp_path))
-    assert len(cache.index) == PEOPLE * TRIALS
-    assert cache.rejects == []
-    tables = dict(cache.tables())
-    fixations, saccades = tables["fixations"].to_pandas(), tables["saccades"].to_pandas()
+    store, log = read(cfg, tmp_path)
+    assert len(store) == PEOPLE * TRIALS
+    assert log.rejects == []
+    fixations, saccades = (store.table_of(name).to_pandas() for name in ("fixations", "saccades"))
     assert (fixations.groupby(["participant", "trial"]).size() == len(PLACES)).all()
     assert (saccades.groupby(["participant", "trial"]).size() == len(PLACES) - 1).all()
     for number, place in enumerate(PLACES):
         found = fixations.groupby(["participant", "trial"]).nth(number)
         np.testing.assert_allclose(found[["x_px", "y_px"]], np.tile(place, (PEOPLE * TRIALS, 1)), atol=8)
-    quality = cache.quality.to_pandas()
+    quality = log.quality.to_pandas()
     np.testing.assert_allclose(quality["sampling_hz"], 500)
     assert quality["rms_s2s_deg"].between(0.005, 0.2).all()
 
 
 def test_clock_is_believed_and_the_eye_is_told(declaration: Path, tmp_path: Path) -> None:
-    _, cache = read_here(HeatmapStudy(), config(declaration), Folder(tmp_path))
-    rate = [note for note in cache.notes if "1000 Hz" in note]
+    store, log = read(config(declaration), tmp_path)
+    rate = [note for note in log.notes if "1000 Hz" in note]
     assert len(rate) == 1
     assert rate[0].startswith("asc/P1.asc: ")
     assert "500 Hz" in rate[0]
-    eyes = {note.split(":")[0]: note for note in cache.notes if "eye" in note}
+    eyes = {note.split(":")[0]: note for note in log.notes if "eye" in note}
     assert "right" in eyes["asc/P2.asc"]
-    assert cache.quality.to_pandas()["lost_share"].max() < 0.05
+    assert log.quality.to_pandas()["lost_share"].max() < 0.05
 
 
 def test_gate_sends_bad_trials_to_the_rejects_and_keeps_their_quality(declaration: Path, tmp_path: Path) -> None:
     spec = declaration.read_text().replace("reader: eyelink,", "reader: eyelink, eye: left,")
     left = declaration.with_name("left.yaml")
     left.write_text(spec)
-    _, cache = read_here(HeatmapStudy(), config(left), Folder(tmp_path))
-    refused = [reject for reject in cache.rejects if reject.stage == "quality"]
+    store, log = read(config(left), tmp_path)
+    refused = [reject for reject in log.rejects if reject.stage == "quality"]
     assert {reject.participant for reject in refused} == {"P2"}
     assert len(refused) == TRIALS
     assert all("quality.max_lost_share 0.5" in reject.reason for reject in refused)
-    quality = cache.quality.to_pandas()
+    quality = log.quality.to_pandas()
     assert len(quality) == PEOPLE * TRIALS
     assert (quality["gate"] != "").sum() == TRIALS
 
@@ -115,14 +123,14 @@ def test_degrees_without_the_screen_are_refused_before_anything_is_read(declarat
     blind = declaration.with_name("blind.yaml")
     blind.write_text(declaration.read_text().replace(", width_mm: 400, height_mm: 300, distance_mm: 600", ""))
     with pytest.raises(DataError) as caught:
-        HeatmapStudy().plan(config(blind, "events.detector=ivt", "quality.max_bcea_deg2=2"))
+        HeatmapStudy(config(blind, "events.detector=ivt", "quality.max_bcea_deg2=2")).open()
     assert [line.split(":")[0] for line in caught.value.errors] == ["events.detector", "quality.max_bcea_deg2"]
 
 
 def test_header_that_contradicts_the_declared_screen_is_told(declaration: Path, tmp_path: Path) -> None:
     wide = declaration.with_name("wide.yaml")
     wide.write_text(declaration.read_text().replace("width_px: 1024", "width_px: 1920"))
-    _, cache = read_here(HeatmapStudy(), config(wide), Folder(tmp_path))
-    told = [note for note in cache.notes if "the declaration 1920" in note]
+    store, log = read(config(wide), tmp_path)
+    told = [note for note in log.notes if "the declaration 1920" in note]
     assert len(told) == PEOPLE
     assert all("screen_width_px 1024" in note for note in told)

@@ -11,7 +11,10 @@ from rich.console import Console
 
 from gazeray.engine.experiment import Outcome, run
 from gazeray.engine.progress import ProgressView
+from gazeray.engine.validate import validate_run
+from gazeray.storage import Folder
 from gazeray.store import Store
+from gazeray.studies import study_of
 from gazeray.study import Pass, Study
 
 T = TypeVar("T")
@@ -40,3 +43,8 @@ def whole(study: Study[Any, Any], failed: int = 0) -> Outcome:
     outcome = run(study, study.name, ProgressView(Console(quiet=True)))
     assert len(outcome.failed) == failed, outcome.failed
     return outcome
+
+
+def faults(run: Folder) -> list[str]:
+    """What is wrong with a run folder whose report is not drawn yet."""
+    return [line for line in validate_run(run, study_of) if not line.startswith("report.html: missing")]

@@ -122,8 +122,9 @@ class HeatmapLearner:
     def tested(self, model: torch.nn.Module, fold: Fold, store: Store, device: torch.device, out: UnitFolder) -> Json:
         """Predictions of the CNN, the majority class and the logistic regression; maps of the CNN and their checks."""
         test = np.sort(fold.test)
+        own = None if self.cfg.folds.path is None else fold.fold  # folds of a file may test a trial several times
         ids = zip(store.plain("participant")[test], store.plain("trial")[test], strict=True)
-        names = [map_name(participant, trial, self._own(fold)) for participant, trial in ids]
+        names = [map_name(participant, trial, own) for participant, trial in ids]
         logits, summary = self._walk(model, fold, test, names, store, device, out)
         known = np.concatenate([fold.train, fold.validation.rows])
         labels, classes = store.plain("label_index"), self.classes
@@ -144,10 +145,6 @@ class HeatmapLearner:
             out.folder.write_bytes(SUMMARY, summary.to_npz())
         metrics = fold_scores(labels[test], scores["scores"], classes)
         return {"metrics": metrics, "files": [PREDICTIONS, *([SUMMARY] if summary is not None else [])]}
-
-    def _own(self, fold: Fold) -> int | None:
-        """The number of the fold where several may test an example, as those of a file do, so that its maps differ."""
-        return None if self.cfg.folds.path is None else fold.fold
 
     def _walk(
         self, model: torch.nn.Module, fold: Fold, test: np.ndarray, names: Sequence[str], store: Store,

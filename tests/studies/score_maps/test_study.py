@@ -23,7 +23,7 @@ from gazeray.studies.score_maps.passes import MapError, fit_to_grid, load_map
 from gazeray.studies.score_maps.study import ScoreMapsConfig, ScoreMapsStudy, StoredMaps
 from gazeray.tables import DataError
 from gazeray.unit import Json, Unit, UnitFolder, Worker
-from tests.studies.here import in_this_process, whole
+from tests.studies.here import faults, in_this_process, whole
 
 
 def picture(width: int = 80, height: int = 60, grid: tuple[int, int] = (30, 40)) -> PictureData:
@@ -216,5 +216,4 @@ def test_whole_run_scores_maps_beside_baselines_and_finishes_what_was_stopped(
     monkeypatch.setattr(StoredMaps, "run", told)
     cut = do(made(tmp_path / "cut", *words))
     assert cut.run.read_bytes("metrics.json") == undisturbed.run.read_bytes("metrics.json")
-    validated = ScoreMapsStudy(made(tmp_path / "cut", *words)).rescored(cut.run, cut.run.read_json("manifest.json"))
-    assert validated["rows"] == cut.run.read_json("metrics.json")["rows"]
+    assert faults(cut.run) == []
