@@ -171,21 +171,3 @@ def test_where_the_work_is_done_does_not_change_the_hash_and_the_folds_do() -> N
         assert config_hash(load_config(HeatmapConfig, None, [word])) != base
     stop = load_config(HeatmapConfig, None, ["train.stop_on=balanced_accuracy"])
     assert config_hash(stop) != base
-
-
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        (["storage.options={use_ssl: false}"], "set storage.filesystem to s3fs"),
-        (["storage.filesystem=s3fs", "storage.options={key: hush-hush}"], "must not hold credentials (key)"),
-        (
-            ["storage.filesystem=s3fs", "storage.options={client_kwargs: {aws_secret_access_key: hush-hush}}"],
-            "must not hold credentials (aws_secret_access_key)",
-        ),
-    ],
-)
-def test_options_of_storage_are_of_s3fs_and_hold_no_credentials(words: list[str], reason: str) -> None:
-    (error,) = errors_of(words)
-    assert error.startswith("storage.options:")
-    assert reason in error
-    assert "hush-hush" not in error

@@ -95,7 +95,7 @@ def test_vendor_files_become_examples_fixations_and_saccades(declaration: Path, 
 
 
 def test_clock_is_believed_and_the_eye_is_told(declaration: Path, tmp_path: Path) -> None:
-    store, log = read(config(declaration), tmp_path)
+    _, log = read(config(declaration), tmp_path)
     rate = [note for note in log.notes if "1000 Hz" in note]
     assert len(rate) == 1
     assert rate[0].startswith("asc/P1.asc: ")
@@ -109,7 +109,7 @@ def test_gate_sends_bad_trials_to_the_rejects_and_keeps_their_quality(declaratio
     spec = declaration.read_text().replace("reader: eyelink,", "reader: eyelink, eye: left,")
     left = declaration.with_name("left.yaml")
     left.write_text(spec)
-    store, log = read(config(left), tmp_path)
+    _, log = read(config(left), tmp_path)
     refused = [reject for reject in log.rejects if reject.stage == "quality"]
     assert {reject.participant for reject in refused} == {"P2"}
     assert len(refused) == TRIALS
@@ -130,7 +130,7 @@ def test_degrees_without_the_screen_are_refused_before_anything_is_read(declarat
 def test_header_that_contradicts_the_declared_screen_is_told(declaration: Path, tmp_path: Path) -> None:
     wide = declaration.with_name("wide.yaml")
     wide.write_text(declaration.read_text().replace("width_px: 1024", "width_px: 1920"))
-    store, log = read(config(wide), tmp_path)
+    _, log = read(config(wide), tmp_path)
     told = [note for note in log.notes if "the declaration 1920" in note]
     assert len(told) == PEOPLE
     assert all("screen_width_px 1024" in note for note in told)

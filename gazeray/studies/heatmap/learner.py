@@ -154,7 +154,7 @@ class HeatmapLearner:
         fresh = self._random_networks(model, fold.train, store, device) if self.cfg.explain.maps else []
         lookup = dict(zip(test.tolist(), names, strict=True))
         settings, labels, people = self._map_settings(), store.plain("label_index"), store.plain("participant")
-        first = (self._own(fold) or 0) * len(store)  # keys of examples differ between folds
+        first = 0 if self.cfg.folds.path is None else fold.fold * len(store)  # so that keys differ between its folds
         logits, parts = [], []
         for rows, batch in store.batches(test, self.cfg.train.batch_size, self.columns):
             x = self.inputs(on_device(batch, device))
