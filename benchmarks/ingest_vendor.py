@@ -39,6 +39,7 @@ import pymovements as pm  # type: ignore[import-untyped]
 import ray
 import torch
 from ingest import MOST_GROWTH, Input, WorkerMemory, growth, opened, ray_pass, rows_read
+from known_gaze import simulate_gaze
 from pymovements.gaze.io import from_asc, from_csv  # type: ignore[import-untyped]
 
 from gazeray.engine.cluster import cluster
@@ -46,7 +47,6 @@ from gazeray.gaze.events import Screen
 from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations
 from gazeray.store import Store
 from gazeray.studies.heatmap.study import HeatmapConfig
-from gazeray.synth.gaze import simulate_gaze
 
 SAMPLING_HZ = 1000
 SCREEN = Screen(1280, 1024, 380, 300, 680)

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from benchmarks.known_gaze import simulate_gaze
 from gazeray.gaze.events import EventsConfig, Screen, detect
 from gazeray.gaze.quality import MEASURED, QualityConfig, TrialGaze, bcea, gate, inside, rms_s2s, trial_quality
-from gazeray.synth.gaze import simulate_gaze
 from gazeray.tables import QUALITY
 
 WINDOW = (100.0, 50.0, 800.0, 400.0)

@@ -17,13 +17,13 @@ import torch
 from gazeray.config import load_config, parse_yaml, validate
 from gazeray.gaze.render import heatmaps, sample_durations
 from gazeray.gaze.screens import ScreensSpec, open_screens, read_screens
-from gazeray.learn.folds import participant_folds
+from gazeray.learn.folds import group_folds
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.storage import Folder
 from gazeray.studies.heatmap.study import HeatmapConfig
 from gazeray.synth.reading import simulate
 from gazeray.synth.reading_parameters import ReadingSimulation
-from gazeray.synth.screens import SIGMA_PX, WINDOW, ScreensSimulation, coloured, simulate_screens
+from tests.synth.screens import SIGMA_PX, WINDOW, ScreensSimulation, coloured, simulate_screens
 
 PAPER = Path(__file__).parent.parent.parent / "configs" / "cv_heatmap.paper.yaml"
 STILL = {"noise_deg": 0.0, "drift_deg": 0.0, "blinks_per_min": 0.0, "lost_share": 0.0}
@@ -151,5 +151,5 @@ def test_paper_config_is_the_published_protocol() -> None:
     assert (train.epochs, train.batch_size, train.class_weights, cfg.model.dropout) == (35, 32, False, 0.4)
     assert train.patience >= train.epochs
     readers = np.repeat([str(number) for number in range(32)], 10)
-    folds = participant_folds(readers, np.tile([0] * 8 + [1] * 2, 32), cfg.folds.outer, cfg.folds.validation, 0)
-    assert {(len(fold.train), len(fold.validation), len(fold.test)) for fold in folds} == {(24, 4, 4)}
+    folds = group_folds(readers, np.tile([0] * 8 + [1] * 2, 32), cfg.folds.outer, cfg.folds.validation, 0)
+    assert {tuple(map(len, fold)) for fold in folds} == {(24, 4, 4)}

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from benchmarks.known_gaze import KnownGaze, simulate_gaze
 from gazeray.gaze.events import (
     DETECTORS,
     FIXATION,
@@ -25,7 +26,6 @@ from gazeray.gaze.events import (
     detect,
     register_detector,
 )
-from gazeray.synth.gaze import KnownGaze, simulate_gaze
 from tests.gaze.events.test_dispersion import slow_idt
 
 SCREEN = Screen(1600, 1200, 400, 300, 600)

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks.known_gaze import simulate_gaze
 from gazeray.gaze.events import EventsConfig, Screen, detect
 from gazeray.gaze.events.detectors.adaptive import (
     LEAST_ONSET_DEG_S,
@@ -18,7 +19,6 @@ from gazeray.gaze.events.detectors.adaptive import (
 )
 from gazeray.gaze.events.samples import Prepared, bridged, runs_of
 from gazeray.gaze.events.velocity import window_velocity
-from gazeray.synth.gaze import simulate_gaze
 from tests.gaze.events.test_dispersion import fixations_idt
 
 SCREEN = Screen(1600, 1200, 400, 300, 600)
