@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -31,9 +30,6 @@ from gazeray.stimuli.decode import decode_picture
 from gazeray.storage import FileStat, Folder, safe_relative
 from gazeray.tables import DataError, Reject
 
-DEFAULT_PATTERN = r"[^_\d]*(?P<participant>\d+)[^_]*_(?P<item>[^_]+)_(?P<class>[^_]+)_(?P<look>[^_.]+)"
-"""The participant is the first run of digits: 10m23r2_1_C_b is participant 10, item 1, class C, look b."""
-
 PLAIN_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 NEEDED_GROUPS = ("participant", "item", "class")
 MAX_PIXELS = 2**25
@@ -49,8 +45,8 @@ class PicturesSpec(Section):
     path: Annotated[str, AfterValidator(safe_relative)] = Field(
         description="path below the data set's root; *, ? and [] stand for parts of a name, not for /"
     )
-    pattern: str = Field(
-        DEFAULT_PATTERN,
+    pattern: str = Field(  # the participant is the first run of digits: 10m23r2_1_C_b is 10, item 1, class C, look b
+        r"[^_\d]*(?P<participant>\d+)[^_]*_(?P<item>[^_]+)_(?P<class>[^_]+)_(?P<look>[^_.]+)",
         description="regular expression for the whole name without .png, with the groups participant, item, class; "
         "look where a trial has several pictures",
     )
@@ -207,9 +203,22 @@ def open_screens(spec: ScreensSpec, root: Folder) -> ScreensDataset:
             others = ", ".join(other for other in paths if other != path)
             rejects.append(Reject(path, -1, "read", f"duplicate: {others} claims to be the same picture", *ids))
     kept = sorted((same[0] for same in found.values() if len(same) == 1), key=lambda picture: picture.row)
-    trials = _trials(spec, kept)
-    check_classes(trials["label"].tolist(), spec.name, "picture", rejects)
-    return ScreensDataset(spec, spec.label, spec.classes, trials, _recordings(kept), rejects)
+    check_classes([picture.label for picture in kept], spec.name, "picture", rejects)
+    left, top, right, lower = map(float, spec.crop_px or (np.nan,) * 4)
+    names = ("participant", "trial", "stimulus", "label", "label_index", *WINDOW_COLUMNS, "path", "row")
+    trials = []
+    by_person: dict[str, list[_Picture]] = defaultdict(list)
+    for one in kept:
+        by_person[one.participant].append(one)
+        named = one.participant, one.trial, one.item, one.label, spec.classes.index(one.label)
+        trials.append((*named, left, top, right - left, lower - top, one.stat.path, one.row))
+    recordings = []
+    for person, pictures in sorted(by_person.items()):
+        key = safe_key(person, PLAIN_KEY.fullmatch(person) is not None)
+        paths, own = [one.stat.path for one in pictures], [one.trial for one in pictures]
+        size, mtime_ns = sum(one.stat.size for one in pictures), max(one.stat.mtime_ns for one in pictures)
+        recordings.append(ScreensRecording(key, [person], paths, own, size, mtime_ns))
+    return ScreensDataset(spec, spec.label, spec.classes, pd.DataFrame(trials, columns=names), recordings, rejects)
 
 
 def _matching(spec: ScreensSpec, root: Folder) -> list[FileStat]:
@@ -239,33 +248,6 @@ def _named(spec: ScreensSpec, row: int, stat: FileStat) -> _Picture | Reject:
         reason = f"class {raw!r} is not declared (declared: {', '.join(declared)})"
         return Reject(stat.path, -1, "labels", reason, participant, trial)
     return _Picture(row, stat, participant, trial, item, declared[canonical(raw)], look)
-
-
-def _trials(spec: ScreensSpec, kept: Sequence[_Picture]) -> pd.DataFrame:
-    """The trials table, as ScreensDataset describes it."""
-    left, top, right, lower = map(float, spec.crop_px or (np.nan,) * 4)
-    window = dict(zip(WINDOW_COLUMNS, (left, top, right - left, lower - top), strict=True))
-    ids = [(picture.participant, picture.trial, picture.item, picture.label) for picture in kept]
-    trials = pd.DataFrame(ids, columns=["participant", "trial", "stimulus", "label"])
-    paths, rows = [picture.stat.path for picture in kept], [picture.row for picture in kept]
-    return trials.assign(label_index=trials["label"].map(spec.classes.index), **window, path=paths, row=rows)
-
-
-def _recordings(kept: Sequence[_Picture]) -> list[ScreensRecording]:
-    """One recording per participant, by name."""
-    own: dict[str, list[_Picture]] = defaultdict(list)
-    for picture in kept:
-        own[picture.participant].append(picture)
-    found = []
-    for person, pictures in sorted(own.items()):
-        paths, trials = [picture.stat.path for picture in pictures], [picture.trial for picture in pictures]
-        size, mtime_ns = sum(one.stat.size for one in pictures), max(one.stat.mtime_ns for one in pictures)
-        found.append(
-            ScreensRecording(
-                safe_key(person, PLAIN_KEY.fullmatch(person) is not None), [person], paths, trials, size, mtime_ns
-            )
-        )
-    return found
 
 
 def read_screens(spec: ScreensSpec, root: Folder, recording: ScreensRecording, size: tuple[int, int]) -> ScreensRead:

@@ -22,9 +22,6 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 MID_GREY = 128
 """What a transparent picture is put upon: neither figure nor ground is favoured, and no edge is at its strongest."""
 
-PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-"""The last chunk of every PNG file that is whole."""
-
 DAMAGE = (
     *(OSError, ValueError, TypeError, SyntaxError, IndexError, KeyError, EOFError, OverflowError, MemoryError),
     *(AttributeError, ZeroDivisionError, struct.error, zlib.error),
@@ -110,7 +107,7 @@ def _opened(data: bytes, source: str, max_pixels: int, formats: tuple[str, ...])
     width, height = image.size
     if not 0 < width * height <= max_pixels:
         raise PictureError(source, f"{width} x {height} px; a picture has 1 to {max_pixels} pixels")
-    if image.format == "PNG" and PNG_END not in data:
+    if image.format == "PNG" and b"\0\0\0\0IEND\xaeB`\x82" not in data:  # the last chunk of all that are whole
         raise PictureError(source, f"cut off or damaged: {len(data)} bytes without an end")
     image.verify()  # checksums of the whole file, of which loading looks at some; nothing can be loaded after it
     image = Image.open(io.BytesIO(data), formats=formats)

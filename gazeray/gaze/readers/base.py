@@ -29,7 +29,6 @@ IDS = ("participant", "trial")
 COORDINATES = ("x_px", "y_px")
 TIMES: dict[str, tuple[str, ...]] = {"samples": ("timestamp_ms",), "fixations": ("onset_ms", "duration_ms")}
 TIME_UNITS_MS = {"ms": 1.0, "s": 1e3, "us": 1e-3, "ns": 1e-6}
-COORDINATE_UNITS = ("px", "normalised")
 CHUNK_BYTES = 1 << 20
 
 
@@ -160,7 +159,9 @@ class GazeSpec(FileSpec):
     @field_validator("units")
     @classmethod
     def _known_units(cls, units: dict[str, str]) -> dict[str, str]:
-        allowed = dict.fromkeys(TIMES[cls.kind], tuple(TIME_UNITS_MS)) | dict.fromkeys(COORDINATES, COORDINATE_UNITS)
+        allowed = dict.fromkeys(TIMES[cls.kind], tuple(TIME_UNITS_MS)) | dict.fromkeys(
+            COORDINATES, ("px", "normalised")
+        )
         faults = [
             f"{name}: {unit}: no such {'unit' if name in allowed else 'column'}"
             f" (allowed: {', '.join(allowed.get(name, allowed))})"
@@ -210,10 +211,6 @@ class GazeFile:
     def ids(self) -> tuple[str, str]:
         """The participant and the trial that the path gives, "" for what it does not."""
         return self.fixed.get("participant", ""), self.fixed.get("trial", "")
-
-    def unpacked(self) -> bytes:
-        """See `unpacked`."""
-        return unpacked(self.data, self.source)
 
 
 Reader = Callable[[GazeFile], GazeTable]

@@ -155,11 +155,7 @@ def gaze_table(
 
 
 def row_rejects(
-    source: str,
-    rows: np.ndarray,
-    stage: str,
-    reason: Callable[[int], str],
-    ids: Callable[[int], tuple[str, str]],
+    source: str, rows: np.ndarray, stage: str, reason: Callable[[int], str], ids: Callable[[int], tuple[str, str]]
 ) -> list[Reject]:
     """One reject per row, and from REJECTS_PER_FAULT rows on a single one that counts the rest.
 
@@ -187,10 +183,8 @@ def _faults(found: GazeTable, cells: Any, name: str, where: np.ndarray, fault: s
 
 
 def _ids(cells: Any) -> tuple[list[str], np.ndarray]:
-    """A column of names: the different names ("" = none), and (N,) which of them each row has.
-
-    Whole floats read as ints: 3.0 is trial "3".
-    """
+    """A column of names: the different names ("" = none), and (N,) which of them each row has. Whole floats read as
+    ints: 3.0 is trial "3"."""
     encoded = cells if pa.types.is_dictionary(cells.type) else cells.dictionary_encode()
     encoded = pa.chunked_array(encoded.unify_dictionaries().chunks, type=encoded.type).combine_chunks()
     raw = encoded.dictionary.to_pylist()

@@ -67,10 +67,8 @@ def _reject(
 
 
 def _names(cells: Any) -> tuple[list[str], np.ndarray]:
-    """A column of names: the different ones, and (N,) int32 which of them each row has, NO_OBSERVER: none.
-
-    Whole floats read as ints: 1001.0 is "1001".
-    """
+    """A column of names: the different ones, and (N,) int32 which of them each row has, NO_OBSERVER: none. Whole floats
+    read as ints: 1001.0 is "1001"."""
     codes, values = pd.factorize(cells.to_pandas())
     suffix = ".0" if pa.types.is_floating(cells.type) else ""
     texts = ["" if value is None else identifier(str(value).removesuffix(suffix)) for value in values]

@@ -24,8 +24,8 @@ from gazeray.gaze.events import (
     EventsConfig,
     Screen,
     detect,
-    register_detector,
 )
+from gazeray.gaze.events.registry import register_detector
 from tests.gaze.events.test_dispersion import slow_idt
 
 SCREEN = Screen(1600, 1200, 400, 300, 600)

@@ -13,12 +13,10 @@ from gazeray.gaze.events import EventsConfig, Screen, detect
 from gazeray.gaze.events.detectors.adaptive import (
     LEAST_ONSET_DEG_S,
     LEAST_PEAK_DEG_S,
-    Thresholds,
     fitted_thresholds,
     savgol_velocity,
 )
-from gazeray.gaze.events.samples import Prepared, bridged, runs_of
-from gazeray.gaze.events.velocity import window_velocity
+from gazeray.gaze.events.samples import Prepared, bridged, runs_of, window_velocity
 from tests.gaze.events.test_dispersion import fixations_idt
 
 SCREEN = Screen(1600, 1200, 400, 300, 600)
@@ -77,16 +75,16 @@ def test_thresholds_agree_with_the_loop_of_the_paper() -> None:
     while abs(before - peak) >= 1:
         below = velocity[velocity < peak]
         before, peak = peak, below.mean() + 6 * below.std()
-    found = fitted_thresholds(velocity)
-    assert found.peak == pytest.approx(peak)
-    assert found.onset == pytest.approx(below.mean() + 3 * below.std())
-    assert found.peak < 100
+    found_peak, found_onset = fitted_thresholds(velocity)
+    assert found_peak == pytest.approx(peak)
+    assert found_onset == pytest.approx(below.mean() + 3 * below.std())
+    assert found_peak < 100
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-13, 1e-3, 0.5])
 def test_thresholds_of_gaze_without_noise_are_the_least_ones(scale: float) -> None:
     velocity = scale * np.abs(np.random.default_rng(0).normal(0, 1, 1000))
-    assert fitted_thresholds(velocity) == Thresholds(LEAST_PEAK_DEG_S, LEAST_ONSET_DEG_S)
+    assert fitted_thresholds(velocity) == (LEAST_PEAK_DEG_S, LEAST_ONSET_DEG_S)
 
 
 def test_gap_is_bridged_by_a_line_and_a_blink_is_widened() -> None:
