@@ -106,9 +106,9 @@ def listed_files(root: Folder) -> list[FileStat]:
     return files
 
 
-def some_paths(files: Sequence[FileStat], limit: int = 5) -> str:
+def some_paths(files: Sequence[FileStat]) -> str:
     """A few of the paths, for a message."""
-    return ", ".join(stat.path for stat in files[:limit]) + (" ..." if len(files) > limit else "")
+    return ", ".join(stat.path for stat in files[:5]) + (" ..." if len(files) > 5 else "")
 
 
 def _chosen_label(spec: DatasetSpec, label: str | None, errors: list[str]) -> str:

@@ -73,14 +73,6 @@ def _label_values(value: Any) -> dict[str, str]:
     return classes
 
 
-def notes_of_labels(notes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-    """The notes of a declaration. Raises ValueError naming those of no declared label."""
-    unknown = [name for name in notes if name not in info.data.get("labels", notes)]
-    if unknown:
-        raise ValueError(f"no such label: {', '.join(unknown)} (declared: {', '.join(info.data['labels'])})")
-    return notes
-
-
 Quantity = Annotated[float | str, PlainValidator(_quantity)]
 PositiveQuantity = Annotated[float | str, PlainValidator(_positive_quantity)]
 LabelValues = Annotated[dict[str, str], PlainValidator(_label_values)]
@@ -142,24 +134,32 @@ class StimulusSpec(Section):
         return placed
 
 
-class DatasetSpec(Section):
-    """A whole data set: its tables, its gaze files, the geometry, the labels."""
+class LabelledSpec(Section):
+    """What every data set with labels declares."""
 
     name: str = Field(min_length=1)
     licence: str | None = None
     labels: dict[str, LabelValues] = Field({}, description="label -> raw value -> class; the last class is positive")
     notes: dict[str, str] = Field({}, description="label -> what the report must say about it, such as a confound")
+
+    @field_validator("notes")
+    @classmethod
+    def _notes_of_labels(cls, notes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        unknown = [name for name in notes if name not in info.data.get("labels", notes)]
+        if unknown:
+            raise ValueError(f"no such label: {', '.join(unknown)} (declared: {', '.join(info.data['labels'])})")
+        return notes
+
+
+class DatasetSpec(LabelledSpec):
+    """A whole data set: its tables, its gaze files, the geometry, the labels."""
+
     screen: ScreenSpec = ScreenSpec()
     stimulus: StimulusSpec | None = Field(None, description="default: the whole screen")
     participants: ParticipantsSpec | None = None
     trials: TrialsSpec
     samples: SamplesSpec | None = None
     fixations: FixationsSpec | None = None
-
-    @field_validator("notes")
-    @classmethod
-    def _notes_of_labels(cls, notes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        return notes_of_labels(notes, info)
 
     @field_validator("participants", "trials")
     @classmethod

@@ -20,7 +20,7 @@ from gazeray.gaze.declaration import DatasetSpec
 from gazeray.gaze.files import ids_in_path
 from gazeray.gaze.quality import TrialGaze, inside
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
-from gazeray.gaze.readers.base import IDS, TIMES, GazeFile, GazeSpec
+from gazeray.gaze.readers.base import IDS, TIMES, GazeFile, GazeSpec, fetched
 from gazeray.gaze.readers.cells import row_rejects
 from gazeray.gaze.trials import WINDOW_COLUMNS
 from gazeray.storage import Folder
@@ -112,15 +112,14 @@ def _read_files(
         readings = ids_in_path(spec.path, path)  # of several the one that fits a known trial counts
         fixed = next((ids for ids in readings if any(ids.items() <= trial for trial in trials)), readings[0])
         try:
-            data = root.read_bytes(path)
+            data = fetched(root, path)
             hashing.update(f"{spec.kind} {path} {len(data)}\n".encode())
             hashing.update(data)
             beside = _companions(spec, root, path, hashing)
             table = READERS[spec.reader].read(GazeFile(data, path, spec, fixed, beside))
-        except (ReadError, FileNotFoundError, PermissionError) as error:
-            reason = error.reason if isinstance(error, ReadError) else f"cannot be read: {error.strerror or error}"
-            read.failed.append((path, reason))
-            read.rejects.append(Reject(path, -1, "read", reason, **fixed))
+        except ReadError as error:
+            read.failed.append((path, error.reason))
+            read.rejects.append(Reject(path, -1, "read", error.reason, **fixed))
             continue
         read.n_rows += table.n_rows
         read.rejects += table.rejects
@@ -146,10 +145,9 @@ def _companions(spec: GazeSpec, root: Folder, path: str, hashing: Any) -> dict[s
     for companion in READERS[spec.reader].companions(path):
         if root.exists(companion):
             try:
-                found[companion] = root.read_bytes(companion)
-            except (FileNotFoundError, PermissionError) as error:
-                reason = f"{companion}, which belongs to it, cannot be read: {error.strerror or error}"
-                raise ReadError(path, reason) from error
+                found[companion] = fetched(root, companion)
+            except ReadError as error:
+                raise ReadError(path, f"{companion}, which belongs to it, {error.reason}") from error
             hashing.update(f"beside {companion} {len(found[companion])}\n".encode())
             hashing.update(found[companion])
     return found

@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from gazeray.config import Section
+from gazeray.config import Pattern, Section
 from gazeray.gaze.dataset import check_classes, listed_files, safe_key, some_paths
-from gazeray.gaze.declaration import LabelValues, canonical, notes_of_labels
+from gazeray.gaze.declaration import LabelledSpec, LabelValues, canonical
 from gazeray.gaze.files import identifier, is_unsafe
-from gazeray.gaze.readers.base import ReadError
+from gazeray.gaze.readers.base import ReadError, fetched
 from gazeray.gaze.trials import WINDOW_COLUMNS
 from gazeray.metrics.resampling import resized
 from gazeray.stimuli.decode import decode_picture
@@ -45,19 +45,18 @@ class PicturesSpec(Section):
     path: Annotated[str, AfterValidator(safe_relative)] = Field(
         description="path below the data set's root; *, ? and [] stand for parts of a name, not for /"
     )
-    pattern: str = Field(  # the participant is the first run of digits: 10m23r2_1_C_b is 10, item 1, class C, look b
-        r"[^_\d]*(?P<participant>\d+)[^_]*_(?P<item>[^_]+)_(?P<class>[^_]+)_(?P<look>[^_.]+)",
-        description="regular expression for the whole name without .png, with the groups participant, item, class; "
-        "look where a trial has several pictures",
+    pattern: Pattern = (
+        Field(  # the participant is the first run of digits: 10m23r2_1_C_b is 10, item 1, class C, look b
+            r"[^_\d]*(?P<participant>\d+)[^_]*_(?P<item>[^_]+)_(?P<class>[^_]+)_(?P<look>[^_.]+)",
+            description="regular expression for the whole name without .png, with the groups participant, item, class; "
+            "look where a trial has several pictures",
+        )
     )
 
     @field_validator("pattern")
     @classmethod
     def _groups(cls, pattern: str) -> str:
-        try:
-            groups = re.compile(pattern).groupindex
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
+        groups = re.compile(pattern).groupindex
         faults = [f"has no group (?P<{name}>...)" for name in NEEDED_GROUPS if name not in groups]
         faults += [f"has an unknown group {name}" for name in groups if name not in (*NEEDED_GROUPS, "look")]
         if faults:
@@ -65,13 +64,10 @@ class PicturesSpec(Section):
         return pattern
 
 
-class ScreensSpec(Section):
+class ScreensSpec(LabelledSpec):
     """A data set of screen pictures: where they are, what their names say, which part of them is used."""
 
-    name: str = Field(min_length=1)
-    licence: str | None = None
     labels: dict[str, LabelValues] = Field(description="one label -> class in the name -> class; the last is positive")
-    notes: dict[str, str] = Field({}, description="label -> what the report must say about it, such as a confound")
     pictures: PicturesSpec
     crop_px: tuple[int, int, int, int] | None = Field(
         None, description="left, upper, right, lower edge of the part that is used, px; default: the whole picture"
@@ -84,11 +80,6 @@ class ScreensSpec(Section):
         if len(labels) != 1:
             raise ValueError(f"declare one label, the one in the file names, not {len(labels)}")
         return labels
-
-    @field_validator("notes")
-    @classmethod
-    def _notes_of_labels(cls, notes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        return notes_of_labels(notes, info)
 
     @field_validator("crop_px")
     @classmethod
@@ -263,13 +254,12 @@ def read_screens(spec: ScreensSpec, root: Folder, recording: ScreensRecording, s
     pictures = np.empty((len(recording.pictures), 3, *size), np.uint8)
     for path, trial in zip(recording.pictures, recording.trials, strict=True):
         try:
-            data = root.read_bytes(path)
+            data = fetched(root, path)
             hashing.update(f"picture {path} {len(data)}\n".encode())
             hashing.update(data)
             picture = cropped(decode_picture(data, path, MAX_PIXELS, ("PNG",), WHITE), spec.crop_px, path)
-        except (ReadError, FileNotFoundError, PermissionError) as error:
-            reason = error.reason if isinstance(error, ReadError) else f"cannot be read: {error.strerror or error}"
-            rejects.append(Reject(path, -1, "read", reason, recording.participants[0], trial))
+        except ReadError as error:
+            rejects.append(Reject(path, -1, "read", error.reason, recording.participants[0], trial))
             continue
         pictures[len(ids)] = resized(picture, size).transpose(2, 0, 1)
         ids.append((recording.participants[0], trial))

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gazeray.gaze.readers.base import ReadError
+from gazeray.gaze.readers.base import ReadError as PictureError
+from gazeray.gaze.readers.base import fetched
 from gazeray.storage import Folder
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -29,16 +30,12 @@ DAMAGE = (
 """What decoders raise on damaged files."""
 
 
-class PictureError(ReadError):
-    """A picture cannot be used. `source` is its path, `reason` says why."""
-
-
 def read_picture(root: Folder, path: str, max_pixels: int) -> np.ndarray:
     """The picture at `path` below `root`, (H, W, 3) uint8 RGB; see `decode_picture`.
 
     Raises PictureError, also for a file that is missing or forbidden; OSError when the storage fails otherwise.
     """
-    return decode_picture(_bytes(root, path), path, max_pixels)
+    return decode_picture(fetched(root, path), path, max_pixels)
 
 
 def read_map(root: Folder, path: str, max_pixels: int) -> np.ndarray:
@@ -46,7 +43,7 @@ def read_map(root: Folder, path: str, max_pixels: int) -> np.ndarray:
 
     Raises PictureError, OSError as `read_picture` does; PictureError where nothing is drawn (all pixels are 0).
     """
-    data = _bytes(root, path)
+    data = fetched(root, path)
     with _checked(path, max_pixels, FORMATS):
         image = _opened(data, path, max_pixels, FORMATS)
         if _is_wide(image):
@@ -72,13 +69,6 @@ def decode_picture(
     """
     with _checked(source, max_pixels, formats):
         return np.array(_flattened(_opened(data, source, max_pixels, formats), source, ground))
-
-
-def _bytes(root: Folder, path: str) -> bytes:
-    try:
-        return root.read_bytes(path)
-    except (FileNotFoundError, PermissionError) as error:
-        raise PictureError(path, f"cannot be read: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmarks.known_gaze import simulate_gaze
+from benchmarks.known_gaze import simulate_gaze, to_px
 from gazeray.gaze.events import EventsConfig, Screen, detect
 from gazeray.gaze.events.detectors.adaptive import (
     LEAST_ONSET_DEG_S,
@@ -23,7 +23,7 @@ SCREEN = Screen(1600, 1200, 400, 300, 600)
 
 
 def prepared(time: np.ndarray, x_deg: np.ndarray, y_deg: np.ndarray) -> Prepared:
-    x, y = SCREEN.to_px(x_deg, y_deg)
+    x, y = to_px(SCREEN, x_deg, y_deg)
     usable = np.isfinite(x_deg)
     step = float(np.median(np.diff(time)))
     return Prepared(time, x, y, x_deg, y_deg, usable, runs_of(usable), step)
@@ -109,7 +109,7 @@ def test_loss_at_the_edges_is_never_extrapolated() -> None:
 def test_ivt_agrees_with_pymovements_without_merging() -> None:
     ivt = pytest.importorskip("pymovements.events.detection.ivt").ivt
     known = simulate_gaze(1, 500.0, 60, 0.08, blinks=4)
-    x, y = SCREEN.to_px(known.x_deg, known.y_deg)
+    x, y = to_px(SCREEN, known.x_deg, known.y_deg)
     cfg = EventsConfig(detector="ivt", merge_gap_ms=0.0, max_gap_ms=3.0, blink_pad_ms=0.0)
     found = detect({"timestamp_ms": known.timestamp_ms, "x_px": x, "y_px": y}, SCREEN, cfg).fixations
     velocity = window_velocity(prepared(known.timestamp_ms, known.x_deg, known.y_deg), cfg.velocity_window_ms)
