@@ -16,14 +16,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from gazeray.config import ConfigError, Section, StorageConfig, parse_yaml, read_yaml, validate
-from gazeray.gaze.readers.base import FileSpec, FixationsSpec, GazeSpec, Kind, SamplesSpec
+from gazeray.gaze.readers.base import SCREEN_COLUMNS, FileSpec, FixationsSpec, GazeSpec, Kind, SamplesSpec
 from gazeray.storage import Folder, masked, split_uri
 
 PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-
-SCREEN = ("width_px", "height_px", "width_mm", "height_mm", "distance_mm")
-SCREEN_COLUMNS = {name: name if name == "distance_mm" else f"screen_{name}" for name in SCREEN}
-"""Part of the screen -> its column in the trials table."""
 
 
 def plain_number(text: str) -> float | None:

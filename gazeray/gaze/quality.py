@@ -17,6 +17,7 @@ from pydantic import Field
 
 from gazeray.config import Section
 from gazeray.gaze.events.screen import Screen
+from gazeray.tables import QUALITY
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def trial_quality(
         raise ValueError(f"participant {trial.participant} trial {trial.trial}: neither samples nor fixations")
     valid = ~(np.isnan(gaze["x_px"]) | np.isnan(gaze["y_px"]))
     whole = (0.0, 0.0, screen.width_px, screen.height_px) if screen is not None else (math.nan,) * 4
-    return {
+    found: Row = {
         "participant": trial.participant,
         "trial": trial.trial,
         "n_samples": 0 if trial.samples is None else len(trial.samples["x_px"]),
@@ -104,6 +105,7 @@ def trial_quality(
         **_precision(trial.samples, screen, fixations),
         "gate": "",
     }
+    return {name: found[name] for name in QUALITY.names}
 
 
 def _times(trial: TrialGaze, valid: np.ndarray) -> dict[str, float]:

@@ -128,15 +128,12 @@ def scanpaths(
         (lines,) = _layers(_lines(found, look, arrows=False), window, size)
         return torch.stack([discs, lines, time], dim=1)
     (circles,) = _layers(_circles(found, look), window, size)
+    orange, cyan = (torch.tensor(rgb, device=x.device).view(3, 1, 1) for rgb in (ORANGE, CYAN))
     picture = torch.ones(len(x), 3, *size, device=x.device)
     if look.kind != "a":
         (arrows,) = _layers(_lines(found, look, arrows=True), window, size)
-        picture -= arrows[:, None] * (1 - _colour(ORANGE, x.device))
-    return picture.lerp_(_colour(CYAN, x.device).expand_as(picture), circles[:, None].expand_as(picture))
-
-
-def _colour(rgb: tuple[float, float, float], device: torch.device) -> Tensor:
-    return torch.tensor(rgb, device=device).view(3, 1, 1)
+        picture -= arrows[:, None] * (1 - orange)
+    return picture.lerp_(cyan.expand_as(picture), circles[:, None].expand_as(picture))
 
 
 def _in_order(x: Tensor, y: Tensor, duration: Tensor, onset: Tensor) -> _Fixations:

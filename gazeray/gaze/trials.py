@@ -17,9 +17,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gazeray.gaze.declaration import SCREEN, SCREEN_COLUMNS, DatasetSpec, TableSpec, canonical, plain_number
+from gazeray.gaze.declaration import DatasetSpec, TableSpec, canonical, plain_number
 from gazeray.gaze.files import delimiter_of, identifier, is_unsafe
-from gazeray.gaze.readers.base import ReadError, unpacked
+from gazeray.gaze.readers.base import SCREEN, SCREEN_COLUMNS, ReadError, unpacked
 from gazeray.gaze.readers.cells import MISSING_CELLS
 from gazeray.gaze.readers.delimited import check_utf8
 from gazeray.tables import Reject

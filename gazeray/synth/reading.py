@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gazeray.gaze.declaration import SCREEN
+from gazeray.gaze.readers.base import SCREEN
 from gazeray.storage import Folder
 from gazeray.synth.files import csv_text, refuse_existing, stream, yaml_text
 from gazeray.synth.reading_parameters import ReadingSimulation

@@ -27,6 +27,10 @@ Kind = Literal["samples", "fixations"]
 IDS = ("participant", "trial")
 COORDINATES = ("x_px", "y_px")
 TIMES: dict[str, tuple[str, ...]] = {"samples": ("timestamp_ms",), "fixations": ("onset_ms", "duration_ms")}
+SCREEN = ("width_px", "height_px", "width_mm", "height_mm", "distance_mm")
+SCREEN_COLUMNS = {name: name if name == "distance_mm" else f"screen_{name}" for name in SCREEN}
+"""Part of the screen -> its column in the trials table, and its name in the header of a `GazeTable`."""
+
 TIME_UNITS_MS = {"ms": 1.0, "s": 1e3, "us": 1e-3, "ns": 1e-6}
 CHUNK_BYTES = 1 << 20
 

@@ -31,7 +31,6 @@ from gazeray.gaze.readers.text import (
 )
 
 TRIAL_START = re.compile(r"^(?:-?\d+\s+)?TRIALID\b[:\s]*(?P<trial>\S*)")
-TRIAL_END = re.compile(r"^(?:-?\d+\s+)?TRIAL_RESULT\b")
 COORDS = re.compile(r"^(?:-?\d+\s+)?(DISPLAY|GAZE)_COORDS\W*" + r"(-?\d+\.?\d*)[\s,]+" * 3 + r"(-?\d+\.?\d*)")
 
 
@@ -202,7 +201,7 @@ def _spans(file: GazeFile, events: Events) -> Spans:
     if file.spec.messages is not None:
         return spans_by_messages(events.messages, file.spec.messages, file.source)
     if any(TRIAL_START.search(text) for _, text in events.messages):
-        return bracketed(events.messages, TRIAL_START, TRIAL_END)
+        return bracketed(events.messages, TRIAL_START, re.compile(r"^(?:-?\d+\s+)?TRIAL_RESULT\b"))
     ends, blocks = np.array([*events.ends, np.inf]), events.blocks or [0]
     own = [float(ends[np.searchsorted(ends, start)]) for start in blocks]
     stops = [min(end, then) for end, then in zip(own, [*blocks[1:], np.inf], strict=True)]

@@ -47,10 +47,6 @@ HEADER_LINES = 500
 SAMPLE_TIMES = ("RecordingTime [ms]", "Time", "Time [us]", "Time [ms]")
 ONSETS = ("Start", "Event Start Raw Time [ms]", "Event Start Trial Time [ms]", "Fixation Start [ms]")
 FIXATION_X = ("Location X", "Fixation Position X [px]", "Visual Intake Position X [px]", "Position X")
-EYES = {"left": "left", "l": "left", "right": "right", "r": "right"}
-NO_EYE = ("separator", "user event", "userevent", "information")
-"""Categories of BeGaze rows that are no samples; their column Content holds a message."""
-
 FIXATION = ("fixation", "visual intake")
 ABOUT = {
     "Sample Rate": ("sampling_hz",),
@@ -194,9 +190,9 @@ def _samples(export: Export) -> GazeTable:
     content, ids = sheet.find("Content"), _ids(sheet)
     cells = export.read([*ids.values(), *states.values(), *kinds, content], [time, *chain(*pairs.values())])
     is_sample, messages = np.ones(len(cells.rows), dtype=bool), list(export.messages)
-    for name in filter(None, kinds):
-        words = cells.words(name)
-        is_sample &= words == "smp" if name == "Type" else ~np.isin(words.astype(str), NO_EYE)
+    for name in filter(None, kinds):  # rows of BeGaze that are no samples have a message in their column Content
+        no_eye, words = ("separator", "user event", "userevent", "information"), cells.words(name)
+        is_sample &= words == "smp" if name == "Type" else ~np.isin(words.astype(str), no_eye)
     if content:
         said, contents = np.flatnonzero(~is_sample), cells.text[content].to_pylist()
         messages += [(float(cells.rows[row]), contents[row] or "") for row in said]
@@ -232,7 +228,8 @@ def _fixations(export: Export) -> GazeTable:
         cells = _only(cells, is_fixation, "fixation")
     notes: list[str] = []
     if side:
-        eye_of = np.array([EYES.get((word or "").split(" ")[-1], "") for word in cells.words(side)])
+        eyes = {"left": "left", "l": "left", "right": "right", "r": "right"}
+        eye_of = np.array([eyes.get((word or "").split(" ")[-1], "") for word in cells.words(side)])
         eye, notes = _fixation_eye(eye_of, cells.values(duration), sheet.file)
         cells = _only(cells, np.isin(eye_of, [eye, ""]), f"fixation of the {eye} eye")
     at = cells.values(onset)

@@ -109,12 +109,12 @@ def _clock(cells: Cells, name: str, like: np.ndarray, ours: str) -> tuple[str, l
 
 def _header(sheet: Sheet) -> dict[str, float]:
     """The size of the screen, where the export says it."""
-    parts = [_named(sheet, "recordingresolutionwidth"), _named(sheet, "recordingresolutionheight")]
-    columns = [name for name in parts if name] if all(parts) else []
-    whole = _named(sheet, "recordingresolution")
-    columns = columns or ([whole] if whole else [])
-    cells = sheet.read(columns, []) if columns else None
-    said = [next(filter(None, cells.text[name].to_pylist()), "") for name in columns] if cells else []
+    parts = [_named(sheet, f"recordingresolution{side}") for side in ("width", "height")]
+    columns = [name for name in (parts if all(parts) else [_named(sheet, "recordingresolution")]) if name]
+    if not columns:
+        return {}
+    cells = sheet.read(columns, [])
+    said = [next(filter(None, cells.text[name].to_pylist()), "") for name in columns]
     texts = re.split(r"\s*[x×]\s*", said[0]) if len(said) == 1 else said
     sizes = [float(text) for text in texts if re.fullmatch(r"\d{1,6}(\.\d+)?", text)]
     return {"screen_width_px": sizes[0], "screen_height_px": sizes[1]} if len(sizes) == 2 else {}

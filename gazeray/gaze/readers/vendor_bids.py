@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import TIME_UNITS_MS, GazeFile, ReadError
+from gazeray.gaze.readers.base import SCREEN_COLUMNS, TIME_UNITS_MS, GazeFile, ReadError
 from gazeray.gaze.readers.delimited import header_of
 from gazeray.gaze.readers.text import Spans
 from gazeray.gaze.readers.vendor_tables import Sheet, decoded
@@ -40,9 +40,8 @@ class Screen:
     @property
     def header(self) -> dict[str, float]:
         """What is known, as `GazeTable.header` has it."""
-        names = ("screen_width_px", "screen_height_px", "screen_width_mm", "screen_height_mm", "distance_mm")
         values = (*self.sizes[0], *self.sizes[1], self.distance_mm)
-        return {name: value for name, value in zip(names, values, strict=True) if value > 0}
+        return {name: value for name, value in zip(SCREEN_COLUMNS.values(), values, strict=True) if value > 0}
 
 
 def bases(path: PurePosixPath) -> list[str]:
