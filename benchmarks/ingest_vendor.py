@@ -39,6 +39,7 @@ import pymovements as pm  # type: ignore[import-untyped]
 import ray
 import torch
 from ingest import FEW_FOLDS, LEAST_PEOPLE, MOST_GROWTH, Input, WorkerMemory, growth, opened, ray_pass, rows_read
+from known_gaze import simulate_gaze, to_px
 from pymovements.gaze.io import from_asc, from_csv  # type: ignore[import-untyped]
 
 from gazeray.engine.cluster import cluster
@@ -46,7 +47,6 @@ from gazeray.gaze.events import Screen
 from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations
 from gazeray.store import Store
 from gazeray.studies.heatmap.study import HeatmapConfig
-from gazeray.synth.gaze import simulate_gaze
 
 SAMPLING_HZ = 1000
 SCREEN = Screen(1280, 1024, 380, 300, 680)
@@ -107,7 +107,7 @@ def simulated_trial(seed: int, start_ms: int, seconds: float) -> tuple[list[int]
     n_fixations = math.ceil(seconds / 0.3) + 4  # more than fit: one takes 0.34 s, the saccade after it 0.05 s
     gaze = simulate_gaze(seed, SAMPLING_HZ, n_fixations, NOISE_DEG, blinks=2)
     n = round(seconds * SAMPLING_HZ)
-    x_px, y_px = SCREEN.to_px(gaze.x_deg[:n], gaze.y_deg[:n])
+    x_px, y_px = to_px(SCREEN, gaze.x_deg[:n], gaze.y_deg[:n])
     return list(range(start_ms, start_ms + len(x_px))), x_px.tolist(), y_px.tolist()
 
 

@@ -27,10 +27,6 @@ from gazeray.storage import Folder, masked, split_uri
 SUFFIXES = (".pth", ".pt", ".safetensors")
 
 _ALTERNATIVES = "a local or s3:// file (.pth, .pt, .safetensors), or none (untrained)"
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
-_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_FOREIGN = re.compile(r"GLOBAL ([\w.]+)")
-"""How torch names what it does not unpickle."""
 
 
 class WeightsError(ValueError):
@@ -111,7 +107,7 @@ def _why_unreadable(data: bytes, error: Exception, pth: bool) -> str:
         return "the file is empty"
     if not pth:
         return "cut off, damaged, or no safetensors file"
-    if found := _FOREIGN.search(str(error)):
+    if found := re.search(r"GLOBAL ([\w.]+)", str(error)):  # so torch names what it does not unpickle
         return f"it holds more than tensors ({found[1][:100]}), and such a file can run code: save a state_dict() alone"
     if not data.startswith((b"PK", b"\x80")):
         return "no file of torch.save"
@@ -130,18 +126,16 @@ def _read(spec: str, shown: str) -> bytes:
         path = Path(spec).expanduser().absolute()
         return Folder(path.parent).read_bytes(path.name)
     except (OSError, ConfigError) as error:
-        known: dict[type[Exception], str] = {
-            FileNotFoundError: "there is no such file",
-            IsADirectoryError: "it is a folder",
-        }
-        reason = known.get(type(error)) or _first_line(error)
+        known = {"FileNotFoundError": "there is no such file", "IsADirectoryError": "it is a folder"}
+        reason = known.get(type(error).__name__) or _first_line(error)
         raise WeightsError(f"{shown}: {reason}; use {_ALTERNATIVES}, or a torchvision weights name") from error
 
 
 def _state_dict(loaded: Any, shown: str) -> dict[str, Tensor]:
     """The tensors by name. Raises WeightsError when `loaded` is something else."""
     if isinstance(loaded, Mapping):
-        loaded = next((loaded[key] for key in _WRAPPERS if isinstance(loaded.get(key), Mapping)), loaded)
+        wrappers = ("state_dict", "model_state_dict", "model")
+        loaded = next((loaded[key] for key in wrappers if isinstance(loaded.get(key), Mapping)), loaded)
     if not isinstance(loaded, Mapping) or not loaded:
         raise WeightsError(f"{shown}: it holds no state dict (names and tensors), but a {type(loaded).__name__}")
     strange = next((key for key, value in loaded.items() if not isinstance(value, Tensor)), None)
@@ -150,7 +144,8 @@ def _state_dict(loaded: Any, shown: str) -> dict[str, Tensor]:
     for key, value in loaded.items():
         if value.layout != torch.strided or value.is_quantized or value.is_meta or value.is_complex():
             raise WeightsError(f"{shown}: {key!r} is not a dense tensor of real numbers ({_kind(value)})")
-        if value.is_floating_point() and not bool(torch.isfinite(_comparable(value)).all()):
+        comparable = value.float() if value.element_size() == 1 else value  # 8 bits have no arithmetic of their own
+        if value.is_floating_point() and not bool(torch.isfinite(comparable).all()):
             raise WeightsError(f"{shown}: {key!r} holds values that are not finite: it was damaged, or training failed")
     return {str(key): value for key, value in loaded.items()}
 
@@ -160,12 +155,7 @@ def _kind(tensor: Tensor) -> str:
     return " ".join(str(word).removeprefix("torch.") for word in words) + (", without values" if tensor.is_meta else "")
 
 
-def _comparable(tensor: Tensor) -> Tensor:
-    """Types of 8 bits have no arithmetic of their own."""
-    return tensor.float() if tensor.element_size() == 1 else tensor
-
-
 def _first_line(error: Exception) -> str:
     """What went wrong, in one line of at most 200 characters."""
-    lines = _ESCAPES.sub("", masked(str(error))).strip().splitlines()
+    lines = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", masked(str(error))).strip().splitlines()
     return (lines[0].strip() if lines else type(error).__name__)[:200]

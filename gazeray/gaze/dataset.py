@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from gazeray.config import digest
 from gazeray.gaze.declaration import DatasetSpec, GazeSpec, TableSpec, load_dataset
 from gazeray.gaze.files import ids_in_path, matching_files, placeholders, visible_files
 from gazeray.gaze.readers import READERS
-from gazeray.gaze.readers.base import Kind, ReadError
+from gazeray.gaze.readers.base import IDS, Kind, ReadError
 from gazeray.gaze.trials import TextTable, TrialsReader, class_names, read_text_table
 from gazeray.storage import FileStat, Folder
 from gazeray.tables import DataError, Reject
@@ -106,22 +106,19 @@ def listed_files(root: Folder) -> list[FileStat]:
     return files
 
 
-def some_paths(files: Sequence[FileStat], limit: int = 5) -> str:
+def some_paths(files: Sequence[FileStat]) -> str:
     """A few of the paths, for a message."""
-    return ", ".join(stat.path for stat in files[:limit]) + (" ..." if len(files) > limit else "")
+    return ", ".join(stat.path for stat in files[:5]) + (" ..." if len(files) > 5 else "")
 
 
 def _chosen_label(spec: DatasetSpec, label: str | None, errors: list[str]) -> str:
     """The label to use, "" after noting an error."""
-    known = ", ".join(spec.labels) or "none"
     if label is None and len(spec.labels) == 1:
         return next(iter(spec.labels))
-    if label is None:
-        errors.append(f"{spec.name}: name the label to use (declared: {known})")
-    elif label not in spec.labels:
-        errors.append(f"{spec.name}: unknown label {label!r} (declared: {known})")
-    else:
+    if label in spec.labels:
         return label
+    fault = "name the label to use" if label is None else f"unknown label {label!r}"
+    errors.append(f"{spec.name}: {fault} (declared: {', '.join(spec.labels) or 'none'})")
     return ""
 
 
@@ -162,11 +159,8 @@ def _recordings(
     source: str,
     rejects: list[Reject],
 ) -> tuple[pd.DataFrame, list[Recording]]:
-    """The trials that have a gaze file, and the recordings that hold them.
-
-    `named` is every (participant, trial) of the trials file; `source` is that file. What does not fit together goes to
-    `rejects`.
-    """
+    """The trials that have a gaze file, and the recordings that hold them. `named` is every (participant, trial) of the
+    trials file; `source` is that file. What does not fit together goes to `rejects`."""
     found = {kind: _files_by_ids(gaze, files, named, rejects) for kind, gaze in spec.gaze().items()}
     deciding, gaze = next(iter(spec.gaze().items()))
     has_file = np.array([ids in found[deciding] for ids in _ids_of(frame, placeholders(gaze.path))], dtype=bool)
@@ -176,54 +170,44 @@ def _recordings(
         rejects.append(Reject(source, int(row), "gaze", reason, participant, trial))
     frame = frame[has_file].reset_index(drop=True)
     refused = defaultdict(list)
-    for participant, trial in sorted(named - set(_pairs(frame))):
+    for participant, trial in sorted(named - set(_ids_of(frame, IDS))):
         refused[participant].append(f"{participant}/{trial}")
     by_person = {str(name): rows for name, rows in frame.groupby("participant", sort=False)}
     recordings = []
     for key, people in _groups(spec, sorted(by_person)).items():
-        recording = _recording(key, people, pd.concat([by_person[name] for name in people]), spec, found, files)
-        recordings.append(replace(recording, refused=[pair for name in people for pair in refused[name]]))
+        paths, size, mtime_ns, state = _files_of(pd.concat([by_person[name] for name in people]), spec, found, files)
+        pairs = [pair for name in people for pair in refused[name]]
+        recordings.append(Recording(key, people, paths["samples"], paths["fixations"], size, mtime_ns, pairs, state))
     return frame, recordings
 
 
 def _groups(spec: DatasetSpec, people: list[str]) -> dict[str, list[str]]:
-    """Key -> the participants of one recording: each alone, or everybody when a file holds more than one of them."""
+    """Key (see `safe_key`) -> the participants of one recording: each alone, or everybody when a file holds more than
+    one of them. Two names that differ in case only both get a hash."""
     if any("participant" not in placeholders(gaze.path) for gaze in spec.gaze().values()):
         return {"all": people} if people else {}
-    return {key: [name] for key, name in zip(_keys(people), people, strict=True)}
+    lower = Counter(name.lower() for name in people)
+    is_plain = [PLAIN_KEY.fullmatch(name) is not None and lower[name.lower()] == 1 for name in people]
+    return {safe_key(name, plain): [name] for name, plain in zip(people, is_plain, strict=True)}
 
 
-def _recording(
-    key: str,
-    participants: list[str],
+def _files_of(
     trials: pd.DataFrame,
     spec: DatasetSpec,
     found: dict[Kind, dict[tuple[str, ...], FileStat]],
     files: Sequence[FileStat],
-) -> Recording:
-    """The recording of these participants: every file that one of their trials is in."""
-    stats: dict[str, list[FileStat]] = {"samples": [], "fixations": []}
+) -> tuple[dict[str, list[str]], int, int, str]:
+    """The paths, by kind, of the files that one of these trials is in; their size, change time and state."""
+    paths: dict[str, list[str]] = {"samples": [], "fixations": []}
+    every, beside = set[FileStat](), set[str]()
     for kind, gaze in spec.gaze().items():
-        wanted = dict.fromkeys(_ids_of(trials, placeholders(gaze.path)))
-        stats[kind] = [found[kind][ids] for ids in wanted if ids in found[kind]]
-    every = {stat.path: stat for stat in stats["samples"] + stats["fixations"]}.values()
-    by_path = {stat.path: stat for stat in files}
-    beside = [
-        by_path[path]
-        for kind, gaze in spec.gaze().items()
-        for stat in stats[kind]
-        for path in READERS[gaze.reader].companions(stat.path)
-        if path in by_path
-    ]
-    state = digest(sorted({(stat.path, stat.size, stat.mtime_ns) for stat in [*every, *beside]}))
-    paths = {kind: sorted(stat.path for stat in found_here) for kind, found_here in stats.items()}
-    size, mtime_ns = sum(stat.size for stat in every), max(stat.mtime_ns for stat in every)
-    return Recording(key, participants, paths["samples"], paths["fixations"], size, mtime_ns, state=state)
-
-
-def _pairs(trials: pd.DataFrame) -> list[tuple[str, str]]:
-    """(participant, trial) of every trial."""
-    return list(zip(trials["participant"], trials["trial"], strict=True))
+        mine = {found[kind][ids] for ids in _ids_of(trials, placeholders(gaze.path)) if ids in found[kind]}
+        paths[kind] = sorted(stat.path for stat in mine)
+        every |= mine
+        beside |= {path for stat in mine for path in READERS[gaze.reader].companions(stat.path)}
+    decisive = [stat for stat in files if stat in every or stat.path in beside]
+    state = digest(sorted((stat.path, stat.size, stat.mtime_ns) for stat in decisive))
+    return paths, sum(stat.size for stat in every), max(stat.mtime_ns for stat in every), state
 
 
 def _ids_of(trials: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -234,12 +218,10 @@ def _ids_of(trials: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]]
 def _files_by_ids(
     gaze: GazeSpec, files: Sequence[FileStat], named: set[tuple[str, str]], rejects: list[Reject]
 ) -> dict[tuple[str, ...], FileStat]:
-    """Ids from the path, in the order of the template's placeholders -> the file.
-
-    A file whose ids the trials file (`named`) does not have goes to `rejects`.
-    """
+    """Ids from the path, in the order of the template's placeholders -> the file. A file whose ids the trials file
+    (`named`) does not have goes to `rejects`."""
     names = placeholders(gaze.path)
-    known = {tuple(dict(zip(("participant", "trial"), pair, strict=True))[name] for name in names) for pair in named}
+    known = {tuple(dict(zip(IDS, pair, strict=True))[name] for name in names) for pair in named}
     found: dict[tuple[str, ...], FileStat] = {}
     for stat in preferred_files(gaze.path, matching_files(gaze.path, files), rejects):
         readings = [tuple(ids[name] for name in names) for ids in ids_in_path(gaze.path, stat.path)]
@@ -256,12 +238,6 @@ def _files_by_ids(
             reason = f"{found[fitting[0]].path} is read for the same {' and '.join(names)}"
         rejects.append(Reject(stat.path, -1, "read", reason, ids.get("participant", ""), ids.get("trial", "")))
     return found
-
-
-def _keys(participants: Sequence[str]) -> list[str]:
-    """Unique names that are safe as file names; two that differ in case only both get a hash (see `safe_key`)."""
-    lower = Counter(name.lower() for name in participants)
-    return [safe_key(name, PLAIN_KEY.fullmatch(name) is not None and lower[name.lower()] == 1) for name in participants]
 
 
 def safe_key(name: str, is_plain: bool) -> str:

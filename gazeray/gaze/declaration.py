@@ -16,14 +16,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from gazeray.config import ConfigError, Section, StorageConfig, parse_yaml, read_yaml, validate
-from gazeray.gaze.readers.base import FileSpec, FixationsSpec, GazeSpec, Kind, SamplesSpec
+from gazeray.gaze.readers.base import SCREEN_COLUMNS, FileSpec, FixationsSpec, GazeSpec, Kind, SamplesSpec
 from gazeray.storage import Folder, masked, split_uri
 
 PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-
-SCREEN = ("width_px", "height_px", "width_mm", "height_mm", "distance_mm")
-SCREEN_COLUMNS = {name: name if name == "distance_mm" else f"screen_{name}" for name in SCREEN}
-"""Part of the screen -> its column in the trials table."""
 
 
 def plain_number(text: str) -> float | None:
@@ -71,14 +67,6 @@ def _label_values(value: Any) -> dict[str, str]:
     if len(set(classes.values())) < 2:
         raise ValueError("needs at least two classes")
     return classes
-
-
-def notes_of_labels(notes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-    """The notes of a declaration. Raises ValueError naming those of no declared label."""
-    unknown = [name for name in notes if name not in info.data.get("labels", notes)]
-    if unknown:
-        raise ValueError(f"no such label: {', '.join(unknown)} (declared: {', '.join(info.data['labels'])})")
-    return notes
 
 
 Quantity = Annotated[float | str, PlainValidator(_quantity)]
@@ -142,24 +130,32 @@ class StimulusSpec(Section):
         return placed
 
 
-class DatasetSpec(Section):
-    """A whole data set: its tables, its gaze files, the geometry, the labels."""
+class LabelledSpec(Section):
+    """What every data set with labels declares."""
 
     name: str = Field(min_length=1)
     licence: str | None = None
     labels: dict[str, LabelValues] = Field({}, description="label -> raw value -> class; the last class is positive")
     notes: dict[str, str] = Field({}, description="label -> what the report must say about it, such as a confound")
+
+    @field_validator("notes")
+    @classmethod
+    def _notes_of_labels(cls, notes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        unknown = [name for name in notes if name not in info.data.get("labels", notes)]
+        if unknown:
+            raise ValueError(f"no such label: {', '.join(unknown)} (declared: {', '.join(info.data['labels'])})")
+        return notes
+
+
+class DatasetSpec(LabelledSpec):
+    """A whole data set: its tables, its gaze files, the geometry, the labels."""
+
     screen: ScreenSpec = ScreenSpec()
     stimulus: StimulusSpec | None = Field(None, description="default: the whole screen")
     participants: ParticipantsSpec | None = None
     trials: TrialsSpec
     samples: SamplesSpec | None = None
     fixations: FixationsSpec | None = None
-
-    @field_validator("notes")
-    @classmethod
-    def _notes_of_labels(cls, notes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        return notes_of_labels(notes, info)
 
     @field_validator("participants", "trials")
     @classmethod

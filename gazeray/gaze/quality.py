@@ -17,6 +17,7 @@ from pydantic import Field
 
 from gazeray.config import Section
 from gazeray.gaze.events.screen import Screen
+from gazeray.tables import QUALITY
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def trial_quality(
         raise ValueError(f"participant {trial.participant} trial {trial.trial}: neither samples nor fixations")
     valid = ~(np.isnan(gaze["x_px"]) | np.isnan(gaze["y_px"]))
     whole = (0.0, 0.0, screen.width_px, screen.height_px) if screen is not None else (math.nan,) * 4
-    return {
+    found: Row = {
         "participant": trial.participant,
         "trial": trial.trial,
         "n_samples": 0 if trial.samples is None else len(trial.samples["x_px"]),
@@ -101,14 +102,14 @@ def trial_quality(
         **_times(trial, valid),
         "outside_share": _share_out(gaze, valid, window),
         "off_screen_share": _share_out(gaze, valid, whole),
-        "longest_gap_ms": _longest_gap_ms(trial.samples, valid),
         **_precision(trial.samples, screen, fixations),
         "gate": "",
     }
+    return {name: found[name] for name in QUALITY.names}
 
 
 def _times(trial: TrialGaze, valid: np.ndarray) -> dict[str, float]:
-    duration_ms = sampling_hz = lost_share = math.nan
+    duration_ms = sampling_hz = lost_share = longest_gap_ms = math.nan
     samples, fixations = trial.samples, trial.fixations
     if samples is not None and len(valid):
         time = samples["timestamp_ms"]
@@ -116,9 +117,11 @@ def _times(trial: TrialGaze, valid: np.ndarray) -> dict[str, float]:
         step_ms = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
         sampling_hz = 1000.0 / step_ms if step_ms > 0 else math.nan
         lost_share = float(1 - valid.mean())
+        longest_gap_ms = float(np.diff(np.concatenate([time[:1], time[valid], time[-1:]])).max())
     elif samples is None and fixations is not None and len(valid):
         duration_ms = float((fixations["onset_ms"] + fixations["duration_ms"]).max() - fixations["onset_ms"][0])
-    return {"duration_ms": duration_ms, "sampling_hz": sampling_hz, "lost_share": lost_share}
+    found = {"duration_ms": duration_ms, "sampling_hz": sampling_hz, "lost_share": lost_share}
+    return found | {"longest_gap_ms": longest_gap_ms}
 
 
 def _share_out(gaze: Mapping[str, np.ndarray], valid: np.ndarray, window: Sequence[float]) -> float:
@@ -126,13 +129,6 @@ def _share_out(gaze: Mapping[str, np.ndarray], valid: np.ndarray, window: Sequen
     if not valid.any() or np.isnan(window).any():
         return math.nan
     return float((valid & ~inside(gaze["x_px"], gaze["y_px"], window)).sum() / valid.sum())
-
-
-def _longest_gap_ms(samples: Mapping[str, np.ndarray] | None, valid: np.ndarray) -> float:
-    if samples is None or not len(valid):
-        return math.nan
-    time = samples["timestamp_ms"]
-    return float(np.diff(np.concatenate([time[:1], time[valid], time[-1:]])).max())
 
 
 def _precision(
@@ -157,13 +153,9 @@ def _precision(
     ]  # fmt: skip
     columns = zip(*values, strict=True)
     return {
-        name: _median([one for one in column if not math.isnan(one)])
+        name: float(np.median([one for one in column if not math.isnan(one)] or [math.nan]))
         for name, column in zip(names, columns, strict=True)
     }
-
-
-def _median(values: Sequence[float]) -> float:
-    return float(np.median(values)) if values else math.nan
 
 
 def rms_s2s(x: np.ndarray, y: np.ndarray) -> float:
@@ -175,9 +167,6 @@ def rms_s2s(x: np.ndarray, y: np.ndarray) -> float:
     squares = np.diff(x) ** 2 + np.diff(y) ** 2
     squares = squares[np.isfinite(squares)]
     return float(np.sqrt(squares.mean())) if squares.size else math.nan
-
-
-BCEA_SHARE = 0.68
 
 
 def bcea(x: np.ndarray, y: np.ndarray) -> float:
@@ -194,7 +183,7 @@ def bcea(x: np.ndarray, y: np.ndarray) -> float:
         return math.nan
     a, b = x[valid] - x[valid].mean(), y[valid] - y[valid].mean()
     determinant = (a @ a) * (b @ b) - (a @ b) ** 2
-    return float(-2 * math.log(1 - BCEA_SHARE) * math.pi * math.sqrt(max(0.0, determinant)) / (valid.sum() - 1))
+    return float(-2 * math.log(1 - 0.68) * math.pi * math.sqrt(max(0.0, determinant)) / (valid.sum() - 1))
 
 
 MEASURED = {
@@ -217,14 +206,11 @@ def gate(row: Mapping[str, str | int | float | None], cfg: QualityConfig) -> str
     """
     reasons = []
     for key, column in MEASURED.items():
-        limit, value = getattr(cfg, key), row[column]
+        limit, value, sign = getattr(cfg, key), row[column], ">" if key.startswith("max") else "<"
         if limit is None:
             continue
-        known = isinstance(value, int | float) and not math.isnan(value)
-        if not known:
-            if key != "max_lost_share":
-                reasons.append(f"{column} is not known, quality.{key} {limit:g}")
-        elif (value > limit) if key.startswith("max") else (value < limit):
-            sign = ">" if key.startswith("max") else "<"
+        if not isinstance(value, int | float) or math.isnan(value):
+            reasons += [f"{column} is not known, quality.{key} {limit:g}"] if key != "max_lost_share" else []
+        elif value > limit if sign == ">" else value < limit:
             reasons.append(f"{column} {value:.4g} {sign} quality.{key} {limit:g}")
     return "; ".join(reasons)

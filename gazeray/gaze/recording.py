@@ -20,13 +20,11 @@ from gazeray.gaze.declaration import DatasetSpec
 from gazeray.gaze.files import ids_in_path
 from gazeray.gaze.quality import TrialGaze, inside
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
-from gazeray.gaze.readers.base import IDS, TIMES, GazeFile, GazeSpec
+from gazeray.gaze.readers.base import IDS, TIMES, GazeFile, GazeSpec, fetched
 from gazeray.gaze.readers.cells import row_rejects
 from gazeray.gaze.trials import WINDOW_COLUMNS
 from gazeray.storage import Folder
 from gazeray.tables import Reject
-
-__all__ = ["RecordingGaze", "TrialGaze", "read_recording"]
 
 TYPES = {"timestamp_ms": np.float64, "onset_ms": np.float64}
 """The other columns are float32."""
@@ -108,19 +106,15 @@ def _contradictions(headers: list[tuple[str, dict[str, float]]], row: Mapping[An
 def _read_files(
     spec: GazeSpec, root: Folder, paths: list[str], known: set[tuple[str, str]], refused: set[str], hashing: Any
 ) -> _Read:
-    """Read files of one kind. Gaze of trials that are neither `known` nor `refused` is rejected."""
-    read = _Read()
+    """Read files of one kind; one reject for each trial with gaze that is neither `known` nor `refused`."""
+    read, trials = _Read(), [dict(zip(IDS, pair, strict=True)).items() for pair in known]
     for path in sorted(paths):
+        readings = ids_in_path(spec.path, path)  # of several the one that fits a known trial counts
+        fixed = next((ids for ids in readings if any(ids.items() <= trial for trial in trials)), readings[0])
         try:
-            data = root.read_bytes(path)
-        except (FileNotFoundError, PermissionError) as error:
-            read.failed.append((path, f"cannot be read: {error.strerror or error}"))
-            read.rejects.append(Reject(path, -1, "read", read.failed[-1][1]))
-            continue
-        hashing.update(f"{spec.kind} {path} {len(data)}\n".encode())
-        hashing.update(data)
-        fixed = _ids_fixed_by(spec, path, known)
-        try:
+            data = fetched(root, path)
+            hashing.update(f"{spec.kind} {path} {len(data)}\n".encode())
+            hashing.update(data)
             beside = _companions(spec, root, path, hashing)
             table = READERS[spec.reader].read(GazeFile(data, path, spec, fixed, beside))
         except ReadError as error:
@@ -134,7 +128,14 @@ def _read_files(
         if spec.kind == "fixations":
             table = _without_negative_durations(table, path)
             read.rejects += table.rejects
-        _sort_in(read, table, path, known, refused)
+        for code, where in rows_by_code(table.codes):
+            ids, rows = table.ids[code], table.rows[where]
+            if ids in known:
+                read.gaze[ids] = {name: values[where] for name, values in table.columns.items()}
+                read.origin[ids] = (path, rows)
+            elif "/".join(ids) not in refused:
+                reason = f"gaze without trial: {len(rows)} rows of a trial that is not in the trials table"
+                read.rejects.append(Reject(path, int(rows[0]), "gaze", reason, *ids))
     return read
 
 
@@ -144,19 +145,12 @@ def _companions(spec: GazeSpec, root: Folder, path: str, hashing: Any) -> dict[s
     for companion in READERS[spec.reader].companions(path):
         if root.exists(companion):
             try:
-                found[companion] = root.read_bytes(companion)
-            except (FileNotFoundError, PermissionError) as error:
-                reason = f"{companion}, which belongs to it, cannot be read: {error.strerror or error}"
-                raise ReadError(path, reason) from error
+                found[companion] = fetched(root, companion)
+            except ReadError as error:
+                raise ReadError(path, f"{companion}, which belongs to it, {error.reason}") from error
             hashing.update(f"beside {companion} {len(found[companion])}\n".encode())
             hashing.update(found[companion])
     return found
-
-
-def _ids_fixed_by(spec: GazeSpec, path: str, known: set[tuple[str, str]]) -> dict[str, str]:
-    """The ids that the path gives, read in the way that fits a known trial."""
-    readings, trials = ids_in_path(spec.path, path), [dict(zip(IDS, pair, strict=True)).items() for pair in known]
-    return next((ids for ids in readings if any(ids.items() <= trial for trial in trials)), readings[0])
 
 
 def _without_negative_durations(table: GazeTable, source: str) -> GazeTable:
@@ -171,19 +165,6 @@ def _without_negative_durations(table: GazeTable, source: str) -> GazeTable:
         lambda index: table.ids[table.codes[where[index]]],
     )
     return replace(table.where(duration_ms >= 0), rejects=rejects)
-
-
-def _sort_in(read: _Read, table: GazeTable, path: str, known: set[tuple[str, str]], refused: set[str]) -> None:
-    """Give every known trial its rows of the file; one reject for each trial that is not known."""
-    for code, where in rows_by_code(table.codes):
-        ids, rows = table.ids[code], table.rows[where]
-        if ids not in known:
-            if "/".join(ids) not in refused:
-                reason = f"gaze without trial: {len(rows)} rows of a trial that is not in the trials table"
-                read.rejects.append(Reject(path, int(rows[0]), "gaze", reason, *ids))
-        else:
-            read.gaze[ids] = {name: values[where] for name, values in table.columns.items()}
-            read.origin[ids] = (path, rows)
 
 
 def rows_by_code(codes: np.ndarray) -> Iterator[tuple[int, Any]]:

@@ -33,12 +33,7 @@ class Window(NamedTuple):
 
 @torch.no_grad()
 def heatmaps(
-    x_px: Tensor,
-    y_px: Tensor,
-    duration_ms: Tensor,
-    window: Tensor,
-    size: tuple[int, int],
-    sigma_px: float | Tensor,
+    x_px: Tensor, y_px: Tensor, duration_ms: Tensor, window: Tensor, size: tuple[int, int], sigma_px: float | Tensor
 ) -> Tensor:
     """Duration-weighted Gaussian heatmaps of B trials, in ms, (B, 1, H, W) float32 on the device of `x_px`.
 

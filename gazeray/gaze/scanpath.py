@@ -54,10 +54,8 @@ class ScanpathLook(Section):
 
 @dataclass(frozen=True)
 class _Fixations:
-    """The fixations that are there, (F,) each, by trial and then by onset.
-
-    `share`: when it ends, as a share of the time from the trial's first onset to its last end, in (0, 1].
-    """
+    """The fixations that are there, (F,) each, by trial and then by onset. `share`: when it ends, as a share of the
+    time from the trial's first onset to its last end, in (0, 1]."""
 
     trial: Tensor
     x: Tensor
@@ -130,15 +128,12 @@ def scanpaths(
         (lines,) = _layers(_lines(found, look, arrows=False), window, size)
         return torch.stack([discs, lines, time], dim=1)
     (circles,) = _layers(_circles(found, look), window, size)
+    orange, cyan = (torch.tensor(rgb, device=x.device).view(3, 1, 1) for rgb in (ORANGE, CYAN))
     picture = torch.ones(len(x), 3, *size, device=x.device)
     if look.kind != "a":
         (arrows,) = _layers(_lines(found, look, arrows=True), window, size)
-        picture -= arrows[:, None] * (1 - _colour(ORANGE, x.device))
-    return picture.lerp_(_colour(CYAN, x.device).expand_as(picture), circles[:, None].expand_as(picture))
-
-
-def _colour(rgb: tuple[float, float, float], device: torch.device) -> Tensor:
-    return torch.tensor(rgb, device=device).view(3, 1, 1)
+        picture -= arrows[:, None] * (1 - orange)
+    return picture.lerp_(cyan.expand_as(picture), circles[:, None].expand_as(picture))
 
 
 def _in_order(x: Tensor, y: Tensor, duration: Tensor, onset: Tensor) -> _Fixations:
@@ -196,10 +191,8 @@ def _layers(strokes: _Strokes, window: Tensor, size: tuple[int, int], *shades: T
 
 
 def _covered(strokes: _Strokes, window: Tensor, size: tuple[int, int]) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """(stroke, pixel, coverage) in chunks, (P,) each: every pixel in the bounding box of every stroke.
-
-    `pixel` counts through (B, H, W).
-    """
+    """(stroke, pixel, coverage) in chunks, (P,) each: every pixel in the bounding box of every stroke. `pixel` counts
+    through (B, H, W)."""
     height, width = size
     left, top, width_px, height_px = window[strokes.trial].unbind(1)
     pixel_x_px, pixel_y_px = width_px / width, height_px / height  # screen px in a picture pixel, (S,)
@@ -224,9 +217,7 @@ def _covered(strokes: _Strokes, window: Tensor, size: tuple[int, int]) -> Iterat
 
 def _span(start: Tensor, stop: Tensor, reach: Tensor, pixel_px: Tensor, n_pixels: int) -> tuple[Tensor, Tensor]:
     """First pixel and number of pixels (int64) along one axis whose centres a stroke may reach; from the window's edge.
-
-    Half a pixel more is taken on either side, for rounding.
-    """
+    Half a pixel more is taken on either side, for rounding."""
     first = ((torch.minimum(start, stop) - reach) / pixel_px - 1).clamp(0, n_pixels).floor().long()
     end = ((torch.maximum(start, stop) + reach) / pixel_px + 1).clamp(0, n_pixels).ceil().long()
     return first, (end - first).clamp(min=0)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -20,19 +19,16 @@ import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from gazeray.config import Section
+from gazeray.config import Pattern, Section
 from gazeray.gaze.dataset import check_classes, listed_files, safe_key, some_paths
-from gazeray.gaze.declaration import LabelValues, canonical, notes_of_labels
+from gazeray.gaze.declaration import LabelledSpec, LabelValues, canonical
 from gazeray.gaze.files import identifier, is_unsafe
-from gazeray.gaze.readers.base import ReadError
+from gazeray.gaze.readers.base import ReadError, fetched
 from gazeray.gaze.trials import WINDOW_COLUMNS
 from gazeray.metrics.resampling import resized
 from gazeray.stimuli.decode import decode_picture
 from gazeray.storage import FileStat, Folder, safe_relative
 from gazeray.tables import DataError, Reject
-
-DEFAULT_PATTERN = r"[^_\d]*(?P<participant>\d+)[^_]*_(?P<item>[^_]+)_(?P<class>[^_]+)_(?P<look>[^_.]+)"
-"""The participant is the first run of digits: 10m23r2_1_C_b is participant 10, item 1, class C, look b."""
 
 PLAIN_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 NEEDED_GROUPS = ("participant", "item", "class")
@@ -49,19 +45,18 @@ class PicturesSpec(Section):
     path: Annotated[str, AfterValidator(safe_relative)] = Field(
         description="path below the data set's root; *, ? and [] stand for parts of a name, not for /"
     )
-    pattern: str = Field(
-        DEFAULT_PATTERN,
-        description="regular expression for the whole name without .png, with the groups participant, item, class; "
-        "look where a trial has several pictures",
+    pattern: Pattern = (
+        Field(  # the participant is the first run of digits: 10m23r2_1_C_b is 10, item 1, class C, look b
+            r"[^_\d]*(?P<participant>\d+)[^_]*_(?P<item>[^_]+)_(?P<class>[^_]+)_(?P<look>[^_.]+)",
+            description="regular expression for the whole name without .png, with the groups participant, item, class; "
+            "look where a trial has several pictures",
+        )
     )
 
     @field_validator("pattern")
     @classmethod
     def _groups(cls, pattern: str) -> str:
-        try:
-            groups = re.compile(pattern).groupindex
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from error
+        groups = re.compile(pattern).groupindex
         faults = [f"has no group (?P<{name}>...)" for name in NEEDED_GROUPS if name not in groups]
         faults += [f"has an unknown group {name}" for name in groups if name not in (*NEEDED_GROUPS, "look")]
         if faults:
@@ -69,13 +64,10 @@ class PicturesSpec(Section):
         return pattern
 
 
-class ScreensSpec(Section):
+class ScreensSpec(LabelledSpec):
     """A data set of screen pictures: where they are, what their names say, which part of them is used."""
 
-    name: str = Field(min_length=1)
-    licence: str | None = None
     labels: dict[str, LabelValues] = Field(description="one label -> class in the name -> class; the last is positive")
-    notes: dict[str, str] = Field({}, description="label -> what the report must say about it, such as a confound")
     pictures: PicturesSpec
     crop_px: tuple[int, int, int, int] | None = Field(
         None, description="left, upper, right, lower edge of the part that is used, px; default: the whole picture"
@@ -88,11 +80,6 @@ class ScreensSpec(Section):
         if len(labels) != 1:
             raise ValueError(f"declare one label, the one in the file names, not {len(labels)}")
         return labels
-
-    @field_validator("notes")
-    @classmethod
-    def _notes_of_labels(cls, notes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        return notes_of_labels(notes, info)
 
     @field_validator("crop_px")
     @classmethod
@@ -207,9 +194,22 @@ def open_screens(spec: ScreensSpec, root: Folder) -> ScreensDataset:
             others = ", ".join(other for other in paths if other != path)
             rejects.append(Reject(path, -1, "read", f"duplicate: {others} claims to be the same picture", *ids))
     kept = sorted((same[0] for same in found.values() if len(same) == 1), key=lambda picture: picture.row)
-    trials = _trials(spec, kept)
-    check_classes(trials["label"].tolist(), spec.name, "picture", rejects)
-    return ScreensDataset(spec, spec.label, spec.classes, trials, _recordings(kept), rejects)
+    check_classes([picture.label for picture in kept], spec.name, "picture", rejects)
+    left, top, right, lower = map(float, spec.crop_px or (np.nan,) * 4)
+    names = ("participant", "trial", "stimulus", "label", "label_index", *WINDOW_COLUMNS, "path", "row")
+    trials = []
+    by_person: dict[str, list[_Picture]] = defaultdict(list)
+    for one in kept:
+        by_person[one.participant].append(one)
+        named = one.participant, one.trial, one.item, one.label, spec.classes.index(one.label)
+        trials.append((*named, left, top, right - left, lower - top, one.stat.path, one.row))
+    recordings = []
+    for person, pictures in sorted(by_person.items()):
+        key = safe_key(person, PLAIN_KEY.fullmatch(person) is not None)
+        paths, own = [one.stat.path for one in pictures], [one.trial for one in pictures]
+        size, mtime_ns = sum(one.stat.size for one in pictures), max(one.stat.mtime_ns for one in pictures)
+        recordings.append(ScreensRecording(key, [person], paths, own, size, mtime_ns))
+    return ScreensDataset(spec, spec.label, spec.classes, pd.DataFrame(trials, columns=names), recordings, rejects)
 
 
 def _matching(spec: ScreensSpec, root: Folder) -> list[FileStat]:
@@ -241,33 +241,6 @@ def _named(spec: ScreensSpec, row: int, stat: FileStat) -> _Picture | Reject:
     return _Picture(row, stat, participant, trial, item, declared[canonical(raw)], look)
 
 
-def _trials(spec: ScreensSpec, kept: Sequence[_Picture]) -> pd.DataFrame:
-    """The trials table, as ScreensDataset describes it."""
-    left, top, right, lower = map(float, spec.crop_px or (np.nan,) * 4)
-    window = dict(zip(WINDOW_COLUMNS, (left, top, right - left, lower - top), strict=True))
-    ids = [(picture.participant, picture.trial, picture.item, picture.label) for picture in kept]
-    trials = pd.DataFrame(ids, columns=["participant", "trial", "stimulus", "label"])
-    paths, rows = [picture.stat.path for picture in kept], [picture.row for picture in kept]
-    return trials.assign(label_index=trials["label"].map(spec.classes.index), **window, path=paths, row=rows)
-
-
-def _recordings(kept: Sequence[_Picture]) -> list[ScreensRecording]:
-    """One recording per participant, by name."""
-    own: dict[str, list[_Picture]] = defaultdict(list)
-    for picture in kept:
-        own[picture.participant].append(picture)
-    found = []
-    for person, pictures in sorted(own.items()):
-        paths, trials = [picture.stat.path for picture in pictures], [picture.trial for picture in pictures]
-        size, mtime_ns = sum(one.stat.size for one in pictures), max(one.stat.mtime_ns for one in pictures)
-        found.append(
-            ScreensRecording(
-                safe_key(person, PLAIN_KEY.fullmatch(person) is not None), [person], paths, trials, size, mtime_ns
-            )
-        )
-    return found
-
-
 def read_screens(spec: ScreensSpec, root: Folder, recording: ScreensRecording, size: tuple[int, int]) -> ScreensRead:
     """Read, crop and shrink one participant's pictures to `size` (H, W).
 
@@ -281,13 +254,12 @@ def read_screens(spec: ScreensSpec, root: Folder, recording: ScreensRecording, s
     pictures = np.empty((len(recording.pictures), 3, *size), np.uint8)
     for path, trial in zip(recording.pictures, recording.trials, strict=True):
         try:
-            data = root.read_bytes(path)
+            data = fetched(root, path)
             hashing.update(f"picture {path} {len(data)}\n".encode())
             hashing.update(data)
             picture = cropped(decode_picture(data, path, MAX_PIXELS, ("PNG",), WHITE), spec.crop_px, path)
-        except (ReadError, FileNotFoundError, PermissionError) as error:
-            reason = error.reason if isinstance(error, ReadError) else f"cannot be read: {error.strerror or error}"
-            rejects.append(Reject(path, -1, "read", reason, recording.participants[0], trial))
+        except ReadError as error:
+            rejects.append(Reject(path, -1, "read", error.reason, recording.participants[0], trial))
             continue
         pictures[len(ids)] = resized(picture, size).transpose(2, 0, 1)
         ids.append((recording.participants[0], trial))

@@ -17,9 +17,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gazeray.gaze.declaration import SCREEN, SCREEN_COLUMNS, DatasetSpec, TableSpec, canonical, plain_number
+from gazeray.gaze.declaration import DatasetSpec, TableSpec, canonical, plain_number
 from gazeray.gaze.files import delimiter_of, identifier, is_unsafe
-from gazeray.gaze.readers.base import ReadError, unpacked
+from gazeray.gaze.readers.base import SCREEN, SCREEN_COLUMNS, ReadError, unpacked
 from gazeray.gaze.readers.cells import MISSING_CELLS
 from gazeray.gaze.readers.delimited import check_utf8
 from gazeray.tables import Reject
@@ -54,12 +54,6 @@ class TextTable:
         """The cells of a column under gazeray's name or the file's, None when there is no such column."""
         return self.columns.get(self.names.get(name, name))
 
-    def missing_columns(self) -> list[str]:
-        """A line for every declared column that the file lacks, with those it has."""
-        lacking = [name for name in self.names.values() if name not in self.columns]
-        present = ", ".join(self.columns)
-        return [f"{self.source}: no column {name!r} (present: {present})" for name in dict.fromkeys(lacking)]
-
 
 def read_text_table(data: bytes, source: str, spec: TableSpec) -> tuple[TextTable, list[Reject]]:
     """A csv, tsv (also gzipped) or Parquet file as text, and its rows with the wrong number of fields as rejects.
@@ -73,12 +67,13 @@ def read_text_table(data: bytes, source: str, spec: TableSpec) -> tuple[TextTabl
         raise ReadError(source, f"column {', '.join(map(repr, twice))} is there more than once")
     if not records:
         raise ReadError(source, "a header without rows")
+    fields = {row: len(cells) for row, cells in enumerate(records, start=1)}
     rejects = [
-        Reject(source, row, "trials", f"{len(cells)} fields instead of {len(header)}")
-        for row, cells in enumerate(records, start=1)
-        if len(cells) != len(header)
+        Reject(source, row, "trials", f"{count} fields instead of {len(header)}")
+        for row, count in fields.items()
+        if count != len(header)
     ]
-    rows = [row for row, cells in enumerate(records, start=1) if len(cells) == len(header)]
+    rows = [row for row, count in fields.items() if count == len(header)]
     columns = {name: [records[row - 1][index] for row in rows] for index, name in enumerate(header)}
     return TextTable(source, spec.columns, columns, rows), rejects
 
@@ -128,7 +123,12 @@ class TrialsReader:
     def errors(self) -> list[str]:
         """Columns that are declared but not in the file, or needed but nowhere."""
         tables = [self._trials] + ([self._participants] if self._participants else [])
-        errors = [line for table in tables for line in table.missing_columns()]
+        errors = [
+            f"{table.source}: no column {name!r} (present: {', '.join(table.columns)})"
+            for table in tables
+            for name in dict.fromkeys(table.names.values())
+            if name not in table.columns
+        ]
         stimulus = dict(self._spec.stimulus or ()).items()
         named = {f"label {self._label}": self._label}
         for place, section in (("screen", dict(self._spec.screen).items()), ("stimulus", stimulus)):
@@ -155,7 +155,11 @@ class TrialsReader:
         good = []
         for index, (participant, trial, stimulus) in enumerate(ids):
             try:
-                self._check_ids(participant, trial, stimulus)
+                for what, called in (("participant", participant), ("trial", trial), ("stimulus", stimulus)):
+                    if not called:
+                        raise _Unusable("trials", f"no {what}")
+                    if is_unsafe(called):
+                        raise _Unusable("trials", f"unsafe name of the {what}: {called!r}")
                 if index in duplicate:
                     raise _Unusable("trials", duplicate[index])
                 if self._participants and participant not in self._persons:
@@ -177,14 +181,6 @@ class TrialsReader:
         names = ("participant", "trial", "stimulus" if "stimulus" in self._trials.names else "trial")
         found = [map(identifier, self._trials.columns[self._trials.names[name]]) for name in names]
         return list(zip(*found, strict=True))
-
-    @staticmethod
-    def _check_ids(participant: str, trial: str, stimulus: str) -> None:
-        for what, name in (("participant", participant), ("trial", trial), ("stimulus", stimulus)):
-            if not name:
-                raise _Unusable("trials", f"no {what}")
-            if is_unsafe(name):
-                raise _Unusable("trials", f"unsafe name of the {what}: {name!r}")
 
     def _unique_participants(self) -> dict[str, int]:
         """Participant -> its row index in the participants table; contradicting rows are left out."""
@@ -245,10 +241,6 @@ def class_names(spec: DatasetSpec, label: str) -> list[str]:
     return list(dict.fromkeys(spec.labels[label].values()))
 
 
-MAX_GEOMETRY = 1e6
-"""No screen is wider or further away than this, px or mm."""
-
-
 def _quantity(name: str, cell: str | float, needed: bool) -> float:
     """A cell of the geometry as a number; NaN when it is empty and not needed."""
     if isinstance(cell, int | float):
@@ -260,7 +252,7 @@ def _quantity(name: str, cell: str | float, needed: bool) -> float:
     value = plain_number(cell)
     if value is None:
         raise _Unusable("trials", f"{name} is not a number: {cell!r}")
-    if abs(value) > MAX_GEOMETRY:
+    if abs(value) > 1e6:  # px or mm
         raise _Unusable("trials", f"{name} is larger than any screen: {cell!r}")
     if value <= 0 and name not in ("window_left_px", "window_top_px"):
         raise _Unusable("trials", f"{name} must be greater than 0: {cell!r}")

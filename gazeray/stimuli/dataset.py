@@ -37,9 +37,6 @@ from gazeray.tables import DataError, Reject
 
 __all__ = ["Gaze", "PictureSet", "PictureSetSpec", "PictureSource", "clean_gaze", "load_pictures", "open_pictures"]
 
-READING_THREADS = 8
-"""Gaze files that are fetched at the same time."""
-
 
 @dataclass(frozen=True)
 class PictureSource:
@@ -188,7 +185,7 @@ def _read_all(
     paths = [stat.path for stat in preferred_files(spec.path, matching_files(spec.path, files), rejects)]
     if not paths:
         raise DataError([f"{root.uri}: no gaze file matches {spec.path} (there is: {some_paths(files)})"])
-    with ThreadPoolExecutor(READING_THREADS) as pool:
+    with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda path: _read_one(spec, root, path, aliases), paths))
     raws: dict[str, RawGaze] = {}
     failed: list[Reject] = []
@@ -236,10 +233,8 @@ def _read_one(
 def _joined(
     raws: Mapping[str, RawGaze], aliases: Mapping[str, str], rejects: list[Reject]
 ) -> tuple[dict[str, Gaze], list[str]]:
-    """The gaze of all files by picture, and the names of the observers. Empties `raws` on the way.
-
-    Fixations on pictures that are not there go to `rejects`.
-    """
+    """The gaze of all files by picture, and the names of the observers. Empties `raws` on the way. Fixations on
+    pictures that are not there go to `rejects`."""
     missing: Counter[str] = Counter()
     first: dict[str, str] = {}
     used: set[str] = set()
@@ -262,10 +257,8 @@ def _joined(
             gaze = raw.gaze.pop(name)
             if len(gaze):
                 parts[aliases[stimulus_id(name)]].append(Gaze(gaze.x_px, gaze.y_px, codes[gaze.observer]))
-    return {name: _concatenated(some) for name, some in parts.items()}, observers
-
-
-def _concatenated(parts: Sequence[Gaze]) -> Gaze:
-    if len(parts) == 1:
-        return parts[0]
-    return Gaze(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("x_px", "y_px", "observer")))
+    fields, joined = ("x_px", "y_px", "observer"), dict[str, Gaze]()
+    for name, some in parts.items():  # one part alone is not copied
+        whole = (np.concatenate([getattr(part, field) for part in some]) for field in fields)
+        joined[name] = some[0] if len(some) == 1 else Gaze(*whole)
+    return joined, observers

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gazeray.gaze.readers.base import ReadError
+from gazeray.gaze.readers.base import ReadError as PictureError
+from gazeray.gaze.readers.base import fetched
 from gazeray.storage import Folder
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -22,9 +23,6 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 MID_GREY = 128
 """What a transparent picture is put upon: neither figure nor ground is favoured, and no edge is at its strongest."""
 
-PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-"""The last chunk of every PNG file that is whole."""
-
 DAMAGE = (
     *(OSError, ValueError, TypeError, SyntaxError, IndexError, KeyError, EOFError, OverflowError, MemoryError),
     *(AttributeError, ZeroDivisionError, struct.error, zlib.error),
@@ -32,16 +30,12 @@ DAMAGE = (
 """What decoders raise on damaged files."""
 
 
-class PictureError(ReadError):
-    """A picture cannot be used. `source` is its path, `reason` says why."""
-
-
 def read_picture(root: Folder, path: str, max_pixels: int) -> np.ndarray:
     """The picture at `path` below `root`, (H, W, 3) uint8 RGB; see `decode_picture`.
 
     Raises PictureError, also for a file that is missing or forbidden; OSError when the storage fails otherwise.
     """
-    return decode_picture(_bytes(root, path), path, max_pixels)
+    return decode_picture(fetched(root, path), path, max_pixels)
 
 
 def read_map(root: Folder, path: str, max_pixels: int) -> np.ndarray:
@@ -49,7 +43,7 @@ def read_map(root: Folder, path: str, max_pixels: int) -> np.ndarray:
 
     Raises PictureError, OSError as `read_picture` does; PictureError where nothing is drawn (all pixels are 0).
     """
-    data = _bytes(root, path)
+    data = fetched(root, path)
     with _checked(path, max_pixels, FORMATS):
         image = _opened(data, path, max_pixels, FORMATS)
         if _is_wide(image):
@@ -75,13 +69,6 @@ def decode_picture(
     """
     with _checked(source, max_pixels, formats):
         return np.array(_flattened(_opened(data, source, max_pixels, formats), source, ground))
-
-
-def _bytes(root: Folder, path: str) -> bytes:
-    try:
-        return root.read_bytes(path)
-    except (FileNotFoundError, PermissionError) as error:
-        raise PictureError(path, f"cannot be read: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
@@ -110,7 +97,7 @@ def _opened(data: bytes, source: str, max_pixels: int, formats: tuple[str, ...])
     width, height = image.size
     if not 0 < width * height <= max_pixels:
         raise PictureError(source, f"{width} x {height} px; a picture has 1 to {max_pixels} pixels")
-    if image.format == "PNG" and PNG_END not in data:
+    if image.format == "PNG" and b"\0\0\0\0IEND\xaeB`\x82" not in data:  # the last chunk of all that are whole
         raise PictureError(source, f"cut off or damaged: {len(data)} bytes without an end")
     image.verify()  # checksums of the whole file, of which loading looks at some; nothing can be loaded after it
     image = Image.open(io.BytesIO(data), formats=formats)

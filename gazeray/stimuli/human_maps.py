@@ -15,9 +15,6 @@ from gazeray.gaze.render import heatmaps
 from gazeray.metrics.resampling import resized, same_aspect
 from gazeray.stimuli.readers.base import Gaze, in_picture
 
-GAUSSIAN_SHARE = 0.04
-"""The default sigma, as a share of the picture's height: 24 px of 600, nearly SALICON's 19 of 480."""
-
 SALICON_SIGMA_PX, SALICON_HEIGHT_PX, TRUNCATE = 19.0, 480, 4.0
 """SALICON: sigma for pictures 480 px high, cut at so many sigma."""
 
@@ -64,7 +61,7 @@ class TargetConfig(Section):
         if self.sigma_px is not None:
             return self.sigma_px
         if self.sigma_deg is None:
-            return GAUSSIAN_SHARE * height_px
+            return 0.04 * height_px  # 24 px of 600, nearly SALICON's 19 of 480
         if px_per_deg is None:
             raise ValueError("sigma_deg needs px_per_deg in the declaration of the data set")
         return self.sigma_deg * px_per_deg

@@ -239,13 +239,6 @@ class Folder:
         info = self._try(lambda: self._fs.get_file_info(self.full(path) if path else self._root), path)
         return bool(info.type != pa.fs.FileType.NotFound)
 
-    def stat(self, path: str) -> FileStat:
-        """Size and change time of one file. Raises FileNotFoundError."""
-        info = self._try(lambda: self._fs.get_file_info(self.full(path)), path)
-        if info.type != pa.fs.FileType.File:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self.uri}/{path}")
-        return FileStat(path, int(info.size), int(info.mtime_ns or 0))
-
     def list(self, prefix: str = "") -> list[FileStat]:
         """Every file at or below the folder `prefix`, sorted by path; empty when there is none. Scrap is left out."""
         base = self.full(prefix) if prefix else self._root

@@ -11,19 +11,17 @@ import numpy as np
 from gazeray.storage import Folder
 from gazeray.synth.files import picture_bytes
 
-SIGMAS = (0.01, 0.02, 0.04)
-"""Scales of the contrast, as shares of the picture's longer side."""
-
 
 def contrast_map(picture: np.ndarray) -> np.ndarray:
     """The contrast of a picture (H, W, 3) uint8, (H, W) float32 from 0 to 1.
 
-    The distance in Lab of a small Gaussian average from one three times as wide, summed over three scales: centre and
-    surround (Itti, Koch & Niebur 1998, IEEE PAMI 20:1254-1259), without orientation and without normalisation.
+    The distance in Lab of a small Gaussian average from one three times as wide, summed over three scales (shares of
+    the longer side): centre and surround (Itti, Koch & Niebur 1998, IEEE PAMI 20:1254-1259), without orientation and
+    without normalisation.
     """
     lab = cv2.cvtColor(picture.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     total = np.zeros(picture.shape[:2], np.float32)
-    for share in SIGMAS:
+    for share in (0.01, 0.02, 0.04):
         sigma = share * max(picture.shape[:2])
         centre, surround = (cv2.GaussianBlur(lab, (0, 0), scale) for scale in (sigma, 3 * sigma))
         total += np.linalg.norm(centre - surround, axis=2)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gazeray.gaze.readers.base import SCREEN
 from gazeray.storage import Folder
 from gazeray.synth.files import csv_text, refuse_existing, stream, yaml_text
 from gazeray.synth.reading_parameters import ReadingSimulation
@@ -28,20 +29,11 @@ WINDOW_PX = (1400, 200)
 LETTER_PX = 20.0
 """Width of a letter: 0.57 deg, large print."""
 
-MARGIN_PX = 60.0
-"""From the window's left edge to the first letter; at least as much stays free on the right."""
-
 PX_PER_DEG = 2 * DISTANCE_MM * math.tan(math.radians(0.5)) * SCREEN_PX[0] / SCREEN_MM[0]
-LINE_LEFT_PX = (SCREEN_PX[0] - WINDOW_PX[0]) / 2 + MARGIN_PX
+LINE_LEFT_PX = (SCREEN_PX[0] - WINDOW_PX[0]) / 2 + 60.0  # a margin, of which at least as much is free on the right
 LINE_Y_PX = SCREEN_PX[1] / 2
 LINE_LETTERS = (50, 62)
 """Shortest and longest sentence, in letters and spaces."""
-
-PAUSE_MS = 1000.0
-"""Between two trials."""
-
-MAX_RETURN_PROBABILITY = 0.5
-"""Of a regression to the pseudoword after any one fixation, whatever the effect."""
 
 Floats = NDArray[np.float64]
 
@@ -171,7 +163,7 @@ def _next_word(
 ) -> int:
     """Where the eyes go after word `at`: a word's index, or the number of words when the sentence has been read."""
     returns, regresses, resumes = rng.random(3)
-    if at > sentence.target and returns < min(params.pseudoword_returns * boost, MAX_RETURN_PROBABILITY):
+    if at > sentence.target and returns < min(params.pseudoword_returns * boost, 0.5):
         return sentence.target
     rereading = params.pseudoword_rereading * boost if at == sentence.target else 0.0
     if at > 0 and regresses < params.regressions + rereading:
@@ -271,7 +263,7 @@ def _recording(
 ) -> str:
     """One reader's gaze as CSV text, sentence after sentence in `order`."""
     reader, step_ms = make_reader(params, number), 1000 / params.sampling_hz
-    pause, clock = math.ceil(PAUSE_MS / step_ms), 0
+    pause, clock = math.ceil(1000 / step_ms), 0  # one second between two trials
     lines = ["trial,t_ms,x_px,y_px"]
     for trial, index in enumerate(order, start=1):
         rng = stream(params.seed, 3, number, int(index))
@@ -287,13 +279,7 @@ def _recording(
 DECLARATION: dict[str, object] = {
     "name": "simulated reading",
     "licence": "CC0-1.0",
-    "screen": {
-        "width_px": SCREEN_PX[0],
-        "height_px": SCREEN_PX[1],
-        "width_mm": SCREEN_MM[0],
-        "height_mm": SCREEN_MM[1],
-        "distance_mm": DISTANCE_MM,
-    },
+    "screen": dict(zip(SCREEN, (*SCREEN_PX, *SCREEN_MM, DISTANCE_MM), strict=True)),
     "stimulus": {"width_px": WINDOW_PX[0], "height_px": WINDOW_PX[1], "placed": "centred"},
     "trials": {
         "path": "trials.csv",

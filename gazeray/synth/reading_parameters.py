@@ -32,31 +32,19 @@ class ReadingSimulation(Section):
     seed: int = Field(0, ge=0, lt=2**31)
 
     pseudoword_slowing: float = Field(
-        0.5,
-        ge=0,
-        le=3,
-        description="fixations on a pseudoword last longer by this share; direction: Rau et al. 2015; size: ours",
+        0.5, ge=0, le=3, description="fixations on a pseudoword last longer by this share; Rau et al. 2015; size: ours"
     )
     pseudoword_refixations: float = Field(
-        1.5,
-        ge=0,
-        le=10,
-        description="mean number of further refixations when a pseudoword is first fixated; direction: Lowell & Morris "
-        "2014; size: ours",
+        1.5, ge=0, le=10, description="mean further refixations of a pseudoword; Lowell & Morris 2014; size: ours"
     )
     pseudoword_returns: float = Field(
         0.1,
         ge=0,
         le=1,
-        description="further probability, after each visit to a word on its right, of a regression to the pseudoword; "
-        "direction: Chaffin et al. 2001; size: ours",
+        description="further probability, after each later word, to go back to it; Chaffin et al. 2001",
     )
     pseudoword_rereading: float = Field(
-        0.7,
-        ge=0,
-        le=1,
-        description="further probability of a regression to earlier words after fixating a pseudoword; hard words send "
-        "readers back: Clifton, Staub & Rayner 2007; size: ours",
+        0.7, ge=0, le=1, description="further probability to go back from it; Clifton, Staub & Rayner 2007; size: ours"
     )
     pseudoword_skipping: float = Field(
         1.0, ge=0, le=1, description="a pseudoword is skipped less often by this share; ours"
@@ -66,10 +54,7 @@ class ReadingSimulation(Section):
         230.0, ge=100, le=600, description="mean fixation duration; 200-250 ms in silent reading, Rayner 1998, 2009"
     )
     fixation_cv: float = Field(
-        0.3,
-        gt=0,
-        le=1,
-        description="coefficient of variation of a reader's fixation durations (gamma distributed); ours",
+        0.3, gt=0, le=1, description="coefficient of variation of a reader's fixation durations (gamma); ours"
     )
     reader_cv: float = Field(
         0.1, ge=0, le=0.5, description="spread between readers of fixation duration and saccade noise; ours"
@@ -88,14 +73,10 @@ class ReadingSimulation(Section):
         0.2,
         ge=0,
         le=2,
-        description="mean number of refixations of a 7-letter word, proportional to length; longer words are refixated "
-        "more often: Rayner 1998; size: ours",
+        description="mean refixations of a 7-letter word, proportional to length; Rayner 1998; ours",
     )
     regressions: float = Field(
-        0.12,
-        ge=0,
-        le=0.5,
-        description="probability of going back to an earlier word; 10-15 % of saccades: Rayner 1998, 2009",
+        0.12, ge=0, le=0.5, description="probability of going back to a word; 10-15 % of saccades: Rayner 1998, 2009"
     )
     landing_sd_letters: float = Field(
         1.5,

@@ -27,17 +27,6 @@ from gazeray.synth.saliency_scene import KINDS, Thing, make_scene, paint
 
 Floats = NDArray[np.float64]
 
-CENTRE_SIGMA = 0.22
-"""Of the centre bias, as a share of width and of height."""
-
-SPREAD = 0.45
-"""Sigma of the fixations on a thing, as a share of its half extents; the noise comes on top."""
-
-QUALITY = (cv2.IMWRITE_JPEG_QUALITY, 92)
-
-COLUMNS = ("stimulus", "observer", "x_px", "y_px", "duration_ms")
-"""Of fixations.csv."""
-
 # The keys of `stream`: (0, picture) scene, (1, picture) background, (2, observer) style, (3, picture, observer)
 # fixations, (4,) bad rows.
 
@@ -96,8 +85,8 @@ def mixture(params: SaliencySimulation, picture: int, observer: int) -> Mixture:
     size = np.array([params.width_px, params.height_px], dtype=np.float64)
     weights = [params.centre * style[3], *(params.effect * kinds[thing.kind] for thing in things), params.anywhere]
     mean = [size / 2, *(np.array([thing.x_px, thing.y_px]) for thing in things)]
-    spread = [SPREAD * np.array([thing.half_width_px, thing.half_height_px]) for thing in things]
-    sigma = np.stack([CENTRE_SIGMA * size, *spread])
+    # Sigma as a share of the picture (the centre bias), and of the half extents of a thing; the noise comes on top.
+    sigma = np.stack([0.22 * size, *(0.45 * np.array([thing.half_width_px, thing.half_height_px]) for thing in things)])
     return Mixture(np.array(weights) / sum(weights), np.stack(mean), np.hypot(sigma, params.noise_px))
 
 
@@ -138,11 +127,13 @@ def simulate_saliency(root: Folder, params: SaliencySimulation) -> None:
     rows = []
     for picture in range(params.pictures):
         painted = paint(scene(params, picture), stream(params.seed, 1, picture), params.width_px, params.height_px)
-        root.write_bytes(f"stimuli/{name_of(picture)}.jpg", picture_bytes(".jpg", painted, *QUALITY))
+        data = picture_bytes(".jpg", painted, cv2.IMWRITE_JPEG_QUALITY, 92)
+        root.write_bytes(f"stimuli/{name_of(picture)}.jpg", data)
         for observer in range(params.observers):
             for x, y, duration in draw_fixations(params, picture, observer):
                 rows.append([name_of(picture), f"O{observer + 1:02d}", _cut(x), _cut(y), f"{duration:.0f}"])
-    root.write_text("fixations.csv", csv_text(COLUMNS, _with_bad_rows(params, rows)))
+    header = ("stimulus", "observer", "x_px", "y_px", "duration_ms")
+    root.write_text("fixations.csv", csv_text(header, _with_bad_rows(params, rows)))
     root.write_text("dataset.yaml", yaml_text(DECLARATION))
 
 

@@ -128,12 +128,10 @@ def _face(canvas: Picture, thing: Thing) -> None:
     dark = tuple(round(0.55 * tone) for tone in skin)
     line = max(1, round(0.05 * b))
 
-    def oval(
-        across: float, down: float, half_width: float, half_height: float, colour: tuple[int, ...], width: int = -1
-    ) -> None:
+    def oval(across: float, down: float, half_width: float, half_height: float, colour: tuple[int, ...]) -> None:
         """An ellipse at a place and of a size in half extents of the face."""
         place, axes = _point(x + across * a, y + down * b), _point(half_width * a, half_height * b)
-        cv2.ellipse(canvas, place, axes, 0, 0, 360, colour, width, cv2.LINE_AA)
+        cv2.ellipse(canvas, place, axes, 0, 0, 360, colour, -1, cv2.LINE_AA)
 
     oval(0, -0.18, 1.05, 0.92, hair)
     for side in (-1, 1):

@@ -50,7 +50,7 @@ def neighbours() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(FOLDER)
         yield
-    for name in ("ingest", "exported_pictures"):
+    for name in ("ingest", "exported_pictures", "known_gaze"):
         sys.modules.pop(name, None)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from benchmarks.known_gaze import simulate_gaze, to_px
 from gazeray.gaze.events import EventsConfig, Screen, detect
 from gazeray.gaze.quality import MEASURED, QualityConfig, TrialGaze, bcea, gate, inside, rms_s2s, trial_quality
-from gazeray.synth.gaze import simulate_gaze
 from gazeray.tables import QUALITY
 
 WINDOW = (100.0, 50.0, 800.0, 400.0)
@@ -166,7 +166,7 @@ def test_precision_over_detected_fixations_recovers_the_simulated_noise() -> Non
     """White noise of SD s has an RMS-S2S of 2 s over both axes; its ellipse has 2 k pi s^2."""
     wide = Screen(1600, 1200, 400, 300, 600)
     known = simulate_gaze(0, 500.0, 60, 0.05, blinks=5)
-    x, y = wide.to_px(known.x_deg, known.y_deg)
+    x, y = to_px(wide, known.x_deg, known.y_deg)
     gaze = {"timestamp_ms": known.timestamp_ms, "x_px": x.astype(np.float32), "y_px": y.astype(np.float32)}
     trial = TrialGaze("P1", "7", gaze, None)
     found = detect(gaze, wide, EventsConfig(detector="ivt")).fixations

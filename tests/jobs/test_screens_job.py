@@ -15,8 +15,8 @@ from gazeray.storage import Folder
 from gazeray.studies.heatmap.report import write_report
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from gazeray.synth.reading_parameters import ReadingSimulation
-from gazeray.synth.screens import ScreensSimulation, simulate_screens
 from tests.running import CONFIGS, HERE, findings, run_study
+from tests.synth.screens import ScreensSimulation, simulate_screens
 
 PAPER = CONFIGS / "cv_heatmap.paper.yaml"
 

@@ -23,7 +23,7 @@ from gazeray.storage import Folder
 from gazeray.studies.heatmap.study import HeatmapConfig
 from gazeray.synth.reading import simulate
 from gazeray.synth.reading_parameters import ReadingSimulation
-from gazeray.synth.screens import SIGMA_PX, WINDOW, ScreensSimulation, coloured, simulate_screens
+from tests.synth.screens import SIGMA_PX, WINDOW, ScreensSimulation, coloured, simulate_screens
 
 PAPER = Path(__file__).parent.parent.parent / "configs" / "cv_heatmap.paper.yaml"
 STILL = {"noise_deg": 0.0, "drift_deg": 0.0, "blinks_per_min": 0.0, "lost_share": 0.0}

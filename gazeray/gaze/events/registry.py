@@ -46,21 +46,18 @@ class DetectorConfig(Section):
     merge_deg: float = Field(0.5, ge=0, description="ivt: how near two fixations are that may be one, deg")
 
 
-Detect = Callable[[Prepared, Screen, DetectorConfig], Found]
-"""Finds events in samples that are ready for it. Raises ValueError where it cannot work on them."""
-
-
 @dataclass(frozen=True)
 class Detector:
     """A registered detector, and what it takes.
 
+    find      finds events in samples that are ready for it; raises ValueError where it cannot work on them
     about     what it does, in a few words: shown by --help
     in_deg    it works in deg: all of the screen must be known, samples beside a blink are lost, and of several samples
               with the same timestamp the first counts (in px all do)
     bridges   lost samples in gaps up to `max_gap_ms` are put on a line; else they stay lost
     """
 
-    find: Detect
+    find: Callable[[Prepared, Screen, DetectorConfig], Found]
     about: str
     in_deg: bool = True
     bridges: bool = True

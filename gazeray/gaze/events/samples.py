@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Samples made ready for a detector: clock checked, short gaps bridged, blinks cut out; and runs of samples."""
+"""Samples made ready for a detector: clock checked, short gaps bridged, blinks cut out; runs of samples, velocity."""
 
 from __future__ import annotations
 
@@ -50,7 +50,12 @@ class Prepared:
         return first
 
 
-def check_samples(time: Floats, x: Floats, y: Floats) -> None:
+def columns(samples: Mapping[str, np.ndarray]) -> tuple[Floats, Floats, Floats]:
+    """timestamp_ms, x_px and y_px of a trial as float64; a sample with either coordinate lost is NaN in both.
+
+    Raises ValueError: arrays that differ in shape, timestamps that are not finite or run backwards.
+    """
+    time, x, y = (np.array(samples[name], dtype=np.float64) for name in ("timestamp_ms", "x_px", "y_px"))
     if time.ndim != 1 or not time.shape == x.shape == y.shape:
         raise ValueError(f"samples need three arrays of one length, not shapes {time.shape}, {x.shape}, {y.shape}")
     if not np.isfinite(time).all():
@@ -58,15 +63,6 @@ def check_samples(time: Floats, x: Floats, y: Floats) -> None:
     backwards = np.flatnonzero(np.diff(time) < 0)
     if backwards.size:
         raise ValueError(f"timestamp_ms runs backwards at index {int(backwards[0]) + 1}")
-
-
-def columns(samples: Mapping[str, np.ndarray]) -> tuple[Floats, Floats, Floats]:
-    """timestamp_ms, x_px and y_px of a trial as float64; a sample with either coordinate lost is NaN in both.
-
-    Raises ValueError: arrays that differ in shape, timestamps that are not finite or run backwards.
-    """
-    time, x, y = (np.array(samples[name], dtype=np.float64) for name in ("timestamp_ms", "x_px", "y_px"))
-    check_samples(time, x, y)
     lost = ~(np.isfinite(x) & np.isfinite(y))
     x[lost] = y[lost] = np.nan
     return time, x, y
@@ -93,15 +89,10 @@ def bridged(time_ms: Floats, x: Floats, y: Floats, max_gap_ms: float, pad_ms: fl
     stop[after[long] > at[-1]] = time_ms.size
     first_padded = np.minimum(np.searchsorted(time_ms, before[long] - pad_ms, side="right"), first_open)
     stop_padded = np.maximum(np.searchsorted(time_ms, after[long] + pad_ms, side="left"), stop)
-    depth = np.zeros(time_ms.size + 1, dtype=np.int64)
-    np.add.at(depth, first_padded, 1)
-    np.add.at(depth, stop_padded, -1)
-    blink = np.cumsum(depth[:-1]) > 0
-    outside = (time_ms < at[0]) | (time_ms > at[-1])
-    filled = [np.interp(time_ms, at, values[valid]) for values in (x, y)]
-    for values in filled:
-        values[blink | outside] = np.nan
-    return filled[0], filled[1]
+    blink = covered(np.stack([first_padded, stop_padded], axis=1), time_ms.size)
+    lost = blink | (time_ms < at[0]) | (time_ms > at[-1])
+    x, y = (np.where(lost, np.nan, np.interp(time_ms, at, values[valid])) for values in (x, y))
+    return x, y
 
 
 def runs_of(mask: Bools, breaks: Bools | None = None) -> Runs:
@@ -121,3 +112,25 @@ def covered(runs: Runs, count: int) -> Bools:
     np.add.at(depth, runs[:, 0], 1)
     np.add.at(depth, runs[:, 1], -1)
     return np.asarray(np.cumsum(depth[:-1]) > 0)
+
+
+def window_velocity(gaze: Prepared, window_ms: float) -> Floats:
+    """The velocity at each sample, deg/s, (N,): how far apart the gaze is at the two ends of a window around it.
+
+    v[i] = |p[b] - p[a]| / (t[b] - t[a]), where a is the first and b the last sample within window / 2 of t[i] (and a
+    quarter of a sample step, so that a clock that jitters does not change the width), at least one sample to either
+    side; at the edges of a segment the window is cut off. NaN where there is no usable gaze, and for a lone sample.
+    As in Olsen (2012), "The Tobii I-VT fixation filter".
+    """
+    velocity = np.full(gaze.time_ms.size, np.nan)
+    half_ms = window_ms / 2 + gaze.step_ms / 4
+    for start, stop in gaze.segments:
+        if stop - start < 2:
+            continue
+        time, own = gaze.time_ms[start:stop], np.arange(stop - start)
+        low = np.minimum(np.searchsorted(time, time - half_ms), own - 1).clip(0) + start
+        high = np.maximum(np.searchsorted(time, time + half_ms, side="right") - 1, own + 1) + start
+        high = np.minimum(high, stop - 1)
+        path = np.hypot(gaze.x_deg[high] - gaze.x_deg[low], gaze.y_deg[high] - gaze.y_deg[low])
+        velocity[start:stop] = 1000.0 * path / (gaze.time_ms[high] - gaze.time_ms[low])
+    return velocity

@@ -44,12 +44,6 @@ class Screen:
         x_mm, y_mm = self._to_mm(x_px, y_px)
         return np.degrees(np.arctan2(x_mm, self.distance_mm)), np.degrees(np.arctan2(y_mm, self.distance_mm))
 
-    def to_px(self, x_deg: ArrayLike, y_deg: ArrayLike) -> tuple[Floats, Floats]:
-        """The inverse of `to_deg`: places in deg from the centre, each within (-90, 90), as px."""
-        x_mm, y_mm = (self.distance_mm * np.tan(np.radians(np.asarray(deg, np.float64))) for deg in (x_deg, y_deg))
-        x_px = x_mm * self.width_px / self.width_mm + self.width_px / 2
-        return x_px, y_mm * self.height_px / self.height_mm + self.height_px / 2
-
     def angle_deg(self, x0_px: ArrayLike, y0_px: ArrayLike, x1_px: ArrayLike, y1_px: ArrayLike) -> Floats:
         """The angle at the eye between two places on the screen, deg: exact anywhere on it, both axes together."""
         ends = [np.broadcast_arrays(*self._to_mm(x, y), self.distance_mm) for x, y in ((x0_px, y0_px), (x1_px, y1_px))]

@@ -8,7 +8,6 @@ one new module here with one `@register_reader` function.
 from __future__ import annotations
 
 import gzip
-import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,10 +16,10 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from gazeray.config import Section
+from gazeray.config import Pattern, Section
 from gazeray.gaze.files import check_placeholders, placeholders
 from gazeray.gaze.registry import Registry
-from gazeray.storage import safe_relative
+from gazeray.storage import Folder, safe_relative
 from gazeray.tables import Reject
 
 Kind = Literal["samples", "fixations"]
@@ -28,8 +27,11 @@ Kind = Literal["samples", "fixations"]
 IDS = ("participant", "trial")
 COORDINATES = ("x_px", "y_px")
 TIMES: dict[str, tuple[str, ...]] = {"samples": ("timestamp_ms",), "fixations": ("onset_ms", "duration_ms")}
+SCREEN = ("width_px", "height_px", "width_mm", "height_mm", "distance_mm")
+SCREEN_COLUMNS = {name: name if name == "distance_mm" else f"screen_{name}" for name in SCREEN}
+"""Part of the screen -> its column in the trials table, and its name in the header of a `GazeTable`."""
+
 TIME_UNITS_MS = {"ms": 1.0, "s": 1e3, "us": 1e-3, "ns": 1e-6}
-COORDINATE_UNITS = ("px", "normalised")
 CHUNK_BYTES = 1 << 20
 
 
@@ -90,23 +92,13 @@ class FileSpec(Section):
         return path
 
 
-def _pattern(text: str) -> str:
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from error
-    return text
-
-
 class MessagesSpec(Section):
     """Messages of the recording software that bracket a trial: regular expressions, searched in the text."""
 
-    start: Annotated[str, AfterValidator(_pattern)] = Field(
+    start: Pattern = Field(
         description="begins a trial; a named group (?P<trial>...) gives its name, else trials are counted 1, 2, ..."
     )
-    end: Annotated[str, AfterValidator(_pattern)] | None = Field(
-        None, description="ends a trial; default: the next start, or the end of the file"
-    )
+    end: Pattern | None = Field(None, description="ends a trial; default: the next start, or the end of the file")
 
 
 class GazeSpec(FileSpec):
@@ -160,7 +152,9 @@ class GazeSpec(FileSpec):
     @field_validator("units")
     @classmethod
     def _known_units(cls, units: dict[str, str]) -> dict[str, str]:
-        allowed = dict.fromkeys(TIMES[cls.kind], tuple(TIME_UNITS_MS)) | dict.fromkeys(COORDINATES, COORDINATE_UNITS)
+        allowed = dict.fromkeys(TIMES[cls.kind], tuple(TIME_UNITS_MS)) | dict.fromkeys(
+            COORDINATES, ("px", "normalised")
+        )
         faults = [
             f"{name}: {unit}: no such {'unit' if name in allowed else 'column'}"
             f" (allowed: {', '.join(allowed.get(name, allowed))})"
@@ -211,9 +205,13 @@ class GazeFile:
         """The participant and the trial that the path gives, "" for what it does not."""
         return self.fixed.get("participant", ""), self.fixed.get("trial", "")
 
-    def unpacked(self) -> bytes:
-        """See `unpacked`."""
-        return unpacked(self.data, self.source)
+
+def fetched(root: Folder, path: str) -> bytes:
+    """The bytes of a file. Raises ReadError where it is missing or forbidden, OSError when the storage fails."""
+    try:
+        return root.read_bytes(path)
+    except (FileNotFoundError, PermissionError) as error:
+        raise ReadError(path, f"cannot be read: {error.strerror or error}") from error
 
 
 Reader = Callable[[GazeFile], GazeTable]

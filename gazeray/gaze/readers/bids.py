@@ -19,38 +19,21 @@ from typing import Any
 
 import numpy as np
 
+from gazeray.gaze.readers import vendor_bids
 from gazeray.gaze.readers.base import IDS, TIME_UNITS_MS, GazeFile, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.text import clock_hz, clock_notes, spans_by_messages
-from gazeray.gaze.readers.vendor_bids import (
-    Clock,
-    Screen,
-    events_spans,
-    onsets_ms,
-    reachable,
-    screen_of,
-    sidecar_of,
-    times_ms,
-    to_px,
-    unit_of,
-)
 from gazeray.gaze.readers.vendor_tables import Cells, Columns, Sheet, build, chosen_gaze, decoded, in_spans
 
 X, Y = ("x_coordinate", "x", "gaze_x"), ("y_coordinate", "y", "gaze_y")
 TIME = ("timestamp", "time")
-SUFFIX = re.compile(r"_(physio|physioevents)\.tsv(\.gz)?$")
 
 
 def bids_companions(source: str) -> list[str]:
     """The files that may belong to a recording: sidecars, the recording of events and the events of a recording, and
     the events of the run; each with and without the entity recording-<label>, in the same folder."""
     path = PurePosixPath(source)
-    match = SUFFIX.search(path.name)
-    if not match:
-        return []
-    stem = path.name[: match.start()]
-    bare = re.sub(r"_recording-[^_]+", "", stem)
     ends = ("physio.json", "physioevents.json", "physioevents.tsv.gz", "physio.tsv.gz", "events.tsv", "events.json")
-    names = [f"{base}_{end}" for base in dict.fromkeys([stem, bare]) for end in ends]
+    names = [f"{base}_{end}" for base in dict.fromkeys(vendor_bids.bases(path)) for end in ends]
     return [str(path.with_name(name)) for name in names if name.removesuffix(".gz") != path.name.removesuffix(".gz")]
 
 
@@ -58,10 +41,9 @@ def bids_companions(source: str) -> list[str]:
 class _Recording:
     """One table with what its sidecars say."""
 
-    file: GazeFile
     sheet: Sheet
     sidecar: Mapping[str, Any]
-    screen: Screen
+    screen: vendor_bids.Screen
 
 
 @dataclass(frozen=True)
@@ -75,7 +57,7 @@ class _Samples:
     gaze: Columns
     notes: list[str]
 
-    def clock(self) -> Clock | None:
+    def clock(self) -> vendor_bids.Clock | None:
         """The clock of the recording; None without a usable time."""
         raw = self.cells.values(self.time) if self.time else self.cells.rows - 1.0
         order = self.in_order()
@@ -107,7 +89,7 @@ def read_bids(file: GazeFile) -> GazeTable:
 
 def _recording(file: GazeFile, suffix: str) -> _Recording:
     """A table and its sidecars. Raises ReadError without a usable sidecar, or for gaze that is not on a screen."""
-    source, sidecar = file.source, sidecar_of(file, suffix)
+    source, sidecar = file.source, vendor_bids.sidecar_of(file, suffix)
     names = sidecar.get("Columns")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise ReadError(source, f"no sidecar *_{suffix}.json that names the Columns")
@@ -119,28 +101,28 @@ def _recording(file: GazeFile, suffix: str) -> _Recording:
         raise ReadError(source, f"no {file.spec.eye} eye in the file (RecordedEye: {eye})")
     text, notes = decoded(file)
     notes += [f"RecordedEye is {eye}"] if eye else []
-    return _Recording(file, Sheet(file, text, "\t", names, 0, notes), sidecar, screen_of(sidecar, file))
+    return _Recording(Sheet(file, text, "\t", names, 0, notes), sidecar, vendor_bids.screen_of(sidecar, file))
 
 
 def _beside(recording: _Recording, suffix: str, **changes: Any) -> tuple[str, _Recording | None]:
     """The other table of a recording: where it must be, and what it is, None when there is none."""
-    path, data = reachable(recording.file, f"{suffix}.tsv.gz")
+    path, data = vendor_bids.reachable(recording.sheet.file, f"{suffix}.tsv.gz")
     if data is None:
         return path, None
-    return path, _recording(replace(recording.file, data=data, source=path, fixed={}, **changes), suffix)
+    return path, _recording(replace(recording.sheet.file, data=data, source=path, fixed={}, **changes), suffix)
 
 
 def _read_samples(recording: _Recording, ids: Iterable[str] = ()) -> _Samples:
     """The samples of a recording, and the text of the columns `ids`."""
     sheet, sidecar = recording.sheet, recording.sidecar
-    spec = recording.file.spec
+    spec = recording.sheet.file.spec
     time = sheet.column("timestamp_ms") if "timestamp_ms" in spec.columns else sheet.find(*TIME)
     pair = (sheet.column("x_px", *X), sheet.column("y_px", *Y))
     cells = sheet.read(ids, [time, *pair])
     gaze, notes = _in_px(recording, cells, pair)
     stamps = cells.values(time) if time else None
-    ms = times_ms(stamps, cells.rows, sidecar, time, spec.units.get("timestamp_ms"), recording.file.source)
-    if time and "timestamp_ms" not in spec.units and unit_of(sidecar, time) not in TIME_UNITS_MS:
+    ms = vendor_bids.times_ms(stamps, cells.rows, sidecar, time, spec.units.get("timestamp_ms"), sheet.file.source)
+    if time and "timestamp_ms" not in spec.units and vendor_bids.unit_of(sidecar, time) not in TIME_UNITS_MS:
         notes.append(f"the sidecar gives no Units for {time}; its unit is seen from SamplingFrequency")
     return _Samples(cells, time, ms, gaze, notes)
 
@@ -149,7 +131,7 @@ def _in_px(recording: _Recording, cells: Cells, pair: tuple[str, str]) -> tuple[
     """x_px and y_px of the columns `pair`, for `build`, and notes."""
     gaze, _ = chosen_gaze(cells, {"gaze": pair})
     (x_name, x), (y_name, y) = gaze.values()
-    x, y, notes = to_px(x, y, pair, recording.sidecar, recording.screen, recording.file.source)
+    x, y, notes = vendor_bids.to_px(x, y, pair, recording.sidecar, recording.screen, recording.sheet.file.source)
     return {"x_px": (x_name, x), "y_px": (y_name, y)}, notes
 
 
@@ -167,7 +149,7 @@ def _samples(recording: _Recording) -> GazeTable:
 
 
 def _fixations(recording: _Recording) -> GazeTable:
-    sheet, spec = recording.sheet, recording.file.spec
+    sheet, spec = recording.sheet, recording.sheet.file.spec
     ids, events_trial = _ids(sheet)
     onset, duration = sheet.column("onset_ms", "onset"), sheet.column("duration_ms", "duration")
     kind = sheet.need("the type of event", "trial_type")
@@ -182,7 +164,7 @@ def _fixations(recording: _Recording) -> GazeTable:
         raise sheet.error("no event of trial_type fixation")
     physio = _physio(recording)
     pair, clock = (cells.values(onset), cells.values(duration)), physio.clock() if physio else None
-    ms, lasts = onsets_ms(*pair, recording.sidecar, (onset, duration), clock, spec.units, recording.file.source)
+    ms, lasts = vendor_bids.onsets_ms(*pair, recording.sidecar, (onset, duration), clock, spec.units, sheet.file.source)
     if own:
         gaze, notes = _in_px(recording, cells, own)
     elif physio:
@@ -211,7 +193,7 @@ def _ids(sheet: Sheet) -> tuple[dict[str, str], str | None]:
 
 def _physio(recording: _Recording) -> _Samples | None:
     """The samples beside events; None when there are none. Raises ReadError when none of them has a time."""
-    spec = recording.file.spec
+    spec = recording.sheet.file.spec
     path, samples = _beside(recording, "physio", spec=spec.model_copy(update={"columns": {}, "units": {}}))
     if samples is None:
         return None
@@ -242,13 +224,13 @@ def _trials(
 ) -> tuple[np.ndarray, Columns, list[str]]:
     """Which times (N,) in ms lie in a trial, the column of its names, and notes; all and no column where the path or a
     column gives the trials."""
-    file = recording.file
+    file = recording.sheet.file
     if "trial" in file.fixed or "trial" in ids:
         return np.ones(len(ms), dtype=bool), {}, []
     if file.spec.messages:
         spans = spans_by_messages(_messages(recording), file.spec.messages, file.source)
     else:
-        spans = events_spans(file, events_trial)
+        spans = vendor_bids.events_spans(file, events_trial)
     timeless = np.isnan(ms)
     inside, trial = in_spans(spans, np.nan_to_num(ms, nan=-np.inf), events_trial or "trial")
     outside = int((~inside).sum() - timeless.sum())
@@ -258,7 +240,7 @@ def _trials(
 
 def _messages(recording: _Recording) -> list[tuple[float, str]]:
     """The messages of *_physioevents, (ms, text) in order of time. Raises ReadError when there are none."""
-    if recording.file.spec.kind == "fixations":
+    if recording.sheet.file.spec.kind == "fixations":
         events, samples = recording, _physio(recording)
     else:
         found, samples = _beside(recording, "physioevents")[1], _read_samples(recording)
@@ -268,7 +250,7 @@ def _messages(recording: _Recording) -> list[tuple[float, str]]:
         events = found
     onset, text = events.sheet.need("onset_ms", "onset"), events.sheet.need("messages", "message")
     cells = events.sheet.read([text], [onset])
-    values, clock, path = cells.values(onset), samples.clock() if samples else None, events.file.source
-    ms, _ = onsets_ms(values, np.zeros(len(values)), events.sidecar, (onset, "duration"), clock, {}, path)
+    values, clock, path = cells.values(onset), samples.clock() if samples else None, events.sheet.file.source
+    ms, _ = vendor_bids.onsets_ms(values, np.zeros(len(values)), events.sidecar, (onset, "duration"), clock, {}, path)
     pairs = [(float(time), message) for time, message in zip(ms, cells.text[text].to_pylist(), strict=True)]
     return sorted((time, message) for time, message in pairs if time == time and message not in ("", "n/a"))

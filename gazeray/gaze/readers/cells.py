@@ -123,7 +123,7 @@ def gaze_table(
     """
     source = file.source
     people, trials = (
-        _ids(columns[name][1]) if name in columns else ([given], None)
+        different_names(columns[name][1]) if name in columns else ([given], None)
         for name, given in zip(IDS, file.ids, strict=True)
     )
     ids, codes = _pairs(people, trials, len(rows))
@@ -155,11 +155,7 @@ def gaze_table(
 
 
 def row_rejects(
-    source: str,
-    rows: np.ndarray,
-    stage: str,
-    reason: Callable[[int], str],
-    ids: Callable[[int], tuple[str, str]],
+    source: str, rows: np.ndarray, stage: str, reason: Callable[[int], str], ids: Callable[[int], tuple[str, str]]
 ) -> list[Reject]:
     """One reject per row, and from REJECTS_PER_FAULT rows on a single one that counts the rest.
 
@@ -186,8 +182,8 @@ def _faults(found: GazeTable, cells: Any, name: str, where: np.ndarray, fault: s
     return row_rejects(source, found.rows[where], "read", reason, lambda index: found.ids[found.codes[where[index]]])
 
 
-def _ids(cells: Any) -> tuple[list[str], np.ndarray]:
-    """A column of names: the different names ("" = none), and (N,) which of them each row has.
+def different_names(cells: Any) -> tuple[list[str], np.ndarray]:
+    """A column of names: the different names, the last of which is "" (none), and (N,) which of them each row has.
 
     Whole floats read as ints: 3.0 is trial "3".
     """
@@ -196,9 +192,9 @@ def _ids(cells: Any) -> tuple[list[str], np.ndarray]:
     raw = encoded.dictionary.to_pylist()
     suffix = ".0" if pa.types.is_floating(encoded.type.value_type) else ""
     texts = ["" if name is None or name != name else identifier(str(name).removesuffix(suffix)) for name in raw]
-    number: dict[str, int] = {}
-    code = np.array([number.setdefault(text, len(number)) for text in [*texts, ""]])
-    return list(number), code[encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)]
+    number = {name: at for at, name in enumerate(dict.fromkeys(filter(None, texts)))}
+    code = np.array([number.get(text, len(number)) for text in [*texts, ""]])
+    return [*number, ""], code[encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)]
 
 
 def _pairs(

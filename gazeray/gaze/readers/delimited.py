@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Delimited text (csv, tsv), plain or gzipped, UTF-8 with or without a byte-order mark, one row per line.
+"""Delimited text (csv, tsv), plain or gzipped, UTF-8 with or without a byte-order mark, one row per line; and Parquet.
 
-A clean file is parsed straight to numbers. Where that fails it is parsed once more as text, so that just the rows at
+A clean text is parsed straight to numbers. Where that fails it is parsed once more as text, so that just the rows at
 fault are rejected, each with its row number, column and value.
 """
 
@@ -20,8 +20,24 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from gazeray.gaze.files import delimiter_of
-from gazeray.gaze.readers.base import CHUNK_BYTES, IDS, TIMES, GazeFile, GazeTable, ReadError, register_reader
-from gazeray.gaze.readers.cells import MISSING_CELLS, check_columns, gaze_table, row_rejects, wanted_columns
+from gazeray.gaze.readers.base import (
+    CHUNK_BYTES,
+    IDS,
+    TIMES,
+    GazeFile,
+    GazeTable,
+    ReadError,
+    register_reader,
+    unpacked,
+)
+from gazeray.gaze.readers.cells import (
+    MISSING_CELLS,
+    check_columns,
+    gaze_table,
+    parquet_columns,
+    row_rejects,
+    wanted_columns,
+)
 from gazeray.tables import Reject
 
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
@@ -36,9 +52,26 @@ def read_delimited(file: GazeFile) -> GazeTable:
 
     Raises ReadError: empty, damaged gzip, not UTF-8, header without rows, missing column, not parsable at all.
     """
-    data, source, wanted = file.unpacked(), file.source, wanted_columns(file)
+    data, source, wanted = unpacked(file.data, file.source), file.source, wanted_columns(file)
     kinds = {theirs: DICTIONARY if ours in IDS else pa.float64() for ours, theirs in wanted.items()}
-    table, rows, n_rows, rejects = read_columns(data, source, file.spec.delimiter, wanted, kinds, file.ids)
+    return _as_declared(file, wanted, *read_columns(data, source, file.spec.delimiter, wanted, kinds, file.ids))
+
+
+@register_reader("parquet")
+def read_parquet(file: GazeFile) -> GazeTable:
+    """Read one Parquet file; see `Reader`. Numeric columns may also be stored as text.
+
+    Raises ReadError: empty, not Parquet or truncated, no rows, missing column, a column that does not hold numbers.
+    """
+    wanted = wanted_columns(file)
+    table = parquet_columns(unpacked(file.data, file.source), file.source, wanted)
+    return _as_declared(file, wanted, table, np.arange(1, table.num_rows + 1, dtype=np.int64), table.num_rows, [])
+
+
+def _as_declared(
+    file: GazeFile, wanted: Mapping[str, str], table: pa.Table, rows: np.ndarray, n_rows: int, rejects: list[Reject]
+) -> GazeTable:
+    """The GazeTable of the columns that a declaration names, in the units that it names."""
     columns = {ours: (theirs, table[theirs]) for ours, theirs in wanted.items()}
     units = {name: file.spec.unit(name) for name in TIMES[file.spec.kind]}
     return gaze_table(file, columns, units, rows, n_rows, rejects, file.spec.missing)
@@ -105,7 +138,7 @@ def parse(
     a stray quote, which would otherwise swallow the lines up to the next one (seen from the number of lines).
     """
     text = {name: DICTIONARY if kind == DICTIONARY else pa.string() for name, kind in types.items()}
-    body_lines = _count_lines(data, skip) if b'"' in data else None
+    lines = sum(1 for line in islice(io.BytesIO(data), skip, None) if line.strip(b"\r\n")) if b'"' in data else None
     reason = ""
     for kinds, quote in ((types, '"'), (text, '"'), (text, False)):
         try:
@@ -113,27 +146,24 @@ def parse(
         except pa.ArrowInvalid as error:
             reason = str(error)
             continue
-        if quote and body_lines is not None and table.num_rows + len(wrong) != body_lines:
+        n_rows = table.num_rows + len(wrong)
+        if quote and lines is not None and n_rows != lines:
             continue
-        return _numbered(table if quote else _without_quotes(table), wrong, source, len(header), ids)
+        if not quote:
+            plain = {name: table[name].cast(pa.string()) for name in table.column_names}
+            table = pa.table({name: pc.utf8_trim(cells, characters=' \t"') for name, cells in plain.items()})
+        left_out = np.array([number for number, _ in wrong], dtype=np.int64)
+        reasons = [f"{fields} fields instead of {len(header)}" for _, fields in wrong]
+        rejects = row_rejects(source, left_out, "read", reasons.__getitem__, lambda index: ids)
+        return table, np.setdiff1d(np.arange(1, n_rows + 1), left_out, assume_unique=True), n_rows, rejects
     raise ReadError(source, f"cannot be parsed: {reason}")
-
-
-def _numbered(
-    table: pa.Table, wrong: Sequence[tuple[int, int]], source: str, n_fields: int, ids: tuple[str, str]
-) -> Parsed:
-    """What `parse` returns; `wrong` holds (row number, fields) of the rows that are left out."""
-    rows = np.arange(1, table.num_rows + len(wrong) + 1, dtype=np.int64)
-    left_out = np.array([number for number, _ in wrong], dtype=np.int64)
-    reasons = [f"{fields} fields instead of {n_fields}" for _, fields in wrong]
-    rejects = row_rejects(source, left_out, "read", reasons.__getitem__, lambda index: ids)
-    return table, np.setdiff1d(rows, left_out, assume_unique=True), len(rows), rejects
 
 
 def _parse_once(
     data: bytes, delimiter: str, header: Sequence[str], skip: int, types: Mapping[str, Any], quote: str | bool
 ) -> tuple[pa.Table, list[tuple[int, int]]]:
-    """One pass of the Arrow parser. Raises pyarrow.ArrowInvalid for a cell that is not of its type."""
+    """One pass of the Arrow parser, and (row number, fields) of the rows that it left out for their number of fields.
+    Raises pyarrow.ArrowInvalid for a cell that is not of its type."""
     wrong: list[tuple[int, int]] = []
 
     def leave_out(row: Any) -> str:
@@ -150,14 +180,3 @@ def _parse_once(
         ),
     )
     return table, wrong
-
-
-def _count_lines(data: bytes, skip: int) -> int:
-    """Lines that are not blank after the first `skip` ones."""
-    return sum(1 for line in islice(io.BytesIO(data), skip, None) if line.strip(b"\r\n"))
-
-
-def _without_quotes(table: pa.Table) -> pa.Table:
-    """Text columns with blanks and quotes around each cell removed."""
-    text = {name: table[name].cast(pa.string()) for name in table.column_names}
-    return pa.table({name: pc.utf8_trim(cells, characters=' \t"') for name, cells in text.items()})

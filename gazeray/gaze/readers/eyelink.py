@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from gazeray.gaze.events.samples import covered
 from gazeray.gaze.readers.base import TIME_UNITS_MS, GazeFile, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.cells import LARGEST, row_rejects
 from gazeray.gaze.readers.eyelink_lines import Event, Events, Lines, Samples, check_gaze, parse_samples, split_lines
@@ -30,10 +31,7 @@ from gazeray.gaze.readers.text import (
 )
 
 TRIAL_START = re.compile(r"^(?:-?\d+\s+)?TRIALID\b[:\s]*(?P<trial>\S*)")
-TRIAL_END = re.compile(r"^(?:-?\d+\s+)?TRIAL_RESULT\b")
 COORDS = re.compile(r"^(?:-?\d+\s+)?(DISPLAY|GAZE)_COORDS\W*" + r"(-?\d+\.?\d*)[\s,]+" * 3 + r"(-?\d+\.?\d*)")
-DURATION_TOLERANCE_MS = 20.0
-"""A fixation lasts from its first to its last sample and one sampling interval; more is a fault of the file."""
 
 
 @register_reader("eyelink", supplies=("trial",), described=True)
@@ -45,7 +43,7 @@ def read_eyelink(file: GazeFile) -> GazeTable:
     number of the START...END block. Raises ReadError: empty, damaged gzip, binary .edf, HREF or RAW data, none of the
     rows asked for, an eye that was not recorded, messages that never match.
     """
-    data, named = as_bytes(file.unpacked(), file.source), ", ".join(map(repr, file.spec.columns))
+    data, named = as_bytes(file), ", ".join(map(repr, file.spec.columns))
     if data.startswith(b"SR_RESEARCH"):
         reason = "a binary .edf file: convert it with edf2asc of the EyeLink Developers Kit, read the .asc"
         raise ReadError(file.source, reason)
@@ -86,15 +84,14 @@ def _without_blinks(samples: Samples, events: Events) -> Eyes:
     eyes = dict(samples.eyes)
     bounds = np.r_[0, np.searchsorted(samples.lines, events.blocks), len(samples.lines)]
     for eye, (x, y) in samples.eyes.items():
-        closed = _block_spans(events, "EBLINK", eye)
-        begun = _block_spans(events, "SBLINK", eye)
+        closed, begun = (_block_spans(events, word, eye) for word in ("EBLINK", "SBLINK"))
         lost = np.zeros(len(x), dtype=bool)
         for block in closed.keys() | begun.keys():
             done = closed.get(block, [])
             ended = {start for start, _ in done}
             spans = done + [(start, np.inf) for start, _ in begun.get(block, []) if start not in ended]
             rows = slice(bounds[block], bounds[block + 1])
-            lost[rows] = _covered(samples.time_ms[rows], spans)
+            lost[rows] = _within(samples.time_ms[rows], spans)
         eyes[eye] = (np.where(lost, np.nan, x), np.where(lost, np.nan, y))
     return eyes
 
@@ -110,17 +107,14 @@ def _block_spans(events: Events, word: str, eye: str) -> dict[int, list[tuple[fl
     return spans
 
 
-def _covered(times: np.ndarray, spans: list[tuple[float, float]]) -> np.ndarray:
+def _within(times: np.ndarray, spans: list[tuple[float, float]]) -> np.ndarray:
     """(n,) bool: which times (n,), in any order, lie in one of the spans, both ends included."""
     order = np.argsort(times, kind="stable")
     first = np.searchsorted(times[order], [start for start, _ in spans], side="left")
     behind = np.searchsorted(times[order], [end for _, end in spans], side="right")
-    steps = np.zeros(len(times) + 1, dtype=np.int64)
-    np.add.at(steps, first, 1)
-    np.add.at(steps, np.maximum(behind, first), -1)
-    covered = np.empty(len(times), dtype=bool)
-    covered[order] = np.cumsum(steps)[:-1] > 0
-    return covered
+    inside = np.empty(len(times), dtype=bool)
+    inside[order] = covered(np.stack([first, np.maximum(behind, first)], axis=1), len(times))
+    return inside
 
 
 def _fixations(file: GazeFile, lines: Lines, events: Events) -> GazeTable:
@@ -139,7 +133,7 @@ def _fixations(file: GazeFile, lines: Lines, events: Events) -> GazeTable:
         values[row] = (start, duration, *xy)
         if not np.isfinite(numbers).all() or np.abs(numbers).max() > LARGEST:
             broken[event.line] = "EFIX without five usable numbers: start, end, duration, x, y"
-        elif abs(duration - (end - start)) > DURATION_TOLERANCE_MS:
+        elif abs(duration - (end - start)) > 20:  # it lasts from its first to its last sample and one interval
             broken[event.line] = f"EFIX from {start:.10g} to {end:.10g} ms says that it lasts {duration:g} ms"
     good = np.array([event.line not in broken for event in used], dtype=bool)
     onset, duration_ms = (
@@ -154,11 +148,8 @@ def _fixations(file: GazeFile, lines: Lines, events: Events) -> GazeTable:
 
 
 def _fixation_eye(file: GazeFile, found: list[Event], lines: Lines, events: Events) -> tuple[str, list[str]]:
-    """The eye whose fixations are used, and a note when there was a choice.
-
-    best: the eye with fewer lost samples, without samples that with more fixations. Raises ReadError as
-    `eye_of_fixations`.
-    """
+    """The eye whose fixations are used, and a note when there was a choice. best: the eye with fewer lost samples,
+    without samples that with more fixations. Raises ReadError as `eye_of_fixations`."""
     there = sorted({event.eye for event in found})
     chosen = eye_of_fixations(there, file.spec, file.source)
     if chosen:
@@ -210,7 +201,7 @@ def _spans(file: GazeFile, events: Events) -> Spans:
     if file.spec.messages is not None:
         return spans_by_messages(events.messages, file.spec.messages, file.source)
     if any(TRIAL_START.search(text) for _, text in events.messages):
-        return bracketed(events.messages, TRIAL_START, TRIAL_END)
+        return bracketed(events.messages, TRIAL_START, re.compile(r"^(?:-?\d+\s+)?TRIAL_RESULT\b"))
     ends, blocks = np.array([*events.ends, np.inf]), events.blocks or [0]
     own = [float(ends[np.searchsorted(ends, start)]) for start in blocks]
     stops = [min(end, then) for end, then in zip(own, [*blocks[1:], np.inf], strict=True)]

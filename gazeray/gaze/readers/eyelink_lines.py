@@ -18,10 +18,6 @@ from gazeray.gaze.readers.base import ReadError
 from gazeray.gaze.readers.cells import MISSING_CELLS, Numbers, as_numbers
 from gazeray.gaze.readers.text import Eyes, as_text
 
-NEWLINE, TAB, ZERO, NINE = 10, 9, 48, 57
-LONGEST_SAMPLE = 1000
-"""Bytes; a longer line is not a sample line."""
-
 MOST_FIELDS = 99
 EYES = {"L": "left", "R": "right", "LEFT": "left", "RIGHT": "right"}
 COLUMNS = {1: ("x0", "y0"), 2: ("x0", "y0", "pupil0", "x1", "y1")}
@@ -95,23 +91,19 @@ class Lines:
     ends: np.ndarray
     samples: np.ndarray
 
-    def text(self, line: int) -> str:
-        """One line."""
-        return as_text(self.data[self.starts[line] : self.ends[line]])
-
     def events(self) -> Events:
         """What the lines that are not samples say."""
         found = Events()
         first = np.frombuffer(self.data, np.uint8)[np.minimum(self.starts, len(self.data) - 1)]
         for line in np.flatnonzero(np.isin(first, np.frombuffer(b"MSE", np.uint8))).tolist():
-            found.add(line, self.text(line))
+            found.add(line, as_text(self.data[self.starts[line] : self.ends[line]]))
         return found
 
     def sample_fields(self) -> np.ndarray:
         """(n,) tab-separated fields in each sample line; at most MOST_FIELDS."""
         if not len(self.samples):
             return np.empty(0, np.int64)
-        tabs = (np.frombuffer(self.data, np.uint8) == TAB).view(np.uint8)
+        tabs = (np.frombuffer(self.data, np.uint8) == ord("\t")).view(np.uint8)
         counts = np.add.reduceat(tabs, self.starts, dtype=np.uint16)[self.samples]
         return np.minimum(counts, MOST_FIELDS - 1).astype(np.int64) + 1
 
@@ -139,11 +131,11 @@ def split_lines(data: bytes) -> Lines:
 
 def _split(data: bytes) -> Lines:
     signs = np.frombuffer(data, np.uint8)
-    feeds = np.flatnonzero(signs == NEWLINE)
+    feeds = np.flatnonzero(signs == ord("\n"))
     ends = feeds if len(feeds) and feeds[-1] == len(data) - 1 else np.r_[feeds, len(data)]
     starts = np.r_[0, ends[:-1] + 1]
     first = signs[starts]
-    return Lines(data, starts, ends, np.flatnonzero((first >= ZERO) & (first <= NINE)))
+    return Lines(data, starts, ends, np.flatnonzero((first >= ord("0")) & (first <= ord("9"))))
 
 
 @dataclass(frozen=True)
@@ -227,7 +219,7 @@ def _groups(
         usual = int(np.bincount(fields[start:end]).argmax())
         needed = 1 + 3 * len(layout.eyes)
         expected = usual if usual >= needed and layout.eyes else max(needed, 4)
-        wrong = (fields[start:end] != expected) | (length[start:end] > LONGEST_SAMPLE)
+        wrong = (fields[start:end] != expected) | (length[start:end] > 1000)  # bytes
         for at in (np.flatnonzero(wrong) + start).tolist():
             broken[int(lines.samples[at])] = f"{fields[at]} fields instead of {expected}"
         if layout.eyes and not wrong.all():

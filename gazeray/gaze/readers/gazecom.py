@@ -12,17 +12,9 @@ from __future__ import annotations
 
 import re
 
-from gazeray.gaze.readers.base import GazeFile, GazeTable, ReadError, register_reader
+from gazeray.gaze.readers.base import SCREEN_COLUMNS, GazeFile, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.vendor_tables import Sheet, build, chosen_gaze, decoded, time_units
 
-NAMES = ["time", "x", "y", "confidence"]
-HEADER = {
-    "width_px": "screen_width_px",
-    "height_px": "screen_height_px",
-    "width_mm": "screen_width_mm",
-    "height_mm": "screen_height_mm",
-    "distance_mm": "distance_mm",
-}
 METADATA = re.compile(r"%\s*@METADATA\s+(\w+)\s+([\d.]+)\s*", re.IGNORECASE)
 ATTRIBUTE = re.compile(r"@ATTRIBUTE\s+('[^']*'|\"[^\"]*\"|\S+)\s", re.IGNORECASE)
 
@@ -54,7 +46,7 @@ def _arff(lines: list[str]) -> tuple[dict[str, float], list[str], list[str]]:
     """The geometry, the names of the attributes, and the lines of data."""
     start = next(index for index, line in enumerate(lines) if line[:5].lower() == "@data")
     found = [match.groups() for line in lines if (match := METADATA.fullmatch(line))]
-    header = {HEADER[name.lower()]: _number(value) for name, value in found if name.lower() in HEADER}
+    header = {SCREEN_COLUMNS[name.lower()]: _number(value) for name, value in found if name.lower() in SCREEN_COLUMNS}
     attributes = [match.group(1).strip("'\"") for line in lines[:start] if (match := ATTRIBUTE.match(line + " "))]
     body = [line for line in lines[start + 1 :] if line and not line.startswith("%")]
     return {name: value for name, value in header.items() if value > 0}, attributes, body
@@ -69,13 +61,13 @@ def _coord(lines: list[str], source: str) -> tuple[dict[str, float], list[str], 
             header |= {"screen_width_px": _number(words[1]), "screen_height_px": _number(words[2])}
         elif words[0] == "geometry":
             for name, value in zip(words[1::2], words[2::2], strict=False):
-                key = HEADER.get(f"{name}_mm")
+                key = SCREEN_COLUMNS.get(f"{name}_mm")
                 header |= {key: 1e3 * _number(value)} if key else {}
         else:
             body.append(" ".join(words))
     if "screen_width_px" not in header:
         raise ReadError(source, "neither ARFF (no @DATA) nor .coord (no line 'gaze WIDTH HEIGHT')")
-    return {name: value for name, value in header.items() if value > 0}, NAMES, body
+    return {name: value for name, value in header.items() if value > 0}, ["time", "x", "y", "confidence"], body
 
 
 def _number(text: str) -> float:

@@ -27,7 +27,6 @@ from gazeray.gaze.readers.vendor_tables import (
 )
 
 PREFIXES = {"best": "BPOG", "left": "LPOG", "right": "RPOG", "fixation": "FPOG"}
-TRIAL = ("MEDIA_NAME", "MEDIA_ID")
 
 
 @register_reader("gazepoint", supplies=("trial",), described=True, units={"x_px": "normalised", "y_px": "normalised"})
@@ -39,7 +38,7 @@ def read_gazepoint(file: GazeFile) -> GazeTable:
     a MEDIA_NAME (else a MEDIA_ID). Raises ReadError: empty, a column is missing, no row of fixations.
     """
     sheet = open_sheet(file)
-    return (_samples if file.spec.kind == "samples" else _fixations)(sheet, sheet.ids(trial=TRIAL))
+    return (_samples if file.spec.kind == "samples" else _fixations)(sheet, sheet.ids(trial=("MEDIA_NAME", "MEDIA_ID")))
 
 
 def _samples(sheet: Sheet, ids: Mapping[str, str]) -> GazeTable:
@@ -83,7 +82,6 @@ def _fixations(sheet: Sheet, ids: Mapping[str, str]) -> GazeTable:
     if not len(backwards):
         raise sheet.error(f"no row with a fixation ({number} and {flag or 'no FPOGV'})")
     first = first_of_events(*(key[backwards] for key in [*cells.keys(ids.values()), cells.values(number)]))[1]
-    keep = np.zeros(len(cells.rows), dtype=bool)
-    keep[backwards[first]] = True
+    keep = np.isin(np.arange(len(cells.rows)), backwards[first])
     columns = cells.columns(onset_ms=onset, duration_ms=duration) | chosen_gaze(cells, {"fixation": fpog})[0]
     return build(cells, ids, columns, time_units("s", sheet.file.spec), keep)

@@ -23,7 +23,6 @@ LEAST_CONFIDENCE = 0.6
 """Below it Pupil Player itself takes gaze for lost (its default minimum data confidence)."""
 
 X, Y = ("x_norm", "norm_pos_x"), ("y_norm", "norm_pos_y")
-FROM_BOTTOM = ("y_norm", "norm_pos_y")
 
 
 @register_reader("pupil", described=True, units={"x_px": "normalised", "y_px": "normalised"})
@@ -45,7 +44,7 @@ def read_pupil(file: GazeFile) -> GazeTable:
     lost = {"gaze": ~(cells.values(confidence) >= LEAST_CONFIDENCE)} if confidence else {}
     gaze, _ = chosen_gaze(cells, {"gaze": pair}, lost)
     (x_name, x), (y_name, y) = gaze.values()
-    if y_name.lower() in FROM_BOTTOM:
+    if y_name.lower() in Y:
         y = 1.0 - y
     keep = None
     if number:
@@ -93,6 +92,4 @@ def _one_row_each(x: np.ndarray, y: np.ndarray, keys: list[np.ndarray]) -> tuple
     for values in (x, y):
         total = np.bincount(code, np.where(there, values, 0.0))
         means.append(np.where(n > 0, total / np.maximum(n, 1), np.nan)[code])
-    keep = np.zeros(len(x), dtype=bool)
-    keep[first] = True
-    return means[0], means[1], keep
+    return means[0], means[1], np.isin(np.arange(len(x)), first)

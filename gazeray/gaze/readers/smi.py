@@ -26,13 +26,7 @@ import pyarrow as pa
 from gazeray.gaze.files import identifier
 from gazeray.gaze.readers.base import IDS, GazeFile, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.cells import LARGEST, NUMBER, Numbers
-from gazeray.gaze.readers.text import (
-    clock_hz,
-    clock_notes,
-    eye_of_fixations,
-    rejects_outside,
-    spans_by_messages,
-)
+from gazeray.gaze.readers.text import clock_hz, clock_notes, eye_of_fixations, rejects_outside, spans_by_messages
 from gazeray.gaze.readers.vendor_tables import (
     DELIMITERS,
     Cells,
@@ -52,12 +46,7 @@ HEADER_LINES = 500
 
 SAMPLE_TIMES = ("RecordingTime [ms]", "Time", "Time [us]", "Time [ms]")
 ONSETS = ("Start", "Event Start Raw Time [ms]", "Event Start Trial Time [ms]", "Fixation Start [ms]")
-DURATIONS = ("Duration", "Event Duration [ms]", "Fixation Duration [ms]")
 FIXATION_X = ("Location X", "Fixation Position X [px]", "Visual Intake Position X [px]", "Position X")
-EYES = {"left": "left", "l": "left", "right": "right", "r": "right"}
-NO_EYE = ("separator", "user event", "userevent", "information")
-"""Categories of BeGaze rows that are no samples; their column Content holds a message."""
-
 FIXATION = ("fixation", "visual intake")
 ABOUT = {
     "Sample Rate": ("sampling_hz",),
@@ -200,7 +189,10 @@ def _samples(export: Export) -> GazeTable:
     kinds = [sheet.find(name) for name in ("Type", "Category Group", "Category Left", "Category Right", "Category")]
     content, ids = sheet.find("Content"), _ids(sheet)
     cells = export.read([*ids.values(), *states.values(), *kinds, content], [time, *chain(*pairs.values())])
-    is_sample, messages = _is_sample(cells, [name for name in kinds if name]), list(export.messages)
+    is_sample, messages = np.ones(len(cells.rows), dtype=bool), list(export.messages)
+    for name in filter(None, kinds):  # rows of BeGaze that are no samples have a message in their column Content
+        no_eye, words = ("separator", "user event", "userevent", "information"), cells.words(name)
+        is_sample &= words == "smp" if name == "Type" else ~np.isin(words.astype(str), no_eye)
     if content:
         said, contents = np.flatnonzero(~is_sample), cells.text[content].to_pylist()
         messages += [(float(cells.rows[row]), contents[row] or "") for row in said]
@@ -224,7 +216,8 @@ def _samples(export: Export) -> GazeTable:
 def _fixations(export: Export) -> GazeTable:
     """The fixations as a GazeTable."""
     sheet, spec = export.sheet, export.sheet.file.spec
-    onset, duration = sheet.column("onset_ms", *ONSETS), sheet.column("duration_ms", *DURATIONS)
+    onset = sheet.column("onset_ms", *ONSETS)
+    duration = sheet.column("duration_ms", "Duration", "Event Duration [ms]", "Fixation Duration [ms]")
     pair = sheet.column("x_px", *FIXATION_X), sheet.column("y_px", *(name.replace("X", "Y") for name in FIXATION_X))
     category, side = sheet.find("Event Type", "Category"), sheet.find("Event Type", "Eye L/R", "Eye")
     ids = _ids(sheet)
@@ -235,7 +228,8 @@ def _fixations(export: Export) -> GazeTable:
         cells = _only(cells, is_fixation, "fixation")
     notes: list[str] = []
     if side:
-        eye_of = np.array([EYES.get((word or "").split(" ")[-1], "") for word in cells.words(side)])
+        eyes = {"left": "left", "l": "left", "right": "right", "r": "right"}
+        eye_of = np.array([eyes.get((word or "").split(" ")[-1], "") for word in cells.words(side)])
         eye, notes = _fixation_eye(eye_of, cells.values(duration), sheet.file)
         cells = _only(cells, np.isin(eye_of, [eye, ""]), f"fixation of the {eye} eye")
     at = cells.values(onset)
@@ -248,22 +242,18 @@ def _fixations(export: Export) -> GazeTable:
 
 def _gaze_columns(sheet: Sheet) -> Pairs:
     """The columns of the point of regard in px: of the left and the right eye, else of both together."""
-    pairs = {}
-    for eye, names in (("left", ("L POR", "Point of Regard Left")), ("right", ("R POR", "Point of Regard Right"))):
-        found = [sheet.find(*(f"{name} {axis} [px]" for name in names)) for axis in "XY"]
-        if found[0] and found[1]:
-            pairs[eye] = (found[0], found[1])
-    both = [sheet.find(f"B POR {axis} [px]", f"Point of Regard Binocular {axis} [px]") for axis in "XY"]
-    if not pairs and both[0] and both[1]:
-        pairs["binocular"] = (both[0], both[1])
+    pairs: Pairs = {}
+    for eye in ("left", "right", "binocular"):
+        names = (f"{eye[0].upper()} POR", f"Point of Regard {eye.title()}")
+        x, y = (sheet.find(*(f"{name} {axis} [px]" for name in names)) for axis in "XY")
+        if x and y and (eye != "binocular" or not pairs):
+            pairs[eye] = (x, y)
     return pairs
 
 
 def _fixation_eye(eye_of: np.ndarray, duration: np.ndarray, file: GazeFile) -> tuple[str, list[str]]:
-    """The eye whose fixations are used, and a note when there was a choice; "" where the file names no eye.
-
-    best: the eye that fixated longer in all, since such files have no samples. Raises ReadError as `eye_of_fixations`.
-    """
+    """The eye whose fixations are used, and a note when there was a choice; "" where the file names no eye. best: the
+    eye that fixated longer in all, since such files have no samples. Raises ReadError as `eye_of_fixations`."""
     total = {eye: float(np.nansum(duration[eye_of == eye])) for eye in ("left", "right") if (eye_of == eye).any()}
     if not total:
         return "", []
@@ -278,15 +268,6 @@ def _ids(sheet: Sheet) -> dict[str, str]:
     """The columns of the ids; a trial told by messages is in none. Raises ReadError when one is not there."""
     names = IDS if sheet.file.spec.messages is None else IDS[:1]
     return sheet.ids(names, participant=("Participant", "Subject"), trial=("Trial",))
-
-
-def _is_sample(cells: Cells, kinds: list[str]) -> np.ndarray:
-    """(N,) bool, which rows are samples, by the columns of types and categories."""
-    sample = np.ones(len(cells.rows), dtype=bool)
-    for name in kinds:
-        words = cells.words(name)
-        sample &= words == "smp" if name == "Type" else ~np.isin(words.astype(str), NO_EYE)
-    return sample
 
 
 def _only(cells: Cells, keep: np.ndarray, what: str) -> Cells:

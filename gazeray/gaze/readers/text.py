@@ -11,32 +11,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import GazeFile, GazeSpec, MessagesSpec, ReadError
+from gazeray.gaze.readers.base import GazeFile, GazeSpec, MessagesSpec, ReadError, unpacked
 from gazeray.tables import Reject
-
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
-UTF8_MARK = b"\xef\xbb\xbf"
-CLOCK_TOLERANCE = 0.05
-"""A sampling rate in a header may differ from the clock's by this share."""
-
-GAP = 3.0
-"""An interval longer than this many usual intervals is a pause, not a sampling interval."""
 
 Eyes = dict[str, tuple[np.ndarray, np.ndarray]]
 """Eye -> x and y, each (N,) float64, NaN where lost."""
 
 
-def as_bytes(data: bytes, source: str) -> bytes:
+def as_bytes(file: GazeFile) -> bytes:
     """Text as bytes in an encoding that contains ASCII, without a byte-order mark, every line ended by a line feed.
 
-    Raises ReadError for UTF-16 that is damaged.
+    Raises ReadError: empty, damaged gzip, damaged UTF-16.
     """
-    if data[:2] in UTF16:
+    data = unpacked(file.data, file.source)
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         try:
             data = data.decode("utf-16").encode()
         except UnicodeDecodeError as error:
-            raise ReadError(source, f"damaged UTF-16 text: {error.reason} near byte {error.start}") from error
-    data = data.removeprefix(UTF8_MARK)
+            reason = f"damaged UTF-16 text: {error.reason} near byte {error.start}"
+            raise ReadError(file.source, reason) from error
+    data = data.removeprefix(b"\xef\xbb\xbf")
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return data
@@ -48,15 +42,6 @@ def as_text(data: bytes) -> str:
         return data.decode()
     except UnicodeDecodeError:
         return data.decode("latin-1")
-
-
-def as_utf8(data: bytes) -> bytes:
-    """The same text in UTF-8."""
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return data.decode("latin-1").encode()
-    return data
 
 
 def without_missing(eyes: Eyes, spec: GazeSpec) -> Eyes:
@@ -178,13 +163,13 @@ def clock_hz(times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()) -> f
     positive = steps[kept & (steps > 0)]
     if len(positive) < 10:
         return None
-    steady = steps[kept & (steps >= 0) & (steps <= GAP * np.median(positive))]
+    steady = steps[kept & (steps >= 0) & (steps <= 3 * np.median(positive))]  # longer ones are pauses
     return float(1e3 / steady.mean())
 
 
 def clock_notes(header: Mapping[str, float], clock: float | None) -> list[str]:
-    """A note when the sampling rate of the header is not that of the clock."""
+    """A note when the sampling rate of the header differs from that of the clock by more than 5 %."""
     said = header.get("sampling_hz")
-    if said is None or clock is None or abs(clock - said) <= CLOCK_TOLERANCE * said:
+    if said is None or clock is None or abs(clock - said) <= 0.05 * said:
         return []
     return [f"the header says {said:g} Hz, the clock says {clock:.4g} Hz; the clock is used"]

@@ -30,19 +30,11 @@ from gazeray.gaze.readers.vendor_tables import (
     open_sheet,
 )
 
-PARTICIPANT = ("participantname",)
-TRIAL = ("presentedstimulusname", "presentedmedianame", "medianame")
 EVENT = ("event", "studioevent")
-EVENT_TYPE = ("eyemovementtype", "gazeeventtype")
-EVENT_NUMBER = ("eyemovementtypeindex", "fixationindex", "gazeeventindex")
 GAZE = {"combined": "gazepoint", "left": "gazepointleft", "right": "gazepointright"}
 
-DISPLAY = ("", "px", "dacs px", "adcspx", "adcs px")
 MEDIUM = ("mcs px", "mcspx")
 TIME_UNITS = {"ms": "ms", "us": "us", "μs": "us", "µs": "us", "s": "s", "ns": "ns"}
-
-SLOWEST_STEP_MS = 100
-"""No tracker takes longer from sample to sample; a clock without a unit whose usual step is longer counts in us."""
 
 
 @register_reader("tobii", supplies=("participant", "trial"), described=True)
@@ -76,7 +68,8 @@ def _named(sheet: Sheet, *keys: str) -> str | None:
 
 def _ids(sheet: Sheet) -> dict[str, str]:
     """The columns of participant and trial, where neither the path nor messages give them."""
-    keys = {"participant": PARTICIPANT, "trial": TRIAL}
+    trial = ("presentedstimulusname", "presentedmedianame", "medianame")
+    keys = {"participant": ("participantname",), "trial": trial}
     found = {name: [*filter(None, [_named(sheet, *own)]), *own] for name, own in keys.items()}
     return sheet.ids(IDS[:1] if sheet.file.spec.messages else IDS, **found)
 
@@ -84,7 +77,7 @@ def _ids(sheet: Sheet) -> dict[str, str]:
 def _in_px(sheet: Sheet, key: str) -> str | None:
     """The column with that key in px: of the display if there is one, else of the medium."""
     tags = {tag: name for name in reversed(sheet.names) for base, tag in [_key(name)] if base == key}
-    return next((tags[tag] for tag in (*DISPLAY, *MEDIUM) if tag in tags), None)
+    return next((tags[tag] for tag in ("", "px", "dacs px", "adcspx", "adcs px", *MEDIUM) if tag in tags), None)
 
 
 def _gaze_columns(sheet: Sheet, asked: str) -> Pairs:
@@ -103,24 +96,6 @@ def _gaze_columns(sheet: Sheet, asked: str) -> Pairs:
     return eyes
 
 
-def _lost(cells: Cells, pairs: Pairs, flags: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """Eye -> where (N,) its validity is Invalid or a code of 2 and above; combined: where that holds for all eyes."""
-    invalid = ["invalid", "2", "3", "4", "2.0", "3.0", "4.0"]
-    lost = {eye: np.isin(cells.words(name), invalid) for eye, name in flags.items()}
-    if "combined" in pairs and lost:
-        lost["combined"] = np.logical_and.reduce(list(lost.values()))
-    return lost
-
-
-def _of_tracker(cells: Cells, sensor: str | None, event: str | None, x: np.ndarray) -> np.ndarray:
-    """(N,) rows that are samples of the eye tracker, not of a mouse and not events."""
-    if sensor:
-        return np.char.startswith(cells.words(sensor).astype(str), "eye")
-    if event:
-        return ~((cells.words(event) != "") & np.isnan(x))
-    return np.ones(len(cells.rows), dtype=bool)
-
-
 def _clock(cells: Cells, name: str, like: np.ndarray, ours: str) -> tuple[str, list[str]]:
     """The unit of a clock: declared, in its name, ms in Tobii Studio, or seen from its steps in the rows `like`."""
     tag, units = _key(name)[1], cells.sheet.file.spec.units
@@ -128,18 +103,18 @@ def _clock(cells: Cells, name: str, like: np.ndarray, ours: str) -> tuple[str, l
         return units.get(ours, TIME_UNITS.get(tag, "ms")), []
     steps = np.diff(cells.values(name)[like])
     steps = steps[steps > 0]
-    unit = "us" if len(steps) and np.median(steps) > SLOWEST_STEP_MS else "ms"
+    unit = "us" if len(steps) and np.median(steps) > 100 else "ms"  # no tracker takes 100 ms from sample to sample
     return unit, [f"{name} names no unit; by its steps it counts in {unit}"]
 
 
 def _header(sheet: Sheet) -> dict[str, float]:
     """The size of the screen, where the export says it."""
-    parts = [_named(sheet, "recordingresolutionwidth"), _named(sheet, "recordingresolutionheight")]
-    columns = [name for name in parts if name] if all(parts) else []
-    whole = _named(sheet, "recordingresolution")
-    columns = columns or ([whole] if whole else [])
-    cells = sheet.read(columns, []) if columns else None
-    said = [next(filter(None, cells.text[name].to_pylist()), "") for name in columns] if cells else []
+    parts = [_named(sheet, f"recordingresolution{side}") for side in ("width", "height")]
+    columns = [name for name in (parts if all(parts) else [_named(sheet, "recordingresolution")]) if name]
+    if not columns:
+        return {}
+    cells = sheet.read(columns, [])
+    said = [next(filter(None, cells.text[name].to_pylist()), "") for name in columns]
     texts = re.split(r"\s*[x×]\s*", said[0]) if len(said) == 1 else said
     sizes = [float(text) for text in texts if re.fullmatch(r"\d{1,6}(\.\d+)?", text)]
     return {"screen_width_px": sizes[0], "screen_height_px": sizes[1]} if len(sizes) == 2 else {}
@@ -154,8 +129,16 @@ def _samples(sheet: Sheet, ids: Mapping[str, str]) -> GazeTable:
     flags = {eye: name for eye in ("left", "right") if (name := _named(sheet, f"validity{eye}"))}
     sensor, event = _named(sheet, "sensor"), _named(sheet, *EVENT)
     cells = sheet.read([*ids.values(), *flags.values(), sensor, event], [time, *chain(*pairs.values())])
-    gaze, notes = chosen_gaze(cells, pairs, _lost(cells, pairs, flags))
-    keep = _of_tracker(cells, sensor, event, cells.values(next(iter(pairs.values()))[0]))
+    invalid = ["invalid", "2", "3", "4", "2.0", "3.0", "4.0"]
+    lost = {eye: np.isin(cells.words(name), invalid) for eye, name in flags.items()}
+    if "combined" in pairs and lost:
+        lost["combined"] = np.logical_and.reduce(list(lost.values()))
+    gaze, notes = chosen_gaze(cells, pairs, lost)
+    keep = np.ones(len(cells.rows), dtype=bool)  # samples of the eye tracker, not of a mouse and not events
+    if sensor:
+        keep = np.char.startswith(cells.words(sensor).astype(str), "eye")
+    elif event:
+        keep = ~((cells.words(event) != "") & np.isnan(cells.values(next(iter(pairs.values()))[0])))
     unit, clock_note = _clock(cells, time, keep, "timestamp_ms")
     if any(_key(pair[0])[1] in MEDIUM for pair in pairs.values()):
         notes = [*notes, "gaze is in px of the medium (MCS), not of the display"]
@@ -179,8 +162,9 @@ def _by_messages(cells: Cells, event: str | None) -> tuple[np.ndarray, Columns, 
 
 
 def _fixations(sheet: Sheet, ids: Mapping[str, str]) -> GazeTable:
-    kind = sheet.need("the type of event", _named(sheet, *EVENT_TYPE) or "Eye movement type")
-    number = sheet.need("the number of the event", _named(sheet, *EVENT_NUMBER) or "Eye movement type index")
+    kind = sheet.need("the type of event", _named(sheet, "eyemovementtype", "gazeeventtype") or "Eye movement type")
+    number = _named(sheet, "eyemovementtypeindex", "fixationindex", "gazeeventindex") or "Eye movement type index"
+    number = sheet.need("the number of the event", number)
     onset = sheet.column("onset_ms", _named(sheet, "recordingtimestamp") or "Recording timestamp")
     duration = sheet.column("duration_ms", _named(sheet, "gazeeventduration") or "Gaze event duration")
     x_name = sheet.column("x_px", _in_px(sheet, "fixationpointx") or "Fixation point X")

@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 
 from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import TIME_UNITS_MS, GazeFile, ReadError
+from gazeray.gaze.readers.base import SCREEN_COLUMNS, TIME_UNITS_MS, GazeFile, ReadError
 from gazeray.gaze.readers.delimited import header_of
 from gazeray.gaze.readers.text import Spans
 from gazeray.gaze.readers.vendor_tables import Sheet, decoded
 
-PX = ("pixel", "pixels", "px")
 LENGTHS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 ANGLES_DEG = {"deg": 1.0, "degree": 1.0, "degrees": 1.0, "°": 1.0, "rad": 180 / np.pi}
-TICKS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 SPELLINGS = {"sec": "s", "msec": "ms", "μs": "us", "µs": "us"}
 for _word, _unit in (("second", "s"), ("millisecond", "ms"), ("microsecond", "us"), ("nanosecond", "ns")):
     SPELLINGS |= {_word: _unit, f"{_word}s": _unit}
@@ -42,12 +40,11 @@ class Screen:
     @property
     def header(self) -> dict[str, float]:
         """What is known, as `GazeTable.header` has it."""
-        names = ("screen_width_px", "screen_height_px", "screen_width_mm", "screen_height_mm", "distance_mm")
         values = (*self.sizes[0], *self.sizes[1], self.distance_mm)
-        return {name: value for name, value in zip(names, values, strict=True) if value > 0}
+        return {name: value for name, value in zip(SCREEN_COLUMNS.values(), values, strict=True) if value > 0}
 
 
-def _bases(path: PurePosixPath) -> list[str]:
+def bases(path: PurePosixPath) -> list[str]:
     """The name of a table without its ending: with its recording entity, then without."""
     stem = re.sub(r"_(physio|physioevents)\.tsv(\.gz)?$", "", path.name)
     return [stem, re.sub(r"_recording-[^_]+", "", stem)]
@@ -56,7 +53,7 @@ def _bases(path: PurePosixPath) -> list[str]:
 def reachable(file: GazeFile, end: str) -> tuple[str, bytes | None]:
     """The companion of a table with that ending: with its recording entity first, then without. Path, bytes or None."""
     path = PurePosixPath(file.source)
-    paths = [str(path.with_name(f"{base}_{end}")) for base in _bases(path)]
+    paths = [str(path.with_name(f"{base}_{end}")) for base in bases(path)]
     return next(((path, file.beside[path]) for path in paths if path in file.beside), (paths[0], None))
 
 
@@ -66,7 +63,7 @@ def sidecar_of(file: GazeFile, suffix: str) -> dict[str, Any]:
     Raises ReadError for one that is not a JSON object.
     """
     path, merged = PurePosixPath(file.source), dict[str, Any]()
-    for base in reversed(_bases(path)):
+    for base in reversed(bases(path)):
         name = str(path.with_name(f"{base}_{suffix}.json"))
         if name in file.beside:
             merged |= _json(file.beside[name], file.source, name)
@@ -109,9 +106,8 @@ def _positive(value: Any) -> float:
 
 def _two(value: Any) -> tuple[float, float]:
     """Width and height from a list of two numbers; 0, 0 for anything else."""
-    if not isinstance(value, list) or len(value) != 2 or not all(map(_positive, value)):
-        return 0.0, 0.0
-    return _positive(value[0]), _positive(value[1])
+    pair = [_positive(one) for one in value] if isinstance(value, list) else []
+    return (pair[0], pair[1]) if len(pair) == 2 and all(pair) else (0.0, 0.0)
 
 
 def unit_of(sidecar: Mapping[str, Any], column: str) -> str:
@@ -150,7 +146,7 @@ def to_px(
                 for values, size, scale in zip((x, y), sizes_px, px_per_mm, strict=True)
             )
             notes.append(f"coordinates in {unit} are taken to count from the centre of the screen")
-    elif unit and unit not in PX:
+    elif unit and unit not in ("pixel", "pixels", "px"):
         raise ReadError(source, f"{names[0]} is in {unit!r}, which is neither px, mm, cm, m nor degrees")
     if screen.origin_bottom:
         if not sizes_px[1]:
@@ -193,8 +189,7 @@ def tick_ms(stamps: np.ndarray, sidecar: Mapping[str, Any], name: str, declared:
     if not rate or not len(steps):
         raise ReadError(source, f"the sidecar gives neither Units of {name} (s, ms, us, ns) nor a SamplingFrequency")
     step = float(np.median(steps))
-    best = min(TICKS, key=lambda unit: abs(np.log(step * TICKS[unit] * rate)))
-    return TIME_UNITS_MS[best]
+    return min(TIME_UNITS_MS.values(), key=lambda tick: abs(np.log(step * tick / 1e3 * rate)))
 
 
 def onsets_ms(

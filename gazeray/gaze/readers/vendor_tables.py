@@ -7,8 +7,9 @@ coordinates from them, and hands both to `build`, which rejects what is no numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,8 @@ import pyarrow.compute as pc
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, GazeSpec, GazeTable, ReadError
 from gazeray.gaze.readers.cells import MISSING_CELLS, Numbers, as_numbers, check_columns, gaze_table, row_rejects
 from gazeray.gaze.readers.delimited import header_of, parse
-from gazeray.gaze.readers.text import Spans, as_bytes, as_utf8, one_gaze, without_missing
+from gazeray.gaze.readers.text import Spans, as_bytes, as_text, one_gaze, without_missing
 from gazeray.tables import Reject
-
-MISSING = (*MISSING_CELLS, "n/a", "N/A", "-", "null")
-"""Cells without a value in vendors' exports."""
-
-LARGEST = 1e20
-"""No clock counts further, in whatever unit (one in ns counts beyond 1e18); in ms and px it is checked again."""
 
 DELIMITERS = "\t;,"
 """Tried on the header; the one that is there most often separates the columns."""
@@ -126,14 +121,16 @@ class Sheet:
         if n_rows == 0:
             raise self.error("a header without rows")
         words = {name: pc.utf8_trim_whitespace(table[name].combine_chunks()) for name in text}
-        usable = {name: as_numbers(table[name], MISSING, largest=LARGEST) for name in numbers}
+        missing = (*MISSING_CELLS, "n/a", "N/A", "-", "null")
+        # No clock counts further, in whatever unit (one in ns beyond 1e18); in ms and px it is checked again.
+        usable = {name: as_numbers(table[name], missing, largest=1e20) for name in numbers}
         return Cells(self, rows, n_rows, words, usable, rejects)
 
 
 def decoded(file: GazeFile) -> tuple[bytes, list[str]]:
     """The text as UTF-8 with line feeds, and a note when it was Latin-1. Raises ReadError: empty, damaged."""
-    plain = as_bytes(file.unpacked(), file.source)
-    text = as_utf8(plain)
+    plain = as_bytes(file)
+    text = as_text(plain).encode()
     return text, [] if text == plain else ["not UTF-8 text, read as Latin-1"]
 
 
@@ -228,31 +225,18 @@ def build(
         raise cells.sheet.error(f"no row of {file.spec.kind}")
     for name, column in cells.numbers.items():
         where = np.flatnonzero(column.bad & keep)
-        reason = _fault_of(column, name, where)
-        rejects += row_rejects(file.source, cells.rows[where], "read", reason, lambda index: file.ids)
+        bad = replace(column, cells=column.cells.take(pa.array(where)))
+        fault = partial(bad.fault, name=f"column {name}")
+        rejects += row_rejects(file.source, cells.rows[where], "read", fault, lambda index: file.ids)
         keep = keep & ~column.bad
+    once: dict[int, Reject] = {}  # a row with several faults is rejected for the first of them
+    for reject in rejects:
+        once.setdefault(reject.row, reject)
     columns = {name: (theirs, cells.text[theirs]) for name, theirs in ids.items()} | columns
-    arrow = {
-        ours: (theirs, pa.chunked_array([_array(values).filter(pa.array(keep))]))
+    arrow = {  # nulls for NaN
+        ours: (theirs, pa.chunked_array([pa.array(values, from_pandas=True).filter(pa.array(keep))]))
         for ours, (theirs, values) in columns.items()
         if ours not in file.fixed
     }
-    found = gaze_table(file, arrow, units, cells.rows[keep], cells.n_rows, _in_order(rejects))
+    found = gaze_table(file, arrow, units, cells.rows[keep], cells.n_rows, list(once.values()))
     return replace(found, notes=[*cells.sheet.notes, *notes], header=dict(header or {}))
-
-
-def _fault_of(column: Numbers, name: str, where: np.ndarray) -> Callable[[int], str]:
-    return lambda index: column.fault(int(where[index]), f"column {name}")
-
-
-def _array(values: Any) -> Any:
-    """Floats with nulls for NaN; strings as they are."""
-    return pa.array(values, from_pandas=True) if isinstance(values, np.ndarray) else values
-
-
-def _in_order(rejects: Sequence[Reject]) -> list[Reject]:
-    """The first reject of each row: a row with several faults is rejected once."""
-    seen: dict[int, Reject] = {}
-    for reject in rejects:
-        seen.setdefault(reject.row, reject)
-    return list(seen.values())

@@ -8,10 +8,10 @@ one new module here with one `@register_picture_reader`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Annotated, BinaryIO, Literal, Protocol, Self
+from typing import Annotated, BinaryIO, Literal, Self
 
 import numpy as np
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -129,14 +129,9 @@ class FixationsSpec(Section):
             raise ValueError("; ".join(faults))
 
 
-class PictureReader(Protocol):
-    """Reads one file.
-
-    `stream` is the file, gunzipped, and `source` its path relative to the data set's folder; `spec` the declaration;
-    `fixed` what the path says: stimulus, observer. Raises ReadError when nothing of the file can be used.
-    """
-
-    def __call__(self, stream: BinaryIO, source: str, spec: FixationsSpec, fixed: Mapping[str, str]) -> RawGaze: ...
+PictureReader = Callable[[BinaryIO, str, FixationsSpec, Mapping[str, str]], RawGaze]
+"""Reads one file, gunzipped, of a path relative to the data set's folder, as declared; the mapping is what the path
+says: stimulus, observer. Raises ReadError when nothing of the file can be used."""
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,7 @@ import numpy as np
 
 from gazeray.gaze.events import EventsConfig, detect
 from gazeray.gaze.readers.base import ReadError
-from gazeray.stimuli.readers.base import (
-    NO_OBSERVER,
-    DetectSpec,
-    FixationsSpec,
-    Gaze,
-    RawGaze,
-    as_px,
-    register_picture_reader,
-)
+from gazeray.stimuli.readers.base import NO_OBSERVER, FixationsSpec, Gaze, RawGaze, as_px, register_picture_reader
 from gazeray.stimuli.readers.matlab import load_mat, matrix, variable
 
 
@@ -50,16 +42,10 @@ def read_mat_folders(stream: BinaryIO, source: str, spec: FixationsSpec, fixed: 
             raise ReadError(source, f"{spec.variable} has {values.shape[1]} column, not x and y")
         x, y = (values[:, 0], values[:, 1]) if values.size else (np.empty(0), np.empty(0))
         if spec.detect:
-            x, y = _fixations(x, y, spec.detect)
+            samples = {"timestamp_ms": np.arange(len(x)) * (1e3 / spec.detect.sampling_hz), "x_px": x, "y_px": y}
+            found = detect(samples, None, EventsConfig(**spec.detect.model_dump(exclude={"sampling_hz"}))).fixations
+            x, y = found["x_px"], found["y_px"]
     x, y = (as_px(part[spec.skip_first :], spec.offset_px) for part in (x, y))
     known = "observer" in fixed
     gaze = Gaze(x, y, np.full(len(x), 0 if known else NO_OBSERVER, np.int32))
     return RawGaze({fixed["stimulus"]: gaze}, [fixed["observer"]] if known else [])
-
-
-def _fixations(x: np.ndarray, y: np.ndarray, spec: DetectSpec) -> tuple[np.ndarray, np.ndarray]:
-    """x and y px (F,) of the fixations in samples (N,)."""
-    samples = {"timestamp_ms": np.arange(len(x)) * (1e3 / spec.sampling_hz), "x_px": x, "y_px": y}
-    cfg = EventsConfig(dispersion_px=spec.dispersion_px, min_duration_ms=spec.min_duration_ms)
-    found = detect(samples, None, cfg).fixations
-    return found["x_px"], found["y_px"]

@@ -20,9 +20,6 @@ from gazeray.gaze.readers.base import ReadError
 from gazeray.stimuli.readers.base import NO_OBSERVER, FixationsSpec, Gaze, RawGaze, as_px, register_picture_reader
 from gazeray.tables import Reject
 
-CENTRE_PX = -0.5
-"""Row and column count pixels from 1: the centre of pixel 1 is at 0.5 px."""
-
 
 @dataclass
 class _Points:
@@ -83,7 +80,7 @@ def read_salicon(stream: BinaryIO, source: str, spec: FixationsSpec, fixed: Mapp
             rejects.append(Reject(source, number, "read", f"annotation: {reason}", trial=str(image or "")))
             continue
         code = NO_OBSERVER if worker is None else workers.setdefault(str(worker), len(workers))
-        points[str(image)].add(code, row_column, CENTRE_PX + spec.offset_px)
+        points[str(image)].add(code, row_column, spec.offset_px - 0.5)
     if not number:
         raise ReadError(source, "no annotations: not a SALICON file of fixations")
     names = _names(tee.images, points, source, rejects)

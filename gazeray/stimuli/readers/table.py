@@ -8,12 +8,10 @@ from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
-from gazeray.gaze.files import identifier
 from gazeray.gaze.readers.base import ReadError, unpacked
-from gazeray.gaze.readers.cells import Numbers, as_numbers, parquet_columns, row_rejects
+from gazeray.gaze.readers.cells import Numbers, as_numbers, different_names, parquet_columns, row_rejects
 from gazeray.gaze.readers.delimited import DICTIONARY, read_columns
 from gazeray.stimuli.readers.base import NO_OBSERVER, FixationsSpec, Gaze, RawGaze, as_px, register_picture_reader
 from gazeray.tables import Reject
@@ -42,7 +40,8 @@ def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed
     faulty = np.zeros(len(rows), bool)
     for name in NAMES:
         if name in wanted:
-            names[name], codes[name] = _names(table[wanted[name]])
+            (*names[name], _), code = different_names(table[wanted[name]])
+            codes[name] = np.where(code == len(names[name]), NO_OBSERVER, code).astype(np.int32)
             _reject(source, rows, codes[name] < 0, faulty, lambda index, name=name: f"no {name}", rejects)
     xy = []
     for name in ("x_px", "y_px"):
@@ -64,19 +63,6 @@ def _reject(
     where = np.flatnonzero(bad & ~faulty)
     faulty |= bad
     rejects += row_rejects(source, rows[where], "read", lambda index: reason(int(where[index])), lambda index: ("", ""))
-
-
-def _names(cells: Any) -> tuple[list[str], np.ndarray]:
-    """A column of names: the different ones, and (N,) int32 which of them each row has, NO_OBSERVER: none.
-
-    Whole floats read as ints: 1001.0 is "1001".
-    """
-    codes, values = pd.factorize(cells.to_pandas())
-    suffix = ".0" if pa.types.is_floating(cells.type) else ""
-    texts = ["" if value is None else identifier(str(value).removesuffix(suffix)) for value in values]
-    number: dict[str, int] = {}
-    code = np.array([number.setdefault(text, len(number)) if text else NO_OBSERVER for text in texts] + [NO_OBSERVER])
-    return list(number), code[codes].astype(np.int32)
 
 
 def _by_stimulus(

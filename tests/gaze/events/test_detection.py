@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from benchmarks.known_gaze import KnownGaze, simulate_gaze, to_px
 from gazeray.gaze.events import (
     DETECTORS,
     FIXATION,
@@ -23,9 +24,8 @@ from gazeray.gaze.events import (
     EventsConfig,
     Screen,
     detect,
-    register_detector,
 )
-from gazeray.synth.gaze import KnownGaze, simulate_gaze
+from gazeray.gaze.events.registry import register_detector
 from tests.gaze.events.test_dispersion import slow_idt
 
 SCREEN = Screen(1600, 1200, 400, 300, 600)
@@ -33,7 +33,7 @@ IN_DEG = ("idt", "ivt", "adaptive")
 
 
 def samples_of(known: KnownGaze) -> dict[str, np.ndarray]:
-    x, y = SCREEN.to_px(known.x_deg, known.y_deg)
+    x, y = to_px(SCREEN, known.x_deg, known.y_deg)
     return {"timestamp_ms": known.timestamp_ms, "x_px": x, "y_px": y}
 
 
@@ -244,7 +244,7 @@ def test_missing_rows_split_a_fixation_as_lost_samples_do() -> None:
 
 def test_near_fixations_are_merged_over_a_small_saccade_only_where_asked() -> None:
     x = np.full(300, 800.0)
-    x[150:] += SCREEN.to_px(0.4, 0.0)[0] - 800
+    x[150:] += to_px(SCREEN, 0.4, 0.0)[0] - 800
     x[149] = x[148:151].mean()
     gaze = {"timestamp_ms": np.arange(300) * 2.0, "x_px": x, "y_px": np.full(300, 600.0)}
     cfg = {"detector": "ivt", "velocity_deg_s": 15.0}

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gazeray.synth import gaze as synth
-from gazeray.synth.gaze import simulate_gaze
+from benchmarks import known_gaze as synth
+from benchmarks.known_gaze import simulate_gaze
 
 
 def test_gaze_stands_still_in_fixations_and_moves_by_the_amplitude_between(monkeypatch: pytest.MonkeyPatch) -> None:

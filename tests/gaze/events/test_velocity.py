@@ -8,24 +8,22 @@ import math
 import numpy as np
 import pytest
 
+from benchmarks.known_gaze import simulate_gaze, to_px
 from gazeray.gaze.events import EventsConfig, Screen, detect
 from gazeray.gaze.events.detectors.adaptive import (
     LEAST_ONSET_DEG_S,
     LEAST_PEAK_DEG_S,
-    Thresholds,
     fitted_thresholds,
     savgol_velocity,
 )
-from gazeray.gaze.events.samples import Prepared, bridged, runs_of
-from gazeray.gaze.events.velocity import window_velocity
-from gazeray.synth.gaze import simulate_gaze
+from gazeray.gaze.events.samples import Prepared, bridged, runs_of, window_velocity
 from tests.gaze.events.test_dispersion import fixations_idt
 
 SCREEN = Screen(1600, 1200, 400, 300, 600)
 
 
 def prepared(time: np.ndarray, x_deg: np.ndarray, y_deg: np.ndarray) -> Prepared:
-    x, y = SCREEN.to_px(x_deg, y_deg)
+    x, y = to_px(SCREEN, x_deg, y_deg)
     usable = np.isfinite(x_deg)
     step = float(np.median(np.diff(time)))
     return Prepared(time, x, y, x_deg, y_deg, usable, runs_of(usable), step)
@@ -77,16 +75,16 @@ def test_thresholds_agree_with_the_loop_of_the_paper() -> None:
     while abs(before - peak) >= 1:
         below = velocity[velocity < peak]
         before, peak = peak, below.mean() + 6 * below.std()
-    found = fitted_thresholds(velocity)
-    assert found.peak == pytest.approx(peak)
-    assert found.onset == pytest.approx(below.mean() + 3 * below.std())
-    assert found.peak < 100
+    found_peak, found_onset = fitted_thresholds(velocity)
+    assert found_peak == pytest.approx(peak)
+    assert found_onset == pytest.approx(below.mean() + 3 * below.std())
+    assert found_peak < 100
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-13, 1e-3, 0.5])
 def test_thresholds_of_gaze_without_noise_are_the_least_ones(scale: float) -> None:
     velocity = scale * np.abs(np.random.default_rng(0).normal(0, 1, 1000))
-    assert fitted_thresholds(velocity) == Thresholds(LEAST_PEAK_DEG_S, LEAST_ONSET_DEG_S)
+    assert fitted_thresholds(velocity) == (LEAST_PEAK_DEG_S, LEAST_ONSET_DEG_S)
 
 
 def test_gap_is_bridged_by_a_line_and_a_blink_is_widened() -> None:
@@ -111,7 +109,7 @@ def test_loss_at_the_edges_is_never_extrapolated() -> None:
 def test_ivt_agrees_with_pymovements_without_merging() -> None:
     ivt = pytest.importorskip("pymovements.events.detection.ivt").ivt
     known = simulate_gaze(1, 500.0, 60, 0.08, blinks=4)
-    x, y = SCREEN.to_px(known.x_deg, known.y_deg)
+    x, y = to_px(SCREEN, known.x_deg, known.y_deg)
     cfg = EventsConfig(detector="ivt", merge_gap_ms=0.0, max_gap_ms=3.0, blink_pad_ms=0.0)
     found = detect({"timestamp_ms": known.timestamp_ms, "x_px": x, "y_px": y}, SCREEN, cfg).fixations
     velocity = window_velocity(prepared(known.timestamp_ms, known.x_deg, known.y_deg), cfg.velocity_window_ms)

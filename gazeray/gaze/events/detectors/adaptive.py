@@ -12,8 +12,6 @@ after one in twenty saccades; and the thresholds have a least value.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from gazeray.gaze.events.registry import DetectorConfig, Found, register_detector
@@ -33,14 +31,6 @@ LOCAL_MS = 40.0
 shortest fixation)."""
 LOCAL_WEIGHT = 0.3
 """Weight of the local noise in the offset threshold; the saccade onset threshold has the rest."""
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Velocities, deg/s, and the one at which a saccade must peak."""
-
-    peak: float
-    onset: float
 
 
 def savgol_velocity(gaze: Prepared, window_ms: float) -> Floats:
@@ -70,8 +60,8 @@ def savgol_velocity(gaze: Prepared, window_ms: float) -> Floats:
     return velocity
 
 
-def fitted_thresholds(velocity: Floats) -> Thresholds:
-    """Peak and onset thresholds from the velocities (N,) deg/s of a trial, NaN left out.
+def fitted_thresholds(velocity: Floats) -> tuple[float, float]:
+    """Peak and onset thresholds, deg/s, from the velocities (N,) deg/s of a trial, NaN left out.
 
     The peak threshold P starts at 200 deg/s and becomes mean + 6 SD of the velocities below P until it moves by less
     than 1 deg/s (the paper's equation 3); the onset threshold is mean + 3 SD of the same velocities. Neither is below
@@ -79,7 +69,7 @@ def fitted_thresholds(velocity: Floats) -> Thresholds:
     """
     known = np.sort(velocity[np.isfinite(velocity)])
     if not known.size:
-        return Thresholds(START_DEG_S, START_DEG_S)
+        return START_DEG_S, START_DEG_S
     sums, squares = np.cumsum(known), np.cumsum(known**2)
     peak = START_DEG_S
     for _ in range(100):
@@ -89,7 +79,7 @@ def fitted_thresholds(velocity: Floats) -> Thresholds:
         before, peak = peak, float(mean + 6 * deviation)
         if abs(before - peak) < 1.0:
             break
-    return Thresholds(max(peak, LEAST_PEAK_DEG_S), max(float(mean + 3 * deviation), LEAST_ONSET_DEG_S))
+    return max(peak, LEAST_PEAK_DEG_S), max(float(mean + 3 * deviation), LEAST_ONSET_DEG_S)
 
 
 @register_detector("adaptive", about="velocity fitted to the noise")
@@ -125,10 +115,11 @@ def _impossible(velocity: Floats, limit_deg_s: float, breaks: Bools) -> Bools:
 
 
 def _saccades(
-    gaze: Prepared, velocity: Floats, limits: Thresholds, cfg: DetectorConfig, breaks: Bools
+    gaze: Prepared, velocity: Floats, limits: tuple[float, float], cfg: DetectorConfig, breaks: Bools
 ) -> tuple[Runs, Runs]:
-    """Saccades and oscillations as runs of samples."""
-    peaks = runs_of(velocity > limits.peak, breaks)
+    """Saccades and oscillations as runs of samples; `limits` are the peak and the onset threshold."""
+    peak, onset = limits
+    peaks = runs_of(velocity > peak, breaks)
     peaks = peaks[gaze.durations_ms(peaks) >= cfg.min_saccade_ms / 3]
     regions = runs_of(np.isfinite(velocity), breaks)
     region = np.searchsorted(regions[:, 0], peaks[:, 0], side="right") - 1
@@ -138,13 +129,13 @@ def _saccades(
         if first < free:
             continue
         low, high = max(int(regions[number, 0]), free), int(regions[number, 1])
-        start = _slow_before(velocity, first, low, limits.onset)
+        start = _slow_before(velocity, first, low, onset)
         noise = velocity[max(low, start - local) : start]
-        offset = limits.onset
+        offset = onset
         if noise.size:
             level = noise.mean() + 3 * noise.std()
-            if level < limits.peak:  # else there is no quiet before this saccade to learn from
-                offset = (1 - LOCAL_WEIGHT) * limits.onset + LOCAL_WEIGHT * float(level)
+            if level < peak:  # else there is no quiet before this saccade to learn from
+                offset = (1 - LOCAL_WEIGHT) * onset + LOCAL_WEIGHT * float(level)
         stop = _slow_after(velocity, last - 1, high, offset) + 1
         if gaze.time_ms[stop - 1] - gaze.time_ms[start] + gaze.step_ms < cfg.min_saccade_ms - 1e-6:
             continue

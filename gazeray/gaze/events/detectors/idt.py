@@ -9,9 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from gazeray.gaze.events.registry import NO_RUNS, DetectorConfig, Found, register_detector
-from gazeray.gaze.events.samples import Bools, Floats, Prepared, Runs, covered, runs_of
+from gazeray.gaze.events.samples import Bools, Floats, Prepared, Runs, covered, runs_of, window_velocity
 from gazeray.gaze.events.screen import Screen
-from gazeray.gaze.events.velocity import window_velocity
 
 
 @register_detector("idt_px", about="dispersion in px", in_deg=False, bridges=False)
@@ -46,37 +45,24 @@ def detect_idt(gaze: Prepared, screen: Screen, cfg: DetectorConfig) -> Found:
 def _dispersion(gaze: Prepared, x: Floats, y: Floats, counts: Bools, limit: float, cfg: DetectorConfig) -> Runs:
     """I-DT over the samples that count, as runs of all samples: the others inside a fixation belong to it."""
     rows = np.flatnonzero(counts)
-    runs = _dispersion_runs(
-        gaze.time_ms[rows], x[rows], y[rows], gaze.step_ms, limit, cfg.min_duration_ms, cfg.max_gap_ms
-    )
-    if not len(runs):
+    if not (count := rows.size):
         return NO_RUNS
-    return np.stack([rows[runs[:, 0]], rows[runs[:, 1] - 1] + 1], axis=1).astype(np.int64)
-
-
-def _dispersion_runs(
-    time: Floats, x: Floats, y: Floats, step: float, dispersion_px: float, min_duration_ms: float, max_gap_ms: float
-) -> Runs:
-    """The fixations as (first, one past the last) indices into the valid samples, shape (F, 2)."""
-    count = time.size
-    if count == 0:
-        return np.zeros((0, 2), dtype=np.int64)
-    starts = np.arange(count)
+    time, x, y, starts = gaze.time_ms[rows], x[rows], y[rows], np.arange(count)
     # One past the first sample that completes the minimal duration from each start; beyond `count`: there is none.
-    stops = np.maximum(np.searchsorted(time, time - step + min_duration_ms), starts) + 1
-    breaks = np.flatnonzero(np.diff(time) > max_gap_ms) + 1
+    stops = np.maximum(np.searchsorted(time, time - gaze.step_ms + cfg.min_duration_ms), starts) + 1
+    breaks = np.flatnonzero(np.diff(time) > cfg.max_gap_ms) + 1
     segment_stop = np.append(breaks, count)[np.searchsorted(breaks, starts, side="right")]
     fits = np.zeros(count, dtype=bool)
     possible = np.flatnonzero(stops <= segment_stop)
     windows = possible, stops[possible]
-    fits[possible] = _spread(x, *windows) + _spread(y, *windows) <= dispersion_px
+    fits[possible] = _spread(x, *windows) + _spread(y, *windows) <= limit
 
     candidates, found, after = np.flatnonzero(fits), [], 0
     xs, ys = x.tolist(), y.tolist()
     while (rank := int(np.searchsorted(candidates, after))) < candidates.size:
         start = int(candidates[rank])
-        after = _extended(xs, ys, start, int(stops[start]), int(segment_stop[start]), dispersion_px)
-        found.append((start, after))
+        after = _extended(xs, ys, start, int(stops[start]), int(segment_stop[start]), limit)
+        found.append((rows[start], rows[after - 1] + 1))
     return np.array(found, dtype=np.int64).reshape(-1, 2)
 
 
@@ -87,14 +73,14 @@ def _spread(values: Floats, starts: Runs, stops: Runs) -> Floats:
     return np.asarray(np.maximum.reduceat(padded, bounds)[::2] - np.minimum.reduceat(padded, bounds)[::2])
 
 
-def _extended(xs: list[float], ys: list[float], start: int, stop: int, limit: int, dispersion_px: float) -> int:
-    """The end of the longest run from `start` that holds its dispersion; xs[start:stop] is known to."""
+def _extended(xs: list[float], ys: list[float], start: int, stop: int, end: int, limit: float) -> int:
+    """The end, at most `end`, of the longest run from `start` within the dispersion `limit`; xs[start:stop] is."""
     left, right = min(xs[start:stop]), max(xs[start:stop])
     top, bottom = min(ys[start:stop]), max(ys[start:stop])
-    while stop < limit:
+    while stop < end:
         left, right = min(left, xs[stop]), max(right, xs[stop])
         top, bottom = min(top, ys[stop]), max(bottom, ys[stop])
-        if (right - left) + (bottom - top) > dispersion_px:
+        if (right - left) + (bottom - top) > limit:
             break
         stop += 1
     return stop

@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from gazeray.gaze.events.registry import NO_RUNS, DetectorConfig, Found, register_detector
-from gazeray.gaze.events.samples import Prepared, Runs, covered, runs_of
+from gazeray.gaze.events.samples import Prepared, Runs, covered, runs_of, window_velocity
 from gazeray.gaze.events.screen import Screen
-from gazeray.gaze.events.velocity import window_velocity
 
 
 @register_detector("ivt", about="fixed velocity")

@@ -11,7 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from gazeray.gaze.events.screen import Screen
 
 Floats = NDArray[np.float64]
 
@@ -112,3 +114,10 @@ def _minimum_jerk(phase: Floats) -> Floats:
     """The share of the way covered at each phase: 0 before 0, 1 after 1."""
     t = np.clip(phase, 0.0, 1.0)
     return np.asarray(t**3 * (10 - 15 * t + 6 * t**2))
+
+
+def to_px(screen: Screen, x_deg: ArrayLike, y_deg: ArrayLike) -> tuple[Floats, Floats]:
+    """The inverse of `Screen.to_deg`: places in deg from the centre, each within (-90, 90), as px."""
+    x_mm, y_mm = (screen.distance_mm * np.tan(np.radians(np.asarray(deg, np.float64))) for deg in (x_deg, y_deg))
+    x_px = x_mm * screen.width_px / screen.width_mm + screen.width_px / 2
+    return x_px, y_mm * screen.height_px / screen.height_mm + screen.height_px / 2
