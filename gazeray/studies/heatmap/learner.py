@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,6 +29,7 @@ from gazeray.studies.shared.classification import (
     predictions_table,
     softmax,
 )
+from gazeray.studies.shared.npz import npz
 from gazeray.study import Fold
 from gazeray.unit import Json, UnitFolder
 
@@ -168,7 +168,7 @@ class HeatmapLearner:
                 for i, row in enumerate(rows.tolist()):
                     arrays = {f"{name}_true": maps[i] for name, maps in explained.true.items()}
                     arrays |= {f"{name}_predicted": maps[i] for name, maps in explained.predicted.items()}
-                    out.write_map(lookup[row], _npz({"heatmap": dwell[i], **arrays}))
+                    out.write_map(lookup[row], npz({"heatmap": dwell[i], **arrays}))
         return np.concatenate(logits), MapSummary.merge(parts) if parts else None
 
     def _random_networks(
@@ -197,9 +197,3 @@ def map_name(participant: str, trial: str, fold: int | None = None) -> str:
     letters = (letter if letter.isascii() and letter.isalnum() else "-" for letter in f"{participant}_{trial}")
     tested = "" if fold is None else f"-fold-{fold}"
     return f"{''.join(letters)[:60]}-{digest([participant, trial])[:8]}{tested}.npz"
-
-
-def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()

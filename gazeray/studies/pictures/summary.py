@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +20,7 @@ from gazeray.studies.pictures.baselines import BASELINES, CEILINGS, DENSITIES
 from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import PictureInfo, PictureShards
 from gazeray.studies.pictures.scores import IDS, MAPS, SCORES, commonest
+from gazeray.studies.shared.npz import npz
 from gazeray.study import Finished, Row, Summary
 from gazeray.unit import Json
 
@@ -54,13 +54,11 @@ class Models:
 
 
 def summarise(
-    cfg: PictureScoring, head: Json, stimuli: Sequence[str], models: Models, finished: Finished,
-    shards: PictureShards | None,
-) -> Summary:  # fmt: skip
-    """Everything of the run folder that is made of finished units; with the pictures also what the report draws.
-
-    stimuli: the judged pictures in order.
-    """
+    cfg: PictureScoring, manifest: Json, models: Models, finished: Finished, shards: PictureShards | None
+) -> Summary:
+    """Everything of the run folder that is made of finished units; with the pictures also what the report draws."""
+    stimuli = manifest["judged"]
+    n = {**manifest["counts"], "pictures": len(stimuli), "fixations": manifest["judged_fixations"]}
     table = per_item(finished, models)
     predictors = _predictors(table, models, finished.rows)
     rows = rows_of(cfg, table, stimuli, predictors)
@@ -69,7 +67,7 @@ def summarise(
         shown.insert(1, "explained")
     best, judged_by = _best(rows, predictors, shown)
     scored = {"metrics_shown": shown, "predictors": predictors, "rows": rows, "best": best}
-    summary = Summary({**head, **scored, **models.more}, {"per_item": table})
+    summary = Summary({"n": n, **scored, **models.more}, {"per_item": table})
     if shards is None:
         return summary
     first = judged_by or shown[0]
@@ -224,39 +222,40 @@ def _pictures(
     scores: np.ndarray | None, best: str | None, first: str,
 ) -> tuple[bytes, dict[str, bytes], pa.Table]:  # fmt: skip
     """centre.npz, the files of maps/, and their index."""
-    chosen = _worth_showing(cfg, shards, scores, first)
+    chosen = _worth_showing(cfg.show.pictures, shards.judged, scores, first)
     wanted = {info.stimulus for _, info, _ in chosen}
     kept: dict[str, np.ndarray] = {}
-    centre = _Centre()
+    sums: dict[str, np.ndarray] = {}  # of densities over all pictures on relative coordinates
+
+    def add(name: str, density: np.ndarray) -> None:
+        sums[name] = sums.get(name, np.zeros(CENTRE_GRID, np.float32)) + on_relative_grid(density, CENTRE_GRID)
+
     for name, unit in finished.done.items():
         if name.startswith("baselines-") or name in models.units.get(best or "", []):
             for key, values in sorted(load(unit.folder.read_bytes(MAPS)).items()):  # safetensors has no order
                 predictor, _, stimulus = key.rpartition("/")
-                centre.add(predictor, np.exp(values.astype(np.float32)))
+                add(predictor, np.exp(values.astype(np.float32)))
                 if stimulus in wanted:
                     kept[key] = values
     for picture in shards:
         if picture.info.stimulus not in shards.not_judged:
-            centre.add("human", picture.target)
+            add("human", picture.target)
+    shown = {"human": "human", CENTRE: CENTRE, "mean_prediction": best}
+    centre = {name: sums[key] / sums[key].sum() for name, key in shown.items() if key in sums}
     rows: list[Json] = []
     files: dict[str, bytes] = {}
     for why, info, value in chosen:
         path = f"maps/{digest(info.stimulus)[:12]}.npz"
-        files[path] = _npz(_maps_of(shards, info, kept, best))
+        files[path] = npz(_maps_of(shards, info, kept, best))
         rows.append({"stimulus": info.stimulus, "path": path, "why": why, "metric": first, "value": value})
     types = {name: pa.string() for name in ("stimulus", "path", "why", "metric")} | {"value": pa.float64()}
-    return (
-        _npz(centre.means({"mean_prediction": best})),
-        files,
-        pa.Table.from_pylist(rows, schema=pa.schema(list(types.items()))),
-    )
+    return npz(centre), files, pa.Table.from_pylist(rows, schema=pa.schema(list(types.items())))
 
 
 def _worth_showing(
-    cfg: PictureScoring, shards: PictureShards, scores: np.ndarray | None, first: str
+    wanted: int, infos: Sequence[PictureInfo], scores: np.ndarray | None, first: str
 ) -> list[tuple[str, PictureInfo, float | None]]:
     """(why, picture, score) of the best, middle and worst pictures of the best model by the first metric."""
-    wanted, infos = cfg.show.pictures, shards.judged
     if scores is None or not np.isfinite(scores).any():
         return [("middle", info, None) for info in infos[:wanted]]
     values = -scores if first in SMALLER_IS_BETTER else scores
@@ -264,14 +263,11 @@ def _worth_showing(
     count = min(wanted, len(order) // 3 or len(order))
     start = (len(order) - count) // 2
     groups = {"best": order[::-1][:count], "middle": order[start : start + count], "worst": order[:count]}
-    taken: set[int] = set()
-    found: list[tuple[str, PictureInfo, float | None]] = []
+    shown: dict[int, str] = {}
     for why, numbers in groups.items():
         for number in numbers:
-            if number not in taken:
-                taken.add(number)
-                found.append((why, infos[number], float(scores[number])))
-    return found
+            shown.setdefault(number, why)
+    return [(why, infos[number], float(scores[number])) for number, why in shown.items()]
 
 
 def _maps_of(
@@ -279,35 +275,11 @@ def _maps_of(
 ) -> dict[str, np.ndarray]:
     """What the report draws of one picture."""
     picture = next(one for one in shards.load(info.shard) if one.info == info)
-    maps = {"prediction": f"{best}/{info.stimulus}", "centre_bias": f"centre_bias/{info.stimulus}"}
-    maps["gold_standard"] = f"gold_standard/{info.stimulus}"
+    predictors = {"prediction": best, CENTRE: CENTRE, GOLD: GOLD}
+    maps = {name: f"{predictor}/{info.stimulus}" for name, predictor in predictors.items()}
     return {
         "picture": shards.thumbnail(info),
         "human": picture.target.astype(np.float16),
         "cells": picture.cells.astype(np.int16),
         **{name: kept[key] for name, key in maps.items() if key in kept},
     }
-
-
-class _Centre:
-    """Mean densities over all pictures on relative coordinates, (48, 64)."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, np.ndarray] = {}
-
-    def add(self, name: str, density: np.ndarray) -> None:
-        self.sums[name] = self.sums.get(name, np.zeros(CENTRE_GRID, np.float32)) + on_relative_grid(
-            density, CENTRE_GRID
-        )
-
-    def means(self, called: Mapping[str, str | None]) -> dict[str, np.ndarray]:
-        """People, the centre bias and whatever is `called` {name: predictor}."""
-        names = {"human": "human", "centre_bias": "centre_bias", **called}
-        found = {name: self.sums[key] for name, key in names.items() if key in self.sums}
-        return {name: total / total.sum() for name, total in found.items()}
-
-
-def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
