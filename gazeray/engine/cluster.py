@@ -102,18 +102,13 @@ def _check_that_somebody_answers(address: str) -> None:
         raise ConfigError([f"RAY_ADDRESS={address}: no cluster to join: {error}"]) from error
 
 
-def this_machine() -> dict[str, str]:
-    """The label selector of the machine the driver runs on: what is placed here lives as long as the driver does."""
-    return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-
-
 def quiet_data() -> None:
     """Ray Data without its own progress bars and chatter: the job shows its own."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.execution").setLevel(logging.WARNING)
+    for name in ("ray.data", "ray.data._internal.execution"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
@@ -149,14 +144,14 @@ def workers_that_fit(resources: ResourcesConfig, say: Callable[[str], object] = 
 
     Raises ConfigError when nothing fits and the cluster is this machine's own.
     """
-    fit = _fit(resources.per_unit)
+    fit, joined = _fit(resources.per_unit), joins_a_cluster()
     if not fit:
-        if not joins_a_cluster():
+        if not joined:
             raise ConfigError([f"resources.per_unit: {_shortage(resources.per_unit, 'this machine has')}"])
         fit = _wait_for_room(resources.per_unit, say)
     if resources.workers is None:
         return fit
-    return resources.workers if joins_a_cluster() else min(resources.workers, fit)
+    return resources.workers if joined else min(resources.workers, fit)
 
 
 def _fit(unit: PerUnit) -> int:
@@ -175,10 +170,9 @@ def _shortage(unit: PerUnit, whose: str) -> str:
 def _wait_for_room(unit: PerUnit, say: Callable[[str], object]) -> int:
     """Wait until a unit fits somewhere; returns how many do then."""
     began = said = time.monotonic()
-    say(
-        f"waiting for a machine: {_shortage(unit, 'the machines of the cluster have')}. The job goes on when one with "
-        "room joins; if none will, stop it and lower resources.per_unit"
-    )
+    lacks = _shortage(unit, "the machines of the cluster have")
+    way_out = "The job goes on when one with room joins; if none will, stop it and lower resources.per_unit"
+    say(f"waiting for a machine: {lacks}. {way_out}")
     demand = placement_group([per_worker(unit)])  # an autoscaler starts a machine only for what somebody asks of it
     try:
         while not (fit := _fit(unit)):

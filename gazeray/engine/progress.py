@@ -79,12 +79,12 @@ class ProgressView:
             self._over(f"{name}: failed: {payload['error']}")
         elif kind == "done":
             seconds = time.monotonic() - self._unit_starts.get(name, time.monotonic())
-            said = payload.get("said") or _said(payload)
+            epochs = f"{payload['epochs']} epochs" if "epochs" in payload else ""
+            said = payload.get("said") or "; ".join(part for part in (epochs, _scores(payload)) if part)
             self._over(f"{name}: done in {seconds:.1f} s" + f" ({said})" * bool(said))
 
     def _note(self, name: str, record: Mapping[str, Any]) -> None:
-        scores = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in headline(record).items())
-        text = f"{name} epoch {record['epoch']}: {scores}"
+        text = f"{name} epoch {record['epoch']}: {_scores(record)}"
         if self._units is not None:
             self._bars.update(self._units, note=f"{text}, {self.time_left()}")
         if not self.console.is_terminal and record["epoch"] % 10 == 0:
@@ -145,11 +145,8 @@ def headline(record: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, value in scores.items() if isinstance(value, float)}
 
 
-def _said(result: Mapping[str, Any]) -> str:
-    """What a unit says when it is done: its epochs and its scores, where it has any."""
-    scores = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in headline(result).items())
-    epochs = f"{result['epochs']} epochs" if "epochs" in result else ""
-    return "; ".join(part for part in (epochs, scores) if part)
+def _scores(record: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in headline(record).items())
 
 
 def _clock(seconds: float) -> str:

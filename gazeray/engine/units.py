@@ -27,7 +27,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from gazeray.config import ResourcesConfig
-from gazeray.engine.cluster import per_worker, this_machine, workers_that_fit
+from gazeray.engine.cluster import per_worker, workers_that_fit
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.queue import WAIT, UnitQueue
 from gazeray.learn.fit import be_deterministic
@@ -66,14 +66,13 @@ def drain_on_ray(
     listen: Listener,
 ) -> None:  # fmt: skip
     """Drain the queue with one TorchTrainer. Its events are heard as they come."""
-    units = len(queue.names)
-    options = {"num_cpus": 0, "label_selector": this_machine()}
-    actor = ray.remote(UnitQueue).options(**options).remote(queue.names, queue.max_deaths)
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}  # it lives as long as the driver does
+    actor = ray.remote(UnitQueue).options(num_cpus=0, label_selector=here).remote(queue.names, queue.max_deaths)
     stop = threading.Event()
     watcher = threading.Thread(target=_watch, args=(actor, listen, stop), daemon=True)
     watcher.start()
     try:
-        _train(actor, work, run, resources, units)
+        _train(actor, work, run, resources, len(queue.names))
     except TrainingFailedError as error:  # what is done is done; the status names what is not
         view.line(f"the workers stopped: {' '.join(str(error).split())[:300]}")
     finally:

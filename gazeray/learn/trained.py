@@ -23,9 +23,7 @@ from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 @dataclass(frozen=True)
 class Trained:
     """Fits a model per fold. With `chosen` (one per fold, of a search) there are no validation rows: everybody who is
-    not tested is trained on, for the chosen number of epochs.
-
-    prefix: of the units' names, `<prefix>-K`. seeds come from the run's seed and that name.
+    not tested is trained on, for the chosen number of epochs. Seeds come from the run's seed and the unit's name.
     """
 
     rows: Mapping[str, Row]
@@ -33,27 +31,23 @@ class Trained:
     folds: Sequence[Fold]
     seed: int
     chosen: Sequence[Chosen] | None = None
-    prefix: str = "fold"
     round: int = 0
 
     @classmethod
-    def of(
-        cls, rows: Mapping[str, Row], learning: Learning, ready: Ready[Any, Any], seed: int, prefix: str = "fold"
-    ) -> Trained:
+    def of(cls, rows: Mapping[str, Row], learning: Learning, ready: Ready[Any, Any], seed: int) -> Trained:
         """What a study learns, in the settings that a search has chosen where there was one."""
         if ready.searched is not None:
-            return cls(rows, ready.searched.variants, ready.items.folds, seed, ready.searched.chosen, prefix)
+            return cls(rows, ready.searched.variants, ready.items.folds, seed, ready.searched.chosen)
         variant = Variant({}, learning.learner, learning.store, ready.items.content)
-        return cls(rows, [variant], ready.items.folds, seed, prefix=prefix)
+        return cls(rows, [variant], ready.items.folds, seed)
 
     def units(self) -> list[UnitSpec]:
         """A unit for each fold."""
         specs = []
-        for place, spec in enumerate(fold_units(self.prefix, self.folds)):
-            pick = None
-            if self.chosen is not None:
-                pick = {"setting": self.chosen[place].setting, "epochs": self.chosen[place].epochs}
-            variant = self.variants[pick["setting"] if pick else 0]
+        for place, spec in enumerate(fold_units("fold", self.folds)):
+            own = self.chosen[place] if self.chosen is not None else None
+            pick = {"setting": own.setting, "epochs": own.epochs} if own else None
+            variant = self.variants[own.setting if own else 0]
             hashed = [variant.content, variant.setting, spec.hashed]
             specs.append(replace(spec, spec={**spec.spec, "chosen": pick}, hashed=hashed))
         return specs
@@ -65,19 +59,18 @@ class Trained:
         learner = variant.learner
         if chosen:
             fold = Fold(fold.fold, fold.known, Side("validation", np.empty(0, np.int64)), fold.tests)
-            learner = with_epochs(learner, chosen["epochs"])
+            learner = learner.with_train(learner.train.model_copy(update={"epochs": chosen["epochs"]}))
         validation = fold.validation.rows
-        fit = Fit(Task(learner, variant.store, fold.train, validation, derive_seed(self.seed, unit.name)),
-                  worker.device, out)  # fmt: skip
+        task = Task(learner, variant.store, fold.train, validation, derive_seed(self.seed, unit.name))
+        fit = Fit(task, worker.device, out)
         model = fit.run()
         out.write_history(fit.progress.history)
         found = fit.learner.tested(model, fold, variant.store, worker.device, out)
         write_weights(model, fit.learner, out)
-        stop = learner.train.stop_on
         return {
             "best_epoch": fit.progress.best_epoch,
             "epochs": fit.progress.epoch,
-            f"validation_{stop}": fit.progress.best,
+            f"validation_{learner.train.stop_on}": fit.progress.best,
             "n": {"train": len(fold.train), "validation": len(validation), "test": len(fold.test)},
             **found,
         }
@@ -144,11 +137,6 @@ class PlainLearner:
         return standard_optimizer(model, self.train)
 
 
-def with_epochs(learner: Learner, epochs: int) -> Learner:
-    """The learner, to be fitted for so many epochs."""
-    return learner.with_train(learner.train.model_copy(update={"epochs": epochs}))
-
-
 def write_weights(model: torch.nn.Module, learner: Learner, out: UnitFolder) -> None:
     """checkpoint/model.safetensors: the weights, and what the learner found in the training rows as learner.<name>."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
@@ -161,16 +149,14 @@ def search_record(searched: Sequence[Json], folds: Mapping[int, Json], headline:
     optimism. searched: that of the manifest. folds: place of a fold -> its number and the metrics of its unit. about:
     settings of the search.
     """
-    entries = []
-    for place, fold in folds.items():
-        pick = searched[place]
-        entries.append(
-            {
-                "fold": fold["fold"],
-                "chosen": {**pick["values"], "train.epochs": pick["epochs"]},
-                "inner_score": pick["inner_score"],
-                "outer_score": fold["metrics"].get(headline),
-                "trials": pick["trials"],
-            }
-        )
+    entries = [
+        {
+            "fold": fold["fold"],
+            "chosen": {**searched[place]["values"], "train.epochs": searched[place]["epochs"]},
+            "inner_score": searched[place]["inner_score"],
+            "outer_score": fold["metrics"].get(headline),
+            "trials": searched[place]["trials"],
+        }
+        for place, fold in folds.items()
+    ]
     return {"metric": headline, **about, "folds": entries}

@@ -151,9 +151,15 @@ class HeatmapLearner:
         device: torch.device, out: UnitFolder,
     ) -> tuple[np.ndarray, MapSummary | None]:  # fmt: skip
         """Logits (N, K) of the test rows, in their order; writes their maps, and returns what these add up to."""
-        fresh = self._random_networks(model, fold.train, store, device) if self.cfg.explain.maps else []
+        fresh: list[torch.nn.Module] = []
+        if self.cfg.explain.maps:  # random weights; their batch statistics are those of some training pictures
+            _, batch = next(iter(store.batches(fold.train, 256, self.columns)))
+            x = self.inputs(on_device(batch, device))
+            fresh = [randomised_copy(model, [x], seed) for seed in range(self.cfg.explain.random_networks)]
         lookup = dict(zip(test.tolist(), names, strict=True))
-        settings, labels, people = self._map_settings(), store.plain("label_index"), store.plain("participant")
+        how = self.cfg.explain.model_dump(exclude={"maps", "random_networks"})
+        settings = MapSettings(**how, fill=self.pictures.blank, seed=self.cfg.run.seed)
+        labels, people = store.plain("label_index"), store.plain("participant")
         logits, parts = [], []
         for rows, batch in store.batches(test, self.cfg.train.batch_size, self.columns):
             x = self.inputs(on_device(batch, device))
@@ -170,26 +176,6 @@ class HeatmapLearner:
                     arrays |= {f"{name}_predicted": maps[i] for name, maps in explained.predicted.items()}
                     out.write_map(lookup[row], npz({"heatmap": dwell[i], **arrays}))
         return np.concatenate(logits), MapSummary.merge(parts) if parts else None
-
-    def _random_networks(
-        self, model: torch.nn.Module, rows: np.ndarray, store: Store, device: torch.device
-    ) -> list[torch.nn.Module]:
-        """Copies of the model with random weights; their batch statistics are those of some training pictures."""
-        _, batch = next(iter(store.batches(rows, 256, self.columns)))
-        x = self.inputs(on_device(batch, device))
-        return [randomised_copy(model, [x], seed) for seed in range(self.cfg.explain.random_networks)]
-
-    def _map_settings(self) -> MapSettings:
-        explain = self.cfg.explain
-        return MapSettings(
-            methods=explain.methods,
-            steps=explain.steps,
-            samples=explain.samples,
-            noise_share=explain.noise_share,
-            fill=self.pictures.blank,
-            check_share=explain.check_share,
-            seed=self.cfg.run.seed,
-        )
 
 
 def map_name(participant: str, trial: str, fold: int | None = None) -> str:

@@ -116,7 +116,8 @@ def ceilings(
     halves = []
     for first, second in inter_observer.split_halves(who, splits, seed):
         for seen, judged in ((first, second), (second, first)):
-            maps = [draw_target(_gaze(picture, part), size, grid, targets, px_per_deg) for part in (seen, judged)]
+            gaze = [Gaze(x[part], y[part], who[part]) for part in (seen, judged)]
+            maps = [draw_target(one, size, grid, targets, px_per_deg) for one in gaze]
             cells = grid_cells(x[judged], y[judged], size, grid)
             halves.append(replace(shown(picture, maps[0], False, bias), cells=cells, target=maps[1]))
     if halves:
@@ -132,7 +133,3 @@ def _left_out(
         ScoredMap(picture.info.stimulus, values, density, cells[picture.observer == observer], None, bias)
         for observer, values in zip(who, maps, strict=True)
     ]
-
-
-def _gaze(picture: PictureData, rows: np.ndarray) -> Gaze:
-    return Gaze(picture.x_px[rows], picture.y_px[rows], picture.observer[rows])

@@ -246,15 +246,15 @@ class ScoreTable:
 
     def add(self, predictor: str, picture: PictureData, several: Sequence[ScoredMap]) -> None:
         """Score the maps of a predictor for one picture; the picture's score is their mean."""
-        self.add_scores(predictor, picture, mean_scores(self.scorer.score(several)))
+        self._add(predictor, picture, mean_scores(self.scorer.score(several)))
 
     def add_each(self, entries: Sequence[tuple[str, PictureData, ScoredMap]]) -> None:
         """Score one map for each predictor and picture, together."""
         scores = self.scorer.score([one for _, _, one in entries])
         for (predictor, picture, _), own in zip(entries, scores, strict=True):
-            self.add_scores(predictor, picture, own)
+            self._add(predictor, picture, own)
 
-    def add_scores(self, predictor: str, picture: PictureData, scores: Scores) -> None:
+    def _add(self, predictor: str, picture: PictureData, scores: Scores) -> None:
         """One row: who predicted which picture, how well, and why not where a metric is undefined."""
         endless = [name for name, value in scores.values.items() if np.isinf(value)]
         if endless:  # a mean without it would flatter, and one with it says nothing
@@ -272,7 +272,11 @@ class ScoreTable:
         folder.write_bytes(MAPS, save(self.maps))
         folder.write_table(SCORES, scores_table(self.rows))
         means, pictures = means_of(self.rows), len({row["stimulus"] for row in self.rows})
-        return {"pictures": pictures, "means": means, "said": _said(pictures, means), "files": [SCORES, MAPS]}
+        said = f"{pictures} pictures, {len(means)} predictors"
+        if len(means) == 1:
+            first, value = next(iter(next(iter(means.values())).items()))
+            said = f"{pictures} pictures" + ("" if value is None else f", {first.replace('_', ' ')} {value:.3f}")
+        return {"pictures": pictures, "means": means, "said": said, "files": [SCORES, MAPS]}
 
 
 def means_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
@@ -285,14 +289,6 @@ def means_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | N
         mean = mean_scores([Scores(one) for one in values]).values
         means[predictor] = {name: value if np.isfinite(value) else None for name, value in mean.items()}
     return means
-
-
-def _said(pictures: int, means: Mapping[str, Mapping[str, float | None]]) -> str:
-    """A line for the progress: how many pictures, and the first metric of the only (or number of) predictors."""
-    if len(means) != 1:
-        return f"{pictures} pictures, {len(means)} predictors"
-    first, value = next(iter(next(iter(means.values())).items()))
-    return f"{pictures} pictures" + ("" if value is None else f", {first.replace('_', ' ')} {value:.3f}")
 
 
 def scores_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:

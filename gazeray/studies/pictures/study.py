@@ -53,8 +53,11 @@ class PictureStudy:
 
     def open_dataset(self) -> tuple[PictureSetSpec, Folder]:
         """The declaration of the set and its folder. Raises ConfigError."""
-        simulation = ("scenes", SIMULATION)
-        values, source, root = find_declaration(self.cfg, simulation, self.cfg.data.simulate, simulate_saliency)
+        data, storage, simulation = self.cfg.data, self.cfg.storage, ("scenes", SIMULATION)
+        values, source, root = find_declaration(
+            data.dataset, data.root, Folder(self.cfg.run.dir, storage), storage, simulation, data.simulate,
+            simulate_saliency,
+        )  # fmt: skip
         return validate(PictureSetSpec, values, source), root
 
     def open_pictures(self) -> tuple[PictureSet, list[str]]:

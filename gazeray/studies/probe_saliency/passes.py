@@ -135,7 +135,7 @@ def features_pass(shards: PictureShards, extract: Extract) -> Generator[Pass, St
     for key in shards.shards:
         layers = [layer for layer in extract.layers if column_path(layer, key) not in present]
         if layers or f"{key}.json" not in present:
-            pictures = [info.__dict__ for info in shards.of_shard(key)]
+            pictures = [shards.pictures[row].__dict__ for row in shards.rows_of(key)]
             pieces.append({"key": key, "layers": layers, "pictures": pictures})
     wanted = {layer for piece in pieces for layer in piece["layers"]}
     make = replace(extract, layers=tuple(layer for layer in extract.layers if layer in wanted))

@@ -81,11 +81,8 @@ class Probes:
         predicted = self._predicted(probe, probing.layer)
         score_predictions(everybody, table, probing.predictor, predicted, probing.probe == "readout")
         folds = range(self.shards.folds)
-        found = {
-            "penalty": [probe.chosen[fold] for fold in folds],
-            "inner": [list(map(list, probe.inner[fold].items())) for fold in folds],
-        }
-        return {**found, **table.write(out.folder)}
+        inner = [list(map(list, probe.inner[fold].items())) for fold in folds]
+        return {"penalty": [probe.chosen[fold] for fold in folds], "inner": inner, **table.write(out.folder)}
 
     def _predicted(self, probe: Probe, layer: str) -> Iterator[tuple[PictureData, np.ndarray]]:
         """Each picture with its map, by the model of its fold."""
