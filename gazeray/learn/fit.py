@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -67,22 +67,18 @@ def be_deterministic(threads: int) -> None:
 class Fit:
     """One model in training, an epoch at a time; goes on from its checkpoint when there is one.
 
-    Without validation rows nothing stops it early, and its best epoch is the last.
+    learner: as it was prepared by the training rows. Without validation rows nothing stops it early, and its best epoch
+    is the last.
     """
 
     def __init__(self, task: Task, device: torch.device, checkpoints: UnitFolder) -> None:
         learner = task.learner.prepare(task.train, task.store)
-        self.task, self.device, self.checkpoints = replace(task, learner=learner), device, checkpoints
+        self.task, self.learner, self.device, self.checkpoints = task, learner, device, checkpoints
         torch.manual_seed(derive_seed(task.seed, "model"))
         self.model = learner.model().to(device).to(memory_format=torch.channels_last)
         self.optimizer = learner.optimizer(self.model)
         self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.progress = _restore(checkpoints.load(), self.model, self.optimizer, self.best)
-
-    @property
-    def learner(self) -> Learner:
-        """The learner, as it was prepared by the training rows."""
-        return self.task.learner
 
     @property
     def finished(self) -> bool:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,8 @@ from gazeray.config import TrainConfig, digest
 from gazeray.explain.checks import content, randomised_copy
 from gazeray.explain.examples import ExampleBatch, MapSettings, explain_batch
 from gazeray.explain.summary import MapSummary
-from gazeray.learn.fit import on_device, standard_optimizer
+from gazeray.learn.fit import on_device
+from gazeray.learn.trained import PlainLearner
 from gazeray.metrics.statistics import majority_scores
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.store import Column, Store
@@ -49,9 +50,10 @@ class PictureKind:
 
 
 @dataclass(frozen=True)
-class HeatmapLearner:
+class HeatmapLearner(PlainLearner):
     """See `gazeray.study.Learner`. weights: (K,) of the classes, once prepared; None: the classes as they are."""
 
+    train: TrainConfig
     cfg: HeatmapConfig
     classes: tuple[str, ...]
     pictures: PictureKind
@@ -60,24 +62,11 @@ class HeatmapLearner:
     columns: Sequence[str] = ("picture",)
     targets: Sequence[str] = ("label_index",)
     headline: str = "balanced_accuracy"
-
-    @property
-    def watched(self) -> Mapping[str, bool]:
-        """Metrics of the validation rows, and whether more is better."""
-        return WATCHED
-
-    @property
-    def train(self) -> TrainConfig:
-        """How it is fitted."""
-        return self.cfg.train
-
-    def with_train(self, train: TrainConfig) -> HeatmapLearner:
-        """The same, fitted in another way."""
-        return replace(self, cfg=self.cfg.model_copy(update={"train": train}))
+    watched: Mapping[str, bool] = field(default_factory=lambda: WATCHED)
 
     def prepare(self, rows: np.ndarray, store: Store) -> HeatmapLearner:
         """Count the classes of the training rows."""
-        if not self.cfg.train.class_weights:
+        if not self.train.class_weights:
             return self
         weights = class_weights(store.plain("label_index")[rows], len(self.classes))
         return replace(self, weights=tuple(weights.tolist()))
@@ -91,10 +80,6 @@ class HeatmapLearner:
         size = (self.cfg.render.height_px, self.cfg.render.width_px)
         model = self.cfg.model
         return HeatmapCNN(self.pictures.channels, size, model.width, len(self.classes), model.dropout)
-
-    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """AdamW or SGD, as the config says."""
-        return standard_optimizer(model, self.cfg.train)
 
     def inputs(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Pictures (B, C, H, W) float32: dwell in ms, everything else 0..1."""
@@ -161,7 +146,7 @@ class HeatmapLearner:
         settings = MapSettings(**how, fill=self.pictures.blank, seed=self.cfg.run.seed)
         labels, people = store.plain("label_index"), store.plain("participant")
         logits, parts = [], []
-        for rows, batch in store.batches(test, self.cfg.train.batch_size, self.columns):
+        for rows, batch in store.batches(test, self.train.batch_size, self.columns):
             x = self.inputs(on_device(batch, device))
             with torch.inference_mode():
                 logits.append(model(x).double().cpu().numpy())

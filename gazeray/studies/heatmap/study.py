@@ -190,7 +190,7 @@ class HeatmapStudy:
     def learning(self, ready: Prepared) -> Learning:
         """The CNN."""
         found, store = ready.source.data, ready.stores
-        learner = HeatmapLearner(self.cfg, found.classes, found.pictures)
+        learner = HeatmapLearner(self.cfg.train, self.cfg, found.classes, found.pictures)
         return Learning(learner, store, store.plain("label_index"), self.cfg.folds, self.cfg.search)
 
     def predictors(self, ready: Prepared) -> list[Predictor]:

@@ -115,8 +115,8 @@ def rows_of(
     """
     draws = group_draws(len(stimuli), cfg.score.resamples, cfg.run.seed)
     columns = {name: _columns(per_item, name, stimuli) for name in predictors}
-    why = _reasons(per_item, stimuli, predictors)
-    return {name: _entries(cfg, columns, why, name, draws) for name in predictors}
+    why = _reasons(cfg, per_item, stimuli, predictors)
+    return {name: _entries(cfg, columns, why[name], name, draws) for name in predictors}
 
 
 def _columns(per_item: pa.Table, predictor: str, stimuli: Sequence[str]) -> dict[str, np.ndarray]:
@@ -133,70 +133,57 @@ def _columns(per_item: pa.Table, predictor: str, stimuli: Sequence[str]) -> dict
     return found
 
 
-@dataclass(frozen=True)
-class _Reasons:
-    """Why a predictor has no value for a picture.
-
-    told: (P,) of each picture {metric: reason}, as it was found when the picture was scored; None where the picture has
-    no row. absent: (P,) why it has none.
-    """
-
-    told: list[dict[str, str] | None]
-    absent: list[str]
-
-    def at(self, metric: str, undefined: np.ndarray) -> list[str]:
-        """The reasons of the pictures where a metric is undefined, (P,) bool."""
-        found = []
-        for number in np.flatnonzero(undefined):
-            told = self.told[number]
-            found.append(self.absent[number] if told is None else told.get(metric, ""))
-        return found
-
-
 def _reasons(
-    per_item: pa.Table, stimuli: Sequence[str], predictors: Mapping[str, Mapping[str, Any]]
-) -> dict[str, _Reasons]:
-    """Of each predictor. A ceiling has no row where too few observers looked: its unit's baselines still have one."""
-    told: dict[str, dict[str, dict[str, str]]] = {name: {} for name in predictors}
+    cfg: PictureScoring, per_item: pa.Table, stimuli: Sequence[str], predictors: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[Mapping[str, str]]]:
+    """{predictor: {metric: why it has no value} of each picture (P,)}, as it was found when the picture was scored.
+
+    A ceiling has no row where too few observers looked: its unit's baselines still have one.
+    """
+    told: dict[str, dict[str, Mapping[str, str]]] = {name: {} for name in predictors}
     ids = (per_item[column].to_pylist() for column in ("predictor", "stimulus", "why"))
     for name, stimulus, why in zip(*ids, strict=True):
         if name in told:
             told[name][stimulus] = json.loads(why) if why else {}
     seen = {stimulus for name in BASELINES for stimulus in told.get(name, ())}
+    failed, too_few = (dict.fromkeys(map(str, cfg.score.metrics), why) for why in (FAILED, FEW_OBSERVERS))
     found = {}
     for name, known in predictors.items():
         few = seen if known["kind"] == "ceiling" else ()
-        absent = [FEW_OBSERVERS if stimulus in few else FAILED for stimulus in stimuli]
-        found[name] = _Reasons([told[name].get(stimulus) for stimulus in stimuli], absent)
+        found[name] = [told[name].get(one, too_few if one in few else failed) for one in stimuli]
     return found
 
 
+def _given(why: Sequence[Mapping[str, str]], metric: str, values: np.ndarray) -> list[str]:
+    """The reasons of the pictures where a metric (P,) is undefined."""
+    return [one.get(metric, "") for one, value in zip(why, values, strict=True) if not np.isfinite(value)]
+
+
 def _entries(
-    cfg: PictureScoring,
-    columns: Mapping[str, Mapping[str, np.ndarray]],
-    why: Mapping[str, _Reasons],
-    name: str,
+    cfg: PictureScoring, columns: Mapping[str, Mapping[str, np.ndarray]], why: Sequence[Mapping[str, str]], name: str,
     draws: np.ndarray,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, Any]]:  # fmt: skip
     """One predictor's row of the table. columns: {predictor: {metric: (P,)}}. draws: (R, P)."""
     own, over = columns[name], [CENTRE] if CENTRE in columns and name != CENTRE else []
     entries: dict[str, dict[str, Any]] = {}
     for metric in cfg.score.metrics:
         gains = {key: columns[key][metric] for key in over if metric not in NO_GAIN}
-        reason = commonest(why[name].at(metric, ~np.isfinite(own[metric])))
-        entries[metric] = row(own[metric], draws, gains, reason)
+        entries[metric] = row(own[metric], draws, gains, commonest(_given(why, metric, own[metric])))
     gold = columns[GOLD].get(GAIN) if GOLD in columns else None
     if gold is not None and GAIN in own and np.isfinite(gold).any():
-        entries["explained"] = _explained(own[GAIN], gold, draws, why[name])
+        entries["explained"] = _explained(own[GAIN], gold, draws, _given(why, GAIN, own[GAIN]))
     return entries
 
 
-def _explained(own: np.ndarray, gold: np.ndarray, draws: np.ndarray, why: _Reasons) -> dict[str, Any]:
-    """The share of the gold standard's information gain (P,) that a predictor's own (P,) makes up."""
+def _explained(own: np.ndarray, gold: np.ndarray, draws: np.ndarray, why: list[str]) -> dict[str, Any]:
+    """The share of the gold standard's information gain (P,) that a predictor's own (P,) makes up.
+
+    why: the reasons of the pictures where it has none.
+    """
     whole, share = mean_over(gold, draws).interval, ratio_over(own, gold, draws)
     if whole is None or whole[0] <= 0:  # else a share of it is a share of nothing
         share = replace(share, value=np.nan, replicates=np.full(len(draws), np.nan))
-    reasons = why.at(GAIN, ~np.isfinite(own)) + [NO_GOLD] * int((np.isfinite(own) & ~np.isfinite(gold)).sum())
+    reasons = why + [NO_GOLD] * int((np.isfinite(own) & ~np.isfinite(gold)).sum())
     return entry(share, why=LOW_GOLD if share.n and np.isnan(share.value) else commonest(reasons))
 
 
