@@ -170,13 +170,6 @@ def autocast(train: TrainConfig, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
 
 
-def standard_optimizer(model: torch.nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW or plain SGD over all parameters, as the config says."""
-    if train.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), train.learning_rate, train.momentum, weight_decay=train.weight_decay)
-    return torch.optim.AdamW(model.parameters(), train.learning_rate, weight_decay=train.weight_decay)
-
-
 def _state(
     model: torch.nn.Module, optimizer: torch.optim.Optimizer, best: Mapping[str, torch.Tensor], progress: Progress
 ) -> bytes:

@@ -5,17 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save
 
-from gazeray.config import TrainConfig
-from gazeray.learn.fit import Fit, Task, standard_optimizer
+from gazeray.learn.fit import Fit, Task
 from gazeray.learn.folds import derive_seed
-from gazeray.store import Store
 from gazeray.study import Chosen, Fold, Learner, Learning, Ready, Row, Side, Variant
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
@@ -109,32 +106,6 @@ class PerFold:
     def run(self, unit: Unit, worker: Worker, out: UnitFolder) -> Json:
         """Do a fold."""
         return self.do(self.folds[unit.spec["fold"]], out)
-
-
-class PlainLearner:
-    """What most learners would write alike: nothing is fitted to the training rows beside the weights, the optimizer is
-    the config's, and the loss is watched. To inherit from; a frozen dataclass with a field `train`.
-    """
-
-    train: TrainConfig
-    watched: Mapping[str, bool] = MappingProxyType({"loss": False})
-    headline: str = "loss"
-
-    def with_train(self, train: TrainConfig) -> Self:
-        """The same, fitted in another way."""
-        return replace(self, train=train)  # type: ignore[type-var]
-
-    def prepare(self, rows: np.ndarray, store: Store) -> Self:
-        """Nothing."""
-        return self
-
-    def fitted(self) -> Mapping[str, np.ndarray]:
-        """Nothing."""
-        return {}
-
-    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """AdamW or SGD, as the config says."""
-        return standard_optimizer(model, self.train)
 
 
 def write_weights(model: torch.nn.Module, learner: Learner, out: UnitFolder) -> None:

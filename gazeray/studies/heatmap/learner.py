@@ -15,7 +15,6 @@ from gazeray.explain.checks import content, randomised_copy
 from gazeray.explain.examples import ExampleBatch, MapSettings, explain_batch
 from gazeray.explain.summary import MapSummary
 from gazeray.learn.fit import on_device
-from gazeray.learn.trained import PlainLearner
 from gazeray.metrics.statistics import majority_scores
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.store import Column, Store
@@ -31,7 +30,7 @@ from gazeray.studies.shared.classification import (
     softmax,
 )
 from gazeray.studies.shared.npz import npz
-from gazeray.study import Fold
+from gazeray.study import Fold, Learner
 from gazeray.unit import Json, UnitFolder
 
 SUMMARY = "explain.npz"
@@ -50,7 +49,7 @@ class PictureKind:
 
 
 @dataclass(frozen=True)
-class HeatmapLearner(PlainLearner):
+class HeatmapLearner(Learner):
     """See `gazeray.study.Learner`. weights: (K,) of the classes, once prepared; None: the classes as they are."""
 
     train: TrainConfig

@@ -263,12 +263,13 @@ def _check_geometry(cfg: HeatmapConfig, data: Dataset) -> None:
     if cfg.render.source == "samples" and data.spec.samples is None and cfg.render.kind != "scanpath":
         raise ConfigError([f"render.source: data set {data.spec.name} declares no samples (allowed: fixations)"])
     errors = []
-    needs = {"render.sigma_deg": (["screen_width_mm", "distance_mm"], cfg.render.sigma_deg is not None)}
     everything = ["screen_width_mm", "screen_height_mm", "distance_mm"]
-    in_deg = cfg.events.in_deg and data.spec.samples is not None
-    needs["events.detector"] = (everything, in_deg)
-    for gate in ("max_rms_s2s_deg", "max_bcea_deg2"):
-        needs[f"quality.{gate}"] = (everything, getattr(cfg.quality, gate) is not None)
+    needs = {
+        "render.sigma_deg": (["screen_width_mm", "distance_mm"], cfg.render.sigma_deg is not None),
+        "events.detector": (everything, cfg.events.in_deg and data.spec.samples is not None),
+        "quality.max_rms_s2s_deg": (everything, cfg.quality.max_rms_s2s_deg is not None),
+        "quality.max_bcea_deg2": (everything, cfg.quality.max_bcea_deg2 is not None),
+    }
     for key, (columns, wanted) in needs.items():
         unknown = int(data.trials[columns].isna().any(axis=1).sum()) if wanted else 0
         if unknown:

@@ -101,7 +101,9 @@ class Extract:
                 for layer, values in found.items():
                     for info, feature in zip(some, values.float(), strict=True):
                         small = pool_to(feature, self.cfg.longest_cells).cpu().numpy()
-                        kept.setdefault(info.stimulus, {})[layer] = _to_float16(small, info.stimulus, layer)
+                        if not np.isfinite(small).all():
+                            raise RuntimeError(f"{info.stimulus}: layer {layer} is not finite")
+                        kept.setdefault(info.stimulus, {})[layer] = np.clip(small, -65504, 65504).astype(np.float16)
         return kept
 
     def _input(self, info: PictureInfo, size: tuple[int, int]) -> torch.Tensor:
@@ -120,12 +122,6 @@ class Extract:
         return torch.nn.functional.interpolate(
             picture[None].float(), size=size, mode="bilinear", antialias=True, align_corners=False
         )[0].round_().to(torch.uint8)  # fmt: skip
-
-
-def _to_float16(values: np.ndarray, stimulus: str, layer: str) -> np.ndarray:
-    if not np.isfinite(values).all():
-        raise RuntimeError(f"{stimulus}: layer {layer} is not finite")
-    return np.clip(values, -65504, 65504).astype(np.float16)
 
 
 def features_pass(shards: PictureShards, extract: Extract) -> Generator[Pass, Store, Store]:
