@@ -379,9 +379,8 @@ def windows(
 
 
 def _concatenated(first: Column, second: Column) -> Column:
-    if isinstance(first, list) or isinstance(second, list):
-        return [*first, *second]
-    return np.concatenate([first, second])
+    ragged = isinstance(first, list) or isinstance(second, list)
+    return [*first, *second] if ragged else np.concatenate([first, second])
 
 
 def _bytes(values: Column) -> int:

@@ -189,19 +189,15 @@ class Row:
 
 
 class Predictor(Protocol):
-    """Something that predicts items; travels to the workers.
-
-    rows: key -> row of the table of scores; several where one unit fills several. round: it begins when the one before
-    is done.
-    """
+    """Something that predicts items; travels to the workers."""
 
     @property
     def rows(self) -> Mapping[str, Row]:
-        """The rows of the table of scores that it fills."""
+        """Key -> row of the table of scores that it fills; several where one unit fills several."""
 
     @property
     def round(self) -> int:
-        """0, or 1 where its units read those of another predictor."""
+        """0, or 1 where its units read those of another predictor: a round begins when the one before is done."""
 
     def units(self) -> Sequence[UnitSpec]:
         """Its work in small pieces."""

@@ -95,8 +95,8 @@ class ShuffledNegatives:
 class Scores:
     """values: {metric: value}, NaN where it is undefined; why: {metric: the reason} of those."""
 
-    values: Mapping[str, float]
-    why: Mapping[str, str] = field(default_factory=dict)
+    values: dict[str, float]
+    why: dict[str, str] = field(default_factory=dict)
 
 
 class Scorer:
@@ -120,15 +120,15 @@ class Scorer:
 
     def _batch(self, shown: Sequence[ScoredMap]) -> list[Scores]:
         """The same for maps of one shape and kind."""
-        batch, columns = _Batch(shown, self.pool, self.seed, self.device), {}
+        batch = _Batch(shown, self.pool, self.seed, self.device)
+        found = [Scores({}, {}) for _ in shown]
         for name in self.cfg.metrics:
             possible = shown[0].target is not None or not MEASURES[name].needs_human_map
-            columns[name] = MEASURES[name].of(batch).tolist() if possible else [math.nan] * len(shown)
-        found = []
-        for one, values in zip(shown, zip(*columns.values(), strict=True), strict=True):
-            scores: dict[str, float] = dict(zip(columns, values, strict=True))
-            why = {name: self._why(name, one) for name, value in scores.items() if math.isnan(value)}
-            found.append(Scores(scores, why))
+            values = MEASURES[name].of(batch).tolist() if possible else [math.nan] * len(shown)
+            for one, value, scores in zip(shown, values, found, strict=True):
+                scores.values[name] = value
+                if math.isnan(value):
+                    scores.why[name] = self._why(name, one)
         return found
 
     def _why(self, name: str, one: ScoredMap) -> str:
@@ -297,7 +297,6 @@ def scores_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
         {name: None if isinstance(value, float) and not np.isfinite(value) else value for name, value in row.items()}
         for row in rows
     ]
-    text, whole = pa.string(), pa.int32()
-    types = dict(zip(IDS, (text, whole, text, whole, text), strict=True))
-    names = list(dict.fromkeys(name for row in rows for name in row)) or list(IDS)
+    types = {name: pa.int32() if name in ("fold", "n_fixations") else pa.string() for name in IDS}
+    names = list(dict.fromkeys(name for row in rows for name in row)) or IDS
     return pa.Table.from_pylist(rows, schema=pa.schema([(name, types.get(name, pa.float64())) for name in names]))
