@@ -27,14 +27,8 @@ ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # else Ray's core prints its advice on actors; what fails arrives as an exception
 }
 
-NOTE_ON_LEVEL = b"Set ray log level from environment variable"
-"""What Ray's core writes to stderr as it starts, whatever the level."""
-
 GPU_SHARE = 0.25
 """Of a GPU, for a unit, where the config does not say."""
-
-ANSWER_WITHIN_S = 10.0
-"""How long the head of a cluster may take to accept a connection."""
 
 LOOK_EVERY_S = 2.0
 SAY_EVERY_S = 30.0
@@ -72,7 +66,11 @@ def cluster() -> Iterator[None]:
 
 @contextmanager
 def _without_note_on_level() -> Iterator[None]:
-    """Hold back what is written to stderr in the block, by C++ too; afterwards write it there, less that one note."""
+    """Hold back what is written to stderr in the block, by C++ too; afterwards write it there, less one note.
+
+    Ray's core writes it as it starts, whatever the level.
+    """
+    note = b"Set ray log level from environment variable"
     if sys.stderr is None:  # closed
         yield
         return
@@ -86,7 +84,7 @@ def _without_note_on_level() -> Iterator[None]:
             os.dup2(stderr, 2)
             os.close(stderr)
             held.seek(0)
-            os.write(2, b"".join(line for line in held if NOTE_ON_LEVEL not in line))
+            os.write(2, b"".join(line for line in held if note not in line))
 
 
 def _check_that_somebody_answers(address: str) -> None:
@@ -97,7 +95,7 @@ def _check_that_somebody_answers(address: str) -> None:
     if not port.isdigit():  # local, auto
         return
     try:
-        socket.create_connection((host.removeprefix("ray://").strip("[]"), int(port)), ANSWER_WITHIN_S).close()
+        socket.create_connection((host.removeprefix("ray://").strip("[]"), int(port)), timeout=10.0).close()
     except OSError as error:
         raise ConfigError([f"RAY_ADDRESS={address}: no cluster to join: {error}"]) from error
 

@@ -30,9 +30,6 @@ from gazeray.unit import Json, Unit, UnitFolder
 D = TypeVar("D")
 S = TypeVar("S")
 
-FITTING = ("model", "train")
-"""Sections that change nothing about the examples."""
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -143,7 +140,7 @@ def _search(
     drawn: dict[str, Ready[D, S]] = {}
     for setting in settings_to_try(study.cfg):
         other = replace(study, cfg=with_setting(study.cfg, setting))
-        look = digest({key: value for key, value in setting.items() if key.partition(".")[0] not in FITTING})
+        look = digest({key: value for key, value in setting.items() if not key.startswith(("model.", "train."))})
         if look not in drawn:
             theirs = prepare(other, other.open(), folder.store, workers) if look != digest({}) else ready
             ids = list(ready.items.ids)

@@ -35,9 +35,6 @@ from gazeray.storage import Folder
 from gazeray.study import Predictor
 from gazeray.unit import Json, Unit, UnitFolder, Worker
 
-NEVER_S = 1e9
-"""A group at work is never restarted to make it larger: that would cut off its units."""
-
 MAX_DEATHS = 3
 """How many workers a unit may take down with it before it is given up."""
 
@@ -106,7 +103,7 @@ def _train(queue: ActorHandle, work: Work, run: Folder, resources: ResourcesConf
         train_loop_config={"queue": queue, "work": work, "run": run, "cpu": resources.per_unit.cpu, "gpu": gpu},
         scaling_config=ScalingConfig(
             num_workers=(1, workers),  # a group that lost a machine goes on with those that are left
-            elastic_resize_monitor_interval_s=NEVER_S,
+            elastic_resize_monitor_interval_s=1e9,  # never: a restart to make it larger would cut off its units
             use_gpu=bool(gpu),
             resources_per_worker=each,
         ),

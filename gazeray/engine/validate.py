@@ -23,9 +23,6 @@ from gazeray.study import Finished, Row, Study, Summary
 from gazeray.tables import REJECTS, DataError
 from gazeray.unit import Json, Unit, UnitFolder
 
-StudyOf = Callable[[Json], Study[Any, Any]]
-"""The study of a manifest, with its config. Raises ConfigError where there is none such."""
-
 
 class _Open(BaseModel):
     """A part of a manifest: what is named must be there, more may be."""
@@ -71,8 +68,10 @@ class Manifest(_Open):
     rows: list[RowEntry] = []
 
 
-def validate_run(run: Folder, study_of: StudyOf) -> list[str]:
+def validate_run(run: Folder, study_of: Callable[[Json], Study[Any, Any]]) -> list[str]:
     """Everything that is wrong with a run folder, `file: what` each; empty when it is valid.
+
+    study_of: the study of a manifest, with its config; raises ConfigError where there is none such.
 
     Raises ConfigError when there is no manifest.json that can be read, or another version has laid the folder out;
     OSError when the storage refuses to be read.

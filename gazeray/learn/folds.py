@@ -242,14 +242,10 @@ def inner_splits(
 
 def dealt_numbers(items: int, folds: int, seed: int) -> np.ndarray:
     """(N,) int64, the fold that tests each item: folds differ by one item at most."""
-    order = np.random.default_rng([seed, PICTURE_FOLDS]).permutation(items)
+    order = np.random.default_rng([seed, 2]).permutation(items)  # another number would deal other folds
     number = np.empty(items, np.int64)
     number[order] = np.arange(items) % folds
     return number
-
-
-PICTURE_FOLDS = 2
-"""Names the draw in its seed; another number would deal other folds."""
 
 
 def numbered_folds(numbers: np.ndarray, unseen: tuple[str, ...]) -> list[Fold]:

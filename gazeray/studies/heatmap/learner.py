@@ -158,7 +158,7 @@ class HeatmapLearner(Learner):
                 for i, row in enumerate(rows.tolist()):
                     arrays = {f"{name}_true": maps[i] for name, maps in explained.true.items()}
                     arrays |= {f"{name}_predicted": maps[i] for name, maps in explained.predicted.items()}
-                    out.write_map(lookup[row], npz({"heatmap": dwell[i], **arrays}))
+                    out.run.write_bytes(f"maps/{lookup[row]}", npz({"heatmap": dwell[i], **arrays}))
         return np.concatenate(logits), MapSummary.merge(parts) if parts else None
 
 

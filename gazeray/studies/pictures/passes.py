@@ -37,8 +37,6 @@ FORMAT = 3
 
 PICTURES_PER_SHARD = 16
 
-INFO = ("stimulus", "path", "width_px", "height_px", "n_fixations")
-
 COLUMNS = ("x_px", "y_px", "observer", "target")
 """What the units read."""
 
@@ -265,8 +263,9 @@ def _ready(store: Store, found: PictureSet, folds: PictureFolds, seed: int) -> P
     stimuli = [row["stimulus"] for row in rows]
     dealt = folds.path is None
     numbers = dealt_numbers(len(store), folds.outer, seed) if dealt else read_numbers(str(folds.path), stimuli, 3)
+    known = ("stimulus", "path", "width_px", "height_px", "n_fixations")
     infos = tuple(
-        PictureInfo(**{name: row[name] for name in INFO}, shard=store.keys[shard], fold=int(number))
+        PictureInfo(**{name: row[name] for name in known}, shard=store.keys[shard], fold=int(number))
         for row, shard, number in zip(rows, store.shard, numbers, strict=True)
     )
     shards = PictureShards(store, infos, found.spec.px_per_deg, found.spec.max_pixels)

@@ -24,22 +24,12 @@ from gazeray.studies.pictures.passes import PictureData
 
 MAPS_AT_ONCE = 32
 
-LEAST_LOG_DENSITY = -1e4
-"""A density of 0 is ranked as this."""
-
 SCORES = "scores.parquet"
 MAPS = "maps.safetensors"
 
 IDS = ("stimulus", "fold", "predictor", "n_fixations", "why")
 """The columns of a table of scores that are no metric. why: JSON {metric: why it has no value}, "" where all have."""
 
-ONE_PERSON = "one left-out person’s fixations make no human map to compare with"
-NO_FIXATIONS = "the picture has no fixations"
-NO_FIXATIONS_AT_ALL = "the data set gives human maps and no fixations"
-NO_NEGATIVES = "no other picture has fixations"
-ALL_FIXATED = "every cell of the grid is fixated"
-FLAT_MAP = "the map is the same everywhere"
-FLAT_HUMAN_MAP = "the human map is the same everywhere"
 EMPTY_MAP = "the map is 0 everywhere"
 
 
@@ -135,10 +125,12 @@ class Scorer:
         """Why a metric has no value for this map, most general first."""
         if MEASURES[name].needs_human_map:
             if one.target is None:
-                return ONE_PERSON
-            return FLAT_HUMAN_MAP if name == "cc" and np.ptp(one.target) == 0 else MEASURES[name].undefined
-        if not len(one.cells):
-            return NO_FIXATIONS if len(self.pool.relative) else NO_FIXATIONS_AT_ALL
+                return "one left-out person’s fixations make no human map to compare with"
+            if name == "cc" and np.ptp(one.target) == 0:
+                return "the human map is the same everywhere"
+        elif not len(one.cells):
+            known = len(self.pool.relative)
+            return "the picture has no fixations" if known else "the data set gives human maps and no fixations"
         return MEASURES[name].undefined
 
 
@@ -152,7 +144,7 @@ class _Batch:
         self.shown, self.pool, self.seed, self.device = shown, pool, seed, device
         given = self._tensor([one.values for one in shown])
         density = shown[0].density
-        self.values = given.clamp(min=LEAST_LOG_DENSITY) if density else given
+        self.values = given.clamp(min=-1e4) if density else given  # ranks a density of 0
         self.log_density = given if density else saliency.as_log_density(given)
         self.map = given.exp() if density else given
         self.fixations = self._rows([one.cells for one in shown])
@@ -201,16 +193,18 @@ class Measure:
     """
 
     of: Callable[[_Batch], torch.Tensor]
-    undefined: str = FLAT_MAP
+    undefined: str = "the map is the same everywhere"
     needs_human_map: bool = False
 
 
 MEASURES: dict[str, Measure] = {
     "information_gain": Measure(lambda b: saliency.information_gain(b.log_density, b.fixations, b.centre_bias)),
     "auc_uniform": Measure(lambda b: saliency.auc_uniform(b.values, b.fixations)),
-    "auc_judd": Measure(lambda b: saliency.auc_judd(b.values, b.fixations), ALL_FIXATED),
+    "auc_judd": Measure(lambda b: saliency.auc_judd(b.values, b.fixations), "every cell of the grid is fixated"),
     "auc_borji": Measure(lambda b: saliency.auc_borji(b.values, b.fixations, seed=b.seed)),
-    "auc_shuffled": Measure(lambda b: saliency.auc_shuffled(b.values, b.fixations, b.negatives), NO_NEGATIVES),
+    "auc_shuffled": Measure(
+        lambda b: saliency.auc_shuffled(b.values, b.fixations, b.negatives), "no other picture has fixations"
+    ),
     "nss": Measure(lambda b: saliency.nss(b.map, b.fixations)),
     "cc": Measure(lambda b: saliency.cc(b.map, b.target), needs_human_map=True),
     "sim": Measure(lambda b: saliency.sim(b.map, b.target), EMPTY_MAP, needs_human_map=True),

@@ -31,9 +31,6 @@ CHOSEN = "chosen"
 
 CENTRE, GOLD, GAIN = "centre_bias", "gold_standard", "information_gain"
 
-NO_GAIN = ("auc_shuffled",)
-"""The centre bias is made of the very fixations that are the negatives of the shuffled AUC."""
-
 FAILED = "a unit failed"
 FEW_OBSERVERS = "too few observers have fixations on the picture"
 NO_GOLD = "there is no gold standard to divide by"
@@ -167,7 +164,8 @@ def _entries(
     own, over = columns[name], [CENTRE] if CENTRE in columns and name != CENTRE else []
     entries: dict[str, dict[str, Any]] = {}
     for metric in cfg.score.metrics:
-        gains = {key: columns[key][metric] for key in over if metric not in NO_GAIN}
+        # the centre bias is made of the very fixations that are the negatives of the shuffled AUC
+        gains = {key: columns[key][metric] for key in over if metric != "auc_shuffled"}
         entries[metric] = row(own[metric], draws, gains, commonest(_given(why, metric, own[metric])))
     gold = columns[GOLD].get(GAIN) if GOLD in columns else None
     if gold is not None and GAIN in own and np.isfinite(gold).any():
