@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
@@ -30,12 +30,11 @@ SIMULATION = 1
 """Raised when the same parameters give other scenes: older ones are then not reused."""
 
 
-class PictureStores(Protocol):
-    """Stores of a study on pictures."""
+@dataclass(frozen=True)
+class PictureStores:
+    """Stores of a study on pictures: the pictures, of which some may not be judged."""
 
-    @property
-    def pictures(self) -> PicturesReady:
-        """The pictures, of which some may not be judged."""
+    pictures: PicturesReady
 
 
 @dataclass(frozen=True)

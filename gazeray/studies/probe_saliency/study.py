@@ -20,9 +20,8 @@ from gazeray.models.backbone import Backbone, default_layers
 from gazeray.stimuli.dataset import PictureSet
 from gazeray.storage import Folder
 from gazeray.store import Store
-from gazeray.studies.pictures.passes import PicturesReady
 from gazeray.studies.pictures.predictors import PictureBaselines
-from gazeray.studies.pictures.study import PictureStudy
+from gazeray.studies.pictures.study import PictureStores, PictureStudy
 from gazeray.studies.pictures.summary import Models
 from gazeray.studies.probe_saliency.config import ProbeSaliencyConfig
 from gazeray.studies.probe_saliency.passes import Extract, features_folder, features_pass, precision_of
@@ -45,10 +44,9 @@ class ProbeSaliencyPlan:
 
 
 @dataclass(frozen=True)
-class Stores:
+class Stores(PictureStores):
     """The pictures, and the same joined with the features of all layers. folder: where the features lie."""
 
-    pictures: PicturesReady
     features: Store
     folder: Folder
 

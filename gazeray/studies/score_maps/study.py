@@ -15,9 +15,9 @@ from gazeray.gaze.files import identifier, visible_files
 from gazeray.stimuli.dataset import PictureSet
 from gazeray.storage import FileStat, Folder, masked
 from gazeray.store import Store
-from gazeray.studies.pictures.passes import PictureData, PictureShards, PicturesReady
+from gazeray.studies.pictures.passes import PictureData, PictureShards
 from gazeray.studies.pictures.predictors import Everybody, PictureBaselines, score_predictions
-from gazeray.studies.pictures.study import PictureStudy
+from gazeray.studies.pictures.study import PictureStores, PictureStudy
 from gazeray.studies.pictures.summary import Models
 from gazeray.studies.score_maps.config import ScoreMapsConfig
 from gazeray.studies.score_maps.passes import FitMaps
@@ -47,10 +47,9 @@ class MapsPlan:
 
 
 @dataclass(frozen=True)
-class Stores:
+class Stores(PictureStores):
     """The pictures, of which those with a map are judged, and the maps."""
 
-    pictures: PicturesReady
     maps: Store
 
 
