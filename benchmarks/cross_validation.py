@@ -32,7 +32,7 @@ import time
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,13 +47,25 @@ from rich.console import Console
 from gazeray.config import FoldsConfig, JobConfig, PerUnit, ResourcesConfig, RunSettings, TrainConfig
 from gazeray.engine.experiment import run
 from gazeray.engine.progress import ProgressView, Stage
-from gazeray.learn.fit import predict, standard_optimizer
+from gazeray.learn.fit import predict
 from gazeray.learn.folds import make_folds
 from gazeray.learn.trained import Trained
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.storage import Folder
 from gazeray.store import Column, Shard, Store
-from gazeray.study import Finished, Fold, Items, Pass, Predictor, Ready, Row, Source, Summary, Variant
+from gazeray.study import (
+    Finished,
+    Fold,
+    Items,
+    Learner,
+    Pass,
+    Predictor,
+    Ready,
+    Row,
+    Source,
+    Summary,
+    Variant,
+)
 from gazeray.unit import Json, UnitFolder
 
 CLASSES = ("control", "pseudoword")
@@ -145,7 +157,7 @@ class PublishedWay:
 
 
 @dataclass(frozen=True)
-class PictureLearner:
+class PictureLearner(Learner):
     """The CNN on exported pictures. See `gazeray.study.Learner`."""
 
     train: TrainConfig
@@ -154,23 +166,9 @@ class PictureLearner:
 
     columns: Sequence[str] = ("picture",)
     targets: Sequence[str] = ("label_index",)
-    watched: Mapping[str, bool] = field(default_factory=lambda: {"loss": False})
-    headline: str = "loss"
-
-    def with_train(self, train: TrainConfig) -> PictureLearner:
-        return replace(self, train=train)
-
-    def prepare(self, rows: np.ndarray, store: Store) -> PictureLearner:
-        return self
-
-    def fitted(self) -> Mapping[str, np.ndarray]:
-        return {}
 
     def model(self) -> torch.nn.Module:
         return HeatmapCNN(3, (self.size, self.size), self.width, len(CLASSES))
-
-    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        return standard_optimizer(model, self.train)
 
     def logits(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """(B, 2). Pictures are kept as (S, S, 3), so that (B, 3, S, S) in channels_last takes no copy."""

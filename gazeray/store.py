@@ -180,8 +180,7 @@ class Store:
         self._plain: dict[str, np.ndarray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        gone = ("_held", "_recent", "_plain", "log")
-        return {name: value for name, value in self.__dict__.items() if name not in gone} | {"log": None}
+        return {**self.__dict__, "_held": None, "_recent": None, "_plain": None, "log": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -215,15 +214,12 @@ class Store:
 
     def with_table(self, table: pa.Table) -> Store:
         """The same examples with other plain columns (N rows)."""
-        store = self._copy(np.arange(len(self)))
+        store = self.select(np.arange(len(self)))
         store.table = table
         return store
 
     def select(self, rows: np.ndarray) -> Store:
         """Some of the examples; `rows` rises."""
-        return self._copy(rows)
-
-    def _copy(self, rows: np.ndarray) -> Store:
         table = self.table if len(rows) == len(self) else self.table.take(rows)
         store = Store(self.folder, self.keys, table, self.shard[rows], self.columns, self.log)
         store.offset = self.offset[rows]
@@ -247,7 +243,7 @@ class Store:
         absent = [key for key in wanted if key not in at]
         if absent:
             raise ValueError(f"{len(absent)} examples have nothing to join, the first is {absent[0]}")
-        store = self._copy(np.arange(len(self)))
+        store = self.select(np.arange(len(self)))
         store._joined |= dict.fromkeys(other.columns, (other, np.array([at[key] for key in wanted], np.int64)))
         return store
 
@@ -383,9 +379,8 @@ def windows(
 
 
 def _concatenated(first: Column, second: Column) -> Column:
-    if isinstance(first, list) or isinstance(second, list):
-        return [*first, *second]
-    return np.concatenate([first, second])
+    ragged = isinstance(first, list) or isinstance(second, list)
+    return [*first, *second] if ragged else np.concatenate([first, second])
 
 
 def _bytes(values: Column) -> int:

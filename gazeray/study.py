@@ -10,8 +10,9 @@ in units, small pieces that any worker can do; what they leave is put together b
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -188,19 +189,15 @@ class Row:
 
 
 class Predictor(Protocol):
-    """Something that predicts items; travels to the workers.
-
-    rows: key -> row of the table of scores; several where one unit fills several. round: it begins when the one before
-    is done.
-    """
+    """Something that predicts items; travels to the workers."""
 
     @property
     def rows(self) -> Mapping[str, Row]:
-        """The rows of the table of scores that it fills."""
+        """Key -> row of the table of scores that it fills; several where one unit fills several."""
 
     @property
     def round(self) -> int:
-        """0, or 1 where its units read those of another predictor."""
+        """0, or 1 where its units read those of another predictor: a round begins when the one before is done."""
 
     def units(self) -> Sequence[UnitSpec]:
         """Its work in small pieces."""
@@ -278,60 +275,58 @@ class Study(Protocol[D, S]):
 # -- learning
 
 
-class Learner(Protocol):
-    """All that the training loop and the search know of a model; frozen, travels to the workers.
+class Learner:
+    """All that the training loop and the search know of a model; a frozen dataclass, which travels to the workers.
 
     columns, targets: what it is fed with and what it learns, by the names of the store's columns. watched: metrics of
     validation rows, name -> is more better? Any of them may stop a fit early or steer a search. headline: the one that
-    tables show.
+    tables show. What is here is what most write alike: nothing is fitted to the training rows beside the weights.
     """
 
-    @property
-    def train(self) -> TrainConfig:
-        """How it is fitted."""
+    train: TrainConfig
+    columns: Sequence[str]
+    targets: Sequence[str]
+    watched: Mapping[str, bool] = MappingProxyType({"loss": False})
+    headline: str = "loss"
 
-    @property
-    def columns(self) -> Sequence[str]:
-        """The inputs."""
-
-    @property
-    def targets(self) -> Sequence[str]:
-        """What is to be learned."""
-
-    @property
-    def watched(self) -> Mapping[str, bool]:
-        """The metrics of `metrics`, and whether more is better."""
-
-    @property
-    def headline(self) -> str:
-        """The key of `watched` that tables show."""
-
-    def with_train(self, train: TrainConfig) -> Learner:
+    def with_train(self, train: TrainConfig) -> Self:
         """The same, fitted in another way."""
+        return replace(self, train=train)  # type: ignore[type-var]
 
-    def prepare(self, rows: np.ndarray, store: Store) -> Learner:
+    def prepare(self, rows: np.ndarray, store: Store) -> Self:
         """Fit scalers, class weights, sampling to the training rows, and to them alone."""
+        return self
 
     def fitted(self) -> Mapping[str, np.ndarray]:
         """What `prepare` found, to be saved with the weights."""
+        return {}
 
     def model(self) -> torch.nn.Module:
         """A fresh model; its random state is the caller's."""
+        raise NotImplementedError
 
     def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """Its optimizer."""
+        """AdamW or plain SGD over all parameters, as the config says."""
+        train, parameters = self.train, model.parameters()
+        if train.optimizer == "sgd":
+            return torch.optim.SGD(parameters, train.learning_rate, train.momentum, weight_decay=train.weight_decay)
+        return torch.optim.AdamW(parameters, train.learning_rate, weight_decay=train.weight_decay)
 
     def loss(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor], epoch: int) -> torch.Tensor:
         """The mean loss of a batch of inputs and targets: heads, schedules and augmentation live here and only here."""
+        raise NotImplementedError
 
     def predict(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Predictions (B, ...) by name. The batch has no targets: nothing can leak into a test."""
+        raise NotImplementedError
 
     def metrics(self, predicted: Mapping[str, np.ndarray], targets: Mapping[str, Column]) -> dict[str, float]:
         """The metrics `watched` of predictions (N, ...) and targets (N, ...), in the same order."""
+        raise NotImplementedError
 
     def tested(self, model: torch.nn.Module, fold: Fold, store: Store, device: torch.device, out: UnitFolder) -> Json:
         """Once after the fit: predictions, maps, checks, knock-outs; returns entries for result.json."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)

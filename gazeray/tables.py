@@ -4,7 +4,6 @@
 samples      one row per gaze sample; NaN in x_px or y_px means lost
 fixations    one row per fixation
 trials       one row per trial: who saw what, the labels, the geometry of the screen
-stimuli      one row per picture or video
 rejects      one row per thing that could not be used: where it came from and why
 quality      one row per trial that was read: how good its gaze is
 
@@ -48,10 +47,6 @@ TRIALS = pa.schema(
         ("screen_width_px", pa.float64()),
         ("screen_height_px", pa.float64()),
     ]
-)
-
-STIMULI = pa.schema(
-    [("stimulus", pa.string()), ("path", pa.string()), ("width_px", pa.int32()), ("height_px", pa.int32())]
 )
 
 REJECTS = pa.schema(

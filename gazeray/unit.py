@@ -65,10 +65,6 @@ class UnitFolder:
         """metrics.jsonl: one line per epoch."""
         self.folder.write_text("metrics.jsonl", "".join(json.dumps(one, sort_keys=True) + "\n" for one in history))
 
-    def write_map(self, name: str, data: bytes) -> None:
-        """A map of an item, at once into the run's maps/, so that a unit's maps are never held together."""
-        self.run.write_bytes(f"maps/{name}", data)
-
     def result(self) -> Json | None:
         """The result, when the unit is done and its hash is still the same; read once."""
         if self._result is None and self.folder.exists("result.json"):

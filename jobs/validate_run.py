@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from gazeray.config import ConfigError
-from gazeray.engine.validate import NotARunError, validate_run
+from gazeray.engine.validate import validate_run
 from gazeray.storage import Folder, masked
 from gazeray.studies import study_of
 
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = masked(arguments.run)
     try:
         findings = validate_run(Folder(arguments.run), study_of)
-    except (NotARunError, ConfigError) as error:
+    except ConfigError as error:
         print(f"error: {masked(str(error))}", file=sys.stderr)
         return UNREADABLE
     except OSError as error:

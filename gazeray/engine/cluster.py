@@ -27,14 +27,8 @@ ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # else Ray's core prints its advice on actors; what fails arrives as an exception
 }
 
-NOTE_ON_LEVEL = b"Set ray log level from environment variable"
-"""What Ray's core writes to stderr as it starts, whatever the level."""
-
 GPU_SHARE = 0.25
 """Of a GPU, for a unit, where the config does not say."""
-
-ANSWER_WITHIN_S = 10.0
-"""How long the head of a cluster may take to accept a connection."""
 
 LOOK_EVERY_S = 2.0
 SAY_EVERY_S = 30.0
@@ -72,7 +66,11 @@ def cluster() -> Iterator[None]:
 
 @contextmanager
 def _without_note_on_level() -> Iterator[None]:
-    """Hold back what is written to stderr in the block, by C++ too; afterwards write it there, less that one note."""
+    """Hold back what is written to stderr in the block, by C++ too; afterwards write it there, less one note.
+
+    Ray's core writes it as it starts, whatever the level.
+    """
+    note = b"Set ray log level from environment variable"
     if sys.stderr is None:  # closed
         yield
         return
@@ -86,7 +84,7 @@ def _without_note_on_level() -> Iterator[None]:
             os.dup2(stderr, 2)
             os.close(stderr)
             held.seek(0)
-            os.write(2, b"".join(line for line in held if NOTE_ON_LEVEL not in line))
+            os.write(2, b"".join(line for line in held if note not in line))
 
 
 def _check_that_somebody_answers(address: str) -> None:
@@ -97,14 +95,9 @@ def _check_that_somebody_answers(address: str) -> None:
     if not port.isdigit():  # local, auto
         return
     try:
-        socket.create_connection((host.removeprefix("ray://").strip("[]"), int(port)), ANSWER_WITHIN_S).close()
+        socket.create_connection((host.removeprefix("ray://").strip("[]"), int(port)), timeout=10.0).close()
     except OSError as error:
         raise ConfigError([f"RAY_ADDRESS={address}: no cluster to join: {error}"]) from error
-
-
-def this_machine() -> dict[str, str]:
-    """The label selector of the machine the driver runs on: what is placed here lives as long as the driver does."""
-    return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
 
 
 def quiet_data() -> None:
@@ -112,8 +105,8 @@ def quiet_data() -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.execution").setLevel(logging.WARNING)
+    for name in ("ray.data", "ray.data._internal.execution"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
@@ -149,14 +142,14 @@ def workers_that_fit(resources: ResourcesConfig, say: Callable[[str], object] = 
 
     Raises ConfigError when nothing fits and the cluster is this machine's own.
     """
-    fit = _fit(resources.per_unit)
+    fit, joined = _fit(resources.per_unit), joins_a_cluster()
     if not fit:
-        if not joins_a_cluster():
+        if not joined:
             raise ConfigError([f"resources.per_unit: {_shortage(resources.per_unit, 'this machine has')}"])
         fit = _wait_for_room(resources.per_unit, say)
     if resources.workers is None:
         return fit
-    return resources.workers if joins_a_cluster() else min(resources.workers, fit)
+    return resources.workers if joined else min(resources.workers, fit)
 
 
 def _fit(unit: PerUnit) -> int:
@@ -175,10 +168,9 @@ def _shortage(unit: PerUnit, whose: str) -> str:
 def _wait_for_room(unit: PerUnit, say: Callable[[str], object]) -> int:
     """Wait until a unit fits somewhere; returns how many do then."""
     began = said = time.monotonic()
-    say(
-        f"waiting for a machine: {_shortage(unit, 'the machines of the cluster have')}. The job goes on when one with "
-        "room joins; if none will, stop it and lower resources.per_unit"
-    )
+    lacks = _shortage(unit, "the machines of the cluster have")
+    way_out = "The job goes on when one with room joins; if none will, stop it and lower resources.per_unit"
+    say(f"waiting for a machine: {lacks}. {way_out}")
     demand = placement_group([per_worker(unit)])  # an autoscaler starts a machine only for what somebody asks of it
     try:
         while not (fit := _fit(unit)):

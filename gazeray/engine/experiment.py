@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
-from gazeray.config import JobConfig, digest
+from gazeray.config import JobConfig, SearchConfig, digest
 from gazeray.engine.executor import Executor, executor
 from gazeray.engine.passes import raise_fault
 from gazeray.engine.progress import ProgressView
@@ -29,9 +29,6 @@ from gazeray.unit import Json, Unit, UnitFolder
 
 D = TypeVar("D")
 S = TypeVar("S")
-
-FITTING = ("model", "train")
-"""Sections that change nothing about the examples."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +50,16 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         source = study.open()
     folder = RunFolder(study.cfg, job, study.name)
     view.line(f"run folder: {folder.folder.uri}")
-    with view.live(), executor(study.cfg.resources, view) as workers:
-        memory = _Memory(workers, study.cfg.data.cache_gb, view)
-        ready = prepare(study, source, folder.store, workers, memory, view)
+    with view.live(), executor(study.cfg.resources, study.cfg.data.cache_gb, view) as workers:
+        ready = prepare(study, source, folder.store, workers)
         _note_start(folder, ready)
         learning = study.learning(ready)
         if learning is not None and learning.search is not None:
-            searched = _search(study, ready, learning, folder, workers, memory, view)
+            searched = _search(study, ready, learning, learning.search, folder, workers)
             ready = replace(ready, searched=searched)
             folder.note(searched=[asdict(one) for one in searched.chosen])
         predictors = study.predictors(ready)
-        units, status = _do_rounds(predictors, ready, folder, workers, view)
+        units, status = _do_rounds(predictors, ready, folder, workers)
         failed = {name: state for name, state in status.items() if state != "done"}
         folder.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
         metrics = None
@@ -98,15 +94,13 @@ def plan_lines(study: Study[D, S]) -> list[str]:
     return [*lines, f"resources: {resources.per_unit.cpu} CPU per unit; units at the same time: {workers}"]
 
 
-def prepare(
-    study: Study[D, S], source: Source[D], store: Folder, workers: Executor, memory: _Memory, view: ProgressView
-) -> Ready[D, S]:
+def prepare(study: Study[D, S], source: Source[D], store: Folder, workers: Executor) -> Ready[D, S]:
     """Do the passes of a study, deal its folds and check them. Raises DataError, StorageError."""
     passes = study.passes(source, store)
     try:
         work = next(passes)
         while True:
-            work = passes.send(_go_through(work, workers, memory, view))
+            work = passes.send(_go_through(work, workers))
     except StopIteration as end:
         stores: S = end.value
     items = study.items(source, stores)
@@ -117,61 +111,38 @@ def prepare(
     return Ready(source, stores, items)
 
 
-def _go_through(work: Pass, workers: Executor, memory: _Memory, view: ProgressView) -> Store:
+def _go_through(work: Pass, workers: Executor) -> Store:
     """One pass; the store that is there afterwards."""
-    with view.stage(work.name, len(work.pieces)) as progress:
+    with workers.view.stage(work.name, len(work.pieces)) as progress:
         if work.pieces:
             for fault in workers.pieces(work):
                 raise_fault(fault)
                 progress.step()
         store = Store.open(work.folder, work.keys)
-        rejected = len(store.log.rejects) if store.log else 0
         kept = len(work.keys) - len({piece["key"] for piece in work.pieces})
-        progress.summary(f"{len(store)} examples, {rejected} rejected, {kept} of {len(work.keys)} shards kept")
-    memory.hold(store, work)
+        progress.summary(
+            f"{len(store)} examples, {len(store.rejects)} rejected, {kept} of {len(work.keys)} shards kept"
+        )
+    workers.hold(store, work)
     return store
 
 
-class _Memory:
-    """What of data.cache_gb is left. Columns that fit go where all workers map them; the others are streamed."""
-
-    def __init__(self, workers: Executor, cache_gb: float, view: ProgressView) -> None:
-        self.workers, self.view = workers, view
-        self.cache_gb = self.left_gb = cache_gb
-
-    def hold(self, store: Store, work: Pass) -> None:
-        """Give a store its place in memory."""
-        store.cache_bytes = self.cache_gb * 1e9 / self.workers.workers
-        if not work.memory or not len(store):
-            return
-        size_gb = store.bytes_of(work.memory) / 1e9
-        if size_gb > self.left_gb:
-            left = f"{self.left_gb:g} left of data.cache_gb"
-            self.view.line(f"{work.name}: {size_gb:.2f} GB, streamed from the shards ({left})")
-            return
-        store.shared = self.workers.share(store.read(work.memory))
-        self.left_gb -= size_gb
-        self.view.line(f"{work.name}: {size_gb * 1e3:.1f} MB in shared memory")
-
-
 def _search(
-    study: Study[D, S], ready: Ready[D, S], learning: Learning, folder: RunFolder, workers: Executor, memory: _Memory,
-    view: ProgressView,
-) -> Searched:  # fmt: skip
+    study: Study[D, S], ready: Ready[D, S], learning: Learning, how: SearchConfig, folder: RunFolder, workers: Executor
+) -> Searched:
     """Choose a setting in every outer fold. Every setting is the study with another config.
 
     Settings that draw the data in the same way share their stores. Raises DataError when a setting leaves other items
     than the config does: settings can be compared on the same items only.
     """
-    assert learning.search is not None
     assert isinstance(study.cfg, JobConfig)
     variants: list[Variant] = []
     drawn: dict[str, Ready[D, S]] = {}
     for setting in settings_to_try(study.cfg):
         other = replace(study, cfg=with_setting(study.cfg, setting))
-        look = digest({key: value for key, value in setting.items() if key.partition(".")[0] not in FITTING})
+        look = digest({key: value for key, value in setting.items() if not key.startswith(("model.", "train."))})
         if look not in drawn:
-            theirs = prepare(other, other.open(), folder.store, workers, memory, view) if look != digest({}) else ready
+            theirs = prepare(other, other.open(), folder.store, workers) if look != digest({}) else ready
             ids = list(ready.items.ids)
             if not theirs.items.table.select(ids).equals(ready.items.table.select(ids)):
                 counts = f"{len(theirs.items)} usable items, not the {len(ready.items)} of the config"
@@ -181,14 +152,14 @@ def _search(
         assert own is not None
         variants.append(Variant(setting, own.learner, own.store, drawn[look].items.content))
     work = InnerSearch(
-        variants, ready.items.folds, ready.items.table, learning.labels, learning.folds, learning.search,
+        variants, ready.items.folds, ready.items.table, learning.labels, learning.folds, how,
         learning.learner.train, study.cfg.run.seed, folder.manifest["config_hash"], folder.folder,
     )  # fmt: skip
-    return Searched(variants, search(work, workers.points, view))
+    return Searched(variants, search(work, workers.points, workers.view))
 
 
 def _do_rounds(
-    predictors: Sequence[Predictor], ready: Ready[D, S], folder: RunFolder, workers: Executor, view: ProgressView
+    predictors: Sequence[Predictor], ready: Ready[D, S], folder: RunFolder, workers: Executor
 ) -> tuple[dict[str, UnitFolder], dict[str, str]]:
     """Do the units of all predictors, round after round; returns their folders and {name: "done" or the error}."""
     units: dict[str, UnitFolder] = {}
@@ -214,19 +185,17 @@ def _do_rounds(
                     work[unit.name] = unit, predictor
         hashes = {name: out.unit.hash for name, out in units.items()}
         folder.note(unit_hashes=hashes, units_of=units_of(folder.manifest["config_hash"], ready.items.content, hashes))
-        status |= refused | _run_units(work, units, folder.folder, workers, view)
+        status |= refused | _run_units(work, units, folder.folder, workers)
     return units, status
 
 
-def _run_units(
-    work: Work, outs: Mapping[str, UnitFolder], run: Folder, workers: Executor, view: ProgressView
-) -> dict[str, str]:
+def _run_units(work: Work, outs: Mapping[str, UnitFolder], run: Folder, workers: Executor) -> dict[str, str]:
     """Do all units that are not done yet; returns {name: "done" or the error}. outs: their folders.
 
     Raises StorageError when a worker could not read or write: no unit can be relied on until the storage works again.
     """
     missing = {name: one for name, one in work.items() if outs[name].result() is None}
-    view.units(total=len(work), done=len(work) - len(missing))
+    workers.view.units(total=len(work), done=len(work) - len(missing))
     faults: list[str] = []
 
     def listen(name: str, kind: str, payload: Json) -> None:
@@ -238,10 +207,10 @@ def _run_units(
                 outs[name].fail(payload["error"], "")
             except OSError as error:
                 faults.append(str(error))
-        view.unit_event(name, kind, payload)
+        workers.view.unit_event(name, kind, payload)
 
     if missing:
-        workers.drain(UnitQueue(list(missing), MAX_DEATHS), missing, run, view, listen)
+        workers.drain(UnitQueue(list(missing), MAX_DEATHS), missing, run, listen)
     if faults:
         raise StorageError(faults[0])
     return {name: _status(outs[name]) for name in work}

@@ -26,9 +26,6 @@ from gazeray.tables import DataError
 BLOCKS_PER_CORE, LEAST_BLOCKS = 8, 64
 """Of a pass. Progress and faults are seen block by block, and workers take them as they become free."""
 
-ON_CPU = {"CPU": 1.0}
-ON_GPU = {"CPU": 1.0, "GPU": 1.0}
-
 Make = Callable[[torch.device], Callable[[Mapping[str, Any]], None]]
 Fault = dict[str, str]
 """What went wrong in a piece: {kind: what}, kind storage, data or bug; {} when nothing did."""
@@ -73,14 +70,14 @@ def pieces_on_ray(work: Pass) -> Iterable[Fault]:
     tasks. Yields the fault, or none, of each piece."""
     quiet_data()
     rows = [{"piece": json.dumps(dict(piece))} for piece in work.pieces]
-    cores = sum(room(machine, ON_CPU) for machine in machines())
+    cores = sum(room(machine, {"CPU": 1.0}) for machine in machines())
     blocks = min(len(rows), max(LEAST_BLOCKS, BLOCKS_PER_CORE * cores))
     dataset = ray.data.from_items(rows, override_num_blocks=blocks)
     how: dict[str, Any] = {"batch_size": 1, "num_cpus": 1}
     if not work.network:
         told = dataset.map_batches(_do_pieces, fn_kwargs={"make": work.make}, **how)
     else:
-        gpus = sum(room(machine, ON_GPU) for machine in machines())
+        gpus = sum(room(machine, {"CPU": 1.0, "GPU": 1.0}) for machine in machines())
         workers = max(1, min(gpus or cores, len(rows)))
         device = torch.device("cuda" if gpus else "cpu")
         how |= {"fn_constructor_args": (work.make, device), "num_gpus": 1 if gpus else None}
@@ -96,8 +93,8 @@ def pieces_here(work: Pass, device: torch.device) -> Iterable[Fault]:
 
 
 def raise_fault(fault: Fault) -> None:
-    """Raises StorageError when a worker could not read or write, DataError when the data make the pass impossible, and
-    RuntimeError with the worker's traceback for anything else."""
+    """Raises StorageError: a worker could not read or write. DataError: the data make the pass impossible. RuntimeError
+    with the worker's traceback: anything else."""
     if fault.get("storage"):
         raise StorageError(fault["storage"])
     if fault.get("data"):

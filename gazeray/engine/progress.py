@@ -35,9 +35,7 @@ class ProgressView:
         self._units: TaskID | None = None
         self._unit_starts: dict[str, float] = {}
         self._units_started = 0.0
-        self._done_before = 0
-        self._done = 0
-        self._total = 0
+        self._done_before = self._done = self._total = 0
 
     @contextmanager
     def live(self) -> Iterator[ProgressView]:
@@ -54,7 +52,8 @@ class ProgressView:
         """A stage of the job; `total` steps, when they can be counted."""
         stage = Stage(self, name, total)
         yield stage
-        stage.close()
+        self._bars.remove_task(stage.task)
+        self.line(f"{name} done in {time.monotonic() - stage.began:.1f} s{stage.said}")
 
     def units(self, total: int, done: int) -> None:
         """The units begin: how many there are and how many were done by an earlier run."""
@@ -79,12 +78,12 @@ class ProgressView:
             self._over(f"{name}: failed: {payload['error']}")
         elif kind == "done":
             seconds = time.monotonic() - self._unit_starts.get(name, time.monotonic())
-            said = payload.get("said") or _said(payload)
+            epochs = f"{payload['epochs']} epochs" if "epochs" in payload else ""
+            said = payload.get("said") or "; ".join(part for part in (epochs, _scores(payload)) if part)
             self._over(f"{name}: done in {seconds:.1f} s" + f" ({said})" * bool(said))
 
     def _note(self, name: str, record: Mapping[str, Any]) -> None:
-        scores = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in headline(record).items())
-        text = f"{name} epoch {record['epoch']}: {scores}"
+        text = f"{name} epoch {record['epoch']}: {_scores(record)}"
         if self._units is not None:
             self._bars.update(self._units, note=f"{text}, {self.time_left()}")
         if not self.console.is_terminal and record["epoch"] % 10 == 0:
@@ -112,28 +111,22 @@ class Stage:
 
     def __init__(self, view: ProgressView, name: str, total: int | None) -> None:
         self.view, self.name, self.total, self.count = view, name, total, 0
-        self._began = time.monotonic()
-        self._summary = ""
-        self._task = view._bars.add_task(name, total=total, note="")
+        self.began, self.said = time.monotonic(), ""
+        self.task = view._bars.add_task(name, total=total, note="")
         view.line(f"{name} ..." if total is None else f"{name}: {total} to do")
 
     def step(self, count: int = 1) -> None:
         """So many more steps are done."""
         self.count += count
-        self.view._bars.update(self._task, completed=self.count)
+        self.view._bars.update(self.task, completed=self.count)
         tenth = max(1, (self.total or 1) // 10)
         if self.total and not self.view.console.is_terminal and self.count % tenth == 0 and self.count < self.total:
-            left = (time.monotonic() - self._began) / self.count * (self.total - self.count)
+            left = (time.monotonic() - self.began) / self.count * (self.total - self.count)
             self.view.line(f"{self.name}: {self.count} of {self.total}, about {_clock(left)} left")
 
     def summary(self, text: str) -> None:
         """What to say when the stage ends."""
-        self._summary = f": {text}"
-
-    def close(self) -> None:
-        """The stage has ended well."""
-        self.view._bars.remove_task(self._task)
-        self.view.line(f"{self.name} done in {time.monotonic() - self._began:.1f} s{self._summary}")
+        self.said = f": {text}"
 
 
 def headline(record: Mapping[str, Any]) -> dict[str, float]:
@@ -145,11 +138,8 @@ def headline(record: Mapping[str, Any]) -> dict[str, float]:
     return {key: value for key, value in scores.items() if isinstance(value, float)}
 
 
-def _said(result: Mapping[str, Any]) -> str:
-    """What a unit says when it is done: its epochs and its scores, where it has any."""
-    scores = ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in headline(result).items())
-    epochs = f"{result['epochs']} epochs" if "epochs" in result else ""
-    return "; ".join(part for part in (epochs, scores) if part)
+def _scores(record: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {value:.3f}" for key, value in headline(record).items())
 
 
 def _clock(seconds: float) -> str:

@@ -59,9 +59,9 @@ class UnitQueue:
         suspect_out = any(entry.deaths for entry in self.entries.values() if entry.rank is not None and not entry.over)
         clean = [entry for entry in waiting if not entry.deaths]
         suspects = [] if suspect_out else sorted(waiting, key=lambda entry: -entry.deaths)[:1]
-        chosen = next((entry for entry in [*suspects, *clean] if entry), None)
-        if chosen is None:
+        if not suspects and not clean:
             return WAIT
+        chosen = [*suspects, *clean][0]
         chosen.rank = rank
         self.event(chosen.name, "started", {"rank": rank})
         return chosen.name

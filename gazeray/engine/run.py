@@ -50,24 +50,16 @@ class RunFolder:
 
     def forget_other_data(self, fingerprint: str) -> None:
         """Delete results of an earlier state of the recordings: this folder speaks of one state only."""
-        if not self.folder.exists("manifest.json"):
-            return
-        data = self.folder.read_json("manifest.json").get("data", {})
-        if data.get("fingerprint") != fingerprint:
+        there = self.folder.read_json("manifest.json") if self.folder.exists("manifest.json") else None
+        if there is not None and there.get("data", {}).get("fingerprint") != fingerprint:
             for name in ("units", "maps", "figures"):
                 self.folder.delete_folder(name)
             self.forget_scores()
 
     def forget_scores(self) -> None:
         """Delete what is made of the units' results."""
-        for name in (
-            "metrics.json",
-            "predictions.parquet",
-            "per_item.parquet",
-            "centre.npz",
-            "explain.npz",
-            "report.html",
-        ):
+        names = ("metrics.json", "predictions.parquet", "per_item.parquet", "centre.npz", "explain.npz", "report.html")
+        for name in names:
             self.folder.delete(name)
 
     def note(self, **entries: Any) -> None:
@@ -75,9 +67,9 @@ class RunFolder:
         self.manifest |= entries
         self.folder.write_json("manifest.json", self.manifest)
 
-    def finish(self, status: str, **entries: Any) -> None:
+    def finish(self, status: str) -> None:
         """The run has ended, with `done` or `failed`."""
-        self.note(status=status, finished=_now(), **entries)
+        self.note(status=status, finished=_now())
 
 
 def versions() -> dict[str, str]:

@@ -27,69 +27,54 @@ MOST = 20
 
 
 class RunFiles:
-    """sizes: path -> bytes. What readers found out is handed over by `told`."""
+    """sizes: path -> bytes. found: what is wrong, a line each."""
 
     def __init__(self, run: Folder) -> None:
         self.run, self.sizes = run, {stat.path: stat.size for stat in run.list()}
-        self._told: list[str] = []
+        self.found: list[str] = []
 
-    def told(self) -> list[str]:
-        """What was found since the last call."""
-        told, self._told = self._told, []
-        return told
+    def say(self, *lines: str) -> None:
+        """Something is wrong."""
+        self.found += lines
 
     def read(self, path: str, parse: Callable[[bytes], T]) -> T | None:
         """A parsed file; None (and a line) when it is missing or cannot be parsed. OSError of the storage passes."""
         if path not in self.sizes:
-            self._told.append(f"{path}: missing")
+            self.say(f"{path}: missing")
             return None
         data = self.run.read_bytes(path)
         try:
             return parse(data)
         except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile) as error:
             # pyarrow says OSError for a broken Parquet file
-            self._told.append(f"{path}: cannot be read: {type(error).__name__}: {str(error)[:200]}")
+            self.say(f"{path}: cannot be read: {type(error).__name__}: {str(error)[:200]}")
             return None
 
     def json(self, path: str, keys: Sequence[str]) -> Json | None:
         """A JSON object with these keys; None (and a line) otherwise."""
         value = self.read(path, json.loads)
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            self._told.append(f"{path}: not a JSON object")
-            return None
-        missing = [key for key in keys if key not in value]
-        if missing:
-            self._told.append(f"{path}: no {', '.join(missing)}")
-            return None
-        return value
-
-    def lines(self, path: str) -> list[Json] | None:
-        """A file with one JSON object per line."""
-        return self.read(path, lambda data: [dict(json.loads(line)) for line in data.splitlines() if line.strip()])
+        missing = [key for key in keys if key not in value] if isinstance(value, dict) else []
+        if isinstance(value, dict) and not missing:
+            return value
+        if value is not None:
+            self.say(f"{path}: no {', '.join(missing)}" if missing else f"{path}: not a JSON object")
+        return None
 
     def table(self, path: str) -> pa.Table | None:
-        """A Parquet table."""
-        return self.read(path, _table)
+        """A Parquet table; None (and a line) otherwise."""
+        return self.read(path, lambda data: pq.read_table(io.BytesIO(data)))
 
-    def unreadable(self) -> list[str]:
-        """A line for every table, archive of arrays and JSON file that is empty or cannot be opened."""
-        openers: dict[str, Callable[[bytes], object]] = {"parquet": _table, "npz": _arrays, "json": json.loads}
+    def open_all(self) -> bool:
+        """A line for every table, archive of arrays and JSON file that is empty or cannot be opened; was there none?"""
+        before = len(self.found)
         for path in self.sizes:
-            opener = openers.get(path.rpartition(".")[2])
-            if opener is not None:
-                self.read(path, opener)
-        return self.told()
-
-
-def _table(data: bytes) -> pa.Table:
-    return pq.read_table(io.BytesIO(data))
-
-
-def _arrays(data: bytes) -> list[str]:
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        return [name for name in stored.files if stored[name] is not None]
+            if path.endswith(".parquet"):
+                self.table(path)
+            elif path.endswith(".npz"):
+                self.read(path, lambda data: list(np.load(io.BytesIO(data), allow_pickle=False).values()))
+            elif path.endswith(".json"):
+                self.read(path, json.loads)
+        return len(self.found) == before
 
 
 def some(names: Iterable[Any], limit: int = 5) -> str:
@@ -103,10 +88,8 @@ def some(names: Iterable[Any], limit: int = 5) -> str:
 
 
 def value_differences(path: str, there: Mapping[str, Any], again: Mapping[str, Any]) -> list[str]:
-    """Where entries of a JSON object are not what is computed again; what else the object holds is not compared."""
-    found: list[str] = []
-    for key, value in again.items():
-        found += _unlike(key, there.get(key), value)
+    """Where a JSON object is not what is computed again."""
+    found = [line.removeprefix(".") for line in _unlike("", dict(there), dict(again))]
     lines = [f"{path}: {line}" for line in found[:MOST]]
     return [*lines, f"{path}: and {len(found) - MOST} more differences"] if len(found) > MOST else lines
 

@@ -27,16 +27,13 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from gazeray.config import ResourcesConfig
-from gazeray.engine.cluster import per_worker, this_machine, workers_that_fit
+from gazeray.engine.cluster import per_worker, workers_that_fit
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.queue import WAIT, UnitQueue
 from gazeray.learn.fit import be_deterministic
 from gazeray.storage import Folder
 from gazeray.study import Predictor
 from gazeray.unit import Json, Unit, UnitFolder, Worker
-
-NEVER_S = 1e9
-"""A group at work is never restarted to make it larger: that would cut off its units."""
 
 MAX_DEATHS = 3
 """How many workers a unit may take down with it before it is given up."""
@@ -66,14 +63,13 @@ def drain_on_ray(
     listen: Listener,
 ) -> None:  # fmt: skip
     """Drain the queue with one TorchTrainer. Its events are heard as they come."""
-    units = len(queue.names)
-    options = {"num_cpus": 0, "label_selector": this_machine()}
-    actor = ray.remote(UnitQueue).options(**options).remote(queue.names, queue.max_deaths)
+    here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}  # it lives as long as the driver does
+    actor = ray.remote(UnitQueue).options(num_cpus=0, label_selector=here).remote(queue.names, queue.max_deaths)
     stop = threading.Event()
     watcher = threading.Thread(target=_watch, args=(actor, listen, stop), daemon=True)
     watcher.start()
     try:
-        _train(actor, work, run, resources, units)
+        _train(actor, work, run, resources, len(queue.names))
     except TrainingFailedError as error:  # what is done is done; the status names what is not
         view.line(f"the workers stopped: {' '.join(str(error).split())[:300]}")
     finally:
@@ -107,7 +103,7 @@ def _train(queue: ActorHandle, work: Work, run: Folder, resources: ResourcesConf
         train_loop_config={"queue": queue, "work": work, "run": run, "cpu": resources.per_unit.cpu, "gpu": gpu},
         scaling_config=ScalingConfig(
             num_workers=(1, workers),  # a group that lost a machine goes on with those that are left
-            elastic_resize_monitor_interval_s=NEVER_S,
+            elastic_resize_monitor_interval_s=1e9,  # never: a restart to make it larger would cut off its units
             use_gpu=bool(gpu),
             resources_per_worker=each,
         ),

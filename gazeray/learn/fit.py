@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one training loop. It knows nothing of clusters: a `Checkpoints` object says where to save and who is told.
+"""The one training loop. It knows nothing of clusters: its unit's folder says where to save and who is told.
 
 What is learned, and from what, is the learner's (`gazeray.study.Learner`). Every epoch draws its randomness from (seed,
 epoch), so that a fit resumed from an epoch's checkpoint ends with the same numbers as one that was never interrupted.
@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,17 +21,7 @@ from gazeray.config import TrainConfig
 from gazeray.learn.folds import derive_seed
 from gazeray.store import Column, Store
 from gazeray.study import Learner
-from gazeray.unit import Json
-
-
-class Checkpoints(Protocol):
-    """Where a fit keeps its state between epochs."""
-
-    def load(self) -> bytes | None:
-        """The last saved state, if any."""
-
-    def save(self, state: bytes, history: list[Json]) -> None:
-        """Keep the state after an epoch; `history` holds one record per epoch so far."""
+from gazeray.unit import Json, UnitFolder
 
 
 class DivergedError(ArithmeticError):
@@ -42,10 +32,9 @@ class DivergedError(ArithmeticError):
 class Progress:
     """How far a fit has come: one record per epoch, and the best epoch (from 1) with its value of `train.stop_on`.
 
-    best is None until an epoch has one; `rises`: more is better.
+    best is None until an epoch has one.
     """
 
-    rises: bool = False
     history: list[Json] = field(default_factory=list)
     best_epoch: int = 0
     best: float | None = None
@@ -54,14 +43,6 @@ class Progress:
     def epoch(self) -> int:
         """Epochs done."""
         return len(self.history)
-
-    def finished(self, train: TrainConfig) -> bool:
-        """All epochs done, or `train.patience` of them without a better one."""
-        return self.epoch >= train.epochs or self.epoch - self.best_epoch >= train.patience
-
-    def improves(self, value: float) -> bool:
-        """Is it better than the best so far?"""
-        return self.best is None or (value > self.best if self.rises else value < self.best)
 
 
 @dataclass(frozen=True)
@@ -86,61 +67,74 @@ def be_deterministic(threads: int) -> None:
 class Fit:
     """One model in training, an epoch at a time; goes on from its checkpoint when there is one.
 
-    Without validation rows nothing stops it early, and its best epoch is the last.
+    learner: as it was prepared by the training rows. Without validation rows nothing stops it early, and its best epoch
+    is the last.
     """
 
-    def __init__(self, task: Task, device: torch.device, checkpoints: Checkpoints) -> None:
+    def __init__(self, task: Task, device: torch.device, checkpoints: UnitFolder) -> None:
         learner = task.learner.prepare(task.train, task.store)
-        self.task, self.device, self.checkpoints = replace(task, learner=learner), device, checkpoints
+        self.task, self.learner, self.device, self.checkpoints = task, learner, device, checkpoints
         torch.manual_seed(derive_seed(task.seed, "model"))
         self.model = learner.model().to(device).to(memory_format=torch.channels_last)
         self.optimizer = learner.optimizer(self.model)
         self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        rises = learner.watched[learner.train.stop_on]
-        self.progress = _restore(checkpoints.load(), rises, self.model, self.optimizer, self.best)
-
-    @property
-    def learner(self) -> Learner:
-        """The learner, as it was prepared by the training rows."""
-        return self.task.learner
+        self.progress = _restore(checkpoints.load(), self.model, self.optimizer, self.best)
 
     @property
     def finished(self) -> bool:
         """All epochs done, or no better validation for `train.patience` of them."""
-        return self.progress.finished(self.learner.train)
+        progress, train = self.progress, self.learner.train
+        return progress.epoch >= train.epochs or progress.epoch - progress.best_epoch >= train.patience
 
     def epoch(self) -> None:
         """One more epoch. Raises DivergedError when the training loss or a watched metric is not finite."""
-        progress, task, train = self.progress, self.task, self.learner.train
+        progress, task, learner, train = self.progress, self.task, self.learner, self.learner.train
         epoch = progress.epoch + 1
         torch.manual_seed(derive_seed(task.seed, "epoch", epoch))
-        record: Json = {
-            "epoch": epoch,
-            "train_loss": _train_epoch(task, self.model, self.optimizer, self.device, epoch),
-        }
+        record: Json = {"epoch": epoch, "train_loss": self._train_epoch(epoch)}
         if len(task.validation):
-            record |= {f"validation_{name}": value for name, value in _validate(task, self.model, self.device).items()}
-            for name in {"loss", train.stop_on} & set(self.learner.watched):
+            rows, predicted = predict(learner, self.model, task.store, task.validation, self.device)
+            values = learner.metrics(predicted, task.store.take(rows, learner.targets))
+            record |= {f"validation_{name}": value for name, value in values.items()}
+            for name in {"loss", train.stop_on} & set(learner.watched):
                 if not math.isfinite(record[f"validation_{name}"]):
                     words = f"the validation {name.replace('_', ' ')} of epoch {epoch} is not finite"
                     raise DivergedError(f"{words}; lower train.learning_rate")
         progress.history.append(record)
-        watched = record.get(f"validation_{train.stop_on}")
-        if watched is None or progress.improves(watched):
+        watched, best = record.get(f"validation_{train.stop_on}"), progress.best
+        if watched is None or best is None or (watched > best if learner.watched[train.stop_on] else watched < best):
             progress.best, progress.best_epoch = watched, epoch
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.checkpoints.save(_state(self.model, self.optimizer, self.best, progress), progress.history)
 
-    def best_model(self) -> torch.nn.Module:
-        """The model of the best epoch, in eval mode."""
-        self.model.load_state_dict(self.best)
-        return self.model.eval()
+    def _train_epoch(self, epoch: int) -> float:
+        """One pass over the training rows; returns the mean loss per example."""
+        self.model.train()
+        task, learner = self.task, self.learner
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        order = derive_seed(task.seed, "order", epoch)
+        columns = (*learner.columns, *learner.targets)
+        for rows, batch in task.store.batches(task.train, learner.train.batch_size, columns, order):
+            with autocast(learner.train, self.device):
+                value = learner.loss(self.model, on_device(batch, self.device), epoch)
+            self.optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            self.optimizer.step()
+            total += value.detach().double() * len(rows)
+        mean = float(total) / len(task.train)
+        if not math.isfinite(mean):
+            raise DivergedError(f"the training loss of epoch {epoch} is {mean}; lower train.learning_rate")
+        return mean
 
     def run(self) -> torch.nn.Module:
-        """Train until nothing improves any longer (without validation rows: all epochs); the best epoch's model."""
+        """Train until nothing improves any longer (without validation rows: all epochs).
+
+        Returns the best epoch's model in eval mode.
+        """
         while not self.finished:
             self.epoch()
-        return self.best_model()
+        self.model.load_state_dict(self.best)
+        return self.model.eval()
 
 
 def predict(
@@ -170,45 +164,10 @@ def on_device(batch: Mapping[str, Column], device: torch.device) -> dict[str, An
     }
 
 
-def _train_epoch(
-    task: Task, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device, epoch: int
-) -> float:
-    """One pass over the training rows; returns the mean loss per example."""
-    model.train()
-    learner = task.learner
-    total = torch.zeros((), dtype=torch.float64, device=device)
-    order = derive_seed(task.seed, "order", epoch)
-    columns = (*learner.columns, *learner.targets)
-    for rows, batch in task.store.batches(task.train, learner.train.batch_size, columns, order):
-        with autocast(learner.train, device):
-            value = learner.loss(model, on_device(batch, device), epoch)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        optimizer.step()
-        total += value.detach().double() * len(rows)
-    mean = float(total) / len(task.train)
-    if not math.isfinite(mean):
-        raise DivergedError(f"the training loss of epoch {epoch} is {mean}; lower train.learning_rate")
-    return mean
-
-
-def _validate(task: Task, model: torch.nn.Module, device: torch.device) -> dict[str, float]:
-    """The learner's metrics on the validation rows."""
-    rows, predicted = predict(task.learner, model, task.store, task.validation, device)
-    return task.learner.metrics(predicted, task.store.take(rows, task.learner.targets))
-
-
 def autocast(train: TrainConfig, device: torch.device) -> torch.autocast:
     """bfloat16 where the config asks for it; `auto`: on a GPU."""
     wanted = train.precision == "bfloat16" or (train.precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
-
-
-def standard_optimizer(model: torch.nn.Module, train: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW or plain SGD over all parameters, as the config says."""
-    if train.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), train.learning_rate, train.momentum, weight_decay=train.weight_decay)
-    return torch.optim.AdamW(model.parameters(), train.learning_rate, weight_decay=train.weight_decay)
 
 
 def _state(
@@ -225,16 +184,14 @@ def _state(
 
 
 def _restore(
-    state: bytes | None, rises: bool, model: torch.nn.Module, optimizer: torch.optim.Optimizer,
-    best: dict[str, torch.Tensor],
-) -> Progress:  # fmt: skip
+    state: bytes | None, model: torch.nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, torch.Tensor]
+) -> Progress:
     """Put a saved state back into model, optimizer and `best`; without one, start from nothing."""
     if state is None:
-        return Progress(rises)
+        return Progress()
     tensors = load(state)
     header = json.loads(state[8 : 8 + int.from_bytes(state[:8], "little")])
     scalars = json.loads(header["__metadata__"]["progress"])
-    progress = Progress(rises, scalars["history"], scalars["best_epoch"], scalars["best"])
     model.load_state_dict(_under(tensors, "model"))
     for name, value in _under(tensors, "best").items():
         best[name].copy_(value)
@@ -242,9 +199,8 @@ def _restore(
     for key, value in _under(tensors, "optimizer").items():
         number, name = key.split(".", 1)
         moments.setdefault(int(number), {})[name] = value
-    saved = optimizer.state_dict()
-    optimizer.load_state_dict({"state": moments, "param_groups": saved["param_groups"]})
-    return progress
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    return Progress(**scalars)
 
 
 def _under(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

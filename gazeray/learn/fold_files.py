@@ -36,8 +36,7 @@ def read_folds(table: pa.Table, cfg: FoldsConfig, held_out: tuple[str, ...]) -> 
     assert cfg.path is not None
     folds = []
     for number, source, rows in _files(cfg.path, (*IDS, cfg.side)):
-        named = _Assigned(rows, source, cfg)
-        places = named.places(table)
+        places = _places(rows, source, cfg, table)
         if not any(len(found) for found in places.values()):
             raise DataError([f"{source}: none of its rows names an example of the data set"])
         tests = [name for name in cfg.sides if name not in ("train", "validation") and len(places[name])]
@@ -138,39 +137,31 @@ def _numbers(rows: pa.Table, source: str) -> list[int]:
     return [int(word.partition(".")[0]) for word in words]
 
 
-class _Assigned:
-    """The rows of one fold's file: which ids are on which side."""
+def _places(rows: pa.Table, source: str, cfg: FoldsConfig, table: pa.Table) -> dict[str, np.ndarray]:
+    """{side: the rows of `table` that one fold's `rows` put there}."""
+    ids = [name for name in IDS if name in rows.column_names]
+    if cfg.side not in rows.column_names or not ids:
+        wanted = f"one of the columns {', '.join(IDS)}"
+        if cfg.side not in rows.column_names:
+            wanted = f"column {cfg.side} (folds.side)"
+        raise DataError([f"{source}: lacks {wanted}; it has {', '.join(rows.column_names)}"])
+    words = _words(rows, cfg.side, source)
+    sides = {word: _side(word, source, cfg) for word in set(words)}
+    named: dict[tuple[str, ...], str] = {}
+    for key, word in zip(zip(*(_words(rows, name, source) for name in ids), strict=True), words, strict=True):
+        before = named.setdefault(key, sides[word])
+        if before != sides[word]:
+            raise DataError([f"{source}: {' '.join(key)} is on two sides: {before}, {sides[word]}"])
+    found: dict[str, list[int]] = {name: [] for name in ("train", "validation", *cfg.sides)}
+    for row, key in enumerate(zip(*(map(str, table.column(name).to_pylist()) for name in ids), strict=True)):
+        if key in named:
+            found[named[key]].append(row)
+    return {name: np.array(places, np.int64) for name, places in found.items()}
 
-    def __init__(self, rows: pa.Table, source: str, cfg: FoldsConfig) -> None:
-        self.cfg, self.source = cfg, source
-        self.ids = [name for name in IDS if name in rows.column_names]
-        missing = [name for name in (cfg.side,) if name not in rows.column_names]
-        if missing or not self.ids:
-            have = ", ".join(rows.column_names)
-            wanted = f"column {cfg.side} (folds.side)" if missing else f"one of the columns {', '.join(IDS)}"
-            raise DataError([f"{source}: lacks {wanted}; it has {have}"])
-        words = _words(rows, cfg.side, source)
-        keys = zip(*(_words(rows, name, source) for name in self.ids), strict=True)
-        sides = {word: self._side(word) for word in set(words)}
-        self.side: dict[tuple[str, ...], str] = {}
-        for key, word in zip(keys, words, strict=True):
-            before = self.side.setdefault(key, sides[word])
-            if before != sides[word]:
-                raise DataError([f"{source}: {' '.join(key)} is on two sides: {before}, {sides[word]}"])
 
-    def _side(self, word: str) -> str:
-        for name, pattern in self.cfg.sides.items():
-            if re.fullmatch(pattern, word):
-                return name
-        allowed = ", ".join(f"{name}: {pattern}" for name, pattern in self.cfg.sides.items())
-        raise DataError([f"{self.source}: {self.cfg.side} {word!r} is on no side (folds.sides: {allowed})"])
-
-    def places(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """{side: rows of the examples on it}."""
-        keys = zip(*(map(str, table.column(name).to_pylist()) for name in self.ids), strict=True)
-        found: dict[str, list[int]] = {name: [] for name in ("train", "validation", *self.cfg.sides)}
-        for row, key in enumerate(keys):
-            side = self.side.get(key)
-            if side is not None:
-                found[side].append(row)
-        return {name: np.array(rows, np.int64) for name, rows in found.items()}
+def _side(word: str, source: str, cfg: FoldsConfig) -> str:
+    for name, pattern in cfg.sides.items():
+        if re.fullmatch(pattern, word):
+            return name
+    allowed = ", ".join(f"{name}: {pattern}" for name, pattern in cfg.sides.items())
+    raise DataError([f"{source}: {cfg.side} {word!r} is on no side (folds.sides: {allowed})"])

@@ -84,13 +84,17 @@ def group_folds(
     folds = []
     for number, test in enumerate(assign_folds(groups, labels, outer, derive_seed(seed, "outer"))):
         rest = np.isin(groups, test, invert=True)
-        left = len(everybody) - len(test)
-        if left < 2:
-            raise ValueError(f"fold {number} leaves {left} participant to train on and to validate; it takes two")
-        wanted = min(max(1, round(validation * left)), left - 1)
-        chosen = draw(groups[rest], labels[rest], wanted, derive_seed(seed, "validation", number))
+        chosen = _to_validate(groups[rest], labels[rest], validation, seed, number, "participant")
         folds.append((sorted(everybody - set(test) - set(chosen)), sorted(chosen), sorted(test)))
     return folds
+
+
+def _to_validate(groups: np.ndarray, labels: np.ndarray, share: float, seed: int, fold: int, unit: str) -> list[str]:
+    """A share of the training groups, at least one; not all. Raises ValueError where there is only one."""
+    count = len(np.unique(groups))
+    if count < 2:
+        raise ValueError(f"fold {fold} leaves {count} {unit} to train on and to validate; it takes two")
+    return draw(groups, labels, min(max(1, round(share * count)), count - 1), derive_seed(seed, "validation", fold))
 
 
 def make_folds(table: pa.Table, labels: np.ndarray, cfg: FoldsConfig, seed: int) -> list[Fold]:
@@ -161,13 +165,7 @@ def _read(table: pa.Table, labels: np.ndarray, cfg: FoldsConfig, seed: int) -> l
     for place, fold in enumerate(folds):
         if not len(fold.validation.rows):
             theirs = groups[fold.train]
-            count = len(np.unique(theirs))
-            if count < 2:
-                raise ValueError(
-                    f"fold {fold.fold} leaves {count} {unseen[0]} to train on and to validate; it takes two"
-                )
-            wanted = min(max(1, round(cfg.validation * count)), count - 1)
-            chosen = draw(theirs, labels[fold.train], wanted, derive_seed(seed, "validation", fold.fold))
+            chosen = _to_validate(theirs, labels[fold.train], cfg.validation, seed, fold.fold, unseen[0])
             stops = np.isin(theirs, chosen)
             side = Side("validation", fold.train[stops], unseen[:1])
             folds[place] = Fold(fold.fold, fold.train[~stops], side, fold.tests)
@@ -244,14 +242,10 @@ def inner_splits(
 
 def dealt_numbers(items: int, folds: int, seed: int) -> np.ndarray:
     """(N,) int64, the fold that tests each item: folds differ by one item at most."""
-    order = np.random.default_rng([seed, PICTURE_FOLDS]).permutation(items)
+    order = np.random.default_rng([seed, 2]).permutation(items)  # another number would deal other folds
     number = np.empty(items, np.int64)
     number[order] = np.arange(items) % folds
     return number
-
-
-PICTURE_FOLDS = 2
-"""Names the draw in its seed; another number would deal other folds."""
 
 
 def numbered_folds(numbers: np.ndarray, unseen: tuple[str, ...]) -> list[Fold]:

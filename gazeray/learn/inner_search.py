@@ -45,7 +45,7 @@ class Point:
 class InnerSearch:
     """Everything a worker needs to work on a point.
 
-    table, labels: as in `make_folds`; labels spread the inner folds. prefix: of the outer units.
+    table, labels: as in `make_folds`; labels spread the inner folds.
     """
 
     variants: Sequence[Variant]
@@ -58,11 +58,10 @@ class InnerSearch:
     seed: int
     config_hash: str
     run: Folder
-    prefix: str = "fold"
 
     def name(self, point: Point) -> str:
         """Where a point's files lie, below units/."""
-        return f"{self.prefix}-{self.folds[point.fold].fold}/setting-{point.setting}"
+        return f"fold-{self.folds[point.fold].fold}/setting-{point.setting}"
 
     def hash(self, point: Point) -> str:
         """Changes with anything that the point's curve depends on."""
@@ -123,15 +122,12 @@ class InnerSearch:
         """A fresh model (or one that goes on from its checkpoint) for each inner fold."""
         variant, fold = self.variants[point.setting], self.folds[point.fold]
         seed = inner_seed(self.seed, fold)
+        splits = inner_splits(fold.known, self.table, self.labels, self.split, seed)
         fits = []
-        for unit, (train, validation) in zip(self.units(point), self.splits(fold), strict=True):
+        for unit, (train, validation) in zip(self.units(point), splits, strict=True):
             task = Task(variant.learner, variant.store, train, validation, derive_seed(seed, unit.name))
             fits.append(Fit(task, device, UnitFolder(self.run, unit)))
         return fits
-
-    def splits(self, fold: Fold) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(training rows, validation rows) of a fold's inner folds. Raises ValueError when groups do not suffice."""
-        return inner_splits(fold.known, self.table, self.labels, self.split, inner_seed(self.seed, fold))
 
     def _mean(self, records: Sequence[Json], watched: Mapping[str, bool]) -> Json:
         """The inner folds' mean after an epoch; `score` is what is to be as great as possible.
@@ -153,9 +149,9 @@ class InnerSearch:
     def is_missing(self, point: Point, until: int) -> bool:
         """Is a point still to be worked on up to this epoch? What failed is tried again."""
         trial = self.trial(point)
-        return (
-            trial is None or trial["state"] == "failed" or (trial["state"] == "running" and len(trial["curve"]) < until)
-        )
+        if trial is None or trial["state"] == "failed":
+            return True
+        return trial["state"] == "running" and len(trial["curve"]) < until
 
     def survivors(self, points: Sequence[Point], until: int) -> list[Point]:
         """The best 1 in `search.reduction` points of each fold, by what was known at an epoch."""
@@ -196,8 +192,9 @@ class InnerSearch:
         if not ranked:
             undefined = f"{self.search.metric} is undefined after every epoch"
             reasons = sorted({str(trial["error"] or undefined) for trial in trials if trial is not None})
-            name = f"{self.prefix}-{self.folds[fold].fold}"
-            raise SearchError(f"{name}: every setting of the search failed: {'; '.join(reasons)[:500]}")
+            raise SearchError(
+                f"fold-{self.folds[fold].fold}: every setting of the search failed: {'; '.join(reasons)[:500]}"
+            )
         best = trials[ranked[0].setting]
         assert best is not None
         epochs = best_epoch(best["curve"])
@@ -209,14 +206,13 @@ class InnerSearch:
         """A line of the table of what was tried."""
         curve = trial["curve"]
         best = curve[best_epoch(curve) - 1] if curve else {}
-        status = {"stopped": "stopped early", "running": "stopped early"}.get(trial["state"], trial["state"])
         return {
             "setting": trial["setting"],
             "score": best.get(headline),
             "loss": best.get("loss"),
             "inner_folds": self.split.inner,
             "epochs": len(curve),
-            "status": status,
+            "status": "stopped early" if trial["state"] in ("stopped", "running") else trial["state"],
         }
 
 

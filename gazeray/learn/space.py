@@ -16,9 +16,6 @@ from gazeray.learn.folds import derive_seed
 FIXED = ("data", "folds", "search", "scores", "explain", "resources", "run")
 """Sections that are not hyper-parameters."""
 
-CHOSEN_ANYWAY = ("train.epochs", "train.patience")
-"""The number of epochs is read off the inner learning curves."""
-
 C = TypeVar("C", bound=BaseModel)
 
 Setting = dict[str, Any]
@@ -79,7 +76,7 @@ def _faults(cfg: JobConfig, key: str, choice: Any) -> list[str]:
     """What is wrong with one entry of the space."""
     if key.partition(".")[0] in FIXED:
         return [f"{key}: not a hyper-parameter (not allowed: {', '.join(FIXED)})"]
-    if key in CHOSEN_ANYWAY:
+    if key in ("train.epochs", "train.patience"):
         return [f"{key}: leave it out; the epochs are chosen from the inner learning curves, up to train.epochs"]
     if not _exists(cfg, key):
         return [f"{key}: unknown key"]

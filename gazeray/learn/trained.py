@@ -5,17 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save
 
-from gazeray.config import TrainConfig
-from gazeray.learn.fit import Fit, Task, standard_optimizer
+from gazeray.learn.fit import Fit, Task
 from gazeray.learn.folds import derive_seed
-from gazeray.store import Store
 from gazeray.study import Chosen, Fold, Learner, Learning, Ready, Row, Side, Variant
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
@@ -23,9 +20,7 @@ from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 @dataclass(frozen=True)
 class Trained:
     """Fits a model per fold. With `chosen` (one per fold, of a search) there are no validation rows: everybody who is
-    not tested is trained on, for the chosen number of epochs.
-
-    prefix: of the units' names, `<prefix>-K`. seeds come from the run's seed and that name.
+    not tested is trained on, for the chosen number of epochs. Seeds come from the run's seed and the unit's name.
     """
 
     rows: Mapping[str, Row]
@@ -33,27 +28,23 @@ class Trained:
     folds: Sequence[Fold]
     seed: int
     chosen: Sequence[Chosen] | None = None
-    prefix: str = "fold"
     round: int = 0
 
     @classmethod
-    def of(
-        cls, rows: Mapping[str, Row], learning: Learning, ready: Ready[Any, Any], seed: int, prefix: str = "fold"
-    ) -> Trained:
+    def of(cls, rows: Mapping[str, Row], learning: Learning, ready: Ready[Any, Any], seed: int) -> Trained:
         """What a study learns, in the settings that a search has chosen where there was one."""
         if ready.searched is not None:
-            return cls(rows, ready.searched.variants, ready.items.folds, seed, ready.searched.chosen, prefix)
+            return cls(rows, ready.searched.variants, ready.items.folds, seed, ready.searched.chosen)
         variant = Variant({}, learning.learner, learning.store, ready.items.content)
-        return cls(rows, [variant], ready.items.folds, seed, prefix=prefix)
+        return cls(rows, [variant], ready.items.folds, seed)
 
     def units(self) -> list[UnitSpec]:
         """A unit for each fold."""
         specs = []
-        for place, spec in enumerate(fold_units(self.prefix, self.folds)):
-            pick = None
-            if self.chosen is not None:
-                pick = {"setting": self.chosen[place].setting, "epochs": self.chosen[place].epochs}
-            variant = self.variants[pick["setting"] if pick else 0]
+        for place, spec in enumerate(fold_units("fold", self.folds)):
+            own = self.chosen[place] if self.chosen is not None else None
+            pick = {"setting": own.setting, "epochs": own.epochs} if own else None
+            variant = self.variants[own.setting if own else 0]
             hashed = [variant.content, variant.setting, spec.hashed]
             specs.append(replace(spec, spec={**spec.spec, "chosen": pick}, hashed=hashed))
         return specs
@@ -65,19 +56,18 @@ class Trained:
         learner = variant.learner
         if chosen:
             fold = Fold(fold.fold, fold.known, Side("validation", np.empty(0, np.int64)), fold.tests)
-            learner = with_epochs(learner, chosen["epochs"])
+            learner = learner.with_train(learner.train.model_copy(update={"epochs": chosen["epochs"]}))
         validation = fold.validation.rows
-        fit = Fit(Task(learner, variant.store, fold.train, validation, derive_seed(self.seed, unit.name)),
-                  worker.device, out)  # fmt: skip
+        task = Task(learner, variant.store, fold.train, validation, derive_seed(self.seed, unit.name))
+        fit = Fit(task, worker.device, out)
         model = fit.run()
         out.write_history(fit.progress.history)
         found = fit.learner.tested(model, fold, variant.store, worker.device, out)
         write_weights(model, fit.learner, out)
-        stop = learner.train.stop_on
         return {
             "best_epoch": fit.progress.best_epoch,
             "epochs": fit.progress.epoch,
-            f"validation_{stop}": fit.progress.best,
+            f"validation_{learner.train.stop_on}": fit.progress.best,
             "n": {"train": len(fold.train), "validation": len(validation), "test": len(fold.test)},
             **found,
         }
@@ -118,37 +108,6 @@ class PerFold:
         return self.do(self.folds[unit.spec["fold"]], out)
 
 
-class PlainLearner:
-    """What most learners would write alike: nothing is fitted to the training rows beside the weights, the optimizer is
-    the config's, and the loss is watched. To inherit from; a frozen dataclass with a field `train`.
-    """
-
-    train: TrainConfig
-    watched: Mapping[str, bool] = MappingProxyType({"loss": False})
-    headline: str = "loss"
-
-    def with_train(self, train: TrainConfig) -> Self:
-        """The same, fitted in another way."""
-        return replace(self, train=train)  # type: ignore[type-var]
-
-    def prepare(self, rows: np.ndarray, store: Store) -> Self:
-        """Nothing."""
-        return self
-
-    def fitted(self) -> Mapping[str, np.ndarray]:
-        """Nothing."""
-        return {}
-
-    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """AdamW or SGD, as the config says."""
-        return standard_optimizer(model, self.train)
-
-
-def with_epochs(learner: Learner, epochs: int) -> Learner:
-    """The learner, to be fitted for so many epochs."""
-    return learner.with_train(learner.train.model_copy(update={"epochs": epochs}))
-
-
 def write_weights(model: torch.nn.Module, learner: Learner, out: UnitFolder) -> None:
     """checkpoint/model.safetensors: the weights, and what the learner found in the training rows as learner.<name>."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
@@ -161,16 +120,14 @@ def search_record(searched: Sequence[Json], folds: Mapping[int, Json], headline:
     optimism. searched: that of the manifest. folds: place of a fold -> its number and the metrics of its unit. about:
     settings of the search.
     """
-    entries = []
-    for place, fold in folds.items():
-        pick = searched[place]
-        entries.append(
-            {
-                "fold": fold["fold"],
-                "chosen": {**pick["values"], "train.epochs": pick["epochs"]},
-                "inner_score": pick["inner_score"],
-                "outer_score": fold["metrics"].get(headline),
-                "trials": pick["trials"],
-            }
-        )
+    entries = [
+        {
+            "fold": fold["fold"],
+            "chosen": {**searched[place]["values"], "train.epochs": searched[place]["epochs"]},
+            "inner_score": searched[place]["inner_score"],
+            "outer_score": fold["metrics"].get(headline),
+            "trials": searched[place]["trials"],
+        }
+        for place, fold in folds.items()
+    ]
     return {"metric": headline, **about, "folds": entries}

@@ -19,8 +19,8 @@ import torch
 from rich.console import Console
 
 from gazeray.config import ResourcesConfig
-from gazeray.engine.executor import Executor, LocalExecutor, RayExecutor
-from gazeray.engine.experiment import _go_through, _Memory
+from gazeray.engine.executor import Executor
+from gazeray.engine.experiment import _go_through
 from gazeray.engine.passes import pieces_here, pieces_on_ray, raise_fault
 from gazeray.engine.progress import ProgressView
 from gazeray.storage import Folder, StorageError
@@ -67,8 +67,8 @@ def run(work: Pass, on_ray: bool) -> tuple[Store, str]:
     """Do a pass; its store and what was shown."""
     shown = io.StringIO()
     view = ProgressView(Console(file=shown, width=120))
-    workers: Executor = RayExecutor(ResourcesConfig(), 2) if on_ray else LocalExecutor(ResourcesConfig())
-    return _go_through(work, workers, _Memory(workers, 1.0, view), view), shown.getvalue()
+    workers = Executor(ResourcesConfig(), 2 if on_ray else 1, 1.0, view, here=not on_ray)
+    return _go_through(work, workers), shown.getvalue()
 
 
 @pytest.fixture(params=["here", "on_ray"])

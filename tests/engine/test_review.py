@@ -45,8 +45,8 @@ def test_units_of_this_process_have_as_many_threads_as_those_of_a_cluster(tmp_pa
         torch.get_num_threads(),
     )
     unit = Unit("one", {}, "0" * 64)
-    with executor(resources, ProgressView()) as workers:
-        workers.drain(UnitQueue(["one"], 3), {"one": (unit, Threads())}, run, ProgressView(), lambda *event: None)
+    with executor(resources, 1.0, ProgressView()) as workers:
+        workers.drain(UnitQueue(["one"], 3), {"one": (unit, Threads())}, run, lambda *event: None)
     assert (UnitFolder(run, unit).result() or {})["threads"] == 2
     assert torch.get_num_threads() == before
 

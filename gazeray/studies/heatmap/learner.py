@@ -3,9 +3,8 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,7 @@ from gazeray.config import TrainConfig, digest
 from gazeray.explain.checks import content, randomised_copy
 from gazeray.explain.examples import ExampleBatch, MapSettings, explain_batch
 from gazeray.explain.summary import MapSummary
-from gazeray.learn.fit import on_device, standard_optimizer
+from gazeray.learn.fit import on_device
 from gazeray.metrics.statistics import majority_scores
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.store import Column, Store
@@ -30,7 +29,8 @@ from gazeray.studies.shared.classification import (
     predictions_table,
     softmax,
 )
-from gazeray.study import Fold
+from gazeray.studies.shared.npz import npz
+from gazeray.study import Fold, Learner
 from gazeray.unit import Json, UnitFolder
 
 SUMMARY = "explain.npz"
@@ -49,9 +49,10 @@ class PictureKind:
 
 
 @dataclass(frozen=True)
-class HeatmapLearner:
+class HeatmapLearner(Learner):
     """See `gazeray.study.Learner`. weights: (K,) of the classes, once prepared; None: the classes as they are."""
 
+    train: TrainConfig
     cfg: HeatmapConfig
     classes: tuple[str, ...]
     pictures: PictureKind
@@ -60,24 +61,11 @@ class HeatmapLearner:
     columns: Sequence[str] = ("picture",)
     targets: Sequence[str] = ("label_index",)
     headline: str = "balanced_accuracy"
-
-    @property
-    def watched(self) -> Mapping[str, bool]:
-        """Metrics of the validation rows, and whether more is better."""
-        return WATCHED
-
-    @property
-    def train(self) -> TrainConfig:
-        """How it is fitted."""
-        return self.cfg.train
-
-    def with_train(self, train: TrainConfig) -> HeatmapLearner:
-        """The same, fitted in another way."""
-        return replace(self, cfg=self.cfg.model_copy(update={"train": train}))
+    watched: Mapping[str, bool] = field(default_factory=lambda: WATCHED)
 
     def prepare(self, rows: np.ndarray, store: Store) -> HeatmapLearner:
         """Count the classes of the training rows."""
-        if not self.cfg.train.class_weights:
+        if not self.train.class_weights:
             return self
         weights = class_weights(store.plain("label_index")[rows], len(self.classes))
         return replace(self, weights=tuple(weights.tolist()))
@@ -91,10 +79,6 @@ class HeatmapLearner:
         size = (self.cfg.render.height_px, self.cfg.render.width_px)
         model = self.cfg.model
         return HeatmapCNN(self.pictures.channels, size, model.width, len(self.classes), model.dropout)
-
-    def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
-        """AdamW or SGD, as the config says."""
-        return standard_optimizer(model, self.cfg.train)
 
     def inputs(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Pictures (B, C, H, W) float32: dwell in ms, everything else 0..1."""
@@ -151,12 +135,18 @@ class HeatmapLearner:
         device: torch.device, out: UnitFolder,
     ) -> tuple[np.ndarray, MapSummary | None]:  # fmt: skip
         """Logits (N, K) of the test rows, in their order; writes their maps, and returns what these add up to."""
-        fresh = self._random_networks(model, fold.train, store, device) if self.cfg.explain.maps else []
+        fresh: list[torch.nn.Module] = []
+        if self.cfg.explain.maps:  # random weights; their batch statistics are those of some training pictures
+            _, batch = next(iter(store.batches(fold.train, 256, self.columns)))
+            x = self.inputs(on_device(batch, device))
+            fresh = [randomised_copy(model, [x], seed) for seed in range(self.cfg.explain.random_networks)]
         lookup = dict(zip(test.tolist(), names, strict=True))
-        settings, labels, people = self._map_settings(), store.plain("label_index"), store.plain("participant")
         first = 0 if self.cfg.folds.path is None else fold.fold * len(store)  # so that keys differ between its folds
+        how = self.cfg.explain.model_dump(exclude={"maps", "random_networks"})
+        settings = MapSettings(**how, fill=self.pictures.blank, seed=self.cfg.run.seed)
+        labels, people = store.plain("label_index"), store.plain("participant")
         logits, parts = [], []
-        for rows, batch in store.batches(test, self.cfg.train.batch_size, self.columns):
+        for rows, batch in store.batches(test, self.train.batch_size, self.columns):
             x = self.inputs(on_device(batch, device))
             with torch.inference_mode():
                 logits.append(model(x).double().cpu().numpy())
@@ -169,28 +159,8 @@ class HeatmapLearner:
                 for i, row in enumerate(rows.tolist()):
                     arrays = {f"{name}_true": maps[i] for name, maps in explained.true.items()}
                     arrays |= {f"{name}_predicted": maps[i] for name, maps in explained.predicted.items()}
-                    out.write_map(lookup[row], _npz({"heatmap": dwell[i], **arrays}))
+                    out.run.write_bytes(f"maps/{lookup[row]}", npz({"heatmap": dwell[i], **arrays}))
         return np.concatenate(logits), MapSummary.merge(parts) if parts else None
-
-    def _random_networks(
-        self, model: torch.nn.Module, rows: np.ndarray, store: Store, device: torch.device
-    ) -> list[torch.nn.Module]:
-        """Copies of the model with random weights; their batch statistics are those of some training pictures."""
-        _, batch = next(iter(store.batches(rows, 256, self.columns)))
-        x = self.inputs(on_device(batch, device))
-        return [randomised_copy(model, [x], seed) for seed in range(self.cfg.explain.random_networks)]
-
-    def _map_settings(self) -> MapSettings:
-        explain = self.cfg.explain
-        return MapSettings(
-            methods=explain.methods,
-            steps=explain.steps,
-            samples=explain.samples,
-            noise_share=explain.noise_share,
-            fill=self.pictures.blank,
-            check_share=explain.check_share,
-            seed=self.cfg.run.seed,
-        )
 
 
 def map_name(participant: str, trial: str, fold: int | None = None) -> str:
@@ -198,9 +168,3 @@ def map_name(participant: str, trial: str, fold: int | None = None) -> str:
     letters = (letter if letter.isascii() and letter.isalnum() else "-" for letter in f"{participant}_{trial}")
     tested = "" if fold is None else f"-fold-{fold}"
     return f"{''.join(letters)[:60]}-{digest([participant, trial])[:8]}{tested}.npz"
-
-
-def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()

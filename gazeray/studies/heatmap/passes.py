@@ -159,8 +159,8 @@ class ReadScreens:
 
 def ids_table(ids: Sequence[tuple[str, str]]) -> pa.Table:
     """(participant, trial) of some examples as a table."""
-    people, trials = ([pair[place] for pair in ids] for place in range(2))
-    return pa.table({"participant": pa.array(people, pa.string()), "trial": pa.array(trials, pa.string())})
+    schema = pa.schema({"participant": pa.string(), "trial": pa.string()})
+    return pa.Table.from_pylist([dict(zip(schema.names, pair, strict=True)) for pair in ids], schema=schema)
 
 
 def network_input(stored: torch.Tensor, render: RenderConfig, screens: bool) -> torch.Tensor:
@@ -209,8 +209,10 @@ def _event_tables(
     """The tables `fixations` and `saccades` of a recording."""
     fixations = [_rows(trial, found, FIXATIONS) for trial, found, _ in events]
     saccades = [_rows(trial, found.saccades, SACCADES) for trial, _, found in events if found is not None]
-    tables = {"fixations": (fixations, FIXATIONS), "saccades": (saccades, SACCADES)}
-    return {name: pa.concat_tables([schema.empty_table(), *parts]) for name, (parts, schema) in tables.items()}
+    return {
+        "fixations": pa.concat_tables([FIXATIONS.empty_table(), *fixations]),
+        "saccades": pa.concat_tables([SACCADES.empty_table(), *saccades]),
+    }
 
 
 def _rows(trial: TrialGaze, found: Mapping[str, np.ndarray], schema: pa.Schema) -> pa.Table:

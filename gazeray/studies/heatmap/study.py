@@ -34,7 +34,7 @@ from gazeray.studies.shared.declared import find_declaration
 from gazeray.study import Finished, Fold, Items, Learning, Pass, Predictor, Ready, Source, Summary
 from gazeray.synth.reading import simulate
 from gazeray.tables import DataError, Reject
-from gazeray.unit import Json, UnitFolder
+from gazeray.unit import Json
 
 __all__ = ["HeatmapConfig", "HeatmapStudy"]
 
@@ -78,24 +78,31 @@ class HeatmapStudy:
         """Open the data set (simulate it first where asked) and check that it can be drawn as the config says."""
         cfg = self.cfg
         settings_to_try(cfg)
-        spec, root = _open(cfg)
+        values, source, root = find_declaration(
+            cfg.data.dataset, cfg.data.root, Folder(cfg.run.dir, cfg.storage), cfg.storage, ("reading", SIMULATION),
+            cfg.data.simulate, simulate,
+        )  # fmt: skip
+        kind: type[DatasetSpec | ScreensSpec] = ScreensSpec if "pictures" in values else DatasetSpec
+        spec = validate(kind, values, source)
         data: Any
         if isinstance(spec, ScreensSpec):
-            data = open_screens(spec, root)
+            data, pictures = open_screens(spec, root), PictureKind("screens", 3, 1.0)
             if cfg.data.label not in (None, data.label):
                 raise ConfigError([f"data.label: {spec.name} has no label {cfg.data.label!r} (allowed: {data.label})"])
         else:
             data = open_dataset(spec, root, cfg.data.label)
+            pictures = PictureKind(cfg.render.kind, cfg.render.channels, cfg.render.blank)
             _check_geometry(cfg, data)
         trials = pa.Table.from_pandas(data.trials, preserve_index=False)
         recordings = [asdict(recording) for recording in data.recordings]
         parts = [READING, spec.model_dump(mode="json", exclude={"notes", "licence", "name"})]
         parts += [part.model_dump(mode="json") for part in (cfg.render, cfg.events, cfg.quality, cfg.features)]
         meaning = digest(parts)
-        fingerprint = digest([meaning, root.uri, recordings, _digest_table(trials)])
+        table = hashlib.sha256(repr(trials.to_pylist()).encode()).hexdigest()
+        fingerprint = digest([meaning, root.uri, recordings, table])
         classes = tuple(data.classes)
         found = Recordings(
-            spec, root, data.label, classes, trials, recordings, data.rejects, fingerprint, meaning, _kind(cfg, spec)
+            spec, root, data.label, classes, trials, recordings, data.rejects, fingerprint, meaning, pictures
         )
         self._folds(trials, classes, data.label)
         return Source(found, self._lines(found))
@@ -112,22 +119,19 @@ class HeatmapStudy:
         people = len(set(trials.column("participant").to_pylist()))
         labels = trials.column("label_index").to_numpy()
         counts = ", ".join(f"{name} {int(np.sum(labels == c))}" for c, name in enumerate(found.classes))
+        cfg = self.cfg
+        folds = cfg.folds.outer * (cfg.folds.stimuli if cfg.folds.hold_out == "both" else 1)
+        number = f"{folds} folds" if cfg.folds.path is None else f"the folds of {cfg.folds.path}"
+        units = f"{number} (held out: {cfg.folds.hold_out}), each up to {cfg.train.epochs} epochs"
+        if cfg.search is not None:
+            settings = f"{len(settings_to_try(cfg))} settings x {cfg.folds.inner} inner folds"
+            units += f"; before that in each a search over {settings}"
         return [
             f"data set: {found.spec.name} (licence {found.spec.licence or 'not stated'}) at {found.root.uri}",
             f"people: {people}; recordings: {len(found.recordings)}; rejected before reading: {len(found.rejects)}",
             f"trials: {trials.num_rows}; label {found.label}: {counts}",
-            f"units: {self._units_in_words()}",
+            f"units: {units}",
         ]
-
-    def _units_in_words(self) -> str:
-        cfg = self.cfg
-        folds = cfg.folds.outer * (cfg.folds.stimuli if cfg.folds.hold_out == "both" else 1)
-        number = f"{folds} folds" if cfg.folds.path is None else f"the folds of {cfg.folds.path}"
-        text = f"{number} (held out: {cfg.folds.hold_out}), each up to {cfg.train.epochs} epochs"
-        if cfg.search is None:
-            return text
-        settings = len(settings_to_try(cfg))
-        return f"{text}; before that in each a search over {settings} settings x {cfg.folds.inner} inner folds"
 
     def passes(self, source: Source[Recordings], store: Folder) -> Generator[Pass, Store, Store]:
         """Read, detect, gate, render: one recording's files to its examples."""
@@ -141,8 +145,7 @@ class HeatmapStudy:
         memory = ("picture", "features")
         examples = yield Pass.reading("reading recordings", found.recordings, read, folder, memory)
         if not len(examples):
-            rejects = [*found.rejects, *(examples.log.rejects if examples.log else [])]
-            reasons = sorted({reject.reason for reject in rejects})
+            reasons = sorted({reject.reason for reject in (*found.rejects, *examples.rejects)})
             raise DataError(["no usable trial is left; reasons: " + "; ".join(reasons[:10])])
         examples.window_examples = self.cfg.data.window_examples
         return examples.with_table(_with_labels(examples.table, found.trials))
@@ -187,7 +190,7 @@ class HeatmapStudy:
     def learning(self, ready: Prepared) -> Learning:
         """The CNN."""
         found, store = ready.source.data, ready.stores
-        learner = HeatmapLearner(self.cfg, found.classes, found.pictures)
+        learner = HeatmapLearner(self.cfg.train, self.cfg, found.classes, found.pictures)
         return Learning(learner, store, store.plain("label_index"), self.cfg.folds, self.cfg.search)
 
     def predictors(self, ready: Prepared) -> list[Predictor]:
@@ -209,44 +212,29 @@ class HeatmapStudy:
         scored = {
             place: {"fold": folds[place]["fold"], "metrics": result["metrics"]} for place, result in results.items()
         }
-        explained, files = self._explained(list(done.values()))
-        metrics = {
+        metrics: Json = {
             "n": {
                 "participants": len(set(predictions.column("participant").to_pylist())),
                 "trials": predictions.num_rows,
                 "rejected": manifest["counts"]["rejected"],
             },
             "folds": [{**one, "test": folds[place]["test"]} for place, one in scored.items()],
-            **self._search(manifest, scored),
-            **explained,
-            **self._scores(predictions, classes),
         }
-        return Summary(metrics, tables, files)
-
-    def _search(self, manifest: Json, scored: Mapping[int, Json]) -> Json:
-        """What metrics.json says of a search. scored: place of a fold -> its number and metrics."""
         search = self.cfg.search
-        if search is None:
-            return {}
-        about = {"chosen_by": search.metric, "scheduler": search.scheduler, "space": search.space}
-        return {"search": search_record(manifest["searched"], scored, "balanced_accuracy", about)}
+        if search is not None:
+            about = {"chosen_by": search.metric, "scheduler": search.scheduler, "space": search.space}
+            metrics["search"] = search_record(manifest["searched"], scored, "balanced_accuracy", about)
+        explained = [unit for place, unit in done.items() if SUMMARY in results[place]["files"]]
+        files = {}
+        if explained:
+            merged = MapSummary.merge([MapSummary.from_npz(unit.folder.read_bytes(SUMMARY)) for unit in explained])
+            metrics["explanations"], files[SUMMARY] = merged.figures(self.cfg.run.seed), merged.to_npz()
+        return Summary({**metrics, **self._scores(predictions, classes)}, tables, files)
 
     def checked(self, run: Folder, manifest: Json, finished: Finished) -> Iterator[str]:
         """Folds and predictions."""
         yield from fold_faults(manifest, self.cfg.folds)
         yield from prediction_faults(run, manifest, finished, self.cfg.folds)
-
-    def _explained(self, units: list[UnitFolder]) -> tuple[Json, dict[str, bytes]]:
-        """`explanations` for metrics.json, and explain.npz."""
-        parts = [
-            MapSummary.from_npz(unit.folder.read_bytes(SUMMARY))
-            for unit in units
-            if SUMMARY in (unit.result() or {})["files"]
-        ]
-        if not parts:
-            return {}, {}
-        merged = MapSummary.merge(parts)
-        return {"explanations": merged.figures(self.cfg.run.seed)}, {SUMMARY: merged.to_npz()}
 
     def _scores(self, predictions: pa.Table, classes: tuple[str, ...]) -> Json:
         """What metrics.json says of predictions: of all together, and of each test regime where there are several."""
@@ -261,12 +249,6 @@ class HeatmapStudy:
         return found
 
 
-def _kind(cfg: HeatmapConfig, spec: DatasetSpec | ScreensSpec) -> PictureKind:
-    if isinstance(spec, ScreensSpec):
-        return PictureKind("screens", 3, 1.0)
-    return PictureKind(cfg.render.kind, cfg.render.channels, cfg.render.blank)
-
-
 def _with_labels(examples: pa.Table, trials: pa.Table) -> pa.Table:
     """The examples with the columns of their trials, in the order of the examples."""
     keys = zip(trials.column("participant").to_pylist(), trials.column("trial").to_pylist(), strict=True)
@@ -275,24 +257,18 @@ def _with_labels(examples: pa.Table, trials: pa.Table) -> pa.Table:
     return trials.take([position[key] for key in wanted])
 
 
-def _open(cfg: HeatmapConfig) -> tuple[DatasetSpec | ScreensSpec, Folder]:
-    """The declaration of the data set, of screen pictures where it has a section `pictures`; and its folder."""
-    values, source, root = find_declaration(cfg, ("reading", SIMULATION), cfg.data.simulate, simulate)
-    spec: type[DatasetSpec | ScreensSpec] = ScreensSpec if "pictures" in values else DatasetSpec
-    return validate(spec, values, source), root
-
-
 def _check_geometry(cfg: HeatmapConfig, data: Dataset) -> None:
     """What is asked for in degrees needs to know the screen. Raises ConfigError, DataError."""
     if cfg.render.source == "samples" and data.spec.samples is None and cfg.render.kind != "scanpath":
         raise ConfigError([f"render.source: data set {data.spec.name} declares no samples (allowed: fixations)"])
     errors = []
-    needs = {"render.sigma_deg": (["screen_width_mm", "distance_mm"], cfg.render.sigma_deg is not None)}
     everything = ["screen_width_mm", "screen_height_mm", "distance_mm"]
-    in_deg = cfg.events.in_deg and data.spec.samples is not None
-    needs["events.detector"] = (everything, in_deg)
-    for gate in ("max_rms_s2s_deg", "max_bcea_deg2"):
-        needs[f"quality.{gate}"] = (everything, getattr(cfg.quality, gate) is not None)
+    needs = {
+        "render.sigma_deg": (["screen_width_mm", "distance_mm"], cfg.render.sigma_deg is not None),
+        "events.detector": (everything, cfg.events.in_deg and data.spec.samples is not None),
+        "quality.max_rms_s2s_deg": (everything, cfg.quality.max_rms_s2s_deg is not None),
+        "quality.max_bcea_deg2": (everything, cfg.quality.max_bcea_deg2 is not None),
+    }
     for key, (columns, wanted) in needs.items():
         unknown = int(data.trials[columns].isna().any(axis=1).sum()) if wanted else 0
         if unknown:
@@ -300,7 +276,3 @@ def _check_geometry(cfg: HeatmapConfig, data: Dataset) -> None:
             errors.append(f"{key}: {unknown} trials lack one of the screen's {names}, which degrees need: declare them")
     if errors:
         raise DataError(errors)
-
-
-def _digest_table(table: pa.Table) -> str:
-    return hashlib.sha256(repr(table.to_pylist()).encode()).hexdigest()

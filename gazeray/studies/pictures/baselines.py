@@ -16,9 +16,6 @@ from gazeray.stimuli.readers.base import NO_OBSERVER, Gaze
 from gazeray.studies.pictures.passes import PictureData
 from gazeray.studies.pictures.scores import ScoredMap
 
-MAP_WEIGHT = 1_000_000
-"""Counts that a human map stands for where a data set has maps and no fixations."""
-
 BASELINES = {
     "uniform": "uniform",
     "centre_quarter": "centre, sigmas W/4 and H/4",
@@ -64,13 +61,13 @@ class Counts:
 
 
 def counts_of(picture: PictureData, maps: bool) -> np.ndarray:
-    """A picture's fixations, or (`maps`) its human map, as (CELLS, CELLS) int64 counts."""
+    """A picture's fixations, or (`maps`) its human map, which stands for a million, as (CELLS, CELLS) int64 counts."""
     if not maps:
         return centre_bias.relative_counts(picture.x_px, picture.y_px, picture.size_px)
     height, width = picture.grid
     rows, columns = np.indices((CELLS, CELLS))
     spread = picture.target[rows * height // CELLS, columns * width // CELLS].astype(np.float64)
-    return np.round(spread / spread.sum() * MAP_WEIGHT).astype(np.int64)
+    return np.round(spread / spread.sum() * 1_000_000).astype(np.int64)
 
 
 def baselines(
@@ -116,7 +113,8 @@ def ceilings(
     halves = []
     for first, second in inter_observer.split_halves(who, splits, seed):
         for seen, judged in ((first, second), (second, first)):
-            maps = [draw_target(_gaze(picture, part), size, grid, targets, px_per_deg) for part in (seen, judged)]
+            gaze = [Gaze(x[part], y[part], who[part]) for part in (seen, judged)]
+            maps = [draw_target(one, size, grid, targets, px_per_deg) for one in gaze]
             cells = grid_cells(x[judged], y[judged], size, grid)
             halves.append(replace(shown(picture, maps[0], False, bias), cells=cells, target=maps[1]))
     if halves:
@@ -132,7 +130,3 @@ def _left_out(
         ScoredMap(picture.info.stimulus, values, density, cells[picture.observer == observer], None, bias)
         for observer, values in zip(who, maps, strict=True)
     ]
-
-
-def _gaze(picture: PictureData, rows: np.ndarray) -> Gaze:
-    return Gaze(picture.x_px[rows], picture.y_px[rows], picture.observer[rows])

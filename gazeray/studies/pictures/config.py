@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from gazeray.config import ResourcesConfig, RunSettings, Section, StorageConfig
 from gazeray.stimuli.human_maps import TargetConfig
@@ -27,6 +27,17 @@ DEFAULT_METRICS: tuple[Metric, ...] = (
 )
 
 
+def different(what: str) -> AfterValidator:
+    """Of a tuple: nothing, such as `a metric`, is named twice."""
+
+    def check(values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError(f"{what} is named twice")
+        return values
+
+    return AfterValidator(check)
+
+
 class PicturesData(Section):
     """Which pictures and whose gaze."""
 
@@ -40,18 +51,13 @@ class ScoreConfig(Section):
     """How maps are compared with people."""
 
     longest_px: int = Field(200, ge=8, le=4096, description="longest side of the grid that all maps are scored on")
-    metrics: tuple[Metric, ...] = Field(DEFAULT_METRICS, min_length=1, description="see docs/saliency_metrics.md")
+    metrics: Annotated[tuple[Metric, ...], different("a metric")] = Field(
+        DEFAULT_METRICS, min_length=1, description="see docs/saliency_metrics.md"
+    )
     max_negatives: int = Field(
         20000, ge=1, description="fixations of other pictures for the shuffled AUC; drawn by seed when there are more"
     )
     resamples: int = Field(2000, ge=100, description="bootstrap resamples of the pictures")
-
-    @field_validator("metrics")
-    @classmethod
-    def _once(cls, metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
-        if len(set(metrics)) < len(metrics):
-            raise ValueError("a metric is named twice")
-        return metrics
 
 
 class BaselinesConfig(Section):

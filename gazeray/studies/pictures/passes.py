@@ -37,8 +37,6 @@ FORMAT = 3
 
 PICTURES_PER_SHARD = 16
 
-INFO = ("stimulus", "path", "width_px", "height_px", "n_fixations")
-
 COLUMNS = ("x_px", "y_px", "observer", "target")
 """What the units read."""
 
@@ -88,9 +86,7 @@ class PictureData:
     @property
     def relative(self) -> np.ndarray:
         """(N, 2) float64, x / width and y / height of each fixation, in [0, 1)."""
-        return np.stack(
-            [self.x_px.astype(np.float64) / self.info.width_px, self.y_px / np.float64(self.info.height_px)], 1
-        )
+        return np.stack([self.x_px / np.float64(self.info.width_px), self.y_px / np.float64(self.info.height_px)], 1)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -135,10 +131,6 @@ class PictureShards:
     def rows_of(self, shard: str) -> np.ndarray:
         """(n,) int64, the pictures of one shard, in order."""
         return np.flatnonzero([info.shard == shard for info in self.pictures])
-
-    def of_shard(self, shard: str) -> list[PictureInfo]:
-        """The pictures of one shard, in order."""
-        return [self.pictures[row] for row in self.rows_of(shard)]
 
     def load(self, shard: str) -> list[PictureData]:
         """The usable pictures of one shard."""
@@ -262,18 +254,17 @@ def pictures_pass(
 
 
 def _ready(store: Store, found: PictureSet, folds: PictureFolds, seed: int) -> PicturesReady:
-    assert store.log is not None
-    rejects, rows = store.log.rejects, store.table.to_pylist()
+    rejects, rows = store.rejects, store.table.to_pylist()
     if len(store) < folds.outer:
         lines = some_of([*found.rejects, *rejects])
         raise DataError([f"{len(store)} usable pictures, fewer than folds.outer = {folds.outer}", *lines])
     notes = _suspicious(rows)
-    if folds.path is None:
-        numbers = dealt_numbers(len(store), folds.outer, seed)
-    else:
-        numbers = read_numbers(folds.path, [row["stimulus"] for row in rows], 3)
+    stimuli = [row["stimulus"] for row in rows]
+    dealt = folds.path is None
+    numbers = dealt_numbers(len(store), folds.outer, seed) if dealt else read_numbers(str(folds.path), stimuli, 3)
+    known = ("stimulus", "path", "width_px", "height_px", "n_fixations")
     infos = tuple(
-        PictureInfo(**{name: row[name] for name in INFO}, shard=store.keys[shard], fold=int(number))
+        PictureInfo(**{name: row[name] for name in known}, shard=store.keys[shard], fold=int(number))
         for row, shard, number in zip(rows, store.shard, numbers, strict=True)
     )
     shards = PictureShards(store, infos, found.spec.px_per_deg, found.spec.max_pixels)

@@ -35,16 +35,15 @@ class Everybody:
     negatives: ShuffledNegatives
 
     @classmethod
-    def of(cls, cfg: PictureScoring, shards: PictureShards) -> Everybody:
-        """Add up the fixations of all pictures."""
-        total = sum(info.n_fixations for info in shards.pictures)
-        negatives = ShuffledNegatives.of(shards, total, cfg.score.max_negatives, cfg.run.seed)
-        return cls(cfg, shards, Counts.of(shards, shards.folds, maps=total == 0), negatives)
-
-    @classmethod
     def shared(cls, cfg: PictureScoring, shards: PictureShards, worker: Worker) -> Everybody:
-        """The same, once per worker."""
-        return worker.once(("everybody", shards.store.folder.uri), lambda: cls.of(cfg, shards))
+        """The fixations of all pictures are added up once per worker."""
+
+        def added_up() -> Everybody:
+            total = sum(info.n_fixations for info in shards.pictures)
+            negatives = ShuffledNegatives.of(shards, total, cfg.score.max_negatives, cfg.run.seed)
+            return cls(cfg, shards, Counts.of(shards, shards.folds, maps=total == 0), negatives)
+
+        return worker.once(("everybody", shards.store.folder.uri), added_up)
 
     def chosen(self, infos: Sequence[PictureInfo]) -> Iterator[PictureData]:
         """Some pictures, shard by shard."""
@@ -80,13 +79,12 @@ class PictureBaselines:
 
     def units(self) -> list[UnitSpec]:
         """One per fold, several where a fold has many pictures."""
-        specs = []
-        for fold in range(self.shards.folds):
-            parts = parts_of(self.shards, fold)
-            for part in range(len(parts)):
-                name = f"baselines-fold-{fold}" + (f"-part-{part}" if len(parts) > 1 else "")
-                specs.append(UnitSpec(name, {"fold": fold, "part": part}))
-        return specs
+        parts = {fold: len(parts_of(self.shards, fold)) for fold in range(self.shards.folds)}
+        return [
+            UnitSpec(f"baselines-fold-{fold}" + f"-part-{part}" * (count > 1), {"fold": fold, "part": part})
+            for fold, count in parts.items()
+            for part in range(count)
+        ]
 
     def run(self, unit: Unit, worker: Worker, out: UnitFolder) -> Json:
         """Draw, score and keep the maps of one part."""
@@ -109,12 +107,9 @@ class PictureBaselines:
 
 
 def score_predictions(
-    everybody: Everybody,
-    table: ScoreTable,
-    predictor: str,
-    predicted: Iterable[tuple[PictureData, np.ndarray]],
+    everybody: Everybody, table: ScoreTable, predictor: str, predicted: Iterable[tuple[PictureData, np.ndarray]],
     density: bool,
-) -> None:
+) -> None:  # fmt: skip
     """Score one map (h, w) per picture in batches, and keep them as log-densities."""
     waiting: list[tuple[str, PictureData, ScoredMap]] = []
     for picture, values in predicted:

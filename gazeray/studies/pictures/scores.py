@@ -24,22 +24,12 @@ from gazeray.studies.pictures.passes import PictureData
 
 MAPS_AT_ONCE = 32
 
-LEAST_LOG_DENSITY = -1e4
-"""A density of 0 is ranked as this."""
-
 SCORES = "scores.parquet"
 MAPS = "maps.safetensors"
 
 IDS = ("stimulus", "fold", "predictor", "n_fixations", "why")
 """The columns of a table of scores that are no metric. why: JSON {metric: why it has no value}, "" where all have."""
 
-ONE_PERSON = "one left-out person’s fixations make no human map to compare with"
-NO_FIXATIONS = "the picture has no fixations"
-NO_FIXATIONS_AT_ALL = "the data set gives human maps and no fixations"
-NO_NEGATIVES = "no other picture has fixations"
-ALL_FIXATED = "every cell of the grid is fixated"
-FLAT_MAP = "the map is the same everywhere"
-FLAT_HUMAN_MAP = "the human map is the same everywhere"
 EMPTY_MAP = "the map is 0 everywhere"
 
 
@@ -95,8 +85,8 @@ class ShuffledNegatives:
 class Scores:
     """values: {metric: value}, NaN where it is undefined; why: {metric: the reason} of those."""
 
-    values: Mapping[str, float]
-    why: Mapping[str, str] = field(default_factory=dict)
+    values: dict[str, float]
+    why: dict[str, str] = field(default_factory=dict)
 
 
 class Scorer:
@@ -120,25 +110,27 @@ class Scorer:
 
     def _batch(self, shown: Sequence[ScoredMap]) -> list[Scores]:
         """The same for maps of one shape and kind."""
-        batch, columns = _Batch(shown, self.pool, self.seed, self.device), {}
+        batch = _Batch(shown, self.pool, self.seed, self.device)
+        found = [Scores({}, {}) for _ in shown]
         for name in self.cfg.metrics:
             possible = shown[0].target is not None or not MEASURES[name].needs_human_map
-            columns[name] = MEASURES[name].of(batch).tolist() if possible else [math.nan] * len(shown)
-        found = []
-        for one, values in zip(shown, zip(*columns.values(), strict=True), strict=True):
-            scores: dict[str, float] = dict(zip(columns, values, strict=True))
-            why = {name: self._why(name, one) for name, value in scores.items() if math.isnan(value)}
-            found.append(Scores(scores, why))
+            values = MEASURES[name].of(batch).tolist() if possible else [math.nan] * len(shown)
+            for one, value, scores in zip(shown, values, found, strict=True):
+                scores.values[name] = value
+                if math.isnan(value):
+                    scores.why[name] = self._why(name, one)
         return found
 
     def _why(self, name: str, one: ScoredMap) -> str:
         """Why a metric has no value for this map, most general first."""
         if MEASURES[name].needs_human_map:
             if one.target is None:
-                return ONE_PERSON
-            return FLAT_HUMAN_MAP if name == "cc" and np.ptp(one.target) == 0 else MEASURES[name].undefined
-        if not len(one.cells):
-            return NO_FIXATIONS if len(self.pool.relative) else NO_FIXATIONS_AT_ALL
+                return "one left-out person’s fixations make no human map to compare with"
+            if name == "cc" and np.ptp(one.target) == 0:
+                return "the human map is the same everywhere"
+        elif not len(one.cells):
+            known = len(self.pool.relative)
+            return "the picture has no fixations" if known else "the data set gives human maps and no fixations"
         return MEASURES[name].undefined
 
 
@@ -152,7 +144,7 @@ class _Batch:
         self.shown, self.pool, self.seed, self.device = shown, pool, seed, device
         given = self._tensor([one.values for one in shown])
         density = shown[0].density
-        self.values = given.clamp(min=LEAST_LOG_DENSITY) if density else given
+        self.values = given.clamp(min=-1e4) if density else given  # ranks a density of 0
         self.log_density = given if density else saliency.as_log_density(given)
         self.map = given.exp() if density else given
         self.fixations = self._rows([one.cells for one in shown])
@@ -201,16 +193,18 @@ class Measure:
     """
 
     of: Callable[[_Batch], torch.Tensor]
-    undefined: str = FLAT_MAP
+    undefined: str = "the map is the same everywhere"
     needs_human_map: bool = False
 
 
 MEASURES: dict[str, Measure] = {
     "information_gain": Measure(lambda b: saliency.information_gain(b.log_density, b.fixations, b.centre_bias)),
     "auc_uniform": Measure(lambda b: saliency.auc_uniform(b.values, b.fixations)),
-    "auc_judd": Measure(lambda b: saliency.auc_judd(b.values, b.fixations), ALL_FIXATED),
+    "auc_judd": Measure(lambda b: saliency.auc_judd(b.values, b.fixations), "every cell of the grid is fixated"),
     "auc_borji": Measure(lambda b: saliency.auc_borji(b.values, b.fixations, seed=b.seed)),
-    "auc_shuffled": Measure(lambda b: saliency.auc_shuffled(b.values, b.fixations, b.negatives), NO_NEGATIVES),
+    "auc_shuffled": Measure(
+        lambda b: saliency.auc_shuffled(b.values, b.fixations, b.negatives), "no other picture has fixations"
+    ),
     "nss": Measure(lambda b: saliency.nss(b.map, b.fixations)),
     "cc": Measure(lambda b: saliency.cc(b.map, b.target), needs_human_map=True),
     "sim": Measure(lambda b: saliency.sim(b.map, b.target), EMPTY_MAP, needs_human_map=True),
@@ -246,15 +240,15 @@ class ScoreTable:
 
     def add(self, predictor: str, picture: PictureData, several: Sequence[ScoredMap]) -> None:
         """Score the maps of a predictor for one picture; the picture's score is their mean."""
-        self.add_scores(predictor, picture, mean_scores(self.scorer.score(several)))
+        self._add(predictor, picture, mean_scores(self.scorer.score(several)))
 
     def add_each(self, entries: Sequence[tuple[str, PictureData, ScoredMap]]) -> None:
         """Score one map for each predictor and picture, together."""
         scores = self.scorer.score([one for _, _, one in entries])
         for (predictor, picture, _), own in zip(entries, scores, strict=True):
-            self.add_scores(predictor, picture, own)
+            self._add(predictor, picture, own)
 
-    def add_scores(self, predictor: str, picture: PictureData, scores: Scores) -> None:
+    def _add(self, predictor: str, picture: PictureData, scores: Scores) -> None:
         """One row: who predicted which picture, how well, and why not where a metric is undefined."""
         endless = [name for name, value in scores.values.items() if np.isinf(value)]
         if endless:  # a mean without it would flatter, and one with it says nothing
@@ -272,7 +266,11 @@ class ScoreTable:
         folder.write_bytes(MAPS, save(self.maps))
         folder.write_table(SCORES, scores_table(self.rows))
         means, pictures = means_of(self.rows), len({row["stimulus"] for row in self.rows})
-        return {"pictures": pictures, "means": means, "said": _said(pictures, means), "files": [SCORES, MAPS]}
+        said = f"{pictures} pictures, {len(means)} predictors"
+        if len(means) == 1:
+            first, value = next(iter(next(iter(means.values())).items()))
+            said = f"{pictures} pictures" + ("" if value is None else f", {first.replace('_', ' ')} {value:.3f}")
+        return {"pictures": pictures, "means": means, "said": said, "files": [SCORES, MAPS]}
 
 
 def means_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
@@ -287,21 +285,12 @@ def means_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | N
     return means
 
 
-def _said(pictures: int, means: Mapping[str, Mapping[str, float | None]]) -> str:
-    """A line for the progress: how many pictures, and the first metric of the only (or number of) predictors."""
-    if len(means) != 1:
-        return f"{pictures} pictures, {len(means)} predictors"
-    first, value = next(iter(next(iter(means.values())).items()))
-    return f"{pictures} pictures" + ("" if value is None else f", {first.replace('_', ' ')} {value:.3f}")
-
-
 def scores_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """The rows as a table: the columns IDS, then one float64 column per metric, null where undefined."""
     rows = [
         {name: None if isinstance(value, float) and not np.isfinite(value) else value for name, value in row.items()}
         for row in rows
     ]
-    text, whole = pa.string(), pa.int32()
-    types = dict(zip(IDS, (text, whole, text, whole, text), strict=True))
-    names = list(dict.fromkeys(name for row in rows for name in row)) or list(IDS)
+    types = {name: pa.int32() if name in ("fold", "n_fixations") else pa.string() for name in IDS}
+    names = list(dict.fromkeys(name for row in rows for name in row)) or IDS
     return pa.Table.from_pylist(rows, schema=pa.schema([(name, types.get(name, pa.float64())) for name in names]))

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +20,7 @@ from gazeray.studies.pictures.baselines import BASELINES, CEILINGS, DENSITIES
 from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import PictureInfo, PictureShards
 from gazeray.studies.pictures.scores import IDS, MAPS, SCORES, commonest
+from gazeray.studies.shared.npz import npz
 from gazeray.study import Finished, Row, Summary
 from gazeray.unit import Json
 
@@ -30,9 +30,6 @@ CENTRE_GRID = (48, 64)
 CHOSEN = "chosen"
 
 CENTRE, GOLD, GAIN = "centre_bias", "gold_standard", "information_gain"
-
-NO_GAIN = ("auc_shuffled",)
-"""The centre bias is made of the very fixations that are the negatives of the shuffled AUC."""
 
 FAILED = "a unit failed"
 FEW_OBSERVERS = "too few observers have fixations on the picture"
@@ -54,13 +51,11 @@ class Models:
 
 
 def summarise(
-    cfg: PictureScoring, head: Json, stimuli: Sequence[str], models: Models, finished: Finished,
-    shards: PictureShards | None,
-) -> Summary:  # fmt: skip
-    """Everything of the run folder that is made of finished units; with the pictures also what the report draws.
-
-    stimuli: the judged pictures in order.
-    """
+    cfg: PictureScoring, manifest: Json, models: Models, finished: Finished, shards: PictureShards | None
+) -> Summary:
+    """Everything of the run folder that is made of finished units; with the pictures also what the report draws."""
+    stimuli = manifest["judged"]
+    n = {**manifest["counts"], "pictures": len(stimuli), "fixations": manifest["judged_fixations"]}
     table = per_item(finished, models)
     predictors = _predictors(table, models, finished.rows)
     rows = rows_of(cfg, table, stimuli, predictors)
@@ -69,7 +64,7 @@ def summarise(
         shown.insert(1, "explained")
     best, judged_by = _best(rows, predictors, shown)
     scored = {"metrics_shown": shown, "predictors": predictors, "rows": rows, "best": best}
-    summary = Summary({**head, **scored, **models.more}, {"per_item": table})
+    summary = Summary({"n": n, **scored, **models.more}, {"per_item": table})
     if shards is None:
         return summary
     first = judged_by or shown[0]
@@ -117,8 +112,8 @@ def rows_of(
     """
     draws = group_draws(len(stimuli), cfg.score.resamples, cfg.run.seed)
     columns = {name: _columns(per_item, name, stimuli) for name in predictors}
-    why = _reasons(per_item, stimuli, predictors)
-    return {name: _entries(cfg, columns, why, name, draws) for name in predictors}
+    why = _reasons(cfg, per_item, stimuli, predictors)
+    return {name: _entries(cfg, columns, why[name], name, draws) for name in predictors}
 
 
 def _columns(per_item: pa.Table, predictor: str, stimuli: Sequence[str]) -> dict[str, np.ndarray]:
@@ -135,70 +130,58 @@ def _columns(per_item: pa.Table, predictor: str, stimuli: Sequence[str]) -> dict
     return found
 
 
-@dataclass(frozen=True)
-class _Reasons:
-    """Why a predictor has no value for a picture.
-
-    told: (P,) of each picture {metric: reason}, as it was found when the picture was scored; None where the picture has
-    no row. absent: (P,) why it has none.
-    """
-
-    told: list[dict[str, str] | None]
-    absent: list[str]
-
-    def at(self, metric: str, undefined: np.ndarray) -> list[str]:
-        """The reasons of the pictures where a metric is undefined, (P,) bool."""
-        found = []
-        for number in np.flatnonzero(undefined):
-            told = self.told[number]
-            found.append(self.absent[number] if told is None else told.get(metric, ""))
-        return found
-
-
 def _reasons(
-    per_item: pa.Table, stimuli: Sequence[str], predictors: Mapping[str, Mapping[str, Any]]
-) -> dict[str, _Reasons]:
-    """Of each predictor. A ceiling has no row where too few observers looked: its unit's baselines still have one."""
-    told: dict[str, dict[str, dict[str, str]]] = {name: {} for name in predictors}
+    cfg: PictureScoring, per_item: pa.Table, stimuli: Sequence[str], predictors: Mapping[str, Mapping[str, Any]]
+) -> dict[str, list[Mapping[str, str]]]:
+    """{predictor: {metric: why it has no value} of each picture (P,)}, as it was found when the picture was scored.
+
+    A ceiling has no row where too few observers looked: its unit's baselines still have one.
+    """
+    told: dict[str, dict[str, Mapping[str, str]]] = {name: {} for name in predictors}
     ids = (per_item[column].to_pylist() for column in ("predictor", "stimulus", "why"))
     for name, stimulus, why in zip(*ids, strict=True):
         if name in told:
             told[name][stimulus] = json.loads(why) if why else {}
     seen = {stimulus for name in BASELINES for stimulus in told.get(name, ())}
+    failed, too_few = (dict.fromkeys(map(str, cfg.score.metrics), why) for why in (FAILED, FEW_OBSERVERS))
     found = {}
     for name, known in predictors.items():
         few = seen if known["kind"] == "ceiling" else ()
-        absent = [FEW_OBSERVERS if stimulus in few else FAILED for stimulus in stimuli]
-        found[name] = _Reasons([told[name].get(stimulus) for stimulus in stimuli], absent)
+        found[name] = [told[name].get(one, too_few if one in few else failed) for one in stimuli]
     return found
 
 
+def _given(why: Sequence[Mapping[str, str]], metric: str, values: np.ndarray) -> list[str]:
+    """The reasons of the pictures where a metric (P,) is undefined."""
+    return [one.get(metric, "") for one, value in zip(why, values, strict=True) if not np.isfinite(value)]
+
+
 def _entries(
-    cfg: PictureScoring,
-    columns: Mapping[str, Mapping[str, np.ndarray]],
-    why: Mapping[str, _Reasons],
-    name: str,
+    cfg: PictureScoring, columns: Mapping[str, Mapping[str, np.ndarray]], why: Sequence[Mapping[str, str]], name: str,
     draws: np.ndarray,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, Any]]:  # fmt: skip
     """One predictor's row of the table. columns: {predictor: {metric: (P,)}}. draws: (R, P)."""
     own, over = columns[name], [CENTRE] if CENTRE in columns and name != CENTRE else []
     entries: dict[str, dict[str, Any]] = {}
     for metric in cfg.score.metrics:
-        gains = {key: columns[key][metric] for key in over if metric not in NO_GAIN}
-        reason = commonest(why[name].at(metric, ~np.isfinite(own[metric])))
-        entries[metric] = row(own[metric], draws, gains, reason)
+        # the centre bias is made of the very fixations that are the negatives of the shuffled AUC
+        gains = {key: columns[key][metric] for key in over if metric != "auc_shuffled"}
+        entries[metric] = row(own[metric], draws, gains, commonest(_given(why, metric, own[metric])))
     gold = columns[GOLD].get(GAIN) if GOLD in columns else None
     if gold is not None and GAIN in own and np.isfinite(gold).any():
-        entries["explained"] = _explained(own[GAIN], gold, draws, why[name])
+        entries["explained"] = _explained(own[GAIN], gold, draws, _given(why, GAIN, own[GAIN]))
     return entries
 
 
-def _explained(own: np.ndarray, gold: np.ndarray, draws: np.ndarray, why: _Reasons) -> dict[str, Any]:
-    """The share of the gold standard's information gain (P,) that a predictor's own (P,) makes up."""
+def _explained(own: np.ndarray, gold: np.ndarray, draws: np.ndarray, why: list[str]) -> dict[str, Any]:
+    """The share of the gold standard's information gain (P,) that a predictor's own (P,) makes up.
+
+    why: the reasons of the pictures where it has none.
+    """
     whole, share = mean_over(gold, draws).interval, ratio_over(own, gold, draws)
     if whole is None or whole[0] <= 0:  # else a share of it is a share of nothing
         share = replace(share, value=np.nan, replicates=np.full(len(draws), np.nan))
-    reasons = why.at(GAIN, ~np.isfinite(own)) + [NO_GOLD] * int((np.isfinite(own) & ~np.isfinite(gold)).sum())
+    reasons = why + [NO_GOLD] * int((np.isfinite(own) & ~np.isfinite(gold)).sum())
     return entry(share, why=LOW_GOLD if share.n and np.isnan(share.value) else commonest(reasons))
 
 
@@ -224,39 +207,40 @@ def _pictures(
     scores: np.ndarray | None, best: str | None, first: str,
 ) -> tuple[bytes, dict[str, bytes], pa.Table]:  # fmt: skip
     """centre.npz, the files of maps/, and their index."""
-    chosen = _worth_showing(cfg, shards, scores, first)
+    chosen = _worth_showing(cfg.show.pictures, shards.judged, scores, first)
     wanted = {info.stimulus for _, info, _ in chosen}
     kept: dict[str, np.ndarray] = {}
-    centre = _Centre()
+    sums: dict[str, np.ndarray] = {}  # of densities over all pictures on relative coordinates
+
+    def add(name: str, density: np.ndarray) -> None:
+        sums[name] = sums.get(name, np.zeros(CENTRE_GRID, np.float32)) + on_relative_grid(density, CENTRE_GRID)
+
     for name, unit in finished.done.items():
         if name.startswith("baselines-") or name in models.units.get(best or "", []):
             for key, values in sorted(load(unit.folder.read_bytes(MAPS)).items()):  # safetensors has no order
                 predictor, _, stimulus = key.rpartition("/")
-                centre.add(predictor, np.exp(values.astype(np.float32)))
+                add(predictor, np.exp(values.astype(np.float32)))
                 if stimulus in wanted:
                     kept[key] = values
     for picture in shards:
         if picture.info.stimulus not in shards.not_judged:
-            centre.add("human", picture.target)
+            add("human", picture.target)
+    shown = {"human": "human", CENTRE: CENTRE, "mean_prediction": best}
+    centre = {name: sums[key] / sums[key].sum() for name, key in shown.items() if key in sums}
     rows: list[Json] = []
     files: dict[str, bytes] = {}
     for why, info, value in chosen:
         path = f"maps/{digest(info.stimulus)[:12]}.npz"
-        files[path] = _npz(_maps_of(shards, info, kept, best))
+        files[path] = npz(_maps_of(shards, info, kept, best))
         rows.append({"stimulus": info.stimulus, "path": path, "why": why, "metric": first, "value": value})
     types = {name: pa.string() for name in ("stimulus", "path", "why", "metric")} | {"value": pa.float64()}
-    return (
-        _npz(centre.means({"mean_prediction": best})),
-        files,
-        pa.Table.from_pylist(rows, schema=pa.schema(list(types.items()))),
-    )
+    return npz(centre), files, pa.Table.from_pylist(rows, schema=pa.schema(list(types.items())))
 
 
 def _worth_showing(
-    cfg: PictureScoring, shards: PictureShards, scores: np.ndarray | None, first: str
+    wanted: int, infos: Sequence[PictureInfo], scores: np.ndarray | None, first: str
 ) -> list[tuple[str, PictureInfo, float | None]]:
     """(why, picture, score) of the best, middle and worst pictures of the best model by the first metric."""
-    wanted, infos = cfg.show.pictures, shards.judged
     if scores is None or not np.isfinite(scores).any():
         return [("middle", info, None) for info in infos[:wanted]]
     values = -scores if first in SMALLER_IS_BETTER else scores
@@ -264,14 +248,11 @@ def _worth_showing(
     count = min(wanted, len(order) // 3 or len(order))
     start = (len(order) - count) // 2
     groups = {"best": order[::-1][:count], "middle": order[start : start + count], "worst": order[:count]}
-    taken: set[int] = set()
-    found: list[tuple[str, PictureInfo, float | None]] = []
+    shown: dict[int, str] = {}
     for why, numbers in groups.items():
         for number in numbers:
-            if number not in taken:
-                taken.add(number)
-                found.append((why, infos[number], float(scores[number])))
-    return found
+            shown.setdefault(number, why)
+    return [(why, infos[number], float(scores[number])) for number, why in shown.items()]
 
 
 def _maps_of(
@@ -279,35 +260,11 @@ def _maps_of(
 ) -> dict[str, np.ndarray]:
     """What the report draws of one picture."""
     picture = next(one for one in shards.load(info.shard) if one.info == info)
-    maps = {"prediction": f"{best}/{info.stimulus}", "centre_bias": f"centre_bias/{info.stimulus}"}
-    maps["gold_standard"] = f"gold_standard/{info.stimulus}"
+    predictors = {"prediction": best, CENTRE: CENTRE, GOLD: GOLD}
+    maps = {name: f"{predictor}/{info.stimulus}" for name, predictor in predictors.items()}
     return {
         "picture": shards.thumbnail(info),
         "human": picture.target.astype(np.float16),
         "cells": picture.cells.astype(np.int16),
         **{name: kept[key] for name, key in maps.items() if key in kept},
     }
-
-
-class _Centre:
-    """Mean densities over all pictures on relative coordinates, (48, 64)."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, np.ndarray] = {}
-
-    def add(self, name: str, density: np.ndarray) -> None:
-        self.sums[name] = self.sums.get(name, np.zeros(CENTRE_GRID, np.float32)) + on_relative_grid(
-            density, CENTRE_GRID
-        )
-
-    def means(self, called: Mapping[str, str | None]) -> dict[str, np.ndarray]:
-        """People, the centre bias and whatever is `called` {name: predictor}."""
-        names = {"human": "human", "centre_bias": "centre_bias", **called}
-        found = {name: self.sums[key] for name, key in names.items() if key in self.sums}
-        return {name: total / total.sum() for name, total in found.items()}
-
-
-def _npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()

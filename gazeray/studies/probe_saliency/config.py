@@ -5,22 +5,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import Field
 
 from gazeray.config import Section
-from gazeray.studies.pictures.config import PictureScoring
+from gazeray.studies.pictures.config import PictureScoring, different
 
 ProbeKind = Literal["readout", "ridge", "pooled"]
 Positive = Annotated[float, Field(gt=0)]
-
-
-def _different(penalties: tuple[float, ...]) -> tuple[float, ...]:
-    if len(set(penalties)) < len(penalties):
-        raise ValueError("a penalty is named twice")
-    return penalties
-
-
-Penalties = Annotated[tuple[Positive, ...], Field(min_length=1), AfterValidator(_different)]
+Penalties = Annotated[tuple[Positive, ...], Field(min_length=1), different("a penalty")]
 
 
 class BackboneConfig(Section):
@@ -68,17 +60,12 @@ class PooledConfig(Section):
 class ProbesConfig(Section):
     """What is fitted to each layer."""
 
-    kinds: tuple[ProbeKind, ...] = Field(("readout", "ridge", "pooled"), min_length=1, description="which probes")
+    kinds: Annotated[tuple[ProbeKind, ...], different("a probe")] = Field(
+        ("readout", "ridge", "pooled"), min_length=1, description="which probes"
+    )
     readout: ReadoutConfig = ReadoutConfig()
     ridge: RidgeConfig = RidgeConfig()
     pooled: PooledConfig = PooledConfig()
-
-    @field_validator("kinds")
-    @classmethod
-    def _once(cls, kinds: tuple[ProbeKind, ...]) -> tuple[ProbeKind, ...]:
-        if len(set(kinds)) < len(kinds):
-            raise ValueError("a probe is named twice")
-        return kinds
 
 
 class ProbeSaliencyConfig(PictureScoring):

@@ -101,7 +101,9 @@ class Extract:
                 for layer, values in found.items():
                     for info, feature in zip(some, values.float(), strict=True):
                         small = pool_to(feature, self.cfg.longest_cells).cpu().numpy()
-                        kept.setdefault(info.stimulus, {})[layer] = _to_float16(small, info.stimulus, layer)
+                        if not np.isfinite(small).all():
+                            raise RuntimeError(f"{info.stimulus}: layer {layer} is not finite")
+                        kept.setdefault(info.stimulus, {})[layer] = np.clip(small, -65504, 65504).astype(np.float16)
         return kept
 
     def _input(self, info: PictureInfo, size: tuple[int, int]) -> torch.Tensor:
@@ -122,12 +124,6 @@ class Extract:
         )[0].round_().to(torch.uint8)  # fmt: skip
 
 
-def _to_float16(values: np.ndarray, stimulus: str, layer: str) -> np.ndarray:
-    if not np.isfinite(values).all():
-        raise RuntimeError(f"{stimulus}: layer {layer} is not finite")
-    return np.clip(values, -65504, 65504).astype(np.float16)
-
-
 def features_pass(shards: PictureShards, extract: Extract) -> Generator[Pass, Store, Store]:
     """The pass that computes what is missing of the wanted layers; the pictures joined with their features."""
     present = {stat.path for stat in extract.folder.list()}
@@ -136,7 +132,7 @@ def features_pass(shards: PictureShards, extract: Extract) -> Generator[Pass, St
         done = f"{key}.json" in present  # without the note nothing of a shard is relied on
         layers = [layer for layer in extract.layers if not done or column_path(layer, key) not in present]
         if layers:
-            pictures = [info.__dict__ for info in shards.of_shard(key)]
+            pictures = [shards.pictures[row].__dict__ for row in shards.rows_of(key)]
             pieces.append({"key": key, "layers": layers, "pictures": pictures})
     wanted = {layer for piece in pieces for layer in piece["layers"]}
     make = replace(extract, layers=tuple(layer for layer in extract.layers if layer in wanted))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -70,22 +70,19 @@ class Probes:
 
     def units(self) -> list[UnitSpec]:
         """One for each layer and probe."""
-        return [UnitSpec(one.unit, {"probe": one.probe, "layer": one.layer}) for one in self.probings]
+        return [UnitSpec(one.unit, asdict(one)) for one in self.probings]
 
     def run(self, unit: Unit, worker: Worker, out: UnitFolder) -> Json:
         """Fit, predict, score."""
-        probing = Probing(unit.spec["probe"], unit.spec["layer"])
+        probing = Probing(**unit.spec)
         everybody = Everybody.shared(self.cfg, self.shards, worker)
         table = everybody.score_table(worker)
         probe = self._fit(probing, out, worker.device)
         predicted = self._predicted(probe, probing.layer)
         score_predictions(everybody, table, probing.predictor, predicted, probing.probe == "readout")
         folds = range(self.shards.folds)
-        found = {
-            "penalty": [probe.chosen[fold] for fold in folds],
-            "inner": [list(map(list, probe.inner[fold].items())) for fold in folds],
-        }
-        return {**found, **table.write(out.folder)}
+        inner = [list(map(list, probe.inner[fold].items())) for fold in folds]
+        return {"penalty": [probe.chosen[fold] for fold in folds], "inner": inner, **table.write(out.folder)}
 
     def _predicted(self, probe: Probe, layer: str) -> Iterator[tuple[PictureData, np.ndarray]]:
         """Each picture with its map, by the model of its fold."""
@@ -126,7 +123,7 @@ class Probes:
 
     def _walk(self, layer: str, seed: int | None) -> Iterator[tuple[PictureData, np.ndarray]]:
         """All pictures with their features, shard by shard; a seed shuffles the shards, and the pictures in each."""
-        keys = list(self.shards.shards)
+        keys = self.shards.shards
         rng = None if seed is None else np.random.default_rng(seed)
         if rng is not None:
             rng.shuffle(keys)

@@ -12,25 +12,17 @@ import numpy as np
 
 from gazeray.config import ConfigError, digest
 from gazeray.gaze.files import identifier, visible_files
+from gazeray.stimuli.dataset import PictureSet
 from gazeray.storage import FileStat, Folder, masked
 from gazeray.store import Store
-from gazeray.studies.pictures.passes import PictureData, PictureShards, PicturesReady
+from gazeray.studies.pictures.passes import PictureData, PictureShards
 from gazeray.studies.pictures.predictors import Everybody, PictureBaselines, score_predictions
-from gazeray.studies.pictures.study import (
-    PicturePlan,
-    describe_pictures,
-    open_dataset,
-    picture_checked,
-    picture_items,
-    picture_summary,
-    plan_pictures,
-    prepare_pictures,
-)
+from gazeray.studies.pictures.study import PictureStores, PictureStudy
 from gazeray.studies.pictures.summary import Models
 from gazeray.studies.score_maps.config import ScoreMapsConfig
 from gazeray.studies.score_maps.passes import FitMaps
 from gazeray.studies.shared.declared import SIMULATED
-from gazeray.study import Finished, Items, Pass, Predictor, Ready, Row, Source, Summary
+from gazeray.study import Finished, Items, Pass, Predictor, Ready, Row, Source
 from gazeray.synth.contrast_maps import write_contrast_maps
 from gazeray.tables import DataError, Reject
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
@@ -47,20 +39,17 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".npy", ".npz")
 class MapsPlan:
     """The pictures, and the map of each by its name; what there is no use for."""
 
-    pictures: PicturePlan
+    pictures: PictureSet
     root: Folder
     label: str
-    files: dict[str, str]
-    stamp: list[list[object]]
+    files: dict[str, FileStat]
     rejects: list[Reject]
 
 
 @dataclass(frozen=True)
-class Stores:
+class Stores(PictureStores):
     """The pictures, of which those with a map are judged, and the maps."""
 
-    pictures: PicturesReady
-    shards: PictureShards
     maps: Store
 
 
@@ -68,7 +57,7 @@ Prepared = Ready[MapsPlan, Stores]
 
 
 @dataclass(frozen=True)
-class ScoreMapsStudy:
+class ScoreMapsStudy(PictureStudy):
     """See `gazeray.study.Study`."""
 
     cfg: ScoreMapsConfig
@@ -77,95 +66,89 @@ class ScoreMapsStudy:
 
     def open(self) -> Source[MapsPlan]:
         """Look at the pictures and at the names of the maps. Raises ConfigError, DataError."""
-        cfg = self.cfg
-        pictures = plan_pictures(cfg)
-        root, label = _open_maps(cfg)
-        found = visible_files(root)
-        stimuli = {source.stimulus for source in pictures.found.pictures}
+        pictures, lines = self.open_pictures()
+        root, label = self._open_maps()
+        stimuli = {source.stimulus for source in pictures.pictures}
         by_name: dict[str, list[FileStat]] = {}
-        for stat in found:
+        for stat in visible_files(root):
             name = PurePosixPath(stat.path)
             if name.suffix.lower() in SUFFIXES:
                 by_name.setdefault(identifier(str(name.with_suffix("")).replace("/", "_")), []).append(stat)
-        rejects = [
-            Reject(stats[0].path, -1, "maps", "no picture of this name")
-            for name, stats in by_name.items()
-            if name not in stimuli
-        ]
-        rejects += [
-            Reject(stats[0].path, -1, "maps", f"{len(stats)} maps of this name", trial=name)
-            for name, stats in by_name.items()
-            if name in stimuli and len(stats) > 1
-        ]
-        files = {name: stats[0] for name, stats in sorted(by_name.items()) if name in stimuli and len(stats) == 1}
+        rejects, files = [], {}
+        for own, stats in sorted(by_name.items()):
+            if own not in stimuli:
+                rejects.append(Reject(stats[0].path, -1, "maps", "no picture of this name"))
+            elif len(stats) > 1:
+                rejects.append(Reject(stats[0].path, -1, "maps", f"{len(stats)} maps of this name", trial=own))
+            else:
+                files[own] = stats[0]
         if not files:
             some = ", ".join(sorted(stimuli)[:3])
             raise DataError([f"maps.path: no map is named as a picture is (such as {some}) with {', '.join(SUFFIXES)}"])
         rejects += [
             Reject(source.path, -1, "maps", "no map of this picture: it is not scored", trial=source.stimulus)
-            for source in pictures.found.pictures
+            for source in pictures.pictures
             if source.stimulus not in by_name
         ]
-        stamp = [[stat.path, stat.size, stat.mtime_ns] for stat in files.values()]
-        plan = MapsPlan(pictures, root, label, {name: stat.path for name, stat in files.items()}, stamp, rejects)
-        return Source(plan, self._lines(plan))
-
-    def _lines(self, plan: MapsPlan) -> list[str]:
-        cfg = self.cfg
-        maps = f"maps: {len(plan.files)} of {plan.label} at {plan.root.uri}; without picture or picture without map: "
-        return [
-            *describe_pictures(cfg, plan.pictures),
-            f"{maps}{len(plan.rejects)}",
-            f"units: {cfg.folds.outer} of baselines, {cfg.folds.outer} of maps",
+        folds, left = self.cfg.folds.outer, f"without picture or picture without map: {len(rejects)}"
+        lines += [
+            f"maps: {len(files)} of {label} at {root.uri}; {left}",
+            f"units: {folds} of baselines, {folds} of maps",
         ]
+        return Source(MapsPlan(pictures, root, label, files, rejects), lines)
+
+    def _open_maps(self) -> tuple[Folder, str]:
+        """The folder of the maps and what they are called. Raises ConfigError."""
+        cfg = self.cfg
+        if cfg.maps.path is not None:
+            folder = Folder(cfg.maps.path, cfg.storage)
+            if not folder.exists():
+                raise ConfigError([f"maps.path: no such folder: {masked(cfg.maps.path)}"])
+            return folder, cfg.maps.label or PurePosixPath(cfg.maps.path.rstrip("/")).name or "maps"
+        if cfg.data.dataset != SIMULATED:
+            raise ConfigError(["maps.path: which maps? Give the folder with one map per picture"])
+        _, root = self.open_dataset()
+        folder = root.sub("contrast_maps")
+        write_contrast_maps(root, folder)
+        return folder, cfg.maps.label or "contrast"
 
     def passes(self, source: Source[MapsPlan], store: Folder) -> Generator[Pass, Store, Stores]:
         """The pictures, then the maps on their grids."""
         cfg, plan = self.cfg, source.data
-        ready = yield from prepare_pictures(cfg, plan.pictures, store)
+        ready = yield from self.prepare_pictures(plan.pictures, store)
         shards = ready.shards
-        content = digest([FORMAT, ready.content, cfg.score.longest_px, plan.root.uri, plan.stamp, cfg.maps.kind])
+        stamp = [[stat.path, stat.size, stat.mtime_ns] for stat in plan.files.values()]
+        content = digest([FORMAT, ready.content, cfg.score.longest_px, plan.root.uri, stamp, cfg.maps.kind])
         folder = store.sub(f"stores/maps-{content[:16]}")
-        read = FitMaps(plan.root, shards, cfg.maps, plan.files)
+        read = FitMaps(plan.root, shards, cfg.maps, {name: stat.path for name, stat in plan.files.items()})
         pieces = [{"key": key} for key in shards.shards]
         maps = yield Pass.reading("reading maps", pieces, read, folder, memory=("map",))
         used = set(maps.plain("stimulus")) if len(maps) else set()
         if not used:
-            rejects = [*plan.rejects, *(maps.log.rejects if maps.log else [])]
-            reasons = "; ".join(sorted({reject.reason for reject in rejects})[:10])
+            reasons = "; ".join(sorted({reject.reason for reject in (*plan.rejects, *maps.rejects)})[:10])
             raise DataError([f"maps.path: none of {len(plan.files)} maps can be used: {reasons}"])
         without = frozenset(info.stimulus for info in shards.pictures if info.stimulus not in used)
-        return Stores(ready, replace(shards, not_judged=without), maps)
+        return Stores(replace(ready, shards=replace(shards, not_judged=without)), maps)
 
     def items(self, source: Source[MapsPlan], stores: Stores) -> Items:
         """The pictures."""
         plan, maps = source.data, stores.maps
-        rejects = [*plan.rejects, *(maps.log.rejects if maps.log else [])]
         about = {"label": plan.label, "root": plan.root.uri, "kind": self.cfg.maps.kind, "used": len(maps)}
         content = digest([stores.pictures.content, maps.folder.uri.rpartition("/")[2]])
-        return picture_items(plan.pictures, stores.pictures, stores.shards, content, {"maps": about}, rejects)
-
-    def learning(self, ready: Prepared) -> None:
-        """Nothing."""
+        rejects = [*plan.rejects, *maps.rejects]
+        return self.picture_items(plan.pictures, stores.pictures, content, {"maps": about}, rejects)
 
     def predictors(self, ready: Prepared) -> list[Predictor]:
         """Baselines and ceilings, then the maps."""
-        stores, label = ready.stores, ready.source.data.label
-        return [PictureBaselines(self.cfg, stores.shards), StoredMaps(self.cfg, stores.shards, stores.maps, label)]
+        shards = ready.stores.pictures.shards
+        maps = StoredMaps(self.cfg, shards, ready.stores.maps, ready.source.data.label)
+        return [PictureBaselines(self.cfg, shards), maps]
 
-    def summary(self, manifest: Json, finished: Finished, ready: Prepared | None) -> Summary:
-        """The table of predictors."""
-        models = self._models(manifest["maps"]["label"], finished)
-        return picture_summary(self.cfg, manifest, models, finished, ready.stores.shards if ready else None)
-
-    def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
-        """Pictures and their folds."""
-        return picture_checked(run, manifest, finished)
-
-    def _models(self, label: str, finished: Finished) -> Models:
-        entry = {"density": self.cfg.maps.kind != "saliency"}
+    def models(self, manifest: Json, finished: Finished) -> Models:
+        """The maps."""
+        name, entry = f"model:{manifest['maps']['label']}", {"density": self.cfg.maps.kind != "saliency"}
         units = [name for name in finished.done if name.startswith("maps-")]
-        return Models({f"model:{label}": entry}, {f"model:{label}": units}, {}, {"layers": [], "probes": []})
+        return Models({name: entry}, {name: units}, {}, {"layers": [], "probes": []})
 
 
 @dataclass(frozen=True)
@@ -202,18 +185,3 @@ class StoredMaps:
         density = self.cfg.maps.kind != "saliency"
         score_predictions(everybody, table, f"model:{self.label}", read(), density)
         return table.write(out.folder)
-
-
-def _open_maps(cfg: ScoreMapsConfig) -> tuple[Folder, str]:
-    """The folder of the maps and what they are called. Raises ConfigError."""
-    if cfg.maps.path is not None:
-        folder = Folder(cfg.maps.path, cfg.storage)
-        if not folder.exists():
-            raise ConfigError([f"maps.path: no such folder: {masked(cfg.maps.path)}"])
-        return folder, cfg.maps.label or PurePosixPath(cfg.maps.path.rstrip("/")).name or "maps"
-    if cfg.data.dataset != SIMULATED:
-        raise ConfigError(["maps.path: which maps? Give the folder with one map per picture"])
-    _, root = open_dataset(cfg)
-    folder = root.sub("contrast_maps")
-    write_contrast_maps(root, folder)
-    return folder, cfg.maps.label or "contrast"

@@ -7,7 +7,7 @@ Lines name the file first, as validation prints them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -19,49 +19,47 @@ from gazeray.studies.shared.classification import PREDICTIONS, fold_scores_of
 from gazeray.study import Finished
 from gazeray.unit import Json
 
-SIDES = ("train", "validation", "test")
-GATE = ("participant", "trial", "gate")
-
 
 def fold_faults(manifest: Json, cfg: FoldsConfig) -> Iterator[str]:
     """Nobody on two sides of a fold; of folds that were dealt here: nobody on none, and everybody tested."""
-    folds, dealt = manifest["folds"], cfg.path is None
+    folds, classes, dealt, held = manifest["folds"], manifest["classes"], cfg.path is None, HELD_OUT[cfg.hold_out]
+    once = dealt and len(held) == 1
     numbers = [fold["fold"] for fold in folds]
     if not numbers or len(set(numbers)) != len(numbers):
         yield f"manifest.json: folds are numbered {', '.join(map(str, numbers)) or 'not at all'}"
-    if len(set(manifest["classes"])) != len(manifest["classes"]) or len(manifest["classes"]) < 2:
-        yield f"manifest.json: classes are {', '.join(manifest['classes'])}: at least two different ones needed"
-    for column in HELD_OUT[cfg.hold_out]:
-        sides = {fold["fold"]: fold if column == "participant" else fold["stimuli"] or {} for fold in folds}
-        sides = {number: {side: theirs.get(side) or [] for side in SIDES} for number, theirs in sides.items()}
-        everybody = sorted({name for theirs in sides.values() for names in theirs.values() for name in names})
-        tested = Counter(name for theirs in sides.values() for name in theirs["test"])
-        for fold in folds:
-            theirs, claims = sides[fold["fold"]], (fold.get("regimes") or {}).values()
+    if len(set(classes)) != len(classes) or len(classes) < 2:
+        yield f"manifest.json: classes are {', '.join(classes)}: at least two different ones needed"
+    for column in held:
+        sides = [_sides(fold, column) for fold in folds]
+        everybody = {name for theirs in sides for names in theirs.values() for name in names}
+        for fold, theirs in zip(folds, sides, strict=True):
+            where = f"manifest.json: fold {fold['fold']}"
             if not any(theirs.values()):
-                yield f"manifest.json: fold {fold['fold']}: no {column} on any side, although they are held out"
-            if all(column in claim["unseen"] for claim in claims):
-                alone = dealt and column == HELD_OUT[cfg.hold_out][0]
-                yield from _on_two_sides(f"fold {fold['fold']}: {column}", theirs, alone)
-            if dealt and cfg.hold_out != "both":
-                absent = sorted(set(everybody) - {name for names in theirs.values() for name in names})
-                yield from (f"manifest.json: fold {fold['fold']}: {column} {name} is on no side" for name in absent)
-        if dealt:
-            yield from (f"manifest.json: {column} {name} is never tested" for name in everybody if not tested[name])
-        if dealt and cfg.hold_out != "both":
-            often = [name for name in everybody if tested[name] > 1]
-            yield from (f"manifest.json: {column} {name} is tested in {tested[name]} folds" for name in often)
-        if dealt and column == "participant" and len(everybody) != manifest["counts"]["participants"]:
-            counted = manifest["counts"]["participants"]
+                yield f"{where}: no {column} on any side, although they are held out"
+            pairs = [("train", "test"), ("validation", "test")]
+            if dealt and column == held[0]:
+                pairs.append(("train", "validation"))
+            claims = (fold.get("regimes") or {}).values()
+            for one, other in pairs if all(column in claim["unseen"] for claim in claims) else []:
+                for name in sorted(set(theirs[one]) & set(theirs[other])):
+                    yield f"{where}: {column} {name} is on two sides: {one}, {other}"
+            for name in sorted(everybody.difference(*theirs.values())) if once else []:
+                yield f"{where}: {column} {name} is on no side"
+        tested = Counter(name for theirs in sides for name in theirs["test"])
+        for name in sorted(everybody) if dealt else []:
+            if not tested[name]:
+                yield f"manifest.json: {column} {name} is never tested"
+            elif once and tested[name] > 1:
+                yield f"manifest.json: {column} {name} is tested in {tested[name]} folds"
+        counted = manifest["counts"]["participants"]
+        if dealt and column == "participant" and len(everybody) != counted:
             yield f"manifest.json: {counted} participants counted, {len(everybody)} in folds"
 
 
-def _on_two_sides(where: str, sides: Mapping[str, list[str]], alone: bool) -> Iterator[str]:
-    """alone: those who are validated on share nobody with training either."""
-    pairs = [("train", "test"), ("validation", "test"), *([("train", "validation")] if alone else [])]
-    for one, other in pairs:
-        for name in sorted(set(sides[one]) & set(sides[other])):
-            yield f"manifest.json: {where} {name} is on two sides: {one}, {other}"
+def _sides(fold: Json, column: str) -> dict[str, list[str]]:
+    """Who is on which side of a fold of the manifest."""
+    theirs = fold if column == "participant" else fold["stimuli"] or {}
+    return {side: theirs.get(side) or [] for side in ("train", "validation", "test")}
 
 
 def prediction_faults(run: Folder, manifest: Json, finished: Finished, cfg: FoldsConfig) -> Iterator[str]:
@@ -79,14 +77,12 @@ def prediction_faults(run: Folder, manifest: Json, finished: Finished, cfg: Fold
     planned = {fold["fold"]: fold for fold in manifest["folds"]}
     strays = set()
     for row in rows:
-        fold = planned.get(row["fold"])
-        stimuli = (fold or {}).get("stimuli") or {}
-        if fold is None:
+        if row["fold"] not in planned:
             strays.add(f"fold {row['fold']} is not in the manifest")
-        elif fold["test"] and row["participant"] not in fold["test"]:
-            strays.add(f"participant {row['participant']} was not to be tested in fold {row['fold']}")
-        elif stimuli and row["stimulus"] not in stimuli["test"]:
-            strays.add(f"stimulus {row['stimulus']} was not to be tested in fold {row['fold']}")
+            continue
+        for column in HELD_OUT[cfg.hold_out]:
+            if row[column] not in _sides(planned[row["fold"]], column)["test"]:
+                strays.add(f"{column} {row[column]} was not to be tested in fold {row['fold']}")
     yield from (f"{PREDICTIONS}: {line}" for line in sorted(strays)[:20])
     yield from _score_faults(table, manifest["classes"])
     yield from _result_faults(manifest, finished, table)
@@ -95,9 +91,8 @@ def prediction_faults(run: Folder, manifest: Json, finished: Finished, cfg: Fold
 
 
 def _score_faults(table: pa.Table, classes: list[str]) -> Iterator[str]:
-    known = set(classes)
     strange = sorted(
-        {str(name) for column in ("label", "predicted") for name in table[column].to_pylist() if name not in known}
+        {str(name) for column in ("label", "predicted") for name in table[column].to_pylist()} - set(classes)
     )
     if strange:
         yield f"{PREDICTIONS}: {', '.join(strange[:5])}: none of the classes {', '.join(classes)}"
@@ -125,13 +120,14 @@ def _result_faults(manifest: Json, finished: Finished, table: pa.Table) -> Itera
 
 def _gate_faults(quality: pa.Table, rows: list[Json]) -> Iterator[str]:
     """Whoever was tested is among the recordings, and was not refused by a gate."""
-    tested = {(row["participant"], row["trial"]) for row in rows}
-    there = {(row["participant"], row["trial"]): row["gate"] for row in quality.select(list(GATE)).to_pylist()}
-    if quality.num_rows != len(there):
-        yield f"quality.parquet: {quality.num_rows - len(there)} trials stand there more than once"
-    groups = {"are missing": tested - set(there) if there else set()}
-    groups["were refused and tested all the same"] = {key for key in tested if there.get(key)}
-    for what, keys in groups.items():
+    ids = ("participant", "trial")
+    tested = {tuple(row[name] for name in ids) for row in rows}
+    gates = {tuple(row[name] for name in ids): row["gate"] for row in quality.select([*ids, "gate"]).to_pylist()}
+    if quality.num_rows != len(gates):
+        yield f"quality.parquet: {quality.num_rows - len(gates)} trials stand there more than once"
+    missing = tested - set(gates) if gates else set()
+    refused = {key for key in tested if gates.get(key)}
+    for what, keys in {"are missing": missing, "were refused and tested all the same": refused}.items():
         if keys:
             some = ", ".join(" ".join(key) for key in sorted(keys)[:5])
             yield f"quality.parquet: {len(keys)} tested trials {what}: {some}"

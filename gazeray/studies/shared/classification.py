@@ -17,12 +17,9 @@ from gazeray.metrics.statistics import participant_confusions, permutation_test,
 from gazeray.study import Fold, Row
 from gazeray.tables import DataError
 
-BASELINES = ("majority", "logistic_regression")
-"""Predictors that stand beside the model; each is a column of scores in predictions.parquet."""
-
 MODEL = "cnn"
 
-COLUMNS = {MODEL: "scores"} | {name: name for name in BASELINES}
+COLUMNS = {MODEL: "scores", "majority": "majority", "logistic_regression": "logistic_regression"}
 """The column of predictions.parquet in which each predictor's scores are."""
 
 PREDICTIONS = "predictions.parquet"
