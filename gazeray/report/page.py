@@ -55,6 +55,7 @@ def _render(results: Results, page: Page, sections: Sequence[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["kind"] = lambda block: type(block).__name__.lower()
     manifest, data = results.manifest, results.manifest["data"]
     finished = f"finished {manifest['finished'] or 'not yet'}"
     about = [f"Data set {data['dataset']}", f"study {manifest['study']}", *page.about, finished]

@@ -66,8 +66,12 @@ def _scores(inner: float | None, outer: float | None) -> list[str]:
 
 def _tried(folds: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> list[Block]:
     """The settings of all folds, those of a fold best first; cut."""
-    by = str(found.get("chosen_by", found["metric"]))
-    trials = [_trial(entry, trial) for entry in folds for trial in _best_first(entry.get("trials") or [], by)]
+    key, sign = ("loss", 1) if found["chosen_by"] == "loss" else ("score", -1)
+
+    def rank(trial: Mapping[str, Any]) -> float:
+        return math.inf if trial[key] is None else sign * float(trial[key])
+
+    trials = [_trial(entry, trial) for entry in folds for trial in sorted(entry["trials"], key=rank)]
     if not trials:
         return []
     heads = ("inner score", "inner loss", "inner folds", "epochs")
@@ -76,22 +80,11 @@ def _tried(folds: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> list
     return [Heading("Settings tried"), table, *more(len(trials) - TRIALS, "", "metrics.json in the run folder")]
 
 
-def _best_first(trials: list[Any], chosen_by: str) -> list[Any]:
-    """The trials of a fold in the order of the search; those without a score last."""
-
-    def rank(trial: Mapping[str, Any]) -> float:
-        value = trial.get("loss") if chosen_by == "loss" else trial.get("score")
-        return math.inf if value is None else float(value) if chosen_by == "loss" else -float(value)
-
-    return sorted(trials, key=rank)
-
-
 def _trial(entry: Mapping[str, Any], trial: Mapping[str, Any]) -> list[object]:
     """Fold, setting, score, loss, inner folds, epochs, status."""
-    scores = [number(trial.get("score")), number(trial.get("loss"))]
-    counts = ["" if trial.get(name) is None else str(trial[name]) for name in ("inner_folds", "epochs")]
-    status = Cell(str(trial.get("status")), failed=trial.get("status") == "failed")
-    return [str(entry["fold"]), setting_words(trial.get("setting") or {}), *scores, *counts, status]
+    status = Cell(trial["status"], failed=trial["status"] == "failed")
+    scores = [number(trial["score"]), number(trial["loss"]), trial["inner_folds"], trial["epochs"]]
+    return [str(entry["fold"]), setting_words(trial["setting"]), *scores, status]
 
 
 def _leaves(space: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

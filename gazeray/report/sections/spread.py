@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
@@ -105,8 +104,7 @@ def _correlation(pairs: NDArray[np.float64], noun: str) -> str:
     return f" (correlation over {noun}s {number(float(np.asarray(np.corrcoef(pairs.T))[0, 1]), 2)})"
 
 
-@dataclass(frozen=True)
-class Strip:
+class Strip(NamedTuple):
     """One predictor's scores on the items, (N,), in every panel."""
 
     label: str
@@ -114,8 +112,7 @@ class Strip:
     scores: Sequence[NDArray[np.float64]]
 
 
-@dataclass(frozen=True)
-class Scatter:
+class Scatter(NamedTuple):
     """Scores of one metric on the items, (N,): of a predictor (y) against those of a ceiling (x)."""
 
     title: str
