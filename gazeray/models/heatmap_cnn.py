@@ -23,18 +23,13 @@ class HeatmapCNN(nn.Module):
         classes: number of classes.
         dropout: share of the activations dropped after each pooling, in [0, 1).
 
-    Raises ValueError: a picture below (16, 16), a count below 1, a dropout outside [0, 1).
+    Raises ValueError: a picture below (16, 16).
     """
 
     def __init__(self, in_channels: int, size: tuple[int, int], width: int, classes: int, dropout: float = 0.4) -> None:
         super().__init__()
         if min(size) < SMALLEST_SIDE:
             raise ValueError(f"size (H, W) must be at least ({SMALLEST_SIDE}, {SMALLEST_SIDE}), not {tuple(size)}")
-        for name, count in {"in_channels": in_channels, "width": width, "classes": classes}.items():
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, not {count}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), not {dropout}")
         self.in_channels = in_channels
         self.size = (size[0], size[1])
         self.layers = nn.Sequential(

@@ -239,7 +239,7 @@ def test_commonest_window_gives_the_axes(run: Folder) -> None:
 
 def test_figures_of_a_check_that_measured_nothing_are_undefined() -> None:
     areas = dict.fromkeys(("deletion_auc", "deletion_auc_random", "deletion_auc_dwell"))
-    gains = dict.fromkeys(("gain_over_random", "gain_over_dwell"), {"value": None, "ci95": None})
+    gains = {key: {"value": None, "ci95": None} for key in ("gain_over_random", "gain_over_dwell")}
     check = {"randomisation_correlation": {"median": None, "iqr": None, "n": 0}}
     metrics = {"explanations": {"smoothgrad": {**areas, **gains, **check, "verdict": "too few"}}}
     rows = explanations.check_rows(Results({}, metrics))

@@ -84,12 +84,10 @@ def fit_pooled(
     fold's penalty is the one with the least mean squared error over the inner folds, on maps of 32 x 32. One pass; the
     maps of all pictures are kept in memory, 2 bytes a pixel.
 
-    Raises ValueError for fewer than 3 folds, unusable penalties or features, a fold without pictures, a side below 1.
+    Raises ValueError for fewer than 3 folds, unusable penalties or features, a fold without pictures.
     """
     check_penalties(penalties)
     sets = columns(folds)
-    if map_px < 1:
-        raise ValueError(f"map_px must be at least 1, not {map_px}")
     pooled, maps, small, fold_of = _gather(pictures, map_px, device)
     if set(fold_of.tolist()) != set(range(folds)):
         raise ValueError(f"every one of {folds} folds needs a picture, and there is no other fold")

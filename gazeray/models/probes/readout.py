@@ -70,14 +70,6 @@ class ReadoutSettings:
     train_on: Literal["fixations", "maps"]
     longest_px: int
 
-    def __post_init__(self) -> None:
-        check_penalties(self.penalties)
-        for name in ("epochs", "batch_size", "learning_rate", "blur_px", "longest_px"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive and finite, not {getattr(self, name)}")
-        if self.train_on not in ("fixations", "maps"):
-            raise ValueError(f"train_on must be fixations or maps, not {self.train_on!r}")
-
 
 OnEpoch = Callable[[int, dict[str, Tensor], float], None]
 """on_epoch(epochs that are done, state, training loss in nats per fixation, mean over all models)."""
@@ -145,6 +137,7 @@ def fit_readout(
     Raises ValueError for fewer than 3 folds, a fold without pictures, features that are not finite or change their
     channels, a state that does not fit, a loss that is no longer finite.
     """
+    check_penalties(settings.penalties)
     fit = ReadoutFit(pictures, folds, settings, seed, device, state)
     while fit.epoch < settings.epochs:
         loss = fit.train_epoch()
@@ -248,7 +241,10 @@ class ReadoutFit:
         looked = _looked_at(picture, self.settings.train_on, grid_size(picture.target.shape, self.settings.longest_px))
         if looked is None:
             return None
-        return picture.fold, _as_float(picture.features).to(self.device), looked.to(self.device, torch.float32)
+        return picture.fold, self._on_device(picture), looked.to(self.device, torch.float32)
+
+    def _on_device(self, picture: ProbePicture) -> Tensor:
+        return torch.tensor(picture.features, dtype=torch.float32).to(self.device)
 
     def _step(self, batch: list[tuple[int, Tensor, Tensor]], progress: float, step: int) -> Tensor:
         """One step of Adam on a batch; the mean loss of the models, (), before it. progress: 0..1, of the whole fit."""
@@ -310,7 +306,7 @@ class ReadoutFit:
             if looked is None:
                 continue
             rows = self.judged[picture.fold]
-            features = _as_float(picture.features).to(self.device)
+            features = self._on_device(picture)
             entropy = self.cross_entropy(self.values, rows, features, looked.to(self.device, torch.float32))
             gain = ((math.log(looked.numel()) - entropy.double().cpu()) / math.log(2)).reshape(-1, len(penalties))
             others = [fold for fold in range(self.folds) if fold != picture.fold]
@@ -328,10 +324,6 @@ class ReadoutFit:
         raw = (values["weights"][row] * values["scale"][fold]).cpu()
         share = math.exp(float(values["log_blur"][row])) / self.settings.longest_px
         return ReadoutModel(raw, float(values["centre_weight"][row]), values["log_prior"][fold].cpu(), share)
-
-
-def _as_float(features: np.ndarray) -> Tensor:
-    return torch.tensor(features, dtype=torch.float32)
 
 
 def _looked_at(picture: ProbePicture, train_on: str, size: Sequence[int]) -> Tensor | None:

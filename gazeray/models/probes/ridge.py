@@ -42,9 +42,6 @@ class NormalEquations:
     """
 
     def __init__(self, channels: int, folds: int, device: torch.device | None = None) -> None:
-        """Raises ValueError for a count below 1."""
-        if channels < 1 or folds < 1:
-            raise ValueError(f"channels and folds must be at least 1, not {channels} and {folds}")
         zeros = functools.partial(torch.zeros, dtype=torch.float64, device=device)
         self.channels, self.folds = channels, folds
         self.n, self.target, self.target_squared = zeros(folds), zeros(folds), zeros(folds)
@@ -151,10 +148,9 @@ def fit_ridge(
     solved = {left_out: sums.solve(left_out, penalties) for left_out in sets}
     inner = {fold: _inner(sums, solved, fold, penalties) for fold in range(folds)}
     chosen = choose(inner, largest=False)
-    models = {fold: solved[frozenset([fold])][list(penalties).index(chosen[fold])] for fold in range(folds)}
-    return RidgeProbe(
-        chosen, inner, {fold: LinearMap(model.weights.cpu(), model.intercept) for fold, model in models.items()}
-    )
+    best = [solved[frozenset([fold])][list(penalties).index(penalty)] for fold, penalty in chosen.items()]
+    models = {fold: LinearMap(model.weights.cpu(), model.intercept) for fold, model in zip(chosen, best, strict=True)}
+    return RidgeProbe(chosen, inner, models)
 
 
 def _inner(

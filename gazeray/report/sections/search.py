@@ -39,7 +39,7 @@ def section(results: Results) -> Section | None:
 def choice_name(results: Results) -> str:
     """What the settings were ranked by, in words; empty when the run did not search."""
     found = results.metrics.get("search") or {}
-    by = found.get("chosen_by", found.get("metric", ""))
+    by = found.get("chosen_by", "")
     return "loss (cross-entropy)" if by == "loss" else metric_name(by)
 
 
@@ -48,9 +48,10 @@ def choices(folds: Sequence[Mapping[str, Any]]) -> Table:
 
     The means are over the folds whose two scores are both known; there are none for fewer than two.
     """
-    both = [(entry.get("inner_score"), entry.get("outer_score")) for entry in folds]
-    chosen = [setting_words(entry.get("chosen") or {}) for entry in folds]
-    rows = [[fold["fold"], words, *_scores(*pair)] for fold, words, pair in zip(folds, chosen, both, strict=True)]
+    both = [(fold["inner_score"], fold["outer_score"]) for fold in folds]
+    rows = [
+        [fold["fold"], setting_words(fold["chosen"]), *_scores(*pair)] for fold, pair in zip(folds, both, strict=True)
+    ]
     known = [pair for pair in both if None not in pair]
     means = [math.fsum(side) / len(known) for side in zip(*known, strict=True)]
     foot = ["mean", f"of {len(known)} folds", *_scores(*means)] if len(known) > 1 else []
@@ -71,20 +72,15 @@ def _tried(folds: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> list
     def rank(trial: Mapping[str, Any]) -> float:
         return math.inf if trial[key] is None else sign * float(trial[key])
 
-    trials = [_trial(entry, trial) for entry in folds for trial in sorted(entry["trials"], key=rank)]
-    if not trials:
-        return []
+    trials = [
+        [entry["fold"], setting_words(trial["setting"]), number(trial["score"]), number(trial["loss"]),
+         trial["inner_folds"], trial["epochs"], Cell(trial["status"], failed=trial["status"] == "failed")]
+        for entry in folds for trial in sorted(entry["trials"], key=rank)
+    ]  # fmt: skip
     heads = ("inner score", "inner loss", "inner folds", "epochs")
     columns = [Column("fold", ROW), Column("setting", WIDE), *map(Column, heads), Column("status", TEXT)]
     table = Table("Settings tried", columns, trials[:TRIALS], tall=len(trials) > 15, filterable=True)
     return [Heading("Settings tried"), table, *more(len(trials) - TRIALS, "", "metrics.json in the run folder")]
-
-
-def _trial(entry: Mapping[str, Any], trial: Mapping[str, Any]) -> list[object]:
-    """Fold, setting, score, loss, inner folds, epochs, status."""
-    status = Cell(trial["status"], failed=trial["status"] == "failed")
-    scores = [number(trial["score"]), number(trial["loss"]), trial["inner_folds"], trial["epochs"]]
-    return [str(entry["fold"]), setting_words(trial["setting"]), *scores, status]
 
 
 def _leaves(space: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

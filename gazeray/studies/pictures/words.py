@@ -70,11 +70,6 @@ WITH_MAPS = ("cc", "sim", "kl", "emd")
 """The metrics that compare with a human map; the others need fixations."""
 
 
-def probe_name(key: str) -> str:
-    """A probe in words."""
-    return PROBES.get(key, key)
-
-
 def headline(results: Results) -> str | None:
     """The metric that the best model was picked by: the first shown one that it has a value for; None without one."""
     shown = [name for name in results.shown if name != "explained"]
