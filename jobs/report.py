@@ -32,16 +32,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         *_, write_report = known_as(manifest)
         write_report(run)
     except ConfigError as error:
-        print(f"error: {masked(str(error))}", file=sys.stderr)
-        return UNREADABLE
+        words = str(error)
     except FileNotFoundError as error:
-        print(f"error: {shown}: not a run folder: {masked(str(error))}", file=sys.stderr)
-        return UNREADABLE
+        words = f"{shown}: not a run folder: {error}"
     except (OSError, ValueError, KeyError) as error:
-        print(f"error: {shown}: cannot be read: {type(error).__name__}: {masked(str(error))}", file=sys.stderr)
-        return UNREADABLE
-    print(f"report: {run.uri}/report.html")
-    return DRAWN
+        words = f"{shown}: cannot be read: {type(error).__name__}: {error}"
+    else:
+        print(f"report: {run.uri}/report.html")
+        return DRAWN
+    print(f"error: {masked(words)}", file=sys.stderr)
+    return UNREADABLE
 
 
 if __name__ == "__main__":

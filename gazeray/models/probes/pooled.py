@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gazeray.metrics.resampling import resize
-from gazeray.models.probes import Pictures, check_penalties, choose, columns, inverse_scale, ridge_slopes
+from gazeray.models.probes import Pictures, Probe, check_penalties, choose, columns, inverse_scale, ridge_slopes
 
 MAPS_AT_ONCE = 256
 """Training maps that are in float32 at the same time."""
@@ -43,15 +43,13 @@ class Weighing:
 
 
 @dataclass(frozen=True)
-class PooledProbe:
+class PooledProbe(Probe):
     """Maps as weighted sums of training maps; see `fit_pooled`.
 
     inner: mean squared error per cell of the maps at 32 x 32, smaller is better. maps: (n, side, side) float16, of all
     pictures. weighings: by test fold.
     """
 
-    chosen: dict[int, float]
-    inner: dict[int, dict[float, float]]
     maps: Tensor
     weighings: dict[int, Weighing]
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from gazeray.metrics.resampling import gaussian_matrix, grid_size, resize, spread_matrix
 from gazeray.models.probes import (
     Pictures,
+    Probe,
     ProbePicture,
     check_penalties,
     choose,
@@ -94,21 +95,16 @@ class ReadoutModel:
 
 
 @dataclass(frozen=True)
-class ReadoutProbe:
+class ReadoutProbe(Probe):
     """Fitted read-outs; see `fit_readout`.
 
     inner: mean log-likelihood over the uniform density, bits per fixation, larger is better. models: by test fold.
     """
 
-    chosen: dict[int, float]
-    inner: dict[int, dict[float, float]]
     models: dict[int, ReadoutModel]
 
     def predict(self, features: np.ndarray, size: tuple[int, int], fold: int) -> np.ndarray:
-        """The log-density (H, W) float32 of a picture of test fold `fold`: natural log, exp sums to 1 over the pixels.
-
-        features: (C, h, w).
-        """
+        """The log-density (H, W) float32, natural log, exp sums to 1 over the pixels; see `Probe.predict`."""
         model = self.models[fold]
         map_: np.ndarray = model.log_density(torch.tensor(features), size).to(torch.float32).numpy()
         return map_

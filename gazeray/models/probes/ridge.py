@@ -19,6 +19,7 @@ from gazeray.metrics.resampling import resize
 from gazeray.models.probes import (
     Column,
     Pictures,
+    Probe,
     check_penalties,
     choose,
     columns,
@@ -108,18 +109,16 @@ def _outer(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class RidgeProbe:
+class RidgeProbe(Probe):
     """Maps by ridge regression, one linear map of the features per test fold; see `fit_ridge`.
 
     inner: mean squared error per cell of the feature grid, smaller is better. models: by test fold.
     """
 
-    chosen: dict[int, float]
-    inner: dict[int, dict[float, float]]
     models: dict[int, LinearMap]
 
     def predict(self, features: np.ndarray, size: tuple[int, int], fold: int) -> np.ndarray:
-        """The map (H, W) float32 of a picture of test fold `fold`, interpolated from the feature grid (C, h, w)."""
+        """The map (H, W) float32, interpolated from the feature grid (C, h, w)."""
         model = self.models[fold]
         values = torch.tensor(features, dtype=torch.float64).movedim(0, -1) @ model.weights + model.intercept
         map_: np.ndarray = resize(values, size).to(torch.float32).numpy()

@@ -74,10 +74,9 @@ def _headline_row(key: str, entry: Mapping[str, Any], ceilings: bool) -> list[ob
 
 
 def _permutation(results: Results) -> Text:
-    test = results.metrics.get("permutation") or {}
-    if test.get("p") is None:
-        reason = f" ({test['reason']})" if test.get("reason") else ""
-        return Text(f"Permutation test: undefined{reason}.")
+    test = results.metrics["permutation"]
+    if test["p"] is None:
+        return Text(f"Permutation test: undefined ({test['reason']}).")
     return Text(
         f"Permutation test of {metric_name(test['metric'])}: {p_value(test['p'])} ({test['n']} shuffles within "
         f"participants; shuffled labels give {number(test.get('null_mean'))} on average, 95 % of them at most "
@@ -107,9 +106,8 @@ def class_indices(values: Sequence[str], classes: Sequence[str]) -> NDArray[np.i
 
 
 def _scores(column: pa.ChunkedArray, classes: int) -> NDArray[np.float64]:
-    """A list column as (N, K); a missing or wrongly long list becomes NaN."""
-    absent = [math.nan] * classes
-    rows = [row if row is not None and len(row) == classes else absent for row in column.to_pylist()]
+    """A list column as (N, K); a missing list becomes NaN."""
+    rows = [row or [math.nan] * classes for row in column.to_pylist()]
     return np.array(rows, dtype=np.float64).reshape(len(rows), classes)
 
 

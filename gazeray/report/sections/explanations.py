@@ -155,10 +155,8 @@ def class_maps(summary: MapSummary, classes: Sequence[str], window_px: tuple[flo
     the stimulus' axes, px.
 
     A row shares one scale; for maps it is symmetric about 0 and ends at the 99.5th percentile of their size. The lines
-    are the mean picture of the class at a quarter, half and three quarters of its highest value.
-
-    Args:
-        classes: K names. window_px: (width, height) of the stimulus window. unit: of the pictures.
+    are the mean picture of the class at a quarter, half and three quarters of its highest value. classes: K names.
+    window_px: (width, height) of the stimulus window. unit: of the pictures.
     """
     rows, counts = _means(summary, unit), summary.count_label
     titles = [f"{shorten(name)} (n = {count})" for name, count in zip(classes, counts, strict=True)]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -61,8 +60,7 @@ def section(results: Results, logged: Logged | None = None) -> Section:
 def _curve(results: Results, unit: str, metric: str) -> Curve:
     rows = results.epochs[unit]
     names = ("epoch", "train_loss", "validation_loss", f"validation_{metric}")
-    columns = [[math.nan if row.get(name) is None else row[name] for row in rows] for name in names]
-    arrays = [np.array(values, dtype=np.float64) for values in columns]
+    arrays = [np.array([row.get(name) for row in rows], dtype=np.float64) for name in names]
     return Curve(unit.replace("-", " "), results.units[unit].get("best_epoch"), *arrays)
 
 

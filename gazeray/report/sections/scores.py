@@ -5,16 +5,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gazeray.report.blocks import NAME, TEXT, Block, Cell, Column, Heading, Listing, Section, Table, Text
 from gazeray.report.results import KINDS, Results
 from gazeray.report.words import Metric, interval, lookup, number, p_value
 
 
-@dataclass(frozen=True)
-class Gains:
+class Gains(NamedTuple):
     """A table of paired gains over one predictor: its key, and what it is called at length and in short.
 
     without: metrics that are such a gain already.
