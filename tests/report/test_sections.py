@@ -166,10 +166,10 @@ def test_optimism_is_inner_minus_outer(run: Folder) -> None:
 
 def test_trials_come_by_fold_and_rank_with_failed_ones_last(run: Folder) -> None:
     rows = table(search.section(read_results(run)), "Settings tried").rows
-    assert [row[0] for row in rows] == [str(fold) for fold in range(3) for _ in range(4)]
+    assert [row[0] for row in rows] == [fold for fold in range(3) for _ in range(4)]
     losses = [str(row[3]) for row in rows[:4]]
     assert losses[:3] == sorted(losses[:3])
-    assert list(rows[3][2:]) == ["undefined", "undefined", "3", "0", Cell("failed", failed=True)]
+    assert list(rows[3][2:]) == ["undefined", "undefined", 3, 0, Cell("failed", failed=True)]
 
 
 def test_search_section_shows_space_and_choice(run: Folder) -> None:
