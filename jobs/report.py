@@ -10,11 +10,7 @@ from collections.abc import Sequence
 
 from gazeray.config import ConfigError, check_layout
 from gazeray.storage import Folder, masked
-from gazeray.studies.heatmap.report import write_report
-from gazeray.studies.pictures.report import write_saliency_report
-
-REPORTS = {"heatmap": write_report, "probe_saliency": write_saliency_report, "score_maps": write_saliency_report}
-"""By the name of the study in the manifest."""
+from gazeray.studies import known_as
 
 DRAWN, UNREADABLE = 0, 2
 
@@ -33,21 +29,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         run = Folder(arguments.run)
         manifest = run.read_json("manifest.json")
         check_layout(manifest, shown)
-        study = manifest.get("study") if isinstance(manifest, dict) else None
-        if study not in REPORTS:
-            raise ValueError(f"manifest.json: study {study} is none of {', '.join(REPORTS)}")
-        REPORTS[study](run)
+        *_, write_report = known_as(manifest)
+        write_report(run)
     except ConfigError as error:
-        print(f"error: {masked(str(error))}", file=sys.stderr)
-        return UNREADABLE
+        words = str(error)
     except FileNotFoundError as error:
-        print(f"error: {shown}: not a run folder: {masked(str(error))}", file=sys.stderr)
-        return UNREADABLE
+        words = f"{shown}: not a run folder: {error}"
     except (OSError, ValueError, KeyError) as error:
-        print(f"error: {shown}: cannot be read: {type(error).__name__}: {masked(str(error))}", file=sys.stderr)
-        return UNREADABLE
-    print(f"report: {run.uri}/report.html")
-    return DRAWN
+        words = f"{shown}: cannot be read: {type(error).__name__}: {error}"
+    else:
+        print(f"report: {run.uri}/report.html")
+        return DRAWN
+    print(f"error: {masked(words)}", file=sys.stderr)
+    return UNREADABLE
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gazeray.explain.gradients import ROWS, broadcast, checked_keys, evaluating
+from gazeray.explain.gradients import ROWS, evaluating
 from gazeray.models.norms import measured_norms
 
 Method = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -28,32 +28,37 @@ def map_similarity(a: Tensor, b: Tensor) -> Tensor:
     """Spearman rank correlation of |a| and |b|, (B,) float64 in -1..1: over all C x H x W values of each example.
 
     The similarity of Adebayo et al. (2018), arXiv:1810.03292, section 3. Tied values share their mean rank. NaN where
-    one of the two maps is constant.
-
-    Args:
-        a, b: maps of one shape, (B, C, H, W).
-
-    Raises ValueError: two shapes.
+    one of the two maps (B, C, H, W) is constant. Raises ValueError: two shapes.
     """
-    return _pearson(_ranks(_flat(a, b)), _ranks(_flat(b, a)))
+    if a.shape != b.shape:
+        raise ValueError(f"two maps to compare must have one shape, not {tuple(a.shape)} and {tuple(b.shape)}")
+    ranks = [_ranks(values.detach().double().abs().flatten(1)) for values in (a, b)]
+    one, two = (values - values.mean(dim=1, keepdim=True) for values in ranks)
+    found = (one * two).sum(dim=1) / (one.norm(dim=1) * two.norm(dim=1))
+    flat = [values.amax(dim=1) == values.amin(dim=1) for values in ranks]
+    return found.clamp(-1, 1).masked_fill(flat[0] | flat[1], torch.nan)
 
 
-def randomisation(
-    model: nn.Module, fresh: Sequence[nn.Module], x: Tensor, targets: Tensor, method: Method, maps: Tensor | None = None
-) -> Tensor:
-    """Model randomisation check: `map_similarity` of the model's maps and each fresh model's, (F, B) float64.
+def _ranks(values: Tensor) -> Tensor:
+    """Ranks from 1 within each row of (B, P), tied values sharing their mean rank."""
+    ordered = values.sort(dim=1).values
+    below = torch.searchsorted(ordered, values.contiguous(), side="left")
+    upto = torch.searchsorted(ordered, values.contiguous(), side="right")
+    return (below + upto + 1).double() / 2
+
+
+def randomisation(maps: Tensor, fresh: Sequence[nn.Module], x: Tensor, targets: Tensor, method: Method) -> Tensor:
+    """Model randomisation check: `map_similarity` of the maps and each fresh model's, (F, B) float64.
 
     Adebayo et al. (2018), arXiv:1810.03292, section 3, all layers at once. A value near 1 means that the map does not
     depend on what the model learned.
 
     Args:
-        model, x, targets: as for `gazeray.explain.gradients.class_gradients`.
+        maps: the model's own, (B, C, H, W), as `method` draws them.
         fresh: F networks of the same kind with random weights, see `randomised_copy`.
-        method: what draws the maps.
-        maps: the model's own maps (B, C, H, W) where they are known already.
+        x, targets: as for `gazeray.explain.gradients.class_gradients`.
     """
-    own = method(model, x, targets) if maps is None else maps
-    rows = [map_similarity(own, method(other, x, targets)) for other in fresh]
+    rows = [map_similarity(maps, method(other, x, targets)) for other in fresh]
     return torch.stack(rows) if rows else torch.empty(0, len(x), dtype=torch.float64, device=x.device)
 
 
@@ -80,18 +85,15 @@ def randomised_copy(model: nn.Module, batches: Iterable[Tensor], seed: int) -> n
     return other
 
 
-def content(x: Tensor, fill: Tensor | float = 0.0) -> Tensor:
+def content(x: Tensor, fill: float = 0.0) -> Tensor:
     """How far each pixel is from blank, (B, H, W): |x - fill| summed over channels. For a heatmap this is the dwell."""
-    return (x - broadcast(fill, x, "fill")).abs().sum(dim=1)
+    return (x - fill).abs().sum(dim=1)
 
 
-def random_order(x: Tensor, seed: int, keys: Sequence[int] | None = None) -> Tensor:
+def random_order(x: Tensor, seed: int, keys: Sequence[int]) -> Tensor:
     """Maps of uniform noise (B, 1, H, W) to delete by; an example's noise depends on (seed, its key) alone."""
-    shape = (1, *x.shape[2:])
-    noise = [
-        np.random.default_rng([seed, key, _ORDER_STREAM]).random(shape) for key in checked_keys(keys, len(x), seed)
-    ]
-    return torch.from_numpy(np.stack(noise) if noise else np.empty((0, *shape))).to(x.device)
+    noise = [np.random.default_rng([seed, key, _ORDER_STREAM]).random((1, *x.shape[2:])) for key in keys]
+    return torch.from_numpy(np.stack(noise)).to(x.device)
 
 
 def deletion_curve(
@@ -100,7 +102,7 @@ def deletion_curve(
     targets: Tensor,
     maps: Tensor,
     fractions: Sequence[float],
-    fill: Tensor | float = 0.0,
+    fill: float = 0.0,
     rows: int = ROWS,
 ) -> Tensor:
     """Probability of the target class once the share f of the pixels that the map ranks highest is blank, (B, F).
@@ -113,38 +115,30 @@ def deletion_curve(
         model, x, targets: as for `gazeray.explain.gradients.class_gradients`.
         maps: (B, C', H, W), any number of channels. Pixels are ranked by the sum over channels, so that what speaks for
             the class goes first and what speaks against it last.
-        fractions: F shares in 0..1.
-        fill: what a blank pixel holds, broadcastable to x; 0 for no dwell.
+        fractions: F shares in 0..1. fill: what a blank pixel holds; 0 for no dwell.
         rows: pictures in one forward pass, at least 1.
 
-    Raises ValueError: shapes that do not fit, a share outside 0..1.
+    Raises ValueError: shapes that do not fit.
     """
     if maps.shape[:1] + maps.shape[2:] != x.shape[:1] + x.shape[2:] or targets.shape != x.shape[:1]:
         raise ValueError(f"maps {tuple(maps.shape)} or targets {tuple(targets.shape)} do not fit x {tuple(x.shape)}")
-    if rows < 1 or not all(0 <= share <= 1 for share in fractions):
-        raise ValueError(f"fractions must be in 0..1 and rows at least 1, not {list(fractions)}, rows {rows}")
-    if not len(x):
-        return x.new_empty(0, len(fractions))
     values = maps.sum(dim=1).flatten(1)
     place = torch.argsort(torch.argsort(values, dim=1, descending=True, stable=True), dim=1)
     place = place.view(len(x), 1, *x.shape[2:])
     counts = torch.tensor([round(share * values.shape[1]) for share in fractions], device=x.device)
-    blank = broadcast(fill, x, "fill")
     curves = []
     with evaluating(model), torch.inference_mode():
         for start in range(0, len(x), rows):
             part = slice(start, start + rows)
-            many = max(1, rows // len(x[part]))
-            parts = [
-                _blanked(model, x[part], blank[part], place[part], some, targets[part]) for some in counts.split(many)
-            ]
+            some = counts.split(max(1, rows // len(x[part])))
+            parts = [_blanked(model, x[part], fill, place[part], blank, targets[part]) for blank in some]
             curves.append(torch.cat(parts, dim=1))
     return torch.cat(curves).clone()
 
 
-def _blanked(model: nn.Module, x: Tensor, blank: Tensor, place: Tensor, counts: Tensor, targets: Tensor) -> Tensor:
+def _blanked(model: nn.Module, x: Tensor, fill: float, place: Tensor, counts: Tensor, targets: Tensor) -> Tensor:
     """Probability (B, K) of the targets with the first counts[k] pixels of each example blank."""
-    pictures = torch.where(place[:, None] < counts.view(1, -1, 1, 1, 1), blank[:, None], x[:, None])
+    pictures = torch.where(place[:, None] < counts.view(1, -1, 1, 1, 1), fill, x[:, None])
     scores = model(pictures.flatten(0, 1)).softmax(dim=1)
     chosen: Tensor = scores.gather(1, targets.repeat_interleave(len(counts))[:, None])
     return chosen.view(len(x), len(counts))
@@ -159,25 +153,3 @@ def curve_area(curves: Tensor, fractions: Sequence[float]) -> Tensor:
     if len(shares) < 2 or shares[0] != 0 or shares[-1] != 1 or bool((shares.diff() <= 0).any()):
         raise ValueError(f"fractions must rise from 0 to 1, not {list(fractions)}")
     return torch.trapezoid(curves.double(), shares, dim=-1)
-
-
-def _flat(values: Tensor, other: Tensor) -> Tensor:
-    if values.shape != other.shape:
-        raise ValueError(f"two maps to compare must have one shape, not {tuple(values.shape)} and {tuple(other.shape)}")
-    return values.detach().double().abs().flatten(1)
-
-
-def _ranks(values: Tensor) -> Tensor:
-    """Ranks from 1 within each row of (B, P), tied values sharing their mean rank."""
-    ordered = values.sort(dim=1).values
-    below = torch.searchsorted(ordered, values.contiguous(), side="left")
-    upto = torch.searchsorted(ordered, values.contiguous(), side="right")
-    return (below + upto + 1).double() / 2
-
-
-def _pearson(a: Tensor, b: Tensor) -> Tensor:
-    """Correlation of the rows of two (B, P); NaN where one is constant."""
-    one, two = a - a.mean(dim=1, keepdim=True), b - b.mean(dim=1, keepdim=True)
-    flat = (a.amax(dim=1) == a.amin(dim=1)) | (b.amax(dim=1) == b.amin(dim=1))
-    found = (one * two).sum(dim=1) / (one.norm(dim=1) * two.norm(dim=1))
-    return found.clamp(-1, 1).masked_fill(flat, torch.nan)

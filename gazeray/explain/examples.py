@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -38,7 +38,7 @@ class MapSettings:
     check_share: share of the examples that go through the checks, drawn by (seed, key): the same ones in every batch.
     fill: the value of a blank pixel, also the baseline of integrated gradients.
 
-    Raises ValueError: an unknown method or one twice, a share outside 0..1, fractions that do not rise from 0 to 1.
+    Raises ValueError: an unknown method or one twice, fractions that do not rise from 0 to 1.
     """
 
     methods: tuple[MethodName, ...] = METHODS
@@ -54,8 +54,6 @@ class MapSettings:
     def __post_init__(self) -> None:
         if not set(self.methods) <= set(METHODS) or len(set(self.methods)) != len(self.methods) or not self.methods:
             raise ValueError(f"methods must be some of {', '.join(METHODS)}, each once, not {self.methods}")
-        if not 0 <= self.check_share <= 1:
-            raise ValueError(f"check_share must be in 0..1, not {self.check_share}")
         curve_area(torch.zeros(len(self.fractions)), self.fractions)
 
     def method(self, name: MethodName, keys: Sequence[int]) -> Method:
@@ -66,14 +64,14 @@ class MapSettings:
                 return class_gradients(model, x, targets)
             if name == "integrated_gradients":
                 return integrated_gradients(model, x, targets, self.steps, self.fill, self.rows)
-            return smoothgrad(model, x, targets, self.samples, self.noise_share, self.seed, keys, self.rows)
+            return smoothgrad(model, x, targets, keys, self.samples, self.noise_share, self.seed, self.rows)
 
         return draw
 
     def checked(self, keys: Sequence[int]) -> np.ndarray:
         """Which of the examples go through the checks, (B,) bool."""
         draws = [np.random.default_rng([self.seed, key, _CHECK_STREAM]).random() for key in keys]
-        return np.array(draws) < self.check_share if draws else np.zeros(0, bool)
+        return np.array(draws) < self.check_share
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,8 @@ class Explained:
 
     summary: MapSummary
     targets: np.ndarray
-    predicted: dict[str, np.ndarray] = field(default_factory=dict)
-    true: dict[str, np.ndarray] = field(default_factory=dict)
+    predicted: dict[str, np.ndarray]
+    true: dict[str, np.ndarray]
 
 
 def explain_batch(
@@ -120,14 +118,17 @@ def explain_batch(
         logits = model(x)
     classes, targets = logits.shape[1], torch.from_numpy(logits.argmax(dim=1).cpu().numpy()).to(x.device)
     labels = batch.labels.to(x.device)
-    dwell, checks = content(x, settings.fill), _Checks(settings, model, fresh, batch, targets)
+    dwell, checks = content(x, settings.fill), _Checks(settings, model, fresh, x, keys, targets)
     by_label, by_class = _Sums(classes, labels), _Sums(classes, targets)
+    wrong = torch.nonzero(labels != targets)[:, 0]
+    wrong_keys = [keys[index] for index in wrong.tolist()]
     predicted: dict[str, np.ndarray] = {}
     true: dict[str, np.ndarray] = {}
     for row, name in enumerate(settings.methods):
-        method = settings.method(name, keys)
-        maps = method(model, x, targets)
-        own = _of_true_label(settings, name, model, batch, targets, maps)
+        maps = settings.method(name, keys)(model, x, targets)
+        own = maps.clone()  # of the true label: drawn anew where it is not what was predicted
+        if wrong_keys:
+            own[wrong] = settings.method(name, wrong_keys)(model, x[wrong], labels[wrong])
         by_label.add(own)
         by_class.add(maps)
         predicted[name], true[name] = _picture(maps), _picture(own)
@@ -146,27 +147,9 @@ def explain_batch(
         absolute_predicted=np.stack(by_class.absolute),
         key=np.array(keys, np.int64),
         group=np.array(list(batch.groups), str),
-        checked=checks.checked,
-        deletion=checks.deletion,
-        area=checks.area,
-        random_weights=checks.random_weights,
-        dwell_likeness=checks.dwell_likeness,
+        **checks.found,
     )
     return Explained(MapSummary.merge([summary]), targets.cpu().numpy(), predicted, true)
-
-
-def _of_true_label(
-    settings: MapSettings, name: MethodName, model: nn.Module, batch: ExampleBatch, targets: Tensor, maps: Tensor
-) -> Tensor:
-    """Maps of the true label: those of the predicted class where they agree, drawn anew where they do not."""
-    labels = batch.labels.to(targets)
-    wrong = torch.nonzero(labels != targets)[:, 0]
-    if not len(wrong):
-        return maps
-    own = maps.clone()
-    keys = [int(batch.keys[index]) for index in wrong.tolist()]
-    own[wrong] = settings.method(name, keys)(model, batch.x[wrong], labels[wrong])
-    return own
 
 
 def _picture(maps: Tensor) -> np.ndarray:
@@ -197,44 +180,45 @@ class _Checks:
     """The checks of a batch: arrays as in `MapSummary`, filled in for the examples that are drawn for them."""
 
     def __init__(
-        self, settings: MapSettings, model: nn.Module, fresh: Sequence[nn.Module], batch: ExampleBatch, targets: Tensor
-    ) -> None:
-        methods, count = len(settings.methods), len(batch.keys)
+        self, settings: MapSettings, model: nn.Module, fresh: Sequence[nn.Module], x: Tensor, keys: Sequence[int],
+        targets: Tensor,
+    ) -> None:  # fmt: skip
+        methods, orders = len(settings.methods), len(settings.methods) + len(ORDERS)
         self.settings, self.model, self.fresh = settings, model, fresh
-        self.checked = settings.checked([int(key) for key in batch.keys])
+        self.checked = settings.checked(keys)
         self.part = torch.from_numpy(np.flatnonzero(self.checked)).to(targets.device)
-        self.x, self.targets = batch.x[self.part], targets[self.part]
-        self.keys = [int(key) for key, drawn in zip(batch.keys, self.checked, strict=True) if drawn]
-        self.deletion = np.zeros((methods + len(ORDERS), len(settings.fractions)))
-        self.area = np.full((methods + len(ORDERS), count), np.nan)
-        self.random_weights = np.full((methods, len(fresh), count), np.nan)
-        self.dwell_likeness = np.full((methods, count), np.nan)
+        self.x, self.targets = x[self.part], targets[self.part]
+        self.keys = [key for key, drawn in zip(keys, self.checked, strict=True) if drawn]
+        self.dwell = content(self.x, settings.fill)[:, None]
+        self.found = {
+            "checked": self.checked,
+            "deletion": np.zeros((orders, len(settings.fractions))),
+            "area": np.full((orders, len(keys)), np.nan),
+            "random_weights": np.full((methods, len(fresh), len(keys)), np.nan),
+            "dwell_likeness": np.full((methods, len(keys)), np.nan),
+        }
 
     def of_method(self, row: int, name: MethodName, maps: Tensor) -> None:
         """Every check of one method's maps (B, C, H, W) of the whole batch."""
         if not self.keys:
             return
         some, method = maps[self.part], self.settings.method(name, self.keys)
-        alike = randomisation(self.model, self.fresh, self.x, self.targets, method, some)
-        self.random_weights[row][:, self.checked] = alike.cpu().numpy()
+        alike = randomisation(some, self.fresh, self.x, self.targets, method)
+        self.found["random_weights"][row][:, self.checked] = alike.cpu().numpy()
         sizes = some.abs().sum(dim=1, keepdim=True)
-        likeness = map_similarity(sizes, self._dwell().to(sizes))
-        self.dwell_likeness[row, self.checked] = likeness.cpu().numpy()
+        likeness = map_similarity(sizes, self.dwell.to(sizes))
+        self.found["dwell_likeness"][row, self.checked] = likeness.cpu().numpy()
         self._delete(row, some)
 
     def of_orders(self) -> None:
         """The deletion curves of random order and of dwell, most first."""
         if self.keys:
             noise = random_order(self.x, self.settings.seed, self.keys)
-            for row, order in enumerate((noise, self._dwell()), start=len(self.settings.methods)):
+            for row, order in enumerate((noise, self.dwell), start=len(self.settings.methods)):
                 self._delete(row, order)
-
-    def _dwell(self) -> Tensor:
-        """(B, 1, H, W)"""
-        return content(self.x, self.settings.fill)[:, None]
 
     def _delete(self, row: int, order: Tensor) -> None:
         shares, fill = self.settings.fractions, self.settings.fill
         curves = deletion_curve(self.model, self.x, self.targets, order, shares, fill, self.settings.rows)
-        self.deletion[row] = curves.double().sum(dim=0).cpu().numpy()
-        self.area[row, self.checked] = curve_area(curves, shares).cpu().numpy()
+        self.found["deletion"][row] = curves.double().sum(dim=0).cpu().numpy()
+        self.found["area"][row, self.checked] = curve_area(curves, shares).cpu().numpy()

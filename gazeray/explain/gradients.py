@@ -6,7 +6,7 @@ All three are signed: a positive value speaks for the class. None is rectified, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -47,7 +47,7 @@ def class_gradients(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
 
 
 def integrated_gradients(
-    model: nn.Module, x: Tensor, targets: Tensor, steps: int = 32, baseline: Tensor | float = 0.0, rows: int = ROWS
+    model: nn.Module, x: Tensor, targets: Tensor, steps: int = 32, baseline: float = 0.0, rows: int = ROWS
 ) -> Tensor:
     """What each pixel adds to the target class logit on the way from the baseline to the input, (B, C, H, W), logits.
 
@@ -56,34 +56,29 @@ def integrated_gradients(
     sum of a map comes to logit(input) - logit(baseline) as the steps grow. A pixel that equals the baseline gets 0.
 
     Args:
-        model, x, targets: as for `class_gradients`, whose side effects (none) it shares.
+        model, x, targets: as for `class_gradients`, whose side effects (none) and errors it shares.
         steps: points on the line, at least 1.
-        baseline: broadcastable to x; 0 is the blank picture, where nobody looked.
+        baseline: the value of a blank picture, where nobody looked.
         rows: pictures in one backward pass, at least 1.
-
-    Raises ValueError: as `class_gradients`; steps or rows below 1; a baseline of another shape.
     """
-    _check_counts(steps=steps, rows=rows)
-    start = broadcast(baseline, x, "baseline")
     shares = (torch.arange(steps, dtype=x.dtype, device=x.device) + 0.5) / steps
 
     def points(part: slice) -> Iterator[Tensor]:
-        path = x[part] - start[part]
+        path = x[part] - baseline
         for share in shares.split(max(1, rows // len(path))):
-            yield start[part] + share.view(-1, 1, 1, 1, 1) * path
+            yield baseline + share.view(-1, 1, 1, 1, 1) * path
 
-    gradients = [_mean_gradients(model, points(part), targets[part]) for part in _parts(len(x), rows)]
-    return (x - start).detach() * _joined(gradients, x)
+    return (x - baseline).detach() * _mean_gradients(model, points, x, targets, rows)
 
 
 def smoothgrad(
     model: nn.Module,
     x: Tensor,
     targets: Tensor,
+    keys: Sequence[int],
     samples: int = 16,
     noise_share: float = 0.1,
     seed: int = 0,
-    keys: Sequence[int] | None = None,
     rows: int = ROWS,
 ) -> Tensor:
     """The gradient averaged over noisy copies of the input, (B, C, H, W), in logits per input unit.
@@ -93,19 +88,12 @@ def smoothgrad(
     below 0. An example's noise depends on (seed, its key) alone, not on the batch it comes in nor on the device.
 
     Args:
-        model, x, targets: as for `class_gradients`, whose side effects (none) it shares.
+        model, x, targets: as for `class_gradients`, whose side effects (none) and errors it shares.
+        keys: one whole number of at least 0 per example, such as its row in the data set.
         samples: noisy copies of each example, at least 1.
         noise_share: at least 0; with 0 this is the plain gradient.
-        seed: of the noise, at least 0.
-        keys: one whole number of at least 0 per example, such as its row in the data set; None numbers them 0 .. B-1.
         rows: pictures in one backward pass, at least 1.
-
-    Raises ValueError: as `class_gradients`; counts below 1; a negative share, seed or key; not one key per example.
     """
-    _check_counts(samples=samples, rows=rows)
-    if noise_share < 0:
-        raise ValueError(f"noise_share must be at least 0, not {noise_share}")
-    keys = checked_keys(keys, len(x), seed)
     spread = noise_share * (x.amax(dim=(1, 2, 3), keepdim=True) - x.amin(dim=(1, 2, 3), keepdim=True))
 
     def points(part: slice) -> Iterator[Tensor]:
@@ -117,7 +105,7 @@ def smoothgrad(
             yield x[part] + spread[part] * torch.from_numpy(noise).to(x)
             left -= shape[0]
 
-    return _joined([_mean_gradients(model, points(part), targets[part]) for part in _parts(len(x), rows)], x)
+    return _mean_gradients(model, points, x, targets, rows)
 
 
 @contextmanager
@@ -132,47 +120,20 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def broadcast(value: Tensor | float, x: Tensor, name: str) -> Tensor:
-    """`value` as a tensor of the shape, type and device of `x`. Raises ValueError naming it when it does not fit."""
-    try:
-        return torch.as_tensor(value, dtype=x.dtype, device=x.device).expand_as(x)
-    except RuntimeError as error:
-        raise ValueError(f"{name} must be broadcastable to {tuple(x.shape)}: {error}") from error
-
-
-def checked_keys(keys: Sequence[int] | None, count: int, seed: int) -> list[int]:
-    """One key per example for its random numbers; None numbers them. Raises ValueError for what cannot seed."""
-    found = list(range(count)) if keys is None else [int(key) for key in keys]
-    if len(found) != count or min([seed, *found]) < 0:
-        raise ValueError(f"keys must be {count} whole numbers of at least 0 and the seed too, not {found}, seed {seed}")
-    return found
-
-
-def _mean_gradients(model: nn.Module, points: Iterator[Tensor], targets: Tensor) -> Tensor:
-    """The gradients (B, C, H, W) averaged over variants of the inputs, which come in blocks (K, B, C, H, W)."""
-    total, count = None, 0
-    for block in points:
-        gradients = class_gradients(model, block.flatten(0, 1), targets.repeat(len(block)))
-        summed = gradients.reshape(block.shape).sum(dim=0)
-        total = summed if total is None else total + summed
-        count += len(block)
-    if total is None:
-        raise ValueError("there is no variant of the input to average over")
-    return total / count
-
-
-def _parts(count: int, rows: int) -> list[slice]:
-    return [slice(start, start + rows) for start in range(0, count, rows)]
-
-
-def _joined(parts: Sequence[Tensor], x: Tensor) -> Tensor:
-    return torch.cat(list(parts)) if parts else torch.zeros_like(x)
-
-
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1, not {count}")
+def _mean_gradients(
+    model: nn.Module, points: Callable[[slice], Iterator[Tensor]], x: Tensor, targets: Tensor, rows: int
+) -> Tensor:
+    """The gradients (B, C, H, W) averaged over variants of the inputs: points(part of the examples) gives the blocks
+    (K, B of the part, C, H, W)."""
+    means = [x.new_empty(0, *x.shape[1:])]
+    for start in range(0, len(x), rows):
+        part, total, count = slice(start, start + rows), torch.zeros(()).to(x), 0
+        for block in points(part):
+            gradients = class_gradients(model, block.flatten(0, 1), targets[part].repeat(len(block)))
+            total = total + gradients.reshape(block.shape).sum(dim=0)
+            count += len(block)
+        means.append(total / count)
+    return torch.cat(means)
 
 
 def _check_logits(logits: Tensor, targets: Tensor) -> None:

@@ -119,8 +119,6 @@ class MapSummary:
 
     def mean(self, name: str) -> Floats:
         """Class means of a sum: "dwell_label" to (K, H, W), "signed_predicted" to (M, K, H, W). NaN: no example."""
-        if name not in _SUMS or name.partition("_")[2] not in ("label", "predicted") or name.startswith("count"):
-            raise ValueError(f"{name!r} is no class sum")
         count = self.count_label if name.endswith("label") else self.count_predicted
         shares = np.where(count > 0, 1 / np.maximum(count, 1), np.nan)
         return np.asarray(getattr(self, name) * shares[:, None, None])
@@ -142,9 +140,8 @@ class MapSummary:
         found = {}
         for row, method in enumerate(self.methods.tolist()):
             areas = [self._area(index) for index in (row, len(self.methods), len(self.methods) + 1)]
-            entry: dict[str, Any] = dict(
-                zip(("deletion_auc", "deletion_auc_random", "deletion_auc_dwell"), areas, strict=True)
-            )
+            names = ("deletion_auc", "deletion_auc_random", "deletion_auc_dwell")
+            entry: dict[str, Any] = dict(zip(names, areas, strict=True))
             for index, name in enumerate(ORDERS, start=len(self.methods)):
                 gain = (self.area[index] - self.area[row])[self.checked]
                 entry[f"gain_over_{name}"] = verdict.mean_interval(gain, self.group[self.checked], seed)

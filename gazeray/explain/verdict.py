@@ -50,19 +50,17 @@ def words(entry: Mapping[str, Any]) -> str:
     Better or worse is said only where the 95 % interval of the gain excludes 0. entry: as
     `gazeray.explain.summary.MapSummary.figures` makes it, without n and verdict.
     """
-    parts = [_weights(entry["randomisation_correlation"]["median"])]
-    parts += [_gain(entry["gain_over_random"], "random order"), _gain(entry["gain_over_dwell"], "the order of dwell")]
-    return "; ".join(parts)
-
-
-def _weights(median: float | None) -> str:
+    median = entry["randomisation_correlation"]["median"]
     if median is None:
-        return "not checked against random weights"
-    if median >= SAME:
-        return "looks the same with random weights: do not read it"
-    if median >= PARTLY:
-        return "partly the same with random weights: read with care"
-    return "changes with the weights"
+        weights = "not checked against random weights"
+    elif median >= SAME:
+        weights = "looks the same with random weights: do not read it"
+    elif median >= PARTLY:
+        weights = "partly the same with random weights: read with care"
+    else:
+        weights = "changes with the weights"
+    gains = (_gain(entry["gain_over_random"], "random order"), _gain(entry["gain_over_dwell"], "the order of dwell"))
+    return "; ".join([weights, *gains])
 
 
 def _gain(gain: Mapping[str, Any], what: str) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+LEVEL = 0.95
 TIE = 1e-12
 """Differences below this are rounding: two values of a metric that are this close count as equal."""
 
@@ -32,19 +33,16 @@ def group_draws(groups: int, resamples: int, seed: int) -> Floats:
     return np.random.default_rng(seed).multinomial(groups, share, size=resamples).astype(np.float64)
 
 
-def bootstrap_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float] | None:
-    """Percentile interval (low, high) of the replicates `values` (R,) (Efron & Tibshirani, 1993, chapter 13).
+def bootstrap_interval(values: ArrayLike) -> list[float] | None:
+    """95 % percentile interval [low, high] of the replicates `values` (R,) (Efron & Tibshirani, 1993, chapter 13).
 
-    NaN replicates are dropped; None when fewer than half of the replicates are defined. Raises ValueError for a level
-    outside ]0, 1[.
+    NaN replicates are dropped; None when fewer than half of the replicates are defined.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not {level}")
     defined = _defined(values)
     if defined is None:
         return None
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return [float(low), float(high)]
 
 
 def bootstrap_p(differences: ArrayLike) -> float | None:
@@ -83,8 +81,7 @@ class Estimate:
     @property
     def interval(self) -> list[float] | None:
         """The 95 % percentile interval [low, high]; None where undefined."""
-        limits = bootstrap_interval(self.replicates) if self.groups > 1 else None
-        return list(limits) if limits else None
+        return bootstrap_interval(self.replicates) if self.groups > 1 else None
 
     @property
     def p(self) -> float | None:

@@ -59,20 +59,16 @@ def score_all(
 def confusion(
     labels: ArrayLike, predicted: ArrayLike, classes: Sequence[str], weights: ArrayLike | None = None
 ) -> Floats:
-    """Weighted confusion matrices (R, K, K): rows = true class, columns = predicted class.
+    """Weighted confusion matrices (R, K, K): rows = true class, columns = predicted class, from indices (N,).
 
-    Raises ValueError for arrays whose shapes or values do not fit the module's description.
+    Raises ValueError for labels or weights that do not fit the module's description.
     """
-    n_classes = _count_classes(classes)
-    chosen = checked_labels(predicted, n_classes, "predicted")
-    if chosen.ndim != 1:
-        raise ValueError(f"predicted must have shape (N,), not {chosen.shape}")
-    columns = np.eye(n_classes)[chosen]
+    columns = np.eye(len(classes))[np.asarray(predicted)]
 
     def measure(truth: Integers, mass: Floats) -> Floats:
-        return np.stack([(mass * (truth == label)) @ columns for label in range(n_classes)], axis=1)
+        return np.stack([(mass * (truth == label)) @ columns for label in range(len(classes))], axis=1)
 
-    return _in_blocks(measure, *_checked_replicates(labels, weights, n_classes, len(chosen)))
+    return _in_blocks(measure, *_checked_replicates(labels, weights, len(classes), len(columns)))
 
 
 def accuracy(confusion: Floats) -> Floats:
@@ -133,34 +129,17 @@ def _diagonal(confusion: Floats) -> Floats:
 # -- ranking metrics
 
 
-def auroc(labels: ArrayLike, scores: ArrayLike, classes: Sequence[str], weights: ArrayLike | None = None) -> Floats:
-    """Area under the ROC curve, (R,): the weighted chance that a positive outscores a negative, a tie counting half
-    (Hanley & McNeil, Radiology 143, 1982).
+def _ranking(labels: ArrayLike, scores: Floats, classes: Sequence[str], weights: ArrayLike | None) -> Floats:
+    """AUROC and average precision, (R, 2), of checked scores.
 
+    AUROC: the weighted chance that a positive outscores a negative, a tie counting half (Hanley & McNeil, Radiology
+    143, 1982). Average precision: the sum over thresholds of precision x gain in recall, tied scores being one
+    threshold, without interpolation, as in scikit-learn; undefined for positives alone, where there is nothing to rank.
     Two classes: the last class is the positive one. More: the unweighted mean of one class against the rest over the
     classes that are present. NaN where only one class is present.
-    Raises ValueError for arrays whose shapes or values do not fit the module's description.
     """
-    return _ranking(labels, _checked_scores(scores, classes), classes, weights)[:, 0]
-
-
-def average_precision(
-    labels: ArrayLike, scores: ArrayLike, classes: Sequence[str], weights: ArrayLike | None = None
-) -> Floats:
-    """Average precision, (R,): the sum over thresholds of precision x gain in recall, tied scores being one threshold.
-
-    No interpolation: the definition of scikit-learn. Positive class, more than two classes and NaN as in `auroc`; so a
-    replicate of positives alone is undefined here, where there is nothing to rank.
-    Raises ValueError for arrays whose shapes or values do not fit the module's description.
-    """
-    return _ranking(labels, _checked_scores(scores, classes), classes, weights)[:, 1]
-
-
-def _ranking(labels: ArrayLike, scores: Floats, classes: Sequence[str], weights: ArrayLike | None) -> Floats:
-    """AUROC and average precision, (R, 2), of checked scores."""
-    n_classes = len(classes)
-    replicates = _checked_replicates(labels, weights, n_classes, len(scores))
-    positives = [1] if n_classes == 2 else range(n_classes)
+    replicates = _checked_replicates(labels, weights, len(classes), len(scores))
+    positives = [1] if len(classes) == 2 else range(len(classes))
     per_class = [_one_against_rest(label, scores[:, label], *replicates) for label in positives]
     return _mean_of_defined(np.stack(per_class, axis=-1))
 
@@ -214,12 +193,6 @@ def _mean_of_defined(values: Floats) -> Floats:
 # -- checks
 
 
-def _count_classes(classes: Sequence[str]) -> int:
-    if len(classes) < 2 or len(set(classes)) != len(classes):
-        raise ValueError(f"classes must be two or more different names, not {list(classes)}")
-    return len(classes)
-
-
 def checked_labels(labels: ArrayLike, n_classes: int, name: str = "labels") -> Integers:
     """`labels` as int64. Raises ValueError when they are empty, not integers, not (N,) or (R, N), or not in 0..K-1."""
     array = np.asarray(labels)
@@ -231,10 +204,11 @@ def checked_labels(labels: ArrayLike, n_classes: int, name: str = "labels") -> I
 
 
 def _checked_scores(scores: ArrayLike, classes: Sequence[str]) -> Floats:
-    n_classes = _count_classes(classes)
+    if len(classes) < 2 or len(set(classes)) != len(classes):
+        raise ValueError(f"classes must be two or more different names, not {list(classes)}")
     array = np.asarray(scores, dtype=np.float64)
-    if array.ndim != 2 or array.shape[1] != n_classes or len(array) == 0:
-        raise ValueError(f"scores must have shape (N, {n_classes}) with N > 0, not {array.shape}")
+    if array.ndim != 2 or array.shape[1] != len(classes) or len(array) == 0:
+        raise ValueError(f"scores must have shape (N, {len(classes)}) with N > 0, not {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError("scores must be finite")
     return array

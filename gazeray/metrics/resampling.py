@@ -51,12 +51,8 @@ def same_aspect(map_size: tuple[int, int], size_px: tuple[int, int]) -> bool:
 
 
 def grid_cells(x_px: ArrayLike, y_px: ArrayLike, size_px: tuple[int, int], grid: tuple[int, int]) -> NDArray[np.int64]:
-    """The cell of the grid in which each fixation lies, rows (y, x), (N, 2): floor(y * h / H), floor(x * w / W).
-
-    Args:
-        x_px, y_px: positions, px of the picture, (N,).
-        size_px: (H, W) of the picture.
-        grid: (h, w) of the grid.
+    """The cell of the grid (h, w) in which each fixation (N,) on a picture (H, W) lies, rows (y, x), (N, 2):
+    floor(y * h / H), floor(x * w / W).
 
     Raises ValueError: a fixation that is not inside the picture (NaN is not), arrays of different shapes.
     """

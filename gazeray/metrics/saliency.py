@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gazeray.metrics.saliency_emd import transport_px
+from gazeray.metrics.resampling import grid_size
 from gazeray.metrics.saliency_ranks import (
     Points,
     at_least_float32,
@@ -191,12 +191,34 @@ def emd(maps: Tensor, targets: Tensor, longest_px: int = 32) -> Tensor:
     _check_finite(maps, "maps")
     _check_finite(targets, "targets")
     scores = []
-    for _, (left, right) in _in_chunks(maps.cpu(), targets.cpu()):
-        p, total_p = _mass(left.double())
-        q, total_q = _mass(right.double())
-        source, sink = ((mass / total).reshape(maps.shape[1:]).numpy() for mass, total in ((p, total_p), (q, total_q)))
-        scores.append(transport_px(source, sink, longest_px))
+    for _, chunk in _in_chunks(maps.cpu(), targets.cpu()):
+        masses, totals = zip(*(_mass(pixels.double()) for pixels in chunk), strict=True)
+        source, sink = (mass.reshape(maps.shape[1:]) / total for mass, total in zip(masses, totals, strict=True))
+        scores.append(_transport_px(source.numpy(), sink.numpy(), longest_px))
     return torch.tensor(scores, dtype=torch.float64, device=maps.device)
+
+
+def _transport_px(source: np.ndarray, sink: np.ndarray, longest_px: int) -> float:
+    """The least mean distance, px, that takes one density (H, W) to another; NaN if either has NaN. See `emd`."""
+    import ot  # takes a second to import, and only this metric needs it
+
+    if np.isnan(source).any() or np.isnan(sink).any():
+        return math.nan
+    sides = list(zip(source.shape, grid_size(source.shape, longest_px), strict=True))
+    rows, columns = (_overlaps(*side) for side in sides)
+    masses = [(rows @ density @ columns.T).ravel() for density in (source, sink)]
+    places = [(np.arange(n_cells) + 0.5) * n_pixels / n_cells for n_pixels, n_cells in sides]
+    centres = np.stack(np.meshgrid(*places, indexing="ij"), axis=-1).reshape(-1, 2)
+    occupied = [mass > 0 for mass in masses]
+    distances = np.linalg.norm(centres[occupied[0]][:, None] - centres[occupied[1]], axis=2)
+    left, right = (mass[kept] / mass[kept].sum() for mass, kept in zip(masses, occupied, strict=True))
+    return float(ot.emd2(left, right, distances, numItermax=10_000_000))
+
+
+def _overlaps(n_pixels: int, n_cells: int) -> np.ndarray:
+    """How much of each pixel lies in each cell, (n_cells, n_pixels), each column summing to 1."""
+    edges = np.arange(n_cells + 1)[:, None] * n_pixels / n_cells
+    return np.diff(np.clip(edges - np.arange(n_pixels), 0.0, 1.0), axis=0)
 
 
 # -- from maps to densities

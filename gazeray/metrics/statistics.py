@@ -35,33 +35,24 @@ def resampled(
     """
     people, owner = _people(participants, np.size(labels))
     draws = group_draws(len(people), n_resamples, seed)
-    found = {}
+    found: dict[str, dict[str, Estimate]] = {}
     for name, theirs in scores.items():
         try:
-            found[name] = _scored(labels, theirs, classes, draws, owner)
+            whole = score_all(labels, theirs, classes)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
+        # the weights (R, N) exist one block at a time
+        parts = [score_all(labels, theirs, classes, draws[some][:, owner]) for some in blocks(n_resamples, len(owner))]
+        found[name] = {
+            metric: Estimate(
+                float(value),
+                np.concatenate([part[metric] for part in parts]),
+                0 if np.isnan(value) else len(owner),
+                len(people),
+            )
+            for metric, (value,) in whole.items()
+        }
     return found
-
-
-def _scored(
-    labels: ArrayLike, scores: ArrayLike, classes: Sequence[str], draws: Floats, owner: Integers
-) -> dict[str, Estimate]:
-    """Every metric on all examples, and on the resamples `draws` (R, P).
-
-    `owner` (N,) says which participant an example belongs to; the weights (R, N) exist one block at a time.
-    """
-    whole = score_all(labels, scores, classes)
-    parts = [score_all(labels, scores, classes, draws[some][:, owner]) for some in blocks(len(draws), len(owner))]
-    return {
-        metric: Estimate(
-            float(value[0]),
-            np.concatenate([part[metric] for part in parts]),
-            0 if np.isnan(value[0]) else len(owner),
-            draws.shape[1],
-        )
-        for metric, value in whole.items()
-    }
 
 
 def rows(estimates: Mapping[str, Mapping[str, Estimate]], model: str) -> dict[str, dict[str, dict[str, Any]]]:
@@ -74,16 +65,12 @@ def rows(estimates: Mapping[str, Mapping[str, Estimate]], model: str) -> dict[st
 
     def one(name: str, metric: str, own: Estimate) -> dict[str, Any]:
         gains = {over: own.minus(theirs[metric]) for over, theirs in others.items()} if name == model else None
-        return entry(own, gains, why_undefined(metric) if np.isnan(own.value) else "")
+        missing = "no example is of this class" if metric.startswith("recall_") else "all examples are of one class"
+        return entry(own, gains, missing if np.isnan(own.value) else "")
 
     return {
         name: {metric: one(name, metric, own) for metric, own in metrics.items()} for name, metrics in estimates.items()
     }
-
-
-def why_undefined(metric: str) -> str:
-    """Why a metric of `classification.score_all` has no value on all examples."""
-    return "no example is of this class" if metric.startswith("recall_") else "all examples are of one class"
 
 
 def summarise(

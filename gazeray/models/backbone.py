@@ -49,13 +49,6 @@ class _Done(Exception):
     """The last wanted layer has been computed: nothing more is needed of the network."""
 
 
-def _check_arch(arch: str) -> None:
-    """Raises ValueError where torchvision has no such network, or it takes pictures of one size only."""
-    known = [name for name in torchvision.models.list_models(module=torchvision.models) if name != "maxvit_t"]
-    if arch not in known:
-        raise ValueError(f"unknown network {arch!r}: {_close_first(arch, known)}")
-
-
 def _close_first(wanted: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(wanted, known, n=5)
     meant = f"did you mean {', '.join(close)}? " if close else ""
@@ -75,7 +68,9 @@ def _layers(arch: str) -> dict[str, Layer]:
 
     A picture that is twice as wide changes one axis of such an output: the last (channels first) or the one before it.
     """
-    _check_arch(arch)
+    known = [name for name in torchvision.models.list_models(module=torchvision.models) if name != "maxvit_t"]
+    if arch not in known:  # maxvit_t takes pictures of one size only
+        raise ValueError(f"unknown network {arch!r}: {_close_first(arch, known)}")
     try:
         with torch.device("meta"):
             network = _network(arch)
@@ -179,7 +174,9 @@ class Backbone(nn.Module):
             torch.manual_seed(seed)
             self.network = _network(arch, **_input_side(arch, state))
             if state is None:
-                _settle(self.network)
+                with measured_norms(self.network) as any_norms:
+                    if any_norms:
+                        self.network(nn.functional.interpolate(torch.randn(4, 3, 16, 16), (128, 128), mode="bicubic"))
         if state is not None:
             _load(self.network, arch, state)
         self.requires_grad_(False)
@@ -215,14 +212,13 @@ class Backbone(nn.Module):
         if pictures.ndim != 4 or pictures.shape[1] != 3:
             raise ValueError(f"pictures must be (B, 3, h, w), not {tuple(pictures.shape)}")
         patches: tuple[int, int] | None = None
-        network = self.network
+        network, side = self.network, 0
         if isinstance(network, torchvision.models.VisionTransformer):
-            pictures, patches = _fitted(pictures, network.image_size, network.patch_size)
             side = network.image_size
-            pictures = (pictures - self.mean) / self.std
+            pictures, patches = _fitted(pictures, side, network.patch_size)
+        pictures = (pictures - self.mean) / self.std
+        if patches:
             pictures = nn.functional.pad(pictures, (0, side - pictures.shape[3], 0, side - pictures.shape[2]))
-        else:
-            pictures = (pictures - self.mean) / self.std
         self._found, self._calls = {}, 0
         with contextlib.suppress(_Done):
             network(pictures)
@@ -245,13 +241,6 @@ def _cropped(kept: Tensor, patches: tuple[int, int]) -> Tensor:
         side = round((kept.shape[1] - 1) ** 0.5)
         kept = kept[:, 1:].transpose(1, 2).unflatten(2, (side, side))
     return kept[:, :, : patches[0], : patches[1]]
-
-
-def _settle(network: nn.Module) -> None:
-    """Give batch normalisations the statistics of smooth noise, as training from scratch would begin with."""
-    with measured_norms(network) as any_norms:
-        if any_norms:
-            network(nn.functional.interpolate(torch.randn(4, 3, 16, 16), (128, 128), mode="bicubic"))
 
 
 def _renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,27 +16,17 @@ class HeatmapCNN(nn.Module):
     doi 10.1145/3588015.3590118); width and picture size are free. Batch normalisation has no affine parameters.
     With 3 channels, 128 x 128 pixels, width 128 and 2 classes it has 938,242 parameters.
 
-    Args:
-        in_channels: channels of the picture, 1 for a heatmap.
-        size: (H, W) of the picture, each at least 16.
-        width: channels after the first convolution; the second has twice as many.
-        classes: number of classes.
-        dropout: share of the activations dropped after each pooling, in [0, 1).
+    size: (H, W) of the picture. width: channels after the first convolution; the second has twice as many. dropout:
+    share of the activations dropped after each pooling, in [0, 1).
 
-    Raises ValueError: a picture below (16, 16), a count below 1, a dropout outside [0, 1).
+    Raises ValueError: a picture below (16, 16).
     """
 
     def __init__(self, in_channels: int, size: tuple[int, int], width: int, classes: int, dropout: float = 0.4) -> None:
         super().__init__()
         if min(size) < SMALLEST_SIDE:
             raise ValueError(f"size (H, W) must be at least ({SMALLEST_SIDE}, {SMALLEST_SIDE}), not {tuple(size)}")
-        for name, count in {"in_channels": in_channels, "width": width, "classes": classes}.items():
-            if count < 1:
-                raise ValueError(f"{name} must be at least 1, not {count}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), not {dropout}")
-        self.in_channels = in_channels
-        self.size = (size[0], size[1])
+        self.shape = (in_channels, *size)
         self.layers = nn.Sequential(
             nn.BatchNorm2d(in_channels, affine=False),
             nn.Conv2d(in_channels, width, kernel_size=3),
@@ -55,8 +45,8 @@ class HeatmapCNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, classes) of the pictures (B, in_channels, H, W). Raises ValueError for another shape."""
-        if tuple(x.shape[1:]) != (self.in_channels, *self.size):
-            raise ValueError(f"pictures must be (B, {self.in_channels}, {self.size[0]}, {self.size[1]}), not {x.shape}")
+        if x.shape[1:] != self.shape:
+            raise ValueError(f"pictures must be (B, {', '.join(map(str, self.shape))}), not {x.shape}")
         logits: Tensor = self.layers(x)
         return logits
 

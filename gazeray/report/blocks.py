@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a page is made of: sections of blocks. Blocks hold words, numbers and figures; the template makes them HTML."""
+"""What a page is made of: sections of blocks. Blocks hold words, numbers and figures; a macro of the template that is
+called like the block makes it HTML."""
 
 from __future__ import annotations
 
 import base64
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 ROW, NAME, TEXT, WIDE, NUMBER = "row", "name", "text", "wide", ""
@@ -28,16 +29,14 @@ class Cell(NamedTuple):
     failed: bool = False
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """A drawing with its words. marks: data-* attributes by which the page's script finds it."""
 
     name: str
     png: bytes
     alt: str
     caption: str
-    marks: Mapping[str, str] = field(default_factory=dict)
-    block = "figure"
+    marks: Mapping[str, str] = MappingProxyType({})
 
     @property
     def uri(self) -> str:
@@ -51,77 +50,55 @@ class Figure:
         return width, height
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """Figures beside each other, as far as the page is wide."""
 
     figures: Sequence[Figure]
-    block = "row"
 
 
-@dataclass(frozen=True)
-class Examples:
+class Examples(NamedTuple):
     """Figures that the reader can show alone. marks: data-* attributes of the group; empty: what stands for none."""
 
     title: str
     figures: Sequence[Figure]
     marks: Mapping[str, str]
     empty: str
-    block = "examples"
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """A paragraph. lead: its first words, in bold."""
 
     words: str
     lead: str = ""
     small: bool = False
-    block = "text"
 
 
-@dataclass(frozen=True)
-class Heading:
+class Heading(NamedTuple):
     """A heading within a section."""
 
     words: str
-    block = "heading"
 
 
-@dataclass(frozen=True)
-class Listing:
-    """A list with a bullet for each item."""
+class Listing(NamedTuple):
+    """A list with a bullet for each item; without bullets it is small print, such as references."""
 
     items: Sequence[str]
-    block = "listing"
+    bullets: bool = True
 
 
-@dataclass(frozen=True)
-class Terms:
+class Terms(NamedTuple):
     """Terms with what they mean."""
 
     pairs: Sequence[tuple[str, str]]
-    block = "terms"
 
 
-@dataclass(frozen=True)
-class Lines:
-    """Small print, each item on a line of its own, such as references."""
-
-    items: Sequence[str]
-    block = "lines"
-
-
-@dataclass(frozen=True)
-class Code:
+class Code(NamedTuple):
     """Text as it was typed: a config, a traceback."""
 
     words: str
-    block = "code"
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table that the reader can sort. Cells are in the order of the columns.
 
     label: for those who cannot see it. shaded: numbers of rows that stand out. foot: a last row that is never sorted.
@@ -137,7 +114,6 @@ class Table:
     tall: bool = False
     filterable: bool = False
     style: str = ""
-    block = "table"
 
     def cells(self, row: Sequence[object]) -> Iterator[tuple[str, Cell]]:
         """The kind of column and the cell for every value of a row; what is unknown (None) is empty."""
@@ -145,11 +121,10 @@ class Table:
             yield column.kind, value if isinstance(value, Cell) else Cell("" if value is None else str(value))
 
 
-Block = Figure | Row | Examples | Text | Heading | Listing | Terms | Lines | Code | Table
+Block = Figure | Row | Examples | Text | Heading | Listing | Terms | Code | Table
 
 
-@dataclass(frozen=True)
-class Section:
+class Section(NamedTuple):
     """A part of the page. anchor: what links lead to. link: its name in the navigation."""
 
     anchor: str

@@ -91,10 +91,10 @@ def grid(count: int, columns: int) -> tuple[int, int]:
     return math.ceil(count / columns), columns
 
 
-def panels(count: int, columns: int, width_in: float, height_in: float, **shared: Any) -> tuple[Any, list[Any]]:
+def panels(count: int, columns: int, width_in: float, height_in: float) -> tuple[Any, list[Any]]:
     """A figure and its `count` panels, `columns` beside each other; places that are left over stay empty."""
     figure = new_figure(width_in, height_in)
-    axes = figure.subplots(math.ceil(count / columns), columns, squeeze=False, **shared).ravel().tolist()
+    axes = figure.subplots(math.ceil(count / columns), columns, squeeze=False).ravel().tolist()
     for axis in axes[count:]:
         axis.remove()
     return figure, axes[:count]

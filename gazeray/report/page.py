@@ -7,7 +7,7 @@ The page is one file that needs nothing else, and the same bytes for the same ru
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -16,8 +16,7 @@ from gazeray.report.results import Results
 from gazeray.storage import Folder
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """What a study says about a run.
 
     title: in the browser's tab, before data set and job. heading: above the page. about: facts on data and models.
@@ -55,6 +54,7 @@ def _render(results: Results, page: Page, sections: Sequence[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["kind"] = lambda block: type(block).__name__.lower()
     manifest, data = results.manifest, results.manifest["data"]
     finished = f"finished {manifest['finished'] or 'not yet'}"
     about = [f"Data set {data['dataset']}", f"study {manifest['study']}", *page.about, finished]

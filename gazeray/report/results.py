@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,10 +15,6 @@ import pyarrow.compute as pc
 from gazeray.storage import Folder
 
 KINDS = ("model", "baseline", "ceiling")
-
-
-def _nothing() -> pa.Table:
-    return pa.table({})
 
 
 @dataclass(frozen=True)
@@ -32,10 +29,10 @@ class Results:
 
     manifest: dict[str, Any]
     metrics: dict[str, Any] = field(default_factory=dict)
-    predictions: pa.Table = field(default_factory=_nothing)
-    per_item: pa.Table = field(default_factory=_nothing)
-    rejects: pa.Table = field(default_factory=_nothing)
-    quality: pa.Table = field(default_factory=_nothing)
+    predictions: pa.Table = field(default_factory=functools.partial(pa.table, {}))
+    per_item: pa.Table = field(default_factory=functools.partial(pa.table, {}))
+    rejects: pa.Table = field(default_factory=functools.partial(pa.table, {}))
+    quality: pa.Table = field(default_factory=functools.partial(pa.table, {}))
     maps: list[dict[str, Any]] = field(default_factory=list)
     units: dict[str, dict[str, Any]] = field(default_factory=dict)
     epochs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)

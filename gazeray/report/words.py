@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gazeray.report.results import Results
 
@@ -22,8 +21,7 @@ METRIC_NAMES = {
 METHOD_NAMES = {"smoothgrad": "SmoothGrad"}
 
 
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """A metric in words. unit: as in a table's head. rises: larger is better. definition: for the methods."""
 
     name: str

@@ -12,27 +12,38 @@ from typing import Any
 from pydantic import BaseModel
 
 from gazeray.config import ConfigError, validate
+from gazeray.storage import Folder
 from gazeray.study import Study
 from gazeray.unit import Json
 
+Known = tuple[Callable[[Any], Study[Any, Any]], type[BaseModel], Callable[[Folder], None]]
+"""A study, the model of its config, and what draws its report in a run folder."""
 
-def known() -> dict[str, tuple[Callable[[Any], Study[Any, Any]], type[BaseModel]]]:
-    """All studies by name, each with the model of its config. Imported here, since one study does not need another."""
+
+def known() -> dict[str, Known]:
+    """All studies by name. Imported here, since one study does not need another."""
+    from gazeray.studies.heatmap.report import write_report
     from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
+    from gazeray.studies.pictures.report import write_saliency_report
     from gazeray.studies.probe_saliency.study import ProbeSaliencyConfig, ProbeSaliencyStudy
     from gazeray.studies.score_maps.study import ScoreMapsConfig, ScoreMapsStudy
 
     return {
-        "heatmap": (HeatmapStudy, HeatmapConfig),
-        "probe_saliency": (ProbeSaliencyStudy, ProbeSaliencyConfig),
-        "score_maps": (ScoreMapsStudy, ScoreMapsConfig),
+        "heatmap": (HeatmapStudy, HeatmapConfig, write_report),
+        "probe_saliency": (ProbeSaliencyStudy, ProbeSaliencyConfig, write_saliency_report),
+        "score_maps": (ScoreMapsStudy, ScoreMapsConfig, write_saliency_report),
     }
+
+
+def known_as(manifest: object) -> Known:
+    """The entry of `known` that a manifest names. Raises ConfigError: no such study."""
+    studies, name = known(), manifest.get("study") if isinstance(manifest, dict) else None
+    if name not in studies:
+        raise ConfigError([f"manifest.json: study: {name!r} is none of {', '.join(studies)}"])
+    return studies[name]
 
 
 def study_of(manifest: Json) -> Study[Any, Any]:
     """The study of a run folder, with the config it was run with. Raises ConfigError: no such study, no such config."""
-    studies = known()
-    if manifest["study"] not in studies:
-        raise ConfigError([f"manifest.json: study: {manifest['study']!r} is none of {', '.join(studies)}"])
-    study, settings = studies[manifest["study"]]
+    study, settings, _ = known_as(manifest)
     return study(validate(settings, manifest["config"], "manifest.json: config"))

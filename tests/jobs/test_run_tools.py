@@ -54,7 +54,7 @@ PROBES = [*SCENES, "backbone.arch=resnet18", "backbone.layers=[layer1, layer3]",
 
 def make_run(folder: Path, study: str, words: list[str]) -> Folder:
     """A run of the job in this process, its report not drawn."""
-    kind, settings = known()[study]
+    kind, settings, _ = known()[study]
     cfg = load_config(settings, None, [f"run.dir={folder}", *words])
     outcome = run_study(kind(cfg), "job", ProgressView(Console(file=io.StringIO())))
     return outcome.run

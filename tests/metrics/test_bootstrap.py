@@ -49,15 +49,9 @@ def test_no_resamples_raise() -> None:
 def test_interval_is_the_percentiles_of_what_is_defined() -> None:
     values = np.arange(101.0)
     assert bootstrap_interval(values) == pytest.approx((2.5, 97.5))
-    assert bootstrap_interval(values, level=0.5) == pytest.approx((25.0, 75.0))
     assert bootstrap_interval(np.append(values, [np.nan] * 101)) == pytest.approx((2.5, 97.5))
     assert bootstrap_interval(np.append(values, [np.nan] * 102)) is None
     assert bootstrap_interval([]) is None
-
-
-def test_level_in_percent_raises() -> None:
-    with pytest.raises(ValueError, match="level must lie between 0 and 1"):
-        bootstrap_interval([1.0], level=95)
 
 
 @pytest.mark.parametrize(

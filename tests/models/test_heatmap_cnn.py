@@ -51,22 +51,6 @@ def test_picture_of_another_shape_raises_value_error() -> None:
             model(pictures(*shape))
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"in_channels": 0}, "in_channels"),
-        ({"width": 0}, "width"),
-        ({"classes": 0}, "classes"),
-        ({"dropout": 1.0}, "[0, 1)"),
-    ],
-)
-def test_bad_argument_raises_value_error(change: dict[str, float], message: str) -> None:
-    arguments = {"in_channels": 1, "size": (32, 32), "width": 4, "classes": 2, **change}
-    with pytest.raises(ValueError) as caught:
-        HeatmapCNN(**arguments)  # type: ignore[arg-type]
-    assert message in str(caught.value)
-
-
 @pytest.mark.parametrize("training", [True, False])
 def test_channels_last_gives_the_same_numbers(training: bool) -> None:
     torch.manual_seed(1)

@@ -166,8 +166,3 @@ def test_flat_maps_are_drawn_without_warning() -> None:
     data = summary()
     flat = dataclasses.replace(data, dwell_label=data.dwell_label * 0, signed_label=data.signed_label * 0)
     assert explanations.class_maps(flat, ["a", "b"], (100, 80)).startswith(b"\x89PNG")
-
-
-def test_difference_of_one_class_raises_value_error() -> None:
-    with pytest.raises(ValueError, match="needs two classes"):
-        explanations.class_differences(summary(1), ["a"], (1280, 720))

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from matplotlib.image import imread
 
+from gazeray.report.blocks import Figure
 from gazeray.report.results import Results, read_results
 from gazeray.report.sections import classification, gallery
 from gazeray.report.words import number
@@ -226,8 +227,8 @@ def test_bars_are_sorted_and_one_class_participants_are_mentioned(copy: Folder) 
                                    "C": {"confusion": [[0, 0], [0, 0]]}}  # fmt: skip
 
     change(copy, "metrics.json", edit)
-    figure = classification.participants_figure(read_results(copy))
-    assert figure is not None
+    (figure,) = classification.participants(read_results(copy)).blocks
+    assert isinstance(figure, Figure)
     assert "2 participants: lowest 0.62, median 0.81, highest 1.00" in figure.alt
     assert "Pale: 1 with trials of one class only" in figure.caption
 

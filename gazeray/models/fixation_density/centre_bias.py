@@ -29,8 +29,6 @@ CELLS = 256
 BANDWIDTHS = tuple(np.geomspace(0.01, 0.2, 14).tolist())
 """Candidates of the centre bias's kernel, as a share of the picture's side, a factor of 1.26 apart."""
 
-QUARTER = 0.25
-
 
 def relative_counts(x_px: ArrayLike, y_px: ArrayLike, size_px: tuple[int, int]) -> Ints:
     """How many fixations on a picture of (H, W) px lie in each cell of the relative coordinates, (CELLS, CELLS).
@@ -49,11 +47,8 @@ def uniform(grid: tuple[int, int]) -> Floats:
 def gaussian(mean: tuple[float, float], sigma: tuple[float, float], grid: tuple[int, int]) -> Floats:
     """The log-density of a Gaussian with axes along the picture's sides, (h, w), normalised over the grid.
 
-    mean, sigma: (x, y) as shares of width and height. Evaluated at the pixels' centres. Raises ValueError where a sigma
-    is not positive and finite.
+    mean, sigma: (x, y) as shares of width and height. Evaluated at the pixels' centres.
     """
-    if not all(0 < value < math.inf for value in sigma):
-        raise ValueError(f"sigma must be positive and finite, not {sigma}")
     x, y = ((np.arange(pixels) + 0.5) / pixels for pixels in (grid[1], grid[0]))
     exponent = ((y[:, None] - mean[1]) / sigma[1]) ** 2 + ((x - mean[0]) / sigma[0]) ** 2
     return np.asarray(-exponent / 2 - np.log(np.exp(-exponent / 2).sum()))
@@ -61,7 +56,7 @@ def gaussian(mean: tuple[float, float], sigma: tuple[float, float], grid: tuple[
 
 def centre_quarter(grid: tuple[int, int]) -> Floats:
     """The log-density of a Gaussian at the picture's centre, sigmas a quarter of its width and height, (h, w)."""
-    return gaussian((0.5, 0.5), (QUARTER, QUARTER), grid)
+    return gaussian((0.5, 0.5), (0.25, 0.25), grid)
 
 
 def centre_gaussian(others: Ints, grid: tuple[int, int]) -> Floats:

@@ -11,7 +11,6 @@ Every fixation counts as that of the observer whose number it has: leave out tho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +27,7 @@ from gazeray.models.fixation_density.kernels import (
 )
 
 BANDWIDTHS = tuple(np.geomspace(0.01, 0.16, 13).tolist())
-"""Default candidates of the gold standard's kernel, as a share of the picture's longer side, a factor of 1.26 apart."""
+"""Candidates of the gold standard's kernel, as a share of the picture's longer side, a factor of 1.26 apart."""
 
 FITTED = 1000
 """At most so many fixations of a picture decide bandwidth and shares: three numbers need no more."""
@@ -55,7 +54,6 @@ def gold_standard(
     size_px: tuple[int, int],
     grid: tuple[int, int],
     centre_bias: Floats,
-    bandwidths_px: Sequence[float] | None = None,
 ) -> GoldStandard | None:
     """The log-density of where each observer looks on a picture, from the other observers' fixations on it.
 
@@ -69,17 +67,13 @@ def gold_standard(
         x_px, y_px, observer: fixations on the picture, px, and who made them, (N,).
         size_px: (H, W) of the picture. grid: (h, w) of the score grid.
         centre_bias: log-density (h, w) from other pictures.
-        bandwidths_px: candidates, px. Default: BANDWIDTHS times the longer side.
 
     Returns None where fewer than three observers have a fixation. Raises ValueError: a fixation outside the picture, a
-    centre bias of another shape, no bandwidth, a bandwidth that is not positive.
+    centre bias of another shape.
     """
     if centre_bias.shape != grid:
         raise ValueError(f"centre_bias must have the grid's shape {grid}, not {centre_bias.shape}")
-    default = [share * max(size_px) for share in BANDWIDTHS]
-    candidates = np.asarray(default if bandwidths_px is None else bandwidths_px, dtype=np.float64)
-    if not candidates.size:
-        raise ValueError("bandwidths_px must hold at least one candidate")
+    candidates = np.asarray(BANDWIDTHS) * max(size_px)
     cells = grid_cells(x_px, y_px, size_px, grid)
     observers, first, owner = np.unique(np.asarray(observer, dtype=np.int64), return_index=True, return_inverse=True)
     if len(observers) < 3:

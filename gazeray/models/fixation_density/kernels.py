@@ -34,10 +34,7 @@ def kernel_steps(position: ArrayLike, sigma: float, extent: float, pixels: int, 
     """The mass of one-dimensional Gaussians in each of `pixels` equal parts of [0, extent], (N, pixels).
 
     Exact, by the error function. `inside`: what falls beside [0, extent] is given back in proportion, so that each row
-    sums to 1 (for densities); else it is lost (for maps).
-
-    Args:
-        position: the Gaussians' means, (N,); sigma: their standard deviation; extent: all three in the same unit.
+    sums to 1 (for densities); else it is lost (for maps). position (N,), the means, sigma and extent have one unit.
 
     Raises ValueError where sigma is not positive and finite.
     """

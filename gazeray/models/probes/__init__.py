@@ -11,9 +11,9 @@ model that judges penalties for test fold k on fold j (and for test fold j on fo
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -39,17 +39,15 @@ Pictures = Callable[[int | None], Iterator[ProbePicture]]
 """pictures(seed): one pass over all pictures, in an order that the seed decides; None: the order of the files."""
 
 
-class Probe(Protocol):
-    """A fitted probe."""
+@dataclass(frozen=True)
+class Probe(ABC):
+    """A fitted probe. chosen: the penalty of each test fold. inner: for each test fold the inner score of each penalty;
+    its unit and direction are the probe's."""
 
-    @property
-    def chosen(self) -> dict[int, float]:
-        """The penalty of each test fold."""
+    chosen: dict[int, float]
+    inner: dict[int, dict[float, float]]
 
-    @property
-    def inner(self) -> dict[int, dict[float, float]]:
-        """For each test fold the inner score of each penalty; its unit and direction are the probe's."""
-
+    @abstractmethod
     def predict(self, features: np.ndarray, size: tuple[int, int], fold: int) -> np.ndarray:
         """The map (H, W) float32, `size` = (H, W), of a picture that belongs to test fold `fold`.
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gazeray.metrics.resampling import resize
-from gazeray.models.probes import Pictures, check_penalties, choose, columns, inverse_scale, ridge_slopes
+from gazeray.models.probes import Pictures, Probe, check_penalties, choose, columns, inverse_scale, ridge_slopes
 
 MAPS_AT_ONCE = 256
 """Training maps that are in float32 at the same time."""
@@ -43,15 +43,13 @@ class Weighing:
 
 
 @dataclass(frozen=True)
-class PooledProbe:
+class PooledProbe(Probe):
     """Maps as weighted sums of training maps; see `fit_pooled`.
 
     inner: mean squared error per cell of the maps at 32 x 32, smaller is better. maps: (n, side, side) float16, of all
     pictures. weighings: by test fold.
     """
 
-    chosen: dict[int, float]
-    inner: dict[int, dict[float, float]]
     maps: Tensor
     weighings: dict[int, Weighing]
 
@@ -84,12 +82,10 @@ def fit_pooled(
     fold's penalty is the one with the least mean squared error over the inner folds, on maps of 32 x 32. One pass; the
     maps of all pictures are kept in memory, 2 bytes a pixel.
 
-    Raises ValueError for fewer than 3 folds, unusable penalties or features, a fold without pictures, a side below 1.
+    Raises ValueError for fewer than 3 folds, unusable penalties or features, a fold without pictures.
     """
     check_penalties(penalties)
     sets = columns(folds)
-    if map_px < 1:
-        raise ValueError(f"map_px must be at least 1, not {map_px}")
     pooled, maps, small, fold_of = _gather(pictures, map_px, device)
     if set(fold_of.tolist()) != set(range(folds)):
         raise ValueError(f"every one of {folds} folds needs a picture, and there is no other fold")

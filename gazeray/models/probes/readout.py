@@ -28,6 +28,7 @@ from torch import Tensor
 from gazeray.metrics.resampling import gaussian_matrix, grid_size, resize, spread_matrix
 from gazeray.models.probes import (
     Pictures,
+    Probe,
     ProbePicture,
     check_penalties,
     choose,
@@ -70,14 +71,6 @@ class ReadoutSettings:
     train_on: Literal["fixations", "maps"]
     longest_px: int
 
-    def __post_init__(self) -> None:
-        check_penalties(self.penalties)
-        for name in ("epochs", "batch_size", "learning_rate", "blur_px", "longest_px"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive and finite, not {getattr(self, name)}")
-        if self.train_on not in ("fixations", "maps"):
-            raise ValueError(f"train_on must be fixations or maps, not {self.train_on!r}")
-
 
 OnEpoch = Callable[[int, dict[str, Tensor], float], None]
 """on_epoch(epochs that are done, state, training loss in nats per fixation, mean over all models)."""
@@ -102,21 +95,16 @@ class ReadoutModel:
 
 
 @dataclass(frozen=True)
-class ReadoutProbe:
+class ReadoutProbe(Probe):
     """Fitted read-outs; see `fit_readout`.
 
     inner: mean log-likelihood over the uniform density, bits per fixation, larger is better. models: by test fold.
     """
 
-    chosen: dict[int, float]
-    inner: dict[int, dict[float, float]]
     models: dict[int, ReadoutModel]
 
     def predict(self, features: np.ndarray, size: tuple[int, int], fold: int) -> np.ndarray:
-        """The log-density (H, W) float32 of a picture of test fold `fold`: natural log, exp sums to 1 over the pixels.
-
-        features: (C, h, w).
-        """
+        """The log-density (H, W) float32, natural log, exp sums to 1 over the pixels; see `Probe.predict`."""
         model = self.models[fold]
         map_: np.ndarray = model.log_density(torch.tensor(features), size).to(torch.float32).numpy()
         return map_
@@ -145,6 +133,7 @@ def fit_readout(
     Raises ValueError for fewer than 3 folds, a fold without pictures, features that are not finite or change their
     channels, a state that does not fit, a loss that is no longer finite.
     """
+    check_penalties(settings.penalties)
     fit = ReadoutFit(pictures, folds, settings, seed, device, state)
     while fit.epoch < settings.epochs:
         loss = fit.train_epoch()
@@ -248,7 +237,10 @@ class ReadoutFit:
         looked = _looked_at(picture, self.settings.train_on, grid_size(picture.target.shape, self.settings.longest_px))
         if looked is None:
             return None
-        return picture.fold, _as_float(picture.features).to(self.device), looked.to(self.device, torch.float32)
+        return picture.fold, self._on_device(picture), looked.to(self.device, torch.float32)
+
+    def _on_device(self, picture: ProbePicture) -> Tensor:
+        return torch.tensor(picture.features, dtype=torch.float32).to(self.device)
 
     def _step(self, batch: list[tuple[int, Tensor, Tensor]], progress: float, step: int) -> Tensor:
         """One step of Adam on a batch; the mean loss of the models, (), before it. progress: 0..1, of the whole fit."""
@@ -310,7 +302,7 @@ class ReadoutFit:
             if looked is None:
                 continue
             rows = self.judged[picture.fold]
-            features = _as_float(picture.features).to(self.device)
+            features = self._on_device(picture)
             entropy = self.cross_entropy(self.values, rows, features, looked.to(self.device, torch.float32))
             gain = ((math.log(looked.numel()) - entropy.double().cpu()) / math.log(2)).reshape(-1, len(penalties))
             others = [fold for fold in range(self.folds) if fold != picture.fold]
@@ -328,10 +320,6 @@ class ReadoutFit:
         raw = (values["weights"][row] * values["scale"][fold]).cpu()
         share = math.exp(float(values["log_blur"][row])) / self.settings.longest_px
         return ReadoutModel(raw, float(values["centre_weight"][row]), values["log_prior"][fold].cpu(), share)
-
-
-def _as_float(features: np.ndarray) -> Tensor:
-    return torch.tensor(features, dtype=torch.float32)
 
 
 def _looked_at(picture: ProbePicture, train_on: str, size: Sequence[int]) -> Tensor | None:

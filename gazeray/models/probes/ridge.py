@@ -19,6 +19,7 @@ from gazeray.metrics.resampling import resize
 from gazeray.models.probes import (
     Column,
     Pictures,
+    Probe,
     check_penalties,
     choose,
     columns,
@@ -42,9 +43,6 @@ class NormalEquations:
     """
 
     def __init__(self, channels: int, folds: int, device: torch.device | None = None) -> None:
-        """Raises ValueError for a count below 1."""
-        if channels < 1 or folds < 1:
-            raise ValueError(f"channels and folds must be at least 1, not {channels} and {folds}")
         zeros = functools.partial(torch.zeros, dtype=torch.float64, device=device)
         self.channels, self.folds = channels, folds
         self.n, self.target, self.target_squared = zeros(folds), zeros(folds), zeros(folds)
@@ -111,18 +109,16 @@ def _outer(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class RidgeProbe:
+class RidgeProbe(Probe):
     """Maps by ridge regression, one linear map of the features per test fold; see `fit_ridge`.
 
     inner: mean squared error per cell of the feature grid, smaller is better. models: by test fold.
     """
 
-    chosen: dict[int, float]
-    inner: dict[int, dict[float, float]]
     models: dict[int, LinearMap]
 
     def predict(self, features: np.ndarray, size: tuple[int, int], fold: int) -> np.ndarray:
-        """The map (H, W) float32 of a picture of test fold `fold`, interpolated from the feature grid (C, h, w)."""
+        """The map (H, W) float32, interpolated from the feature grid (C, h, w)."""
         model = self.models[fold]
         values = torch.tensor(features, dtype=torch.float64).movedim(0, -1) @ model.weights + model.intercept
         map_: np.ndarray = resize(values, size).to(torch.float32).numpy()
@@ -151,10 +147,9 @@ def fit_ridge(
     solved = {left_out: sums.solve(left_out, penalties) for left_out in sets}
     inner = {fold: _inner(sums, solved, fold, penalties) for fold in range(folds)}
     chosen = choose(inner, largest=False)
-    models = {fold: solved[frozenset([fold])][list(penalties).index(chosen[fold])] for fold in range(folds)}
-    return RidgeProbe(
-        chosen, inner, {fold: LinearMap(model.weights.cpu(), model.intercept) for fold, model in models.items()}
-    )
+    best = [solved[frozenset([fold])][list(penalties).index(penalty)] for fold, penalty in chosen.items()]
+    models = {fold: LinearMap(model.weights.cpu(), model.intercept) for fold, model in zip(chosen, best, strict=True)}
+    return RidgeProbe(chosen, inner, models)
 
 
 def _inner(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from gazeray.report import figures
-from gazeray.report.blocks import ROW, Block, Cell, Column, Figure, Row, Section, Table, Text
+from gazeray.report.blocks import ROW, Cell, Column, Figure, Row, Section, Table, Text
 from gazeray.report.figures import BLUE, DARK, GREY, HALF_IN, PAGE_IN, PALE, VERMILION, drawing, shorten
 from gazeray.report.results import Results
 from gazeray.report.words import METRIC_NAMES, interval, metric_name, number, p_value
@@ -74,10 +74,9 @@ def _headline_row(key: str, entry: Mapping[str, Any], ceilings: bool) -> list[ob
 
 
 def _permutation(results: Results) -> Text:
-    test = results.metrics.get("permutation") or {}
-    if test.get("p") is None:
-        reason = f" ({test['reason']})" if test.get("reason") else ""
-        return Text(f"Permutation test: undefined{reason}.")
+    test = results.metrics["permutation"]
+    if test["p"] is None:
+        return Text(f"Permutation test: undefined ({test['reason']}).")
     return Text(
         f"Permutation test of {metric_name(test['metric'])}: {p_value(test['p'])} ({test['n']} shuffles within "
         f"participants; shuffled labels give {number(test.get('null_mean'))} on average, 95 % of them at most "
@@ -93,9 +92,8 @@ def curves(results: Results) -> Section:
 
     Raises ValueError when a prediction's label is none of the classes.
     """
-    drawn = [figure for figure in (roc_figure(results), confusion_figure(results)) if figure is not None]
-    blocks: list[Block] = [Row(drawn)] if drawn else [Text("No predictions.")]
-    return Section("curves", "ROC and confusion", "ROC, confusion", blocks)
+    drawn = [figure for figure in (roc_figure(results), confusion_figure(results)) if figure]
+    return Section("curves", "ROC and confusion", "ROC, confusion", [Row(drawn) if drawn else Text("No predictions.")])
 
 
 def class_indices(values: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:
@@ -108,9 +106,8 @@ def class_indices(values: Sequence[str], classes: Sequence[str]) -> NDArray[np.i
 
 
 def _scores(column: pa.ChunkedArray, classes: int) -> NDArray[np.float64]:
-    """A list column as (N, K); a missing or wrongly long list becomes NaN."""
-    absent = [math.nan] * classes
-    rows = [row if row is not None and len(row) == classes else absent for row in column.to_pylist()]
+    """A list column as (N, K); a missing list becomes NaN."""
+    rows = [row or [math.nan] * classes for row in column.to_pylist()]
     return np.array(rows, dtype=np.float64).reshape(len(rows), classes)
 
 
@@ -120,9 +117,8 @@ def roc_figure(results: Results) -> Figure | None:
     if not table.num_rows:
         return None
     labels = class_indices(table["label"].to_pylist(), classes)
-    columns = {"model": "scores", SIMPLE: SIMPLE}
-    present = {name: column for name, column in columns.items() if column in table.column_names}
-    png = roc(labels, {name: _scores(table[column], len(classes)) for name, column in present.items()}, classes)
+    columns = {"model": table["scores"], SIMPLE: table[SIMPLE]}
+    png = roc(labels, {name: _scores(column, len(classes)) for name, column in columns.items()}, classes)
     areas = (results.metrics.get("metrics") or {}).get("auroc") or {}
     simple = (areas.get("baselines") or {}).get(SIMPLE)
     alt = f"ROC curves. Area: model {number(areas.get('value'))}, logistic regression {number(simple)}, chance 0.5."
@@ -212,21 +208,15 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> Any:
 
 def participants(results: Results) -> Section:
     """The section with the balanced accuracy of every participant."""
-    figure = participants_figure(results)
-    return Section("participants", "Participants", "Participants", [figure or Text("Nobody was tested.")])
-
-
-def participants_figure(results: Results) -> Figure | None:
-    """Balanced accuracy per participant; None when nobody was tested."""
     matrices, classes = _confusions(results), results.classes
     if not matrices:
-        return None
+        return Section("participants", "Participants", "Participants", [Text("Nobody was tested.")])
     trials = np.array([matrix.sum() for matrix in matrices.values()])
     present = np.array([matrix.sum(axis=1) > 0 for matrix in matrices.values()])
     recalls = np.array([np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1) for matrix in matrices.values()])
     values = (recalls * present).sum(axis=1) / present.sum(axis=1)
     one_class = present.sum(axis=1) == 1
-    png = bars(list(matrices), values, trials, one_class, 1 / len(classes), "balanced accuracy")
+    png = bars(list(matrices), values, trials, one_class, 1 / len(classes))
     alt = (
         f"Balanced accuracy of {len(values)} participants: lowest {values.min():.2f}, median {np.median(values):.2f}, "
         f"highest {values.max():.2f}, chance {1 / len(classes):.2f}."
@@ -234,7 +224,7 @@ def participants_figure(results: Results) -> Figure | None:
     caption = "Balanced accuracy (0 to 1) of each participant, best first; number of test trials in brackets."
     if one_class.any():
         caption += f" Pale: {one_class.sum()} with trials of one class only, where it is the recall of that class."
-    return Figure("participants", png, alt, caption)
+    return Section("participants", "Participants", "Participants", [Figure("participants", png, alt, caption)])
 
 
 @drawing()
@@ -244,7 +234,6 @@ def bars(
     trials: NDArray[np.int64],
     one_class: NDArray[np.bool_],
     chance: float,
-    ylabel: str,
 ) -> Any:
     """One bar per participant, best first, in rows of at most 35, the number of trials in brackets.
 
@@ -261,7 +250,7 @@ def bars(
         axis.plot(range(len(part)), values[part], "o", color=DARK, markersize=2.5, clip_on=False, zorder=3)
         axis.axhline(chance, color=VERMILION, linestyle="--", linewidth=1)
         axis.set_xticks(range(len(part)), [labels[index] for index in part], rotation=90)
-        axis.set(xlim=(-0.7, per_row - 0.3), ylim=(0, 1), ylabel=ylabel)
+        axis.set(xlim=(-0.7, per_row - 0.3), ylim=(0, 1), ylabel="balanced accuracy")
         axis.tick_params(axis="x", length=0)
     keys: list[Any] = [Patch(color=BLUE, label="participant (trials)")]
     if one_class.any():

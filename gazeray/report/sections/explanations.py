@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -74,15 +73,14 @@ def section(run: Folder, results: Results, given: Given) -> Section | None:
 def check_rows(results: Results) -> list[list[str]]:
     """Per method: name, verdict, areas under the deletion curves (map, random order, order of dwell), how much smaller
     the map's is than the other two, median correlation with random weights."""
-    return [_check_row(method, entry) for method, entry in (results.metrics.get("explanations") or {}).items()]
-
-
-def _check_row(method: str, entry: Mapping[str, Any]) -> list[str]:
-    areas = [number(entry.get(name)) for name in ("deletion_auc", "deletion_auc_random", "deletion_auc_dwell")]
-    gains = [score(entry.get(f"gain_over_{order}"), 3, signed=True) for order in ORDERS]
-    check = entry.get("randomisation_correlation") or {}
-    correlation = f"{number(check.get('median'), 2)} {interval(check.get('iqr'), 2)}".strip()
-    return [method_name(method), str(entry.get("verdict") or ""), *areas, *gains, correlation]
+    rows = []
+    for method, entry in (results.metrics.get("explanations") or {}).items():
+        areas = [number(entry[name]) for name in ("deletion_auc", "deletion_auc_random", "deletion_auc_dwell")]
+        gains = [score(entry[f"gain_over_{order}"], 3, signed=True) for order in ORDERS]
+        check = entry["randomisation_correlation"]
+        correlation = f"{number(check['median'], 2)} {interval(check['iqr'], 2)}".strip()
+        rows.append([method_name(method), entry["verdict"], *areas, *gains, correlation])
+    return rows
 
 
 def map_figures(run: Folder, results: Results, given: Given) -> dict[str, list[Figure]]:
@@ -132,12 +130,9 @@ def map_figures(run: Folder, results: Results, given: Given) -> dict[str, list[F
 
 
 def window_px(results: Results) -> tuple[float, float]:
-    """(width, height) of the commonest stimulus window, px. Raises ValueError when the predictions do not tell."""
-    columns = ("window_width_px", "window_height_px")
-    table = results.predictions
-    if not table.num_rows or not set(columns) <= set(table.column_names):
-        raise ValueError(f"explain.npz is there, but predictions.parquet has no {' and '.join(columns)}")
-    sizes = Counter(zip(*(table[name].to_pylist() for name in columns), strict=True))
+    """(width, height) of the commonest stimulus window, px."""
+    columns = [results.predictions[name].to_pylist() for name in ("window_width_px", "window_height_px")]
+    sizes = Counter(zip(*columns, strict=True))
     width, height = min(sizes, key=lambda size: (-sizes[size], size))
     return float(width), float(height)
 
@@ -145,8 +140,7 @@ def window_px(results: Results) -> tuple[float, float]:
 # -- averages over classes
 
 
-@dataclass(frozen=True)
-class _Maps:
+class _Maps(NamedTuple):
     """Panels that share a scale: maps (P, H, W). signed: symmetric about 0."""
 
     name: str
@@ -161,10 +155,8 @@ def class_maps(summary: MapSummary, classes: Sequence[str], window_px: tuple[flo
     the stimulus' axes, px.
 
     A row shares one scale; for maps it is symmetric about 0 and ends at the 99.5th percentile of their size. The lines
-    are the mean picture of the class at a quarter, half and three quarters of its highest value.
-
-    Args:
-        classes: K names. window_px: (width, height) of the stimulus window. unit: of the pictures.
+    are the mean picture of the class at a quarter, half and three quarters of its highest value. classes: K names.
+    window_px: (width, height) of the stimulus window. unit: of the pictures.
     """
     rows, counts = _means(summary, unit), summary.count_label
     titles = [f"{shorten(name)} (n = {count})" for name, count in zip(classes, counts, strict=True)]
@@ -177,10 +169,8 @@ def class_differences(
 ) -> Any:
     """Differences between the class means of `class_maps`: of two classes the last minus the first in one column; of
     more, each minus the mean of the others. Every row is signed, with its own scale; a class without examples makes
-    the differences that need it blank. Arguments as there. Raises ValueError for a single class.
+    the differences that need it blank. Arguments as there.
     """
-    if len(classes) < 2:
-        raise ValueError("a difference between classes needs two classes")
     rows = [_Maps(row.name, row.unit, _against_others(row.maps), signed=True) for row in _means(summary, unit)]
     minus = "\N{MINUS SIGN}"
     titles = [f"{shorten(name)} {minus} mean of the others" for name in classes]

@@ -3,22 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gazeray.report.blocks import ROW, TEXT, WIDE, Block, Cell, Code, Column, Heading, Section, Table, Text
 from gazeray.report.results import Results
 from gazeray.report.sections.classification import metric_order
 from gazeray.report.words import metric_name, number
-
-
-def fold_rows(results: Results) -> list[dict[str, Any]]:
-    """One row per planned fold: who was where, what its unit says, its scores (empty when it failed)."""
-    scores = {fold["fold"]: fold.get("metrics") or {} for fold in results.metrics.get("folds") or []}
-    unknown = {"status": "not run"}
-    return [
-        {**fold, "unit": results.units.get(f"fold-{fold['fold']}", unknown), "metrics": scores.get(fold["fold"], {})}
-        for fold in results.manifest.get("folds") or []
-    ]
 
 
 def untested(results: Results) -> list[str]:
@@ -30,31 +18,30 @@ def untested(results: Results) -> list[str]:
 
 def per_fold(results: Results) -> Section:
     """The section on the scores of each fold, with the traceback of those that failed."""
-    folds = fold_rows(results)
-    keys = sorted({key for fold in folds for key in fold["metrics"]}, key=metric_order)
+    scores = {fold["fold"]: fold["metrics"] for fold in results.metrics.get("folds") or []}
+    rows = []
+    keys = sorted({key for scored in scores.values() for key in scored}, key=metric_order)
+    for fold in results.manifest.get("folds") or []:
+        unit, scored = results.units.get(f"fold-{fold['fold']}", {"status": "not run"}), scores.get(fold["fold"])
+        counts, best = unit.get("n"), unit.get("best_epoch")
+        rows.append([
+            fold["fold"],
+            Cell(unit["status"], failed=unit["status"] != "done"),
+            "" if best is None else f"{best} of {unit.get('epochs', '?')}",
+            " / ".join(str(counts[side]) for side in ("train", "validation", "test")) if counts else "",
+            *(number(scored.get(key)) if scored else "" for key in keys),
+        ])  # fmt: skip
     words = (
         "Scores of each fold on its own test participants. Few people a fold: read the spread, not the single figure."
     )
     heads = ["best epoch", "trials: train / validation / test", *map(metric_name, keys)]
     columns = [Column("fold", ROW), Column("state", TEXT), *map(Column, heads)]
-    table = Table("Scores per fold", columns, [_fold(fold, keys) for fold in folds], style="compact")
+    table = Table("Scores per fold", columns, rows, style="compact")
     blocks: list[Block] = [Text(words, small=True), table]
     for unit in results.failed:
         if unit.get("traceback"):
             blocks += [Heading(f"Where {unit['unit']} failed"), Code(unit["traceback"])]
     return Section("per-fold", "Folds", "Folds", blocks)
-
-
-def _fold(fold: dict[str, Any], keys: list[str]) -> list[object]:
-    unit, scored = fold["unit"], fold["metrics"]
-    counts, best = unit.get("n") or {}, unit.get("best_epoch")
-    return [
-        fold["fold"],
-        Cell(unit["status"], failed=unit["status"] != "done"),
-        "" if best is None else f"{best} of {unit.get('epochs', '?')}",
-        " / ".join(str(counts[side]) for side in ("train", "validation", "test")) if counts else "",
-        *(number(scored.get(key)) if scored else "" for key in keys),
-    ]
 
 
 def tested(results: Results, hold_out: str) -> Section:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gazeray.report import figures
-from gazeray.report.blocks import Block, Examples, Figure, Section, Text
+from gazeray.report.blocks import Examples, Figure, Section, Text
 from gazeray.report.results import Results
 from gazeray.report.sections.classification import class_indices
 from gazeray.report.words import map_unit, method_name, number
@@ -35,16 +35,12 @@ class Given:
 
 def section(run: Folder, results: Results, given: Given) -> Section:
     """Choose and draw the examples. Raises ValueError when a map's label is none of the classes."""
-    return Section("gallery", "Examples", "Examples", _blocks(run, results, given))
-
-
-def _blocks(run: Folder, results: Results, given: Given) -> list[Block]:
     if not results.maps:
-        return [Text("The run folder holds no maps.")]
+        return Section("gallery", "Examples", "Examples", [Text("The run folder holds no maps.")])
     there: dict[str, list[dict[str, Any]]] = {"correct": [], "wrong": []}
     for row in results.maps:
         there["correct" if row["label"] == row["predicted"] else "wrong"].append(row)
-    score = _scores(results)
+    score = {(row["participant"], row["trial"]): row["scores"] for row in results.predictions.to_pylist()}
     groups = []
     for outcome, rows in there.items():
         drawn = [
@@ -63,15 +59,7 @@ def _blocks(run: Folder, results: Results, given: Given) -> list[Block]:
         "ends are the 99.5th percentile, and it differs between examples. Lines: the picture at 25, 50 and 75 % of its "
         "peak. Axes: px of the stimulus, origin at its top left."
     )
-    return [Text(words), *groups]
-
-
-def _scores(results: Results) -> dict[tuple[str, str], Sequence[float]]:
-    """(participant, trial) -> scores of the classes."""
-    if not results.predictions.num_rows:
-        return {}
-    columns = [results.predictions[name].to_pylist() for name in ("participant", "trial", "scores")]
-    return {(participant, trial): scores for participant, trial, scores in zip(*columns, strict=True)}
+    return Section("gallery", "Examples", "Examples", [Text(words), *groups])
 
 
 def choose_examples(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:

@@ -3,10 +3,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -20,8 +18,7 @@ from gazeray.report.results import Results
 CURVES = 20
 
 
-@dataclass(frozen=True)
-class Logged:
+class Logged(NamedTuple):
     """What the fits logged: the loss in words, and a metric of validation by its key, its name and its limits."""
 
     loss: str = "cross-entropy, nats"
@@ -30,8 +27,7 @@ class Logged:
     limits: tuple[float, float] = (0, 1)
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """What one fit logged: one value per epoch (E,), NaN where it was undefined. Epochs count from 1."""
 
     name: str
@@ -44,16 +40,11 @@ class Curve:
 
 def section(results: Results, logged: Logged | None = None) -> Section:
     """The section with the learning curves of the fits; by default those of a classification."""
-    figure = curves_figure(results, logged or Logged())
-    return Section("learning", "Learning curves", "Learning curves", [figure or Text("No fit logged an epoch.")])
-
-
-def curves_figure(results: Results, logged: Logged) -> Figure | None:
-    """Learning curves of the folds; None when no fit logged an epoch."""
+    title, logged = "Learning curves", logged or Logged()
     units = [name for name, rows in results.epochs.items() if rows]
     curves = [_curve(results, name, logged.metric) for name in units[:CURVES]]
     if not curves:
-        return None
+        return Section("learning", title, title, [Text("No fit logged an epoch.")])
     best = [f"{curve.name}: epoch {curve.best_epoch} of {len(curve.epoch)}" for curve in curves]
     caption = f"Loss ({logged.loss}) per epoch, one panel per fold; without validation, as the epochs were chosen."
     if any(np.isfinite(curve.validation_loss).any() for curve in curves):
@@ -62,14 +53,14 @@ def curves_figure(results: Results, logged: Logged) -> Figure | None:
     if len(units) > CURVES:
         caption += f" The first {CURVES} of {len(units)} folds; the others are in units/."
     png = learning_curves(curves, logged.name, logged.limits)
-    return Figure("learning_curves", png, f"Learning curves. {'; '.join(best)}.", caption)
+    figure = Figure("learning_curves", png, f"{title}. {'; '.join(best)}.", caption)
+    return Section("learning", title, title, [figure])
 
 
 def _curve(results: Results, unit: str, metric: str) -> Curve:
     rows = results.epochs[unit]
     names = ("epoch", "train_loss", "validation_loss", f"validation_{metric}")
-    columns = [[math.nan if row.get(name) is None else row[name] for row in rows] for name in names]
-    arrays = [np.array(values, dtype=np.float64) for values in columns]
+    arrays = [np.array([row.get(name) for row in rows], dtype=np.float64) for name in names]
     return Curve(unit.replace("-", " "), results.units[unit].get("best_epoch"), *arrays)
 
 
@@ -109,7 +100,12 @@ def learning_curves(
         axes[0, 0].set_yscale("log")
     if validated:
         axes[1, 0].set_ylim(limits)
-    figure.legend(handles=_curve_keys(validated), loc="outside upper left", ncols=3)
+    keys = [
+        Line2D([], [], color=figures.GREY, linestyle="--", label="training participants"),
+        *([Line2D([], [], color=figures.BLUE, label="validation participants")] if validated else []),
+        Line2D([], [], color=figures.VERMILION, linestyle=":", label="epoch whose weights were tested"),
+    ]
+    figure.legend(handles=keys, loc="outside upper left", ncols=3)
     return figure
 
 
@@ -127,11 +123,3 @@ def _curve_panels(upper: Any, lower: Any, curve: Curve) -> None:
             axis.axvline(curve.best_epoch, color=figures.VERMILION, linestyle=":", linewidth=1.2)
     best = "" if curve.best_epoch is None else f", best {curve.best_epoch}"
     upper.set_title(figures.shorten(f"{curve.name}{best}", 24), loc="left")
-
-
-def _curve_keys(validated: bool) -> list[Line2D]:
-    return [
-        Line2D([], [], color=figures.GREY, linestyle="--", label="training participants"),
-        *([Line2D([], [], color=figures.BLUE, label="validation participants")] if validated else []),
-        Line2D([], [], color=figures.VERMILION, linestyle=":", label="epoch whose weights were tested"),
-    ]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import yaml
 
-from gazeray.report.blocks import Block, Code, Lines, Section, Terms
+from gazeray.report.blocks import Block, Code, Listing, Section, Terms
 from gazeray.report.results import Results
 
 REFERENCES = {
@@ -42,7 +42,7 @@ REFERENCES = {
 def methods(paragraphs: Sequence[Block], references: Iterable[str]) -> Section:
     """The section on methods. references: keys of `REFERENCES`, or whole references; sorted here."""
     texts = sorted({REFERENCES.get(reference, reference) for reference in references})
-    return Section("methods", "Methods", "Methods", [*paragraphs, Lines(texts)])
+    return Section("methods", "Methods", "Methods", [*paragraphs, Listing(texts, bullets=False)])
 
 
 def config(results: Results) -> Section:
@@ -59,7 +59,5 @@ def config(results: Results) -> Section:
         "versions": ", ".join(f"{name} {version}" for name, version in versions),
     }
     text = yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True)
-    title = "Config, versions, hashes"
-    return Section(
-        "config", title, "Config", [Terms([(name, str(value)) for name, value in pairs.items()]), Code(text)]
-    )
+    terms = Terms([(name, str(value)) for name, value in pairs.items()])
+    return Section("config", "Config, versions, hashes", "Config", [terms, Code(text)])

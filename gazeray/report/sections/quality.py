@@ -10,7 +10,6 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,24 +60,26 @@ def section(results: Results) -> Section:
 
 def _measured(results: Results) -> list[Block]:
     table, columns = results.quality, measured(results.quality)
-    blocks: list[Block] = [Text(f"{table.num_rows} trials were read; none of their quality could be measured.")]
-    if columns:
+    blocks: list[Block] = []
+    if not columns:
+        blocks.append(Text(f"{table.num_rows} trials were read; none of their quality could be measured."))
+    else:
         precision = any(name.startswith(("rms_", "bcea_")) for name in columns)
         words = (
             "RMS-S2S: root mean square of the distances between successive samples, the precision of the eye tracker. "
             "BCEA: area of the ellipse that holds 68 % of the gaze of a fixation. Both are smaller for better "
             "recordings."
         )
-        figure = quality_figure(results)
-        blocks = [
-            *([Text(words, small=True)] if precision else []),
-            *([figure] if figure else []),
-            distribution(columns),
-        ]
+        drawn = {COLUMNS[name][0]: columns[name] for name in _with_stand_ins(DRAWN, columns)}
+        alt = "Histograms over trials: " + ", ".join(drawn) + ". The table below gives the figures."
+        caption = f"Quality of the {table.num_rows} trials that were read. Dashed: median."
+        blocks += [Text(words, small=True)] if precision else []
+        blocks += [Figure("quality", histograms(drawn), alt, caption)] if drawn else []
+        blocks.append(distribution(columns))
     people = participants(table)
     where = "quality.parquet in the run folder"
     blocks += [Heading("Per participant"), Text("Medians over the participant’s trials.", small=True)]
-    blocks += [replace(people, rows=people.rows[:PARTICIPANTS], tall=len(people.rows) > 15)]
+    blocks += [people._replace(rows=people.rows[:PARTICIPANTS], tall=len(people.rows) > 15)]
     blocks += more(len(people.rows) - PARTICIPANTS, "participants", where)
     return blocks + (_refused(table, where) if "gate" in table.column_names else [])
 
@@ -105,22 +106,11 @@ def measured(table: pa.Table) -> dict[str, NDArray[np.float64]]:
     """The columns that hold at least one number, (N,) float64 with NaN for unknown; shares in %."""
     columns = {}
     for name in COLUMNS:
-        if table.num_rows and name in table.column_names:
+        if name in table.column_names:
             values = pc.cast(table[name], pa.float64()).to_numpy()
             if np.isfinite(values).any():
                 columns[name] = values * 100 if name.endswith("_share") else values
     return columns
-
-
-def quality_figure(results: Results) -> Figure | None:
-    """Histograms of the quality table; None when it holds no number."""
-    columns = measured(results.quality)
-    drawn = {COLUMNS[name][0]: columns[name] for name in _with_stand_ins(DRAWN, columns)}
-    if not drawn:
-        return None
-    alt = "Histograms over trials: " + ", ".join(drawn) + ". The table below gives the figures."
-    caption = f"Quality of the {results.quality.num_rows} trials that were read. Dashed: median."
-    return Figure("quality", histograms(drawn), alt, caption)
 
 
 def _with_stand_ins(names: tuple[str, ...], columns: dict[str, NDArray[np.float64]]) -> list[str]:

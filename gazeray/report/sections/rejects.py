@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from gazeray.report.blocks import TEXT, WIDE, Block, Column, Heading, Section, Table, Text, more
+from gazeray.report.blocks import TEXT, WIDE, Column, Heading, Section, Table, Text, more
 from gazeray.report.results import Results
 
 ROWS, REASONS = 200, 30
@@ -22,12 +22,9 @@ _OWN = re.compile(r"'[^']*'|\"[^\"]*\"|\b\d+(?:\.\d+)?\b")
 
 def section(results: Results, title: str, link: str, read: str) -> Section:
     """The section of a table of rejects (`tables.REJECTS`). read: what was read and used, in words."""
-    return Section("rejected", title, link, [Text(read), *_tables(results.rejects)])
-
-
-def _tables(table: pa.Table) -> list[Block]:
+    table = results.rejects
     if not table.num_rows:
-        return [Text("Nothing was rejected.")]
+        return Section("rejected", title, link, [Text(read), Text("Nothing was rejected.")])
     counts = reject_counts(table)
     rows = [
         [row["source"], "whole file" if row["row"] == -1 else row["row"],
@@ -36,13 +33,15 @@ def _tables(table: pa.Table) -> list[Block]:
     ]  # fmt: skip
     heads = [Column("source", TEXT), Column("row"), Column("participant", TEXT), Column("trial", TEXT)]
     kind = [Column("stage", TEXT), Column("reason", WIDE)]
-    return [
+    blocks = [
+        Text(read),
         Table("Reasons for rejection", [Column("rejects"), *kind], counts[:REASONS]),
         *more(len(counts) - REASONS, "reasons", "rejects.parquet"),
         Heading("Row by row"),
         Table("Rejected rows", [*heads, *kind], rows, tall=True, filterable=True),
         *more(table.num_rows - ROWS, "rows", "rejects.parquet in the run folder"),
     ]
+    return Section("rejected", title, link, blocks)
 
 
 def reject_counts(table: pa.Table) -> list[tuple[int, str, str]]:

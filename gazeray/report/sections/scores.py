@@ -5,16 +5,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from gazeray.report.blocks import NAME, TEXT, Block, Cell, Column, Heading, Listing, Section, Table, Text
 from gazeray.report.results import KINDS, Results
 from gazeray.report.words import Metric, interval, lookup, number, p_value
 
 
-@dataclass(frozen=True)
-class Gains:
+class Gains(NamedTuple):
     """A table of paired gains over one predictor: its key, and what it is called at length and in short.
 
     without: metrics that are such a gain already.
@@ -87,35 +85,23 @@ def _cell(entry: Mapping[str, Any], signed: bool) -> Cell:
 
 
 def ordered(results: Results, metrics: Mapping[str, Metric], by: str | None) -> list[str]:
-    """The scored predictors: models from the best to the worst by a metric, then baselines, then ceilings."""
+    """The scored predictors: models from the best to the worst by a metric, those without a value last, then
+    baselines, then ceilings."""
     models, *others = (results.of_kind(kind) for kind in KINDS)
-    models = ranked(results, models, by, lookup(metrics, by).rises) if by else models
-    return [key for group in (models, *others) for key in group]
-
-
-def ranked(results: Results, keys: Sequence[str], name: str, rises: bool) -> list[str]:
-    """Predictors from the best to the worst by one metric; those without a value come last."""
-    values = {key: (-1 if rises else 1) * value_of(results.entry(key, name)) for key in keys}
-    known = [key for key in keys if math.isfinite(values[key])]
-    return [*sorted(known, key=values.__getitem__), *(key for key in keys if key not in known)]
-
-
-def value_of(entry: Mapping[str, Any]) -> float:
-    """The value of an entry; NaN where it has none."""
-    value = entry.get("value")
-    return math.nan if value is None else float(value)
+    if by:
+        sign = -1 if lookup(metrics, by).rises else 1
+        values = {key: results.entry(key, by).get("value") for key in models}
+        place = {key: math.inf if value is None else sign * float(value) for key, value in values.items()}
+        models.sort(key=place.__getitem__)
+    return [*models, *(key for group in others for key in group)]
 
 
 def gained_over(results: Results, keys: Sequence[str], gains: Gains) -> dict[str, dict[str, dict[str, Any]]]:
     """Predictor -> metric -> gain over one of them, only those that have one."""
     names = [name for name in results.shown if name not in gains.without]
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for key in keys:
-        for name in names:
-            gain = results.gain(key, name, gains.over)
-            if key != gains.over and gain.get("value") is not None:
-                found.setdefault(key, {})[name] = gain
-    return found
+    every = {key: {name: results.gain(key, name, gains.over) for name in names} for key in keys if key != gains.over}
+    found = {key: {n: gain for n, gain in row.items() if gain.get("value") is not None} for key, row in every.items()}
+    return {key: row for key, row in found.items() if row}
 
 
 def undefined(results: Results, metrics: Mapping[str, Metric], noun: str) -> list[str]:

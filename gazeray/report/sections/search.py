@@ -39,7 +39,7 @@ def section(results: Results) -> Section | None:
 def choice_name(results: Results) -> str:
     """What the settings were ranked by, in words; empty when the run did not search."""
     found = results.metrics.get("search") or {}
-    by = found.get("chosen_by", found.get("metric", ""))
+    by = found.get("chosen_by", "")
     return "loss (cross-entropy)" if by == "loss" else metric_name(by)
 
 
@@ -48,9 +48,10 @@ def choices(folds: Sequence[Mapping[str, Any]]) -> Table:
 
     The means are over the folds whose two scores are both known; there are none for fewer than two.
     """
-    both = [(entry.get("inner_score"), entry.get("outer_score")) for entry in folds]
-    chosen = [setting_words(entry.get("chosen") or {}) for entry in folds]
-    rows = [[fold["fold"], words, *_scores(*pair)] for fold, words, pair in zip(folds, chosen, both, strict=True)]
+    both = [(fold["inner_score"], fold["outer_score"]) for fold in folds]
+    rows = [
+        [fold["fold"], setting_words(fold["chosen"]), *_scores(*pair)] for fold, pair in zip(folds, both, strict=True)
+    ]
     known = [pair for pair in both if None not in pair]
     means = [math.fsum(side) / len(known) for side in zip(*known, strict=True)]
     foot = ["mean", f"of {len(known)} folds", *_scores(*means)] if len(known) > 1 else []
@@ -66,32 +67,20 @@ def _scores(inner: float | None, outer: float | None) -> list[str]:
 
 def _tried(folds: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> list[Block]:
     """The settings of all folds, those of a fold best first; cut."""
-    by = str(found.get("chosen_by", found["metric"]))
-    trials = [_trial(entry, trial) for entry in folds for trial in _best_first(entry.get("trials") or [], by)]
-    if not trials:
-        return []
+    key, sign = ("loss", 1) if found["chosen_by"] == "loss" else ("score", -1)
+
+    def rank(trial: Mapping[str, Any]) -> float:
+        return math.inf if trial[key] is None else sign * float(trial[key])
+
+    trials = [
+        [entry["fold"], setting_words(trial["setting"]), number(trial["score"]), number(trial["loss"]),
+         trial["inner_folds"], trial["epochs"], Cell(trial["status"], failed=trial["status"] == "failed")]
+        for entry in folds for trial in sorted(entry["trials"], key=rank)
+    ]  # fmt: skip
     heads = ("inner score", "inner loss", "inner folds", "epochs")
     columns = [Column("fold", ROW), Column("setting", WIDE), *map(Column, heads), Column("status", TEXT)]
     table = Table("Settings tried", columns, trials[:TRIALS], tall=len(trials) > 15, filterable=True)
     return [Heading("Settings tried"), table, *more(len(trials) - TRIALS, "", "metrics.json in the run folder")]
-
-
-def _best_first(trials: list[Any], chosen_by: str) -> list[Any]:
-    """The trials of a fold in the order of the search; those without a score last."""
-
-    def rank(trial: Mapping[str, Any]) -> float:
-        value = trial.get("loss") if chosen_by == "loss" else trial.get("score")
-        return math.inf if value is None else float(value) if chosen_by == "loss" else -float(value)
-
-    return sorted(trials, key=rank)
-
-
-def _trial(entry: Mapping[str, Any], trial: Mapping[str, Any]) -> list[object]:
-    """Fold, setting, score, loss, inner folds, epochs, status."""
-    scores = [number(trial.get("score")), number(trial.get("loss"))]
-    counts = ["" if trial.get(name) is None else str(trial[name]) for name in ("inner_folds", "epochs")]
-    status = Cell(str(trial.get("status")), failed=trial.get("status") == "failed")
-    return [str(entry["fold"]), setting_words(trial.get("setting") or {}), *scores, *counts, status]
 
 
 def _leaves(space: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

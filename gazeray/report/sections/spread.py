@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -57,22 +56,23 @@ def spread_figure(
     names = [name for name in shown if name in results.shown and name in results.per_item.column_names]
     if not names or not keys:
         return None
-    strips, said = [], []
+    strips: dict[str, list[NDArray[np.float64]]] = {}
+    said = []
     for key in keys:
         rows = list(results.item_scores(key, names).values())
-        scores = [np.array([row[name] for row in rows], dtype=np.float64) for name in names]
-        strips.append(Strip(results.label(key), results.predictors[key]["kind"], scores))
-        first = scores[0][np.isfinite(scores[0])]
+        strips[key] = [np.array([row[name] for row in rows], dtype=np.float64) for name in names]
+        first = strips[key][0][np.isfinite(strips[key][0])]
         said.append(f"{results.label(key)} {number(float(np.median(first)), 2) if first.size else 'undefined'}")
     caption = (
         f"One point per {noun}. Box: quartiles, red line: median, whiskers: 5th and 95th percentile. Blue: models, "
         "grey: baselines, green: ceilings."
     )
-    left_out = len(results.of_kind("model")) - sum(strip.kind == "model" for strip in strips)
+    left_out = len(results.of_kind("model")) - sum(results.predictors[key]["kind"] == "model" for key in keys)
     if left_out:
         caption += f" {counted(left_out, 'more model')}: see per_item.parquet."
     alt = f"Distributions over {noun}s. Median {lookup(metrics, names[0]).name}: {'; '.join(said)}."
-    return Figure("spread", distributions([lookup(metrics, name).head for name in names], strips), alt, caption)
+    png = distributions(results, [lookup(metrics, name).head for name in names], strips)
+    return Figure("spread", png, alt, caption)
 
 
 def ceiling_figure(
@@ -90,13 +90,18 @@ def ceiling_figure(
         if not len(both):
             continue
         words = lookup(metrics, name)
-        panels.append(Scatter(words.head, results.label(ceiling), results.label(results.best), both[:, 0], both[:, 1]))
+        panels.append((words.head, results.label(ceiling), both))
         part = f"{int((both[:, 1] > both[:, 0]).sum())} of {counted(len(both), noun)}"
         said.append(f"By {words.name} the model is above the ceiling on {part}{_correlation(both, noun)}")
     if not panels:
         return None
     caption = f"One point per {noun}; on the dotted line both score the same. {'. '.join(said)}."
-    return Figure("ceiling", scatters(panels), f"Best model against ceilings. {'; '.join(said)}.", caption)
+    return Figure(
+        "ceiling",
+        scatters(panels, results.label(results.best)),
+        f"Best model against ceilings. {'; '.join(said)}.",
+        caption,
+    )
 
 
 def _correlation(pairs: NDArray[np.float64], noun: str) -> str:
@@ -105,36 +110,20 @@ def _correlation(pairs: NDArray[np.float64], noun: str) -> str:
     return f" (correlation over {noun}s {number(float(np.asarray(np.corrcoef(pairs.T))[0, 1]), 2)})"
 
 
-@dataclass(frozen=True)
-class Strip:
-    """One predictor's scores on the items, (N,), in every panel."""
-
-    label: str
-    kind: str
-    scores: Sequence[NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class Scatter:
-    """Scores of one metric on the items, (N,): of a predictor (y) against those of a ceiling (x)."""
-
-    title: str
-    xlabel: str
-    ylabel: str
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
-
-
 @figures.drawing()
-def distributions(titles: Sequence[str], strips: Sequence[Strip]) -> Any:
-    """One panel per metric, one row per predictor: a box (quartiles, median; whiskers 5 to 95 %) over the items."""
+def distributions(results: Results, titles: Sequence[str], strips: Mapping[str, Sequence[NDArray[np.float64]]]) -> Any:
+    """One panel per metric, one row per predictor: a box (quartiles, median; whiskers 5 to 95 %) over the items.
+
+    strips: predictor -> its scores on the items, (N,), in every panel.
+    """
+    labels = [figures.shorten(results.label(key), 34) for key in strips]
     figure = figures.new_figure(figures.PAGE_IN, 0.75 + 0.27 * len(strips))
     axes = figure.subplots(1, len(titles), sharey=True, squeeze=False).ravel()
     for column, (axis, title) in enumerate(zip(axes, titles, strict=True)):
-        for row, strip in enumerate(strips):
-            _strip(axis, strip.scores[column], row, KIND_COLOURS[strip.kind])
+        for row, (key, scores) in enumerate(strips.items()):
+            _strip(axis, scores[column], row, KIND_COLOURS[results.predictors[key]["kind"]])
         axis.set_title(figures.shorten(title, 40), loc="left")
-        axis.set_yticks(range(len(strips)), [figures.shorten(strip.label, 34) for strip in strips])
+        axis.set_yticks(range(len(strips)), labels)
         axis.set_ylim(len(strips) - 0.5, -0.5)
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.tick_params(axis="y", length=0)
@@ -157,18 +146,19 @@ def _strip(axis: Any, scores: NDArray[np.float64], row: int, colour: str) -> Non
 
 
 @figures.drawing()
-def scatters(panels: Sequence[Scatter]) -> Any:
-    """One square panel per scatter, side by side; on the dotted line predictor and ceiling score the same."""
+def scatters(panels: Sequence[tuple[str, str, NDArray[np.float64]]], ylabel: str) -> Any:
+    """One square panel per scatter, side by side; on the dotted line predictor and ceiling score the same.
+
+    panels: title, name of the ceiling, scores (N, 2) on the items of the ceiling (x) and of the predictor `ylabel` (y).
+    """
     figure, axes = figures.panels(len(panels), len(panels), figures.HALF_IN * len(panels), figures.HALF_IN + 0.4)
-    for axis, panel in zip(axes, panels, strict=True):
-        both = np.concatenate([panel.x, panel.y])
+    for axis, (title, xlabel, both) in zip(axes, panels, strict=True):
         low, high = float(both.min()), float(both.max())
         margin = 0.05 * (high - low) or 0.5
         ends = (low - margin, high + margin)
         axis.plot(ends, ends, color=figures.GREY, linestyle=":", linewidth=1)
-        axis.plot(panel.x, panel.y, "o", color=figures.BLUE, markersize=3.2, alpha=0.6, markeredgewidth=0)
+        axis.plot(*both.T, "o", color=figures.BLUE, markersize=3.2, alpha=0.6, markeredgewidth=0)
         axis.set(xlim=ends, ylim=ends, box_aspect=1)
-        axis.set_xlabel(figures.shorten(panel.xlabel, 44))
-        axis.set_ylabel(figures.shorten(panel.ylabel, 44))
-        axis.set_title(figures.shorten(panel.title, 44), loc="left")
+        axis.set(xlabel=figures.shorten(xlabel, 44), ylabel=figures.shorten(ylabel, 44))
+        axis.set_title(figures.shorten(title, 44), loc="left")
     return figure

@@ -23,8 +23,7 @@ NAMES = {"heatmap": "gaze heatmap", "both": "heatmap and scanpath", "screens": "
 def given(results: Results) -> Given:
     """What the model was given: ms of dwell, or pictures of an intensity from 0 to 1."""
     kind = str((results.manifest.get("pictures") or {}).get("kind", "heatmap"))
-    of_dwell = kind == "heatmap"
-    return Given(NAMES.get(kind, kind), *(("ms", "gaze") if of_dwell else ("intensity", "ink")))
+    return Given(NAMES.get(kind, kind), *(("ms", "gaze") if kind == "heatmap" else ("intensity", "ink")))
 
 
 # -- the verdict
@@ -69,12 +68,9 @@ def _against_baseline(entry: Mapping[str, Any], digits: int) -> str:
         return ""
     if gain is None:
         return f"; logistic regression on simple gaze features scores {number(value, digits)}"
-    if gain[0] > 0:
-        words = "it is better than"
-    elif gain[1] < 0:
-        words = "it is worse than"
-    else:
-        words = "it cannot be told apart from"
+    words = "it cannot be told apart from"
+    if gain[0] > 0 or gain[1] < 0:
+        words = f"it is {'better' if gain[0] > 0 else 'worse'} than"
     return f"; {words} logistic regression on simple gaze features ({number(value, digits)})"
 
 
@@ -83,6 +79,8 @@ def _against_baseline(entry: Mapping[str, Any], digits: int) -> str:
 
 def methods(results: Results, hold_out: str, checked: bool) -> Section:
     """The section on methods. hold_out: participants, stimuli, or both. checked: the run has checks of its maps."""
+    shuffles = (results.metrics.get("permutation") or {}).get("n")
+    shuffled = f"Labels were shuffled {shuffles} times" if shuffles else "Labels are shuffled"
     paragraphs = [
         Text(_folds(results, hold_out), "Folds."),
         Text(_fitting(results, hold_out), "Fitting."),
@@ -93,7 +91,11 @@ def methods(results: Results, hold_out: str, checked: bool) -> Section:
             "of fitting again with another seed.",
             "Intervals",
         ),
-        Text(_permutation(results), "Permutation."),
+        Text(
+            f"{shuffled} within each participant while predictions stayed fixed; p = (1 + shuffles that score at least "
+            "as high) / (1 + shuffles) (Phipson and Smyth, 2010).",
+            "Permutation.",
+        ),
         Text(
             "Majority always says the class that is most frequent among everybody who is not tested. Logistic "
             "regression (ridge penalty, standardised features, classes weighed equally) on simple gaze features, such "
@@ -167,22 +169,10 @@ def _scores(classes: Sequence[str]) -> str:
     )
 
 
-def _permutation(results: Results) -> str:
-    count = (results.metrics.get("permutation") or {}).get("n")
-    return (
-        f"{f'Labels were shuffled {count} times' if count else 'Labels are shuffled'} within each participant while "
-        "predictions stayed fixed; p = (1 + shuffles that score at least as high) / (1 + shuffles) (Phipson and Smyth, "
-        "2010)."
-    )
-
-
 def _gradients(results: Results, checked: bool) -> str:
-    of_dwell = given(results).unit == "ms"
-    pixels = (
-        "the dwell (ms) in every pixel of the heatmap"
-        if of_dwell
-        else "every pixel of the picture, summed over its channels"
-    )
+    pixels = "every pixel of the picture, summed over its channels"
+    if given(results).unit == "ms":
+        pixels = "the dwell (ms) in every pixel of the heatmap"
     others = (
         " Integrated gradients add them up on the way from a blank picture (Sundararajan et al., 2017); SmoothGrad "
         "averages them over noisy copies of the picture (Smilkov et al., 2017)."

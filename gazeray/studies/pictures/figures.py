@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.lines import Line2D
@@ -31,8 +30,7 @@ MASS = (0.25, 0.5, 0.75)
 """Shares of the predicted probability that the lines of an overlay enclose."""
 
 
-@dataclass(frozen=True)
-class LayerPanel:
+class LayerPanel(NamedTuple):
     """One metric over layers. values: probe -> (L, 3) value, low and high of its interval. references: key -> value."""
 
     title: str
@@ -40,8 +38,7 @@ class LayerPanel:
     references: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class InnerCurves:
+class InnerCurves(NamedTuple):
     """What a model's penalty was chosen by. scores: (folds, penalties). chosen: per fold the index."""
 
     title: str

@@ -34,7 +34,6 @@ def write_saliency_report(run: Folder) -> None:
     results = read_saliency(run)
     manifest, probing = results.manifest, results.manifest["study"] == "probe_saliency"
     backbone, by = manifest.get("backbone") or {}, headline(results)
-    facts = [_counts(results), *([f"weights {backbone['weights']}"] if probing and backbone else [])]
     seen = " that the model never saw" if probing else ""
     intro = (
         f"Means over pictures{seen}; in square brackets the 95 % bootstrap interval over pictures. Baselines do not "
@@ -51,7 +50,7 @@ def write_saliency_report(run: Folder) -> None:
     page = Page(
         title="Where people look",
         heading=network if probing else "Saliency maps against people",
-        about=facts,
+        about=[_counts(results), *([f"weights {backbone['weights']}"] if probing and backbone else [])],
         verdict=verdict(results),
         caveats=caveats(results),
         sections=[

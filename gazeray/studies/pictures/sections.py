@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from gazeray.report.blocks import NAME, WIDE, Block, Column, Figure, Heading, Section, Table, Text
 from gazeray.report.figures import shorten
 from gazeray.report.results import Results
-from gazeray.report.sections.scores import value_of
 from gazeray.report.words import counted, lookup, number
 from gazeray.storage import Folder
 from gazeray.studies.pictures import figures
-from gazeray.studies.pictures.words import CENTRE, CHOSEN, GOLD, METRICS, headline, probe_name
+from gazeray.studies.pictures.words import CENTRE, CHOSEN, GOLD, METRICS, PROBES, headline
 
 GROUPS = ("best", "middle", "worst")
 EXAMPLES = 4
@@ -46,10 +45,10 @@ def layers(results: Results) -> Section | None:
     for metric in results.shown:
         values = {probe: np.array([_with_bounds(results.entry(key, metric)) for key in keys])
                   for probe, keys in rows.items()}  # fmt: skip
-        beside = {key: value_of(results.entry(key, metric)) for key in figures.REFERENCE_STYLES}
-        beside = {key: value for key, value in beside.items() if math.isfinite(value)}
+        beside = {key: value for key in figures.REFERENCE_STYLES
+                  if (value := results.entry(key, metric).get("value")) is not None}  # fmt: skip
         panels.append(figures.LayerPanel(lookup(METRICS, metric).head, values, beside))
-    labels = {probe: probe_name(probe) for probe in rows}
+    labels = {probe: PROBES[probe] for probe in rows}
     labels |= {key: results.label(key) for key in figures.REFERENCE_STYLES if key in results.rows}
     metric = headline(results) or results.shown[0]
     scores = {key: results.entry(key, metric).get("value") for keys in rows.values() for key in keys}
@@ -65,7 +64,7 @@ def layers(results: Results) -> Section | None:
 
 
 def _with_bounds(entry: Mapping[str, Any]) -> list[float]:
-    value = value_of(entry)
+    value = math.nan if entry.get("value") is None else entry["value"]
     return [value, *(entry.get("ci95") or (value, value))]
 
 
@@ -78,7 +77,11 @@ def pictures(run: Folder, results: Results) -> Section:
     Raises ValueError when a file lacks picture, human map or fixations.
     """
     sorted_by = next((lookup(METRICS, row["metric"]).name for row in results.maps if row["value"] is not None), "")
-    groups = {why: _group(run, results, why) for why in GROUPS}
+    groups: dict[str, list[Figure]] = {why: [] for why in GROUPS}
+    for row in results.maps:
+        drawn = groups[row["why"]]
+        if len(drawn) < EXAMPLES and (figure := _example(run, results, f"{row['why']}_{len(drawn) + 1}", row)):
+            drawn.append(figure)
     title = "Best, middle and worst pictures" if sorted_by else "Pictures"
     if not any(groups.values()):
         return Section("pictures", title, "Pictures", [Text("The run folder holds no maps to draw.")])
@@ -100,16 +103,6 @@ def pictures(run: Folder, results: Results) -> Section:
         blocks += [Heading(why.capitalize())] if sorted_by and drawn else []
         blocks += drawn
     return Section("pictures", title, "Pictures", blocks)
-
-
-def _group(run: Folder, results: Results, why: str) -> list[Figure]:
-    """The first pictures of a group that can be drawn."""
-    drawn: list[Figure] = []
-    for row in results.maps:
-        if row["why"] == why and len(drawn) < EXAMPLES:
-            figure = _example(run, results, f"{why}_{len(drawn) + 1}", row)
-            drawn += [] if figure is None else [figure]
-    return drawn
 
 
 def _example(run: Folder, results: Results, name: str, row: Mapping[str, Any]) -> Figure | None:
@@ -174,18 +167,16 @@ def penalties(results: Results) -> Section | None:
     rows = penalty_rows(results)
     if not rows:
         return None
-    chosen = chosen_layers(results)
+    chosen, figure = chosen_layers(results), inner_figure(results)
     blocks: list[Block] = [Text(f"Read-out layer with the best inner score: {chosen}.")] if chosen else []
     heads = [Column("model", NAME), Column("chosen penalty", WIDE), Column("at an end of the grid (folds)")]
     cells = [[label, words, f"{ends} of {folds}"] for label, words, ends, folds in rows]
     blocks.append(Table("Chosen penalties", heads, cells, tall=len(rows) > 15))
     if any(ends for *_, ends, _ in rows):
-        blocks.append(
-            Text("Where a penalty at an end of the grid was chosen, a wider grid may score better.", small=True)
-        )
-    figure = inner_figure(results)
-    title = "Penalties chosen by inner folds"
-    return Section("penalties", title, "Penalties", [*blocks, *([figure] if figure else [])])
+        words = "Where a penalty at an end of the grid was chosen, a wider grid may score better."
+        blocks.append(Text(words, small=True))
+    blocks += [figure] if figure else []
+    return Section("penalties", "Penalties chosen by inner folds", "Penalties", blocks)
 
 
 def penalty_rows(results: Results) -> list[tuple[str, str, int, int]]:
@@ -225,7 +216,7 @@ def inner_figure(results: Results) -> Figure | None:
         if len(tried) < 2:
             continue
         curves = np.array([[score for _, score in fold] for fold in entry["inner"]], dtype=np.float64)
-        title = f"{shorten(entry['layer'], 18)}, {probe_name(entry['probe'])}"
+        title = f"{shorten(entry['layer'], 18)}, {PROBES[entry['probe']]}"
         panels.append(figures.InnerCurves(title, tried, curves, [tried.index(value) for value in entry["penalty"]]))
     if not panels:
         return None

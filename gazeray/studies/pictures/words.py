@@ -70,11 +70,6 @@ WITH_MAPS = ("cc", "sim", "kl", "emd")
 """The metrics that compare with a human map; the others need fixations."""
 
 
-def probe_name(key: str) -> str:
-    """A probe in words."""
-    return PROBES.get(key, key)
-
-
 def headline(results: Results) -> str | None:
     """The metric that the best model was picked by: the first shown one that it has a value for; None without one."""
     shown = [name for name in results.shown if name != "explained"]
@@ -99,17 +94,16 @@ def _against_centre(results: Results, best: str, key: str) -> str:
     control = f" of the untrained {backbone.get('arch', 'network')}" if backbone.get("weights") == "none" else ""
     words, entry, name = METRICS[key], results.entry(best, key), f"“{results.label(best)}”{control}"
     gain = entry if key == "information_gain" else results.gain(best, key, CENTRE)
-    bounds = gain.get("ci95")
     scored = f"{words.name} {score(entry)}{f' {words.unit}' if words.unit else ''}"
     if gain.get("value") is None:
         return f"{name} scores {scored}; there is no centre bias to compare it with."
-    low, high = (bounds if words.rises else [-bound for bound in reversed(bounds)]) if bounds else (0.0, 0.0)
+    bounds = gain.get("ci95")
     if bounds is None:
         claim = "was compared with the centre bias of the other pictures, without an interval"
-    elif low > 0:
-        claim = "predicts where people look better than the centre bias of the other pictures does"
-    elif high < 0:
-        claim = "predicts where people look worse than the centre bias of the other pictures does"
+    elif bounds[0] > 0 or bounds[1] < 0:
+        better = (bounds[0] > 0) == words.rises
+        claim = f"predicts where people look {'better' if better else 'worse'} than the centre bias of the other "
+        claim += "pictures does"
     else:
         claim = "cannot be told apart from the centre bias of the other pictures"
     paired = "" if key == "information_gain" else f", {score(gain, signed=True)} paired"

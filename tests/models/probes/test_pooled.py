@@ -122,8 +122,6 @@ def test_features_that_are_not_finite_and_empty_folds_are_refused() -> None:
         fit_pooled(passes([picture for picture in make_set() if picture.fold != 2]), FOLDS, PENALTIES, SIDE)
     with pytest.raises(ValueError, match="no pictures"):
         fit_pooled(passes([]), FOLDS, PENALTIES, SIDE)
-    with pytest.raises(ValueError, match="map_px"):
-        fit_pooled(passes(make_set()), FOLDS, PENALTIES, 0)
 
 
 def test_maps_are_kept_in_half_precision() -> None:

@@ -338,9 +338,7 @@ def test_a_fold_without_fixations_is_an_error() -> None:
         fit_readout(passes(found), FOLDS, PLAIN, 0)
 
 
-@pytest.mark.parametrize(
-    "change", [{"penalties": ()}, {"epochs": 0}, {"blur_px": 0.0}, {"learning_rate": math.nan}, {"train_on": "gaze"}]
-)
-def test_unusable_settings_are_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"penalties|{next(iter(change))}"):
-        settings(**change)
+@pytest.mark.parametrize("penalties", [(), (0.0,), (1.0, 1.0)])
+def test_unusable_penalties_are_refused(penalties: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="penalt"):
+        fit_readout(passes(make_set()), FOLDS, settings(penalties=penalties), 0)
