@@ -224,10 +224,10 @@ BROKEN: dict[str, tuple[Callable[[Folder], Any], str]] = {
         "predicted is not the class with the highest score in 1 rows"),
     "prediction_changed": (rows(TABLE, lambda r: swap_prediction(r[0])), "predicted of row 0 is '"),
     "prediction_changed_everywhere": (
-        both_predictions(lambda r: swap_prediction(r[0])), "metrics.json: rows.cnn.accuracy.value is "),
+        both_predictions(lambda r: swap_prediction(r[0])), "metrics.json: metrics.accuracy.value is "),
     # the scores
     "metrics_gone": (gone("metrics.json"), "metrics.json: missing"),
-    "metrics_key_missing": (metrics(lambda m: m.pop("permutation")), "metrics.json: permutation is null, computed"),
+    "metrics_key_missing": (metrics(lambda m: m.pop("permutation")), "metrics.json: permutation is missing"),
     "accuracy_edited": (
         metrics(lambda m: m["metrics"]["accuracy"].update(value=0.99)), "metrics.accuracy.value is 0.99, computed "),
     "interval_edited": (
@@ -244,7 +244,7 @@ BROKEN: dict[str, tuple[Callable[[Folder], Any], str]] = {
     "fold_score_edited": (
         metrics(lambda m: m["folds"][0]["metrics"].update(accuracy=0.123)), "folds[0].metrics.accuracy is 0.123"),
     "fold_not_scored": (metrics(lambda m: m["folds"].pop(0)), "metrics.json: folds is "),
-    "search_of_no_config": (metrics(lambda m: m.update(search={"metric": "accuracy", "folds": []})), "search is {"),
+    "search_of_no_config": (metrics(lambda m: m.update(search={"metric": "accuracy", "folds": []})), "search is not to be there"),
     # maps, tables, the page
     "map_gone": (lambda run: run.delete(a_map(run)), ".npz is not there"),
     "map_empty": (lambda run: run.write_text(a_map(run), ""), ".npz: cannot be read"),
@@ -397,5 +397,5 @@ def test_many_differences_are_counted() -> None:
     found = value_differences("m.json", {"a": list(range(99))}, {"a": [-1] * 99})
     assert len(found) == 21
     assert found[-1] == "m.json: and 79 more differences"
-    assert value_differences("m.json", {"a": 1.0, "b": 0}, {"a": 1 + 1e-12}) == []
+    assert value_differences("m.json", {"a": 1.0}, {"a": 1 + 1e-12}) == []
     assert value_differences("m.json", {"a": True}, {"a": 1}) == ["m.json: a is true, computed again 1"]
