@@ -48,7 +48,7 @@ class UnitsAlone:
     def predictors(self, ready: Any) -> list[Predictor]:
         return [self.predictor]
 
-    def summary(self, ready: Any, finished: Any) -> Summary:
+    def summary(self, manifest: Any, finished: Any, ready: Any) -> Summary:
         return Summary({"rows": {}, "metrics_shown": [], "done": sorted(finished.done)}, {})
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,16 @@ def has_saved(runs: Path) -> bool:
     return bool(list(runs.glob("cv_heatmap-*/units/*/checkpoint/*.safetensors")))
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A process that is started here heeds SIGINT, even where the tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
-def test_an_interrupt_while_units_run_ends_the_job_in_one_line(tmp_path: Path) -> None:
+def test_an_interrupt_while_units_run_ends_the_job_in_one_line(interruptible: None, tmp_path: Path) -> None:
     out, err = tmp_path / "out", tmp_path / "err"
     command = [sys.executable, str(ROOT / "jobs" / "cv_heatmap.py"), *WORDS, f"run.dir={tmp_path}/runs"]
     with out.open("w") as shown, err.open("w") as told:
