@@ -9,6 +9,7 @@ in units, small pieces that any worker can do; what they leave is put together b
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -275,7 +276,7 @@ class Study(Protocol[D, S]):
 # -- learning
 
 
-class Learner:
+class Learner(ABC):
     """All that the training loop and the search know of a model; a frozen dataclass, which travels to the workers.
 
     columns, targets: what it is fed with and what it learns, by the names of the store's columns. watched: metrics of
@@ -301,9 +302,9 @@ class Learner:
         """What `prepare` found, to be saved with the weights."""
         return {}
 
+    @abstractmethod
     def model(self) -> torch.nn.Module:
         """A fresh model; its random state is the caller's."""
-        raise NotImplementedError
 
     def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
         """AdamW or plain SGD over all parameters, as the config says."""
@@ -312,21 +313,21 @@ class Learner:
             return torch.optim.SGD(parameters, train.learning_rate, train.momentum, weight_decay=train.weight_decay)
         return torch.optim.AdamW(parameters, train.learning_rate, weight_decay=train.weight_decay)
 
+    @abstractmethod
     def loss(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor], epoch: int) -> torch.Tensor:
         """The mean loss of a batch of inputs and targets: heads, schedules and augmentation live here and only here."""
-        raise NotImplementedError
 
+    @abstractmethod
     def predict(self, model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Predictions (B, ...) by name. The batch has no targets: nothing can leak into a test."""
-        raise NotImplementedError
 
+    @abstractmethod
     def metrics(self, predicted: Mapping[str, np.ndarray], targets: Mapping[str, Column]) -> dict[str, float]:
         """The metrics `watched` of predictions (N, ...) and targets (N, ...), in the same order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def tested(self, model: torch.nn.Module, fold: Fold, store: Store, device: torch.device, out: UnitFolder) -> Json:
         """Once after the fit: predictions, maps, checks, knock-outs; returns entries for result.json."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ def summarise(
         baselines_ci95    name -> [low, high]
         gain_ci95         name -> [low, high] of value minus baseline, both on the same resample (paired)
         ceiling           None: a study that knows one fills it in
+        why               where the value is undefined: why
     """
     others = {name: theirs for name, theirs in found.items() if name != model}
     chance = chance_levels(labels, classes)
@@ -99,6 +100,7 @@ def summarise(
             "baselines_ci95": {name: theirs[metric]["ci95"] for name, theirs in others.items()},
             "gain_ci95": {name: own["gain"][name]["ci95"] for name in others},
             "ceiling": None,
+            **({"why": own["why"]} if "why" in own else {}),
         }
         for metric, own in found[model].items()
     }

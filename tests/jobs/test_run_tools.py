@@ -244,7 +244,8 @@ BROKEN: dict[str, tuple[Callable[[Folder], Any], str]] = {
     "fold_score_edited": (
         metrics(lambda m: m["folds"][0]["metrics"].update(accuracy=0.123)), "folds[0].metrics.accuracy is 0.123"),
     "fold_not_scored": (metrics(lambda m: m["folds"].pop(0)), "metrics.json: folds is "),
-    "search_of_no_config": (metrics(lambda m: m.update(search={"metric": "accuracy", "folds": []})), "search is not to be there"),
+    "search_of_no_config": (
+        metrics(lambda m: m.update(search={"metric": "accuracy", "folds": []})), "search is not to be there"),
     # maps, tables, the page
     "map_gone": (lambda run: run.delete(a_map(run)), ".npz is not there"),
     "map_empty": (lambda run: run.write_text(a_map(run), ""), ".npz: cannot be read"),

@@ -167,7 +167,7 @@ def test_undefined_metrics_are_called_undefined_with_their_reason(copy: Folder) 
         for entry in metrics["metrics"].values():
             entry.update(value=None, ci95=None, chance=None, gain_ci95={"logistic_regression": None})
             entry.update(baselines={"majority": None, "logistic_regression": None}, baselines_ci95={})
-        metrics["metrics"]["balanced_accuracy"]["reason"] = "one class only"
+        metrics["metrics"]["balanced_accuracy"]["why"] = "one class only"
         metrics["permutation"] = {"metric": "balanced_accuracy", "value": None, "p": None, "n": 1000,
                                   "null_mean": None, "null_p95": None, "reason": "nothing to shuffle"}  # fmt: skip
         metrics["folds"][0]["metrics"]["auroc"] = None

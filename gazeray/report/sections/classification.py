@@ -61,7 +61,7 @@ def _headline_row(key: str, entry: Mapping[str, Any], ceilings: bool) -> list[ob
     baselines, value = entry.get("baselines") or {}, entry.get("value")
     simple, gain = baselines.get(SIMPLE), (entry.get("gain_ci95") or {}).get(SIMPLE)
     over = None if value is None or simple is None else value - simple
-    reason = f" ({entry['reason']})" if value is None and entry.get("reason") else ""
+    reason = f" ({entry['why']})" if value is None and entry.get("why") else ""
     return [
         metric_name(key),
         Cell(number(value) + reason, interval(entry.get("ci95"))),

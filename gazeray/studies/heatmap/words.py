@@ -36,7 +36,7 @@ def verdict(results: Results) -> str:
     entry = (results.metrics.get("metrics") or {}).get(HEADLINE) or {}
     value, bounds, chance = entry.get("value"), entry.get("ci95"), entry.get("chance")
     if value is None:
-        reason = entry.get("reason") or ("no fold was tested" if not results.metrics else "too few classes were tested")
+        reason = entry.get("why") or ("no fold was tested" if not results.metrics else "too few classes were tested")
         return f"{start}{'no' if start else 'No'} verdict, because balanced accuracy is undefined: {reason}."
     p = (results.metrics.get("permutation") or {}).get("p")
     digits = 2 if chance is None or all(abs(bound - chance) >= 0.01 for bound in [value, *(bounds or [])]) else 3

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,16 +39,16 @@ class PictureStores:
 
 
 @dataclass(frozen=True)
-class PictureStudy:
+class PictureStudy(ABC):
     """What all of them do alike. A study adds its own passes and predictors, and says what its models are."""
 
     cfg: PictureScoring
 
+    @abstractmethod
     def models(self, manifest: Json, finished: Finished) -> Models:
         """The models whose units are done."""
-        raise NotImplementedError
 
-    def learning(self, ready: Ready[Any, Any]) -> None:
+    def learning(self, ready: Ready[Any, Any]) -> None:  # noqa: B027
         """Nothing that a search could steer."""
 
     def open_dataset(self) -> tuple[PictureSetSpec, Folder]:
