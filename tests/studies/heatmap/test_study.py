@@ -185,7 +185,7 @@ def test_nothing_is_fitted_on_test_people(tmp_path: Path) -> None:
     labels = np.arange(24) // TRIALS % 2
     fold = Fold(0, np.arange(12), Side("validation", np.arange(12, 16)), (Side("test", np.arange(16, 24)),))
     pictures = np.random.default_rng(0).random((24, 1, 16, 24)).astype(np.float16)
-    learner = HeatmapLearner(cfg, ("first", "second"), PictureKind("heatmap", 1, 0.0))
+    learner = HeatmapLearner(cfg.train, cfg, ("first", "second"), PictureKind("heatmap", 1, 0.0))
 
     def tested(features: np.ndarray, labels: np.ndarray) -> dict[str, list[Any]]:
         ids = {name: [str(n) for n in range(24)] for name in ("participant", "trial", "stimulus")}
@@ -221,7 +221,7 @@ def test_class_weights_make_classes_count_the_same(tmp_path: Path) -> None:
     for weighted in (True, False):
         cfg = config(tmp_path / "data" / "dataset.yaml", f"train.class_weights={weighted}")
         write_shard(Folder(tmp_path), "0", Shard(pa.table({"label_index": labels}), {}))
-        learner = HeatmapLearner(cfg, ("a", "b"), kind).prepare(np.arange(12), Store.open(Folder(tmp_path), ["0"]))
+        learner = HeatmapLearner(cfg.train, cfg, ("a", "b"), kind).prepare(np.arange(12), Store.open(Folder(tmp_path), ["0"]))
         assert list(learner.fitted()) == ["class_weights"] * weighted
         loss = learner.metrics({"logits": logits}, {"label_index": labels})["loss"]
         weight = np.where(labels == 0, 12 / 18, 2.0) if weighted else np.ones(12)

@@ -255,7 +255,7 @@ def test_weights_of_a_file_reach_the_features(tmp_path: Path) -> None:
         stores, _ = in_this_process(study.passes(source, Folder(tmp_path / "store")))
         assert study.items(source, stores).manifest["backbone"]["sha256"] == source.data.state
         kept[weights] = looked_up(stores.features, ["layer2"])["layer2"]
-        root = Path(source.data.pictures.found.root.uri)
+        root = Path(source.data.pictures.root.uri)
     loaded, control = kept.values()
     assert len(list((tmp_path / "store" / "weights").iterdir())) == 1
     for stimulus, values in loaded.items():

@@ -137,7 +137,7 @@ def made(tmp_path: Path, *words: str) -> ScoreMapsConfig:
 
 def pictures_of(cfg: ScoreMapsConfig) -> PictureSet:
     """The pictures of a study."""
-    return ScoreMapsStudy(cfg).open().data.pictures.found
+    return ScoreMapsStudy(cfg).open().data.pictures
 
 
 def do(cfg: ScoreMapsConfig) -> Outcome:
@@ -166,8 +166,8 @@ def test_bad_and_missing_maps_are_rejected_by_name_and_the_others_are_used(tmp_p
     assert found[f"{names[6]}.npy"] == "2 maps of this name"
     assert any(reason.startswith("no map of this picture") for reason in found.values())
     assert len(found) == 4
-    assert sorted(info.stimulus for info in stores.shards.judged) == names[:5]
-    assert len(stores.shards.pictures) == 8
+    assert sorted(info.stimulus for info in stores.pictures.shards.judged) == names[:5]
+    assert len(stores.pictures.shards.pictures) == 8
     assert items.manifest["maps"] == {"label": "theirs", "root": str(folder), "kind": "saliency", "used": 5}
     assert items.manifest["counts"]["rejected"] == len(items.rejects)
 
