@@ -221,7 +221,9 @@ def test_class_weights_make_classes_count_the_same(tmp_path: Path) -> None:
     for weighted in (True, False):
         cfg = config(tmp_path / "data" / "dataset.yaml", f"train.class_weights={weighted}")
         write_shard(Folder(tmp_path), "0", Shard(pa.table({"label_index": labels}), {}))
-        learner = HeatmapLearner(cfg.train, cfg, ("a", "b"), kind).prepare(np.arange(12), Store.open(Folder(tmp_path), ["0"]))
+        learner = HeatmapLearner(cfg.train, cfg, ("a", "b"), kind).prepare(
+            np.arange(12), Store.open(Folder(tmp_path), ["0"])
+        )
         assert list(learner.fitted()) == ["class_weights"] * weighted
         loss = learner.metrics({"logits": logits}, {"label_index": labels})["loss"]
         weight = np.where(labels == 0, 12 / 18, 2.0) if weighted else np.ones(12)
