@@ -165,7 +165,9 @@ class StorageConfig(Section):
     def _of_s3fs_and_not_secret(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if options and info.data.get("filesystem") == "pyarrow":
             raise ValueError("are those of s3fs: set storage.filesystem to s3fs; pyarrow's stand in the URI")
-        secret = sorted(name for name in _keys(options) if re.search("secret|token|password|^key$|access_key", name))
+        secret = sorted(
+            name for name in _keys(options) if re.search("(?i)secret|token|password|customerkey|^key$|access_key", name)
+        )
         if secret:
             raise ValueError(
                 f"must not hold credentials ({', '.join(secret)}), since configs are shown: set AWS_ACCESS_KEY_ID and "
@@ -193,16 +195,20 @@ class JobConfig(Section):
     run: RunSettings = RunSettings()
     storage: StorageConfig = StorageConfig()
 
+    @model_validator(mode="after")
+    def _asha_needs_workers(self) -> JobConfig:
+        if self.search and self.search.scheduler == "asha" and self.resources.workers == 0:
+            raise ValueError("search.scheduler: asha needs workers; with resources.workers=0 it must be halving")
+        return self
+
 
 def check_watched(cfg: JobConfig, watched: Iterable[str]) -> None:
-    """Raises ValueError where a fit is to stop, or a search to choose, on a metric that nobody computes."""
+    """Raises ConfigError where a fit is to stop, or a search to choose, on a metric that nobody computes."""
     wanted = {"train.stop_on": cfg.train.stop_on} | ({"search.metric": cfg.search.metric} if cfg.search else {})
     faults = [f"{key}: no metric {name!r} (allowed: {', '.join(watched)})" for key, name in wanted.items()
               if name not in watched]  # fmt: skip
-    if cfg.search and cfg.search.scheduler == "asha" and cfg.resources.workers == 0:
-        faults.append("search.scheduler: asha needs workers; with resources.workers=0 it must be halving")
     if faults:
-        raise ValueError("; ".join(faults))
+        raise ConfigError(faults)
 
 
 C = TypeVar("C", bound=BaseModel)

@@ -209,7 +209,9 @@ class Store:
                 for name in sorted({name for note in notes for name in note["tables"]})
             },
         )
-        table = pa.Table.from_pylist([row for note in notes for row in note["rows"]])
+        rows = [row for note in notes for row in note["rows"]]
+        plain = dict.fromkeys(name for row in rows for name in row)
+        table = pa.Table.from_pylist([{name: row.get(name) for name in plain} for row in rows])
         return cls(folder, keys, table, shard, columns, log)
 
     def with_table(self, table: pa.Table) -> Store:
@@ -232,8 +234,12 @@ class Store:
         """This store with the tensor columns of `other`, looked up by equal values of the plain columns `on`.
 
         So all observers of a picture share its features. Raises ValueError naming an example without a match, or
-        with several.
+        with several, or a column that both have.
         """
+        theirs = (*other.columns, *other._joined)
+        both = sorted(set(theirs) & {*self.columns, *self._joined})
+        if both:
+            raise ValueError(f"both stores have the columns {', '.join(both)}")
         keys = _keys(other.table, on)
         at = {key: row for row, key in enumerate(keys)}
         if len(at) < len(other):
@@ -244,7 +250,7 @@ class Store:
         if absent:
             raise ValueError(f"{len(absent)} examples have nothing to join, the first is {absent[0]}")
         store = self.select(np.arange(len(self)))
-        store._joined |= dict.fromkeys(other.columns, (other, np.array([at[key] for key in wanted], np.int64)))
+        store._joined |= dict.fromkeys(theirs, (other, np.array([at[key] for key in wanted], np.int64)))
         return store
 
     @property

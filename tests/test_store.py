@@ -354,6 +354,27 @@ def test_joins_may_use_several_keys(tmp_path: Path) -> None:
     assert np.asarray(joined.take(np.arange(3), ["frame_features"])["frame_features"]).ravel().tolist() == [2, 1, 0]
 
 
+def test_store_that_was_joined_brings_what_it_was_joined_with(tmp_path: Path) -> None:
+    stores = []
+    for name, column in (("looks", "gaze"), ("frames", "colour"), ("videos", "genre")):
+        table = pa.table({"video": ["u"], "frame": [0]})
+        write_shard(Folder(tmp_path / name), "0", Shard(table, {column: np.array([[len(name)]])}))
+        stores.append(Store.open(Folder(tmp_path / name), ["0"]))
+    looks, frames, videos = stores
+    joined = looks.join(frames.join(videos, ["video"]), ["video", "frame"])
+    found = joined.take(np.array([0]), ["gaze", "colour", "genre"])
+    assert [int(np.asarray(values)[0, 0]) for values in found.values()] == [5, 6, 6]
+    with pytest.raises(ValueError, match="both stores have the columns colour"):
+        joined.join(frames, ["video", "frame"])
+
+
+def test_plain_column_that_only_some_shards_have_is_kept(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    write_shard(folder, "a", Shard(pa.table({"name": ["x"]}), {}))
+    write_shard(folder, "b", Shard(pa.table({"name": ["y"], "kind": [1]}), {}))
+    assert Store.open(folder, ["a", "b"]).table["kind"].to_pylist() == [None, 1]
+
+
 def test_example_without_a_match_or_with_two_is_named(store: Store, tmp_path: Path) -> None:
     asked = store.with_table(store.table.append_column("who", store.table["participant"]))
     few = pictures_of(Folder(tmp_path / "few"), ["P0", "P3", "P4", "P5"])

@@ -56,7 +56,7 @@ def main(
         cfg = load_config(settings, arguments.config, arguments.overrides)
         if arguments.dry_run:
             for line in plan_lines(study(cfg)):
-                print(line)
+                print(masked(line))
             return DONE
         outcome = run(study(cfg), job, view)
         with view.stage("report"):

@@ -57,13 +57,13 @@ class Executor:
 
     def hold(self, store: Store, work: Pass) -> None:
         """Give the store that a pass filled its place in memory."""
-        store.cache_bytes = self.cache_gb * 1e9 / self.workers
         if not work.memory or not len(store):
             return
         size_gb = store.bytes_of(work.memory) / 1e9
         if size_gb > self.left_gb:
             left = f"{self.left_gb:g} left of data.cache_gb"
             self.view.line(f"{work.name}: {size_gb:.2f} GB, streamed from the shards ({left})")
+            store.cache_bytes = self.left_gb * 1e9 / self.workers
             return
         store.shared = self._share(store.read(work.memory))
         self.left_gb -= size_gb

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
-from gazeray.config import JobConfig, SearchConfig, digest
+from gazeray.config import JobConfig, SearchConfig, check_watched, digest
 from gazeray.engine.executor import Executor, executor
 from gazeray.engine.passes import raise_fault
 from gazeray.engine.progress import ProgressView
@@ -47,13 +47,15 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
     StorageError.
     """
     with view.stage("looking at the data"):
-        source = study.open()
+        source = _look(study)
     folder = RunFolder(study.cfg, job, study.name)
     view.line(f"run folder: {folder.folder.uri}")
     with view.live(), executor(study.cfg.resources, study.cfg.data.cache_gb, view) as workers:
         ready = prepare(study, source, folder.store, workers)
         _note_start(folder, ready)
         learning = study.learning(ready)
+        if learning is not None and isinstance(study.cfg, JobConfig):
+            check_watched(study.cfg, learning.learner.watched)
         if learning is not None and learning.search is not None:
             searched = _search(study, ready, learning, learning.search, folder, workers)
             ready = replace(ready, searched=searched)
@@ -79,6 +81,13 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
     return Outcome(folder.folder, metrics, failed)
 
 
+def _look(study: Study[D, S]) -> Source[D]:
+    """What there is, once the settings of a search are known to fit. Raises DataError, ConfigError."""
+    if isinstance(study.cfg, JobConfig):
+        settings_to_try(study.cfg)
+    return study.open()
+
+
 def completed(study: Study[D, S], summary: Summary, finished: Finished) -> Summary:
     """A summary with what metrics.json of every study says."""
     labels = {key: asdict(row) for key, row in finished.rows.items()}
@@ -88,7 +97,7 @@ def completed(study: Study[D, S], summary: Summary, finished: Finished) -> Summa
 
 def plan_lines(study: Study[D, S]) -> list[str]:
     """What a run would do, for --dry-run. Raises DataError, ConfigError."""
-    lines = study.open().lines
+    lines = _look(study).lines
     resources = study.cfg.resources
     workers = {None: "as many as fit", 0: "one, in this process"}.get(resources.workers, resources.workers)
     return [*lines, f"resources: {resources.per_unit.cpu} CPU per unit; units at the same time: {workers}"]

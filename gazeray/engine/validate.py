@@ -58,8 +58,8 @@ class Manifest(_Open):
     finished: str | None
     versions: dict[str, str]
     data: dict[str, Any]
-    counts: dict[str, int]
-    folds: list[dict[str, Any]]
+    counts: dict[str, int] = {}
+    folds: list[dict[str, Any]] = []
     tables: dict[str, TableEntry]
     unit_hashes: dict[str, str] = {}
     units_of: str = ""

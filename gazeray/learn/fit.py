@@ -75,7 +75,7 @@ class Fit:
         learner = task.learner.prepare(task.train, task.store)
         self.task, self.learner, self.device, self.checkpoints = task, learner, device, checkpoints
         torch.manual_seed(derive_seed(task.seed, "model"))
-        self.model = learner.model().to(device).to(memory_format=torch.channels_last)
+        self.model = learner.model().to(device)
         self.optimizer = learner.optimizer(self.model)
         self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.progress = _restore(checkpoints.load(), self.model, self.optimizer, self.best)

@@ -15,9 +15,9 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from gazeray.config import FoldsConfig
-from gazeray.storage import Folder, split_uri
+from gazeray.storage import Folder, masked, split_uri
 from gazeray.study import Fold, Side
-from gazeray.tables import DataError
+from gazeray.tables import DataError, Reject
 
 IDS = ("participant", "trial", "stimulus")
 """The columns of a file that may say which examples a row is about: those that it has, together."""
@@ -44,6 +44,27 @@ def read_folds(table: pa.Table, cfg: FoldsConfig, held_out: tuple[str, ...]) -> 
         validation = Side("validation", places["validation"], ())
         folds.append(Fold(number, places["train"], validation, sides))
     return folds
+
+
+def unmatched(table: pa.Table, cfg: FoldsConfig) -> list[Reject]:
+    """What of a fold file names no example, and the examples that no fold names. table, cfg: as in `read_folds`."""
+    assert cfg.path is not None
+    rejects: list[Reject] = []
+    seen = np.zeros(table.num_rows, bool)
+    for _, source, rows in _files(cfg.path, (*IDS, cfg.side)):
+        ids = [name for name in IDS if name in rows.column_names]
+        ours = list(zip(*(map(str, table.column(name).to_pylist()) for name in ids), strict=True))
+        theirs = set(zip(*(_words(rows, name, source) for name in ids), strict=True))
+        seen |= np.array([key in theirs for key in ours])
+        for key in sorted(theirs - set(ours)):
+            named = dict(zip(ids, key, strict=True))
+            of = f" of stimulus {named['stimulus']!r}" if "stimulus" in named else ""
+            who, what = named.get("participant", ""), named.get("trial", "")
+            rejects.append(Reject(masked(source), -1, "folds", f"names no usable example{of}", who, what))
+    people, trials = (table.column(name).to_pylist() for name in ("participant", "trial"))
+    rejects += [Reject(masked(cfg.path), -1, "folds", "no fold names this example", str(people[row]), str(trials[row]))
+                for row in np.flatnonzero(~seen)]  # fmt: skip
+    return rejects
 
 
 def read_numbers(path: str, stimuli: Sequence[str], least: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from gazeray.config import ConfigError, JobConfig, validate
 from gazeray.learn.folds import derive_seed
 
-FIXED = ("data", "folds", "search", "scores", "explain", "resources", "run")
+FIXED = ("data", "folds", "search", "scores", "explain", "resources", "run", "storage")
 """Sections that are not hyper-parameters."""
 
 C = TypeVar("C", bound=BaseModel)

@@ -20,7 +20,8 @@ from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 @dataclass(frozen=True)
 class Trained:
     """Fits a model per fold. With `chosen` (one per fold, of a search) there are no validation rows: everybody who is
-    not tested is trained on, for the chosen number of epochs. Seeds come from the run's seed and the unit's name.
+    not tested is trained on, for the chosen number of epochs. Units are named `<key>-K`; seeds come from the run's seed
+    and that name, so that a study may train several models.
     """
 
     rows: Mapping[str, Row]
@@ -28,6 +29,7 @@ class Trained:
     folds: Sequence[Fold]
     seed: int
     chosen: Sequence[Chosen] | None = None
+    key: str = "fold"
     round: int = 0
 
     @classmethod
@@ -41,7 +43,7 @@ class Trained:
     def units(self) -> list[UnitSpec]:
         """A unit for each fold."""
         specs = []
-        for place, spec in enumerate(fold_units("fold", self.folds)):
+        for place, spec in enumerate(fold_units(self.key, self.folds)):
             own = self.chosen[place] if self.chosen is not None else None
             pick = {"setting": own.setting, "epochs": own.epochs} if own else None
             variant = self.variants[own.setting if own else 0]

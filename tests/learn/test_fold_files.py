@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gazeray.config import ConfigError, FoldsConfig, validate
-from gazeray.learn.fold_files import read_folds, read_numbers
+from gazeray.learn.fold_files import read_folds, read_numbers, unmatched
 from gazeray.learn.folds import fold_record, guard, make_folds
 from gazeray.study import Fold
 from gazeray.tables import DataError
@@ -310,3 +310,16 @@ def test_published_folds_of_a_benchmark_hold_what_they_claim(real_data: Path, tm
 
 
 SEEN_READER, SEEN_TEXT = "seen_subject_unseen_item", "unseen_subject_seen_item"
+
+
+def test_rows_that_name_nobody_and_examples_that_nobody_names_are_counted(tmp_path: Path) -> None:
+    rows = published(0)
+    strange = {"participant": "nobody", "trial": "0", "side": "train"}
+    write_csv({name: [*values[:20], strange[name]] for name, values in rows.items()}, tmp_path / "0.csv")
+    found = unmatched(TABLE, config(tmp_path / "{fold}.csv"))
+    assert [(one.participant, one.trial) for one in found if one.reason == "names no usable example"] == [
+        ("nobody", "0")
+    ]
+    lost = [one.trial for one in found if one.reason == "no fold names this example"]
+    assert lost == [str(trial) for trial in range(20, 24)]
+    assert {one.stage for one in found} == {"folds"}

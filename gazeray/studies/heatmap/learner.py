@@ -78,7 +78,8 @@ class HeatmapLearner(Learner):
         """The two-conv CNN on as many channels as the pictures have."""
         size = (self.cfg.render.height_px, self.cfg.render.width_px)
         model = self.cfg.model
-        return HeatmapCNN(self.pictures.channels, size, model.width, len(self.classes), model.dropout)
+        network = HeatmapCNN(self.pictures.channels, size, model.width, len(self.classes), model.dropout)
+        return network.to(memory_format=torch.channels_last)
 
     def inputs(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Pictures (B, C, H, W) float32: dwell in ms, everything else 0..1."""

@@ -8,9 +8,7 @@ from gazeray.report.results import read_results
 from gazeray.report.sections import classification, explanations, folds, gallery, learning, quality, rejects, search
 from gazeray.report.sections.methods import config
 from gazeray.storage import Folder
-from gazeray.studies.heatmap.words import given, methods, verdict
-
-HELD_OUT = {"participants": "participants", "stimuli": "stimuli", "both": "participants and stimuli"}
+from gazeray.studies.heatmap.words import given, methods, regimes, verdict, whom
 
 
 def write_report(run: Folder) -> None:
@@ -37,7 +35,8 @@ def write_report(run: Folder) -> None:
         verdict=verdict(results),
         missing=folds.untested(results),
         sections=[
-            classification.scores(results, f"Scores on {HELD_OUT[hold_out]} the model never saw"),
+            classification.scores(results, f"Scores on {whom(results)}"),
+            *regimes(results),
             classification.curves(results),
             classification.participants(results),
             learning.section(results),

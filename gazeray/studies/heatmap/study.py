@@ -20,6 +20,7 @@ from gazeray.config import ConfigError, digest, validate
 from gazeray.explain.summary import MapSummary
 from gazeray.gaze.dataset import Dataset, DatasetSpec, open_dataset
 from gazeray.gaze.screens import ScreensSpec, open_screens
+from gazeray.learn.fold_files import unmatched
 from gazeray.learn.folds import fold_record, make_folds
 from gazeray.learn.space import settings_to_try
 from gazeray.learn.trained import Trained, search_record
@@ -157,7 +158,8 @@ class HeatmapStudy:
         folds = self._folds(table, found.classes, found.label)
         trials = digest([found.classes, found.trials.to_pydict()])
         notes = found.spec.notes
-        rejects = [*found.rejects, *log.rejects]
+        named = unmatched(table, self.cfg.folds) if self.cfg.folds.path is not None else []
+        rejects = [*found.rejects, *log.rejects, *named]
         manifest = {
             "data": {
                 "dataset": found.spec.name,

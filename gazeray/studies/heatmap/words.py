@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gazeray.report.blocks import Section, Text
+from gazeray.report.blocks import ROW, TEXT, Cell, Column, Section, Table, Text
 from gazeray.report.results import Results
 from gazeray.report.sections import methods as sections
 from gazeray.report.sections.classification import HEADLINE, SIMPLE
 from gazeray.report.sections.gallery import Given
 from gazeray.report.sections.search import choice_name
-from gazeray.report.words import incomplete, interval, number, p_value
+from gazeray.report.words import incomplete, interval, metric_name, number, p_value
 
 SIGNIFICANT = 0.05
 
@@ -46,19 +46,50 @@ def verdict(results: Results) -> str:
         scores.append(f"chance {number(chance, digits)}" + (" lies inside the interval" if within else ""))
     if p is not None:
         scores.append(f"permutation {p_value(p)}")
-    claim = _claim(results.manifest["data"]["label"], bounds, chance, p)
+    claim = _claim(results.manifest["data"]["label"], whom(results), bounds, chance, p)
     sentence = f"{start}{claim}: {', '.join(scores)}{_against_baseline(entry, digits)}."
     return sentence[0].upper() + sentence[1:]
 
 
-def _claim(label: str, bounds: Sequence[float] | None, chance: float | None, p: float | None) -> str:
+def whom(results: Results) -> str:
+    """Whom the test examples are of: participants, stimuli, or both that the model never saw, or a file's regimes."""
+    folds = results.config.get("folds") or {}
+    if folds.get("path"):
+        return "the test examples of the folds of a file"
+    held = {"stimuli": "stimuli", "both": "participants and stimuli"}.get(folds.get("hold_out", ""), "participants")
+    return f"{held} it never saw"
+
+
+def regimes(results: Results) -> list[Section]:
+    """The scores of each test regime of folds from a file; nothing where there is one regime alone."""
+    found = results.metrics.get("regimes") or {}
+    claims = {name: regime["unseen"] for fold in results.manifest.get("folds") or []
+              for name, regime in (fold.get("regimes") or {}).items()}  # fmt: skip
+    if not found:
+        return []
+    columns = [Column("regime", ROW), Column("never trained on", TEXT), Column("trials")]
+    shown = (HEADLINE, "auroc")
+    columns += [Column(f"{metric_name(key)}{who}") for key in shown for who in ("", ", logistic regression")]
+    rows = []
+    for name, scores in found.items():
+        cells: list[object] = [name, " and ".join(claims.get(name, ())) or "–", scores["n"]]
+        for key in shown:
+            for row in ("cnn", SIMPLE):
+                entry = scores["rows"][row].get(key) or {}
+                cells.append(Cell(number(entry.get("value")), interval(entry.get("ci95"))))
+        rows.append(cells)
+    words = "Each regime alone; in square brackets: 95 % bootstrap interval over participants."
+    return [Section("regimes", "Test regimes", "Regimes", [Text(words, small=True), Table("Regimes", columns, rows)])]
+
+
+def _claim(label: str, who: str, bounds: Sequence[float] | None, chance: float | None, p: float | None) -> str:
     if bounds is not None and chance is not None and bounds[1] < chance:
-        return f"in participants it never saw, the model predicts “{label}” worse than chance, which points at a fault"
+        return f"in {who}, the model predicts “{label}” worse than chance, which points at a fault"
     above = bounds is not None and chance is not None and bounds[0] > chance
     if above and (p is None or p < SIGNIFICANT):
-        return f"the model predicts “{label}” above chance in participants it never saw"
+        return f"the model predicts “{label}” above chance in {who}"
     doubt = "the evidence is mixed" if above else "there is no clear evidence"
-    return f"{doubt} that the model predicts “{label}” in participants it never saw"
+    return f"{doubt} that the model predicts “{label}” in {who}"
 
 
 def _against_baseline(entry: Mapping[str, Any], digits: int) -> str:
@@ -113,7 +144,17 @@ def methods(results: Results, hold_out: str, checked: bool) -> Section:
 
 
 def _folds(results: Results, hold_out: str) -> str:
-    count = len(results.manifest.get("folds") or [])
+    folds = results.manifest.get("folds") or []
+    count = len(folds)
+    if (results.config.get("folds") or {}).get("path"):
+        claims = {name: regime["unseen"] for fold in folds for name, regime in (fold.get("regimes") or {}).items()}
+        told = "; ".join(
+            f"{name}: {' and '.join(unseen) or 'nothing'} never trained on" for name, unseen in claims.items()
+        )
+        return (
+            f"The {count} folds were dealt elsewhere and read from a file, with the test regimes {told}, which was "
+            "checked. An example may be tested in several folds, and then counts each time."
+        )
     if hold_out == "stimuli":
         return (
             f"The stimuli were divided into {count} folds. The model tested on a fold was never given a recording of "
@@ -144,12 +185,13 @@ def _fitting(results: Results, hold_out: str) -> str:
     else:
         part = f"{number(100 * share, 0)} %" if share is not None else "a part"
         held = "stimuli" if hold_out == "stimuli" else "participants"
+        best = "lowest loss" if train.get("stop_on", "loss") == "loss" else f"highest {metric_name(train['stop_on'])}"
         stops = (
-            f", and fitting stops after {train['patience']} epochs without a lower one" if "patience" in train else ""
+            f", and fitting stops after {train['patience']} epochs without a better one" if "patience" in train else ""
         )
         how = (
             f"In each fold {part} of the training {held} were kept apart for validation; the weights of the epoch with "
-            f"the lowest loss on them are the ones tested{stops}."
+            f"the {best} on them are the ones tested{stops}."
         )
     weighed = " The loss weighs each class by its inverse frequency among the training examples."
     return f"{how}{weighed if train.get('class_weights') else ''} Within this run nothing was chosen on test examples."

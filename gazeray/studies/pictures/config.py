@@ -43,7 +43,7 @@ class PicturesData(Section):
 
     dataset: str = Field("simulated", description="a picture set YAML, or 'simulated' for the embedded scenes")
     root: str | None = Field(None, description="folder or URI of the pictures; default: the folder of the YAML")
-    cache_gb: float = Field(4.0, ge=0, description="features and targets that a worker keeps in memory, read above it")
+    cache_gb: float = Field(4.0, ge=0, description="share stores in memory up to this size, stream them above")
     simulate: SaliencySimulation = SaliencySimulation()
 
 

@@ -255,7 +255,7 @@ def pictures_pass(
 
 def _ready(store: Store, found: PictureSet, folds: PictureFolds, seed: int) -> PicturesReady:
     rejects, rows = store.rejects, store.table.to_pylist()
-    if len(store) < folds.outer:
+    if len(store) < (folds.outer if folds.path is None else 3):
         lines = some_of([*found.rejects, *rejects])
         raise DataError([f"{len(store)} usable pictures, fewer than folds.outer = {folds.outer}", *lines])
     notes = _suspicious(rows)

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from gazeray.config import ConfigError, digest, validate
+from gazeray.learn.fold_files import read_numbers
 from gazeray.learn.folds import numbered_folds
 from gazeray.stimuli.dataset import PictureSet, open_pictures
 from gazeray.stimuli.declaration import PictureSetSpec
@@ -69,7 +70,9 @@ class PictureStudy(ABC):
         except ValueError as error:  # in degrees, and the set does not say how large one is
             raise ConfigError([f"targets: {error}"]) from error
         found = open_pictures(spec, root)
-        if len(found.pictures) < cfg.folds.outer:
+        if cfg.folds.path is not None:
+            read_numbers(cfg.folds.path, [source.stimulus for source in found.pictures], 3)
+        elif len(found.pictures) < cfg.folds.outer:
             raise DataError([f"{len(found.pictures)} pictures, fewer than folds.outer = {cfg.folds.outer}"])
         fixations = sum(len(gaze.x_px) for gaze in found.gaze.values())
         return found, [

@@ -104,7 +104,7 @@ class ScoreMapsStudy(PictureStudy):
             folder = Folder(cfg.maps.path, cfg.storage)
             if not folder.exists():
                 raise ConfigError([f"maps.path: no such folder: {masked(cfg.maps.path)}"])
-            return folder, cfg.maps.label or PurePosixPath(cfg.maps.path.rstrip("/")).name or "maps"
+            return folder, cfg.maps.label or PurePosixPath(folder.uri).name or "maps"
         if cfg.data.dataset != SIMULATED:
             raise ConfigError(["maps.path: which maps? Give the folder with one map per picture"])
         _, root = self.open_dataset()

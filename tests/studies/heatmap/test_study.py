@@ -325,7 +325,10 @@ def test_trial_that_several_folds_test_has_a_map_of_each(on_folds_of_a_file: tup
 def test_report_of_a_run_on_folds_of_a_file_is_drawn(on_folds_of_a_file: tuple[HeatmapStudy, Outcome]) -> None:
     _, outcome = on_folds_of_a_file
     write_report(outcome.run)
-    assert "fold 1" in outcome.run.read_text("report.html").lower()
+    page = outcome.run.read_text("report.html")
+    assert "fold 1" in page.lower()
+    assert "Test regimes" in page
+    assert "never saw" not in page, "a file's regimes may hold people who were trained on"
 
 
 def test_run_on_dealt_folds_knows_one_regime_and_keeps_the_names_of_its_maps(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a review of the flow found: each of these went wrong once."""
+"""Edges of the flow: each of these went wrong once."""
 
 from __future__ import annotations
 
@@ -10,18 +10,22 @@ import pyarrow as pa
 import pytest
 import torch
 
-from gazeray.config import FoldsConfig, PerUnit, ResourcesConfig, config_hash, load_config
+from gazeray.config import ConfigError, FoldsConfig, PerUnit, ResourcesConfig, TrainConfig, config_hash, load_config
 from gazeray.engine.executor import executor
+from gazeray.engine.experiment import plan_lines
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.queue import UnitQueue
 from gazeray.learn.fit import on_device
 from gazeray.learn.folds import make_folds
+from gazeray.learn.trained import Trained
 from gazeray.storage import Folder
 from gazeray.store import Shard, Store, write_shard
 from gazeray.studies.heatmap.config import HeatmapConfig
-from gazeray.study import Row
+from gazeray.study import Fold, Row, Side, Variant
 from gazeray.tables import DataError
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
+from tests.engine.toy import BlobStudy, config, do
+from tests.learn.blobs import BlobLearner
 
 
 class Threads:
@@ -96,3 +100,23 @@ def test_other_credentials_are_no_other_run() -> None:
         for user in ("one:secret@", "other:secret@", "***@")
     }
     assert len(hashes) == 1
+
+
+def test_study_may_train_several_models(tmp_path: Path) -> None:
+    """Each has units and seeds by a name of its own."""
+    fold = Fold(0, np.arange(2), Side("validation", np.arange(2, 3)), (Side("test", np.arange(3, 4)),))
+    rows, seen = {"lstm": Row("LSTM", "model")}, set()
+    for key in ("fold", "lstm"):
+        variant = Variant({}, BlobLearner(TrainConfig(epochs=1)), Store(Folder(tmp_path), [], pa.table({}), [], []), "")
+        seen |= {spec.name for spec in Trained(rows, [variant], [fold], 0, key=key).units()}
+    assert seen == {"fold-0", "lstm-0"}
+
+
+def test_metric_that_nobody_computes_is_refused_before_anything_is_fitted(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"train.stop_on: no metric 'f1' \(allowed: .*loss"):
+        do(BlobStudy(config(tmp_path, "train.stop_on=f1")))
+
+
+def test_space_that_does_not_fit_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"search\.space\.storage\.filesystem: not a hyper-parameter"):
+        plan_lines(BlobStudy(config(tmp_path, "search.space.storage.filesystem=[s3fs]")))
