@@ -129,7 +129,7 @@ def test_killed_driver_changes_no_number(ray_cluster: None, undisturbed: Path, t
     assert list(before) == [FREE]
     assert not (run_of(tmp_path) / "metrics.json").exists()
 
-    outcome, told = run_heatmap(*words)
+    outcome, told = run_heatmap(*words, HERE)
     assert outcome.failed == {}
     assert "3 in all, 1 done before" in told
     after = results(tmp_path)
