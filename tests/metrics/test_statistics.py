@@ -152,6 +152,7 @@ def test_one_class_gives_none_where_undefined_and_numbers_elsewhere() -> None:
             "baselines_ci95": {"same": None},
             "gain_ci95": {"same": None},
             "ceiling": None,
+            "why": "no example is of this class" if "recall" in metric else "all examples are of one class",
         }
     assert found["accuracy"]["value"] == found["recall_control"]["value"]
     assert found["accuracy"]["ci95"] is not None
