@@ -185,7 +185,7 @@ def test_trial_of_another_setting_or_other_people_is_not_believed(tmp_path: Path
 def test_rungs_grow_to_all_epochs() -> None:
     words = ["search.space.train.learning_rate=[1, 2]", "train.epochs=40", "search.grace_epochs=4"]
     for scheduler, expected in (("halving", [4, 12, 36, 40]), ("asha", [40])):
-        cfg = config("nowhere", *words, f"search.scheduler={scheduler}")
+        cfg = config("nowhere", *words, f"search.scheduler={scheduler}", "resources.workers=1")
         assert cfg.search is not None
         assert rungs(cfg.search, cfg.train) == expected
 

@@ -156,7 +156,7 @@ BROKEN: dict[str, tuple[Callable[[Folder], Any], str]] = {
     "done_but_not_finished": (manifest(lambda m: m.update(finished=None)), "status is done and finished is None"),
     "unknown_status": (manifest(lambda m: m.update(status="fine")), "manifest.json: status: "),
     "unknown_study": (manifest(lambda m: m.update(study="other")), "study: 'other' is none of heatmap, "),
-    "key_missing": (manifest(lambda m: m.pop("folds")), "manifest.json: folds: "),
+    "key_missing": (manifest(lambda m: m.pop("folds")), "computed again from the run folder: KeyError: 'folds'"),
     "value_of_wrong_type": (manifest(lambda m: m["counts"].update(examples="many")), "json: counts.examples: "),
     "config_edited": (manifest(lambda m: m["config"]["train"].update(epochs=9)), "config_hash is "),
     "config_no_longer_known": (manifest(lambda m: m["config"]["train"].update(epoch=9)), "train.epoch: unknown"),
