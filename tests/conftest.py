@@ -52,6 +52,20 @@ def ray_cluster(environment: None) -> Iterator[None]:
     ray.shutdown()
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Deterministic networks on one thread: several would wait for each other wherever the machine is busy."""
+    import torch
+
+    from gazeray.learn.fit import be_deterministic
+
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    be_deterministic(1)
+    yield
+    torch.set_num_threads(before[0])
+    torch.use_deterministic_algorithms(before[1])
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of the real recordings; the test is skipped where there is none."""

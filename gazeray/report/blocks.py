@@ -50,7 +50,7 @@ class Figure(NamedTuple):
         return width, height
 
 
-class Row(NamedTuple):
+class FigureRow(NamedTuple):
     """Figures beside each other, as far as the page is wide."""
 
     figures: Sequence[Figure]
@@ -121,7 +121,7 @@ class Table(NamedTuple):
             yield column.kind, value if isinstance(value, Cell) else Cell("" if value is None else str(value))
 
 
-Block = Figure | Row | Examples | Text | Heading | Listing | Terms | Code | Table
+Block = Figure | FigureRow | Examples | Text | Heading | Listing | Terms | Code | Table
 
 
 class Section(NamedTuple):
@@ -137,7 +137,7 @@ class Section(NamedTuple):
         for block in self.blocks:
             if isinstance(block, Figure):
                 yield block
-            elif isinstance(block, Row | Examples):
+            elif isinstance(block, FigureRow | Examples):
                 yield from block.figures
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 import torch
 
 from gazeray.engine.search import points_here, search
-from gazeray.learn.fit import be_deterministic
 from gazeray.learn.inner_search import InnerSearch, Point, SearchError, best_epoch, rungs
 from gazeray.learn.space import settings_to_try, with_setting
 from gazeray.storage import Folder
@@ -22,17 +20,10 @@ from gazeray.unit import Json
 from tests.engine.toy import BlobConfig, BlobStudy, config, do
 from tests.learn.blobs import BlobLearner, blob_shards
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 WORDS = ["search.space.train.learning_rate=[0.003, 0.001]", "search.grace_epochs=2", "search.reduction=2"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    be_deterministic(1)
-    yield
-    torch.set_num_threads(before[0])
-    torch.use_deterministic_algorithms(before[1])
 
 
 def store_of(folder: Folder) -> Store:

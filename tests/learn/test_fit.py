@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,15 @@ import torch
 from safetensors.numpy import load
 
 from gazeray.config import TrainConfig
-from gazeray.learn.fit import DivergedError, Fit, Task, be_deterministic, predict
+from gazeray.learn.fit import DivergedError, Fit, Task, predict
 from gazeray.learn.trained import Trained
 from gazeray.storage import Folder
 from gazeray.store import Column, Store
 from gazeray.study import Chosen, Fold, Row, Side, Variant
 from gazeray.unit import Unit, UnitFolder, Worker
 from tests.learn.blobs import EXAMPLES, BlobLearner, blobs
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
 
@@ -62,15 +63,6 @@ def fit(task: Task, memory: Memory | None = None) -> Fit:
 def same_weights(one: Fit, other: Fit) -> bool:
     pairs = zip(one.model.state_dict().items(), other.model.state_dict().items(), strict=True)
     return all(a == b and torch.equal(first, second) for (a, first), (b, second) in pairs)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    be_deterministic(1)
-    yield
-    torch.set_num_threads(before[0])
-    torch.use_deterministic_algorithms(before[1])
 
 
 def test_both_targets_are_learned_from_all_inputs(store: Store) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from gazeray.report import figures
-from gazeray.report.blocks import ROW, Cell, Column, Figure, Row, Section, Table, Text
+from gazeray.report.blocks import ROW, Cell, Column, Figure, FigureRow, Section, Table, Text
 from gazeray.report.figures import BLUE, DARK, GREY, HALF_IN, PAGE_IN, PALE, VERMILION, drawing, shorten
 from gazeray.report.results import Results
 from gazeray.report.words import METRIC_NAMES, interval, metric_name, number, p_value
@@ -93,7 +93,9 @@ def curves(results: Results) -> Section:
     Raises ValueError when a prediction's label is none of the classes.
     """
     drawn = [figure for figure in (roc_figure(results), confusion_figure(results)) if figure]
-    return Section("curves", "ROC and confusion", "ROC, confusion", [Row(drawn) if drawn else Text("No predictions.")])
+    return Section(
+        "curves", "ROC and confusion", "ROC, confusion", [FigureRow(drawn) if drawn else Text("No predictions.")]
+    )
 
 
 def class_indices(values: Sequence[str], classes: Sequence[str]) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gazeray.explain.verdict import PARTLY, SAME
 from gazeray.report import figures
-from gazeray.report.blocks import ROW, WIDE, Block, Column, Figure, Heading, Row, Section, Table, Text
+from gazeray.report.blocks import ROW, WIDE, Block, Column, Figure, FigureRow, Heading, Section, Table, Text
 from gazeray.report.figures import BLUE, DARK, GREEN, GREY, PALE, VERMILION, drawing, shorten
 from gazeray.report.results import Results
 from gazeray.report.sections.gallery import Given
@@ -66,7 +66,7 @@ def section(run: Folder, results: Results, given: Given) -> Section | None:
         columns = [Column("method", ROW), Column("verdict", WIDE), *map(Column, heads)]
         blocks += [Text(words, small=True), Table("Checks of the maps", columns, rows, style="compact")]
     for title, drawn in groups.items():
-        blocks += [Heading(title), Row(drawn)]
+        blocks += [Heading(title), FigureRow(drawn)]
     return Section("explanations", "What the maps say", "Maps", blocks)
 
 
