@@ -127,7 +127,7 @@ def scale_bar(bar: Any, most: int) -> str:
     power = power if not -2 <= power <= 3 else 0
     ticks = MaxNLocator(most, symmetric=low < 0).tick_values(low, high)
     shown = [float(tick) for tick in ticks if low <= tick <= high]
-    bar.set_ticks(shown, labels=[f"{tick / 10.0**power:.3g}".replace("-", "\N{MINUS SIGN}") for tick in shown])
+    bar.set_ticks(shown, labels=[f"{tick / 10.0**power:.4g}".replace("-", "\N{MINUS SIGN}") for tick in shown])
     bar.outline.set_linewidth(0.5)
     bar.ax.tick_params(length=2.5)
     return f"1e{power}" if power else ""

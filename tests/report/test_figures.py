@@ -12,6 +12,7 @@ import pytest
 from matplotlib.image import imread
 from scipy.ndimage import label
 
+from gazeray.report import figures
 from gazeray.report.sections import classification, learning, quality
 from gazeray.report.sections.gallery import example
 
@@ -142,3 +143,13 @@ def test_column_of_equal_values_is_a_sentence(drawn: list[Any]) -> None:
     assert [text.get_text() for text in same.texts] == ["120 in all\n9 trials"]
     assert not same.patches
     assert sum(patch.get_height() for patch in different.patches) == 9
+
+
+@pytest.mark.parametrize(("high", "power"), [(2400, ""), (3e-5, "1e-5")])
+def test_ticks_of_a_colour_bar_are_plain_numbers(high: float, power: str) -> None:
+    figure = figures.new_figure(3, 2)
+    bar = figure.colorbar(figure.subplots().imshow(np.zeros((2, 2)), vmin=0, vmax=high))
+    assert figures.scale_bar(bar, 3) == power
+    shown = [tick.get_text() for tick in bar.ax.get_yticklabels()]
+    assert len(shown) > 1
+    assert not any("e" in tick for tick in shown)
