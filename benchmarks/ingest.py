@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From raw csv to examples, in rows per second: gazeray on Ray Data against a pandas loop.
+"""From raw csv to examples, in rows per second: gazeray on Ray against a pandas loop.
 
 Every side reads the gaze of a simulated reading study, converts and sorts it into trials, finds the fixations (I-DT),
 computes the features, draws one heatmap per trial and writes one file per reader. The sides:
@@ -9,11 +9,11 @@ computes the features, draws one heatmap per trial and writes one file per reade
 2. pandas + gazeray's heatmaps: the same loop, all heatmaps of a reader in one call of `gazeray.gaze.render.heatmaps`.
 3. gazeray's reader in a loop: what Ray's workers do, checks of the input and Parquet included, in one process without
    Ray. Against 4 it shows what Ray costs and what its workers bring.
-4. gazeray on Ray Data: the pass of the heatmap study, as many workers as there are cores.
+4. gazeray on Ray: the pass of the heatmap study, as many workers as there are cores.
 
 Sides 1 to 3 run in one process and one thread. Side 1 reads fewer readers (--slow-readers), since its rows per second
 do not depend on their number. The sides take turns; the medians are compared. What is paid once (starting Ray, loading
-code into its workers) and per pass (Ray Data's spin-up) stands apart from the steady state.
+code into its workers) stands apart.
 
 Then the peak memory of the largest worker for N, 2N and 4N readers, each on a fresh cluster. Exit code 1 when it grows
 by more than 15 % from N to 4N, or when the sides do not draw the same pictures.
@@ -29,7 +29,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -40,10 +41,13 @@ import numpy as np
 import pandas as pd
 import ray
 import torch
+from rich.console import Console
 from scipy.ndimage import gaussian_filter
 
-from gazeray.engine.cluster import cluster
-from gazeray.engine.passes import pieces_on_ray, raise_fault
+from gazeray.config import ResourcesConfig
+from gazeray.engine.executor import Executor
+from gazeray.engine.passes import raise_fault
+from gazeray.engine.progress import ProgressView
 from gazeray.gaze.events import detect
 from gazeray.gaze.features import reading_features
 from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations
@@ -160,12 +164,19 @@ def reader_loop(study: Input, out: Path) -> int:
     return rows_read(Store.open(work.folder, work.keys))
 
 
-def ray_pass(study: Input, recordings: int | None, out: Path) -> Store:
-    """One pass of Ray Data over the first recordings (None: all)."""
+@contextmanager
+def on_ray() -> Iterator[Executor]:
+    """What does passes on a cluster; the cluster is there."""
+    with Executor(ResourcesConfig(), 4.0, ProgressView(Console(quiet=True))) as workers:
+        workers.begin()
+        yield workers
+
+
+def ray_pass(study: Input, recordings: int | None, workers: Executor, out: Path) -> Store:
+    """One pass over the first recordings (None: all). The processes of the first one do the others too."""
     work = study.reading(out)
     work = replace(work, pieces=work.pieces[:recordings], keys=work.keys[:recordings])
-    for fault in pieces_on_ray(work):
-        raise_fault(fault)
+    workers.pieces(work, raise_fault)
     return Store.open(work.folder, work.keys)
 
 
@@ -197,36 +208,30 @@ class Stopwatch:
 def compare_speed(study: Input, slow_readers: int, repeats: int) -> None:
     """Let the sides take turns and print their rows per second."""
     watch, begin = Stopwatch(), time.perf_counter()
-    with cluster():
+    with on_ray() as workers:
         init_s = time.perf_counter() - begin
         cores = int(ray.cluster_resources()["CPU"])
-        watch.turn("first pass", lambda out: rows_read(ray_pass(study, None, out)))
+        watch.turn("first pass", lambda out: rows_read(ray_pass(study, None, workers, out)))
         for _ in range(repeats):
             watch.turn("scipy", lambda out: pandas_loop(study, slow_readers, draw_by_scipy, out))
             watch.turn("heatmaps", lambda out: pandas_loop(study, study.recordings, draw_by_gazeray, out))
             watch.turn("reader", lambda out: reader_loop(study, out))
-            watch.turn("one recording", lambda out: rows_read(ray_pass(study, 1, out)))
-            watch.turn("ray", lambda out: rows_read(ray_pass(study, None, out)))
+            watch.turn("ray", lambda out: rows_read(ray_pass(study, None, workers, out)))
     total = watch.rows("ray")
-    each_s = watch.seconds("reader") / total * watch.rows("one recording")
-    spin_up_s = max(0.0, watch.seconds("one recording") - each_s)
     speed = {side: watch.rows(side) / watch.seconds(side) for side in ("scipy", "heatmaps", "reader", "ray")}
-    steady = total / (watch.seconds("ray") - spin_up_s)
     load_s = watch.seconds("first pass") - watch.seconds("ray")
     print(f"paid once: starting Ray {init_s:.1f} s; first pass {load_s:.1f} s longer (its workers load their code)")
-    print(f"paid per pass: spin-up of Ray Data {spin_up_s:.1f} s")
     print(f"{'side':44}{'rows/s':>9}  pass over all rows (median of {repeats})")
     names = {
         "scipy": "pandas + scipy, one process",
         "heatmaps": "pandas + gazeray's heatmaps, one process",
         "reader": "gazeray's reader, one process",
-        "ray": f"gazeray on Ray Data, {cores} workers",
+        "ray": f"gazeray on Ray, {cores} workers",
     }
     for side, name in names.items():
         print(f"{name:44}{speed[side]:9,.0f}  {total / speed[side]:.2f} s")
-    print(f"{'the same without the spin-up':44}{steady:9,.0f}")
     for side, name in list(names.items())[:3]:
-        print(f"ratio to {name}: {speed['ray'] / speed[side]:.2f} ({steady / speed[side]:.2f} without the spin-up)")
+        print(f"ratio to {name}: {speed['ray'] / speed[side]:.2f}")
     whole_s = init_s + watch.seconds("first pass")
     print(
         f"one pass with what is paid once: {whole_s:.1f} s, {total / speed['scipy'] / whole_s:.2f} times the first side"
@@ -234,12 +239,12 @@ def compare_speed(study: Input, slow_readers: int, repeats: int) -> None:
 
 
 def least_correlation(study: Input, readers: int) -> float:
-    """The least correlation of a trial's picture by scipy with the one by Ray Data, over the first readers.
+    """The least correlation of a trial's picture by scipy with the one by Ray, over the first readers.
 
     Raises RuntimeError where the sides differ in trials or features.
     """
-    with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs, cluster():
-        store = ray_pass(study, readers, Path(ours))
+    with tempfile.TemporaryDirectory() as ours, tempfile.TemporaryDirectory() as theirs, on_ray() as workers:
+        store = ray_pass(study, readers, workers, Path(ours))
         shards = {name: np.asarray(values) for name, values in store.take(np.arange(len(store)), COLUMNS).items()}
         pandas_loop(study, readers, draw_by_scipy, Path(theirs))
         files = [np.load(path) for path in sorted(Path(theirs).glob("*.npz"))]
@@ -312,8 +317,8 @@ def kilobytes(path: Path, fields: Sequence[str]) -> int:
 
 def peak_memory(study: Input) -> WorkerMemory:
     """The memory of the largest worker in one pass on a fresh cluster. Raises RuntimeError when no worker was seen."""
-    with tempfile.TemporaryDirectory() as out, cluster(), WorkerMemory() as memory:
-        ray_pass(study, None, Path(out))
+    with tempfile.TemporaryDirectory() as out, on_ray() as workers, WorkerMemory() as memory:
+        ray_pass(study, None, workers, Path(out))
     if not memory.uss_mib:
         raise RuntimeError("no Ray worker was seen; does RAY_ADDRESS name a cluster that runs elsewhere?")
     return memory

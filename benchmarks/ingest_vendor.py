@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From vendor files to events and heatmaps, in samples per second: gazeray on Ray Data against pymovements.
+"""From vendor files to events and heatmaps, in samples per second: gazeray on Ray against pymovements.
 
 3 million samples of simulated gaze at 1000 Hz (60 recordings of 50 s, 5 trials each, two blinks in a trial), written
 as EyeLink .asc and as csv. Both sides find fixations with I-VT, the velocity over the two neighbours of a sample
@@ -10,7 +10,7 @@ pymovements: one process, polars with its own threads, recording after recording
 `pos2vel("neighbors")`, `detect("ivt")`; pictures and onsets in memory. It may be given fewer recordings; the rates are
 per sample. gazeray: the whole of the heatmap study's reader, which also checks the input, finds saccades, measures the
 quality, computes features, and writes shards and tables of events. What is paid once (starting Ray, loading the code
-in its workers) is left out by first passes; the spin-up of Ray Data in every pass counts.
+in its workers) is left out by first passes.
 
 Prints for each format both rates and their ratio; the number of fixations by both and how far their onsets are apart;
 the time of N and 2N recordings; and the memory of the largest worker in the first pass over N and in one over 2N, by
@@ -38,11 +38,21 @@ import polars as pl
 import pymovements as pm  # type: ignore[import-untyped]
 import ray
 import torch
-from ingest import FEW_FOLDS, LEAST_PEOPLE, MOST_GROWTH, Input, WorkerMemory, growth, opened, ray_pass, rows_read
+from ingest import (
+    FEW_FOLDS,
+    LEAST_PEOPLE,
+    MOST_GROWTH,
+    Input,
+    WorkerMemory,
+    growth,
+    on_ray,
+    opened,
+    ray_pass,
+    rows_read,
+)
 from known_gaze import simulate_gaze, to_px
 from pymovements.gaze.io import from_asc, from_csv  # type: ignore[import-untyped]
 
-from gazeray.engine.cluster import cluster
 from gazeray.gaze.events import Screen
 from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations
 from gazeray.store import Store
@@ -241,18 +251,18 @@ def our_way(study: Input, recordings: int, repeats: int) -> OurWay:
     """
     seconds: dict[int, list[float]] = {recordings: [], 2 * recordings: []}
     memory, found = [], []
-    with cluster():
+    with on_ray() as workers:
         for count in seconds:
             with tempfile.TemporaryDirectory() as out:
                 with WorkerMemory() as peak:
-                    store = ray_pass(study, count, Path(out))
+                    store = ray_pass(study, count, workers, Path(out))
                 found.append((rows_read(store), onsets_of(store)))
             memory.append(peak)
         for _ in range(repeats):
             for count, times in seconds.items():
                 with tempfile.TemporaryDirectory() as out:
                     start = time.perf_counter()
-                    ray_pass(study, count, Path(out))
+                    ray_pass(study, count, workers, Path(out))
                     times.append(time.perf_counter() - start)
     if not all(peak.uss_mib for peak in memory):
         raise RuntimeError("no Ray worker was seen; does RAY_ADDRESS name a cluster that runs elsewhere?")
@@ -269,7 +279,7 @@ def compare(study: Input, kind: str, options: argparse.Namespace) -> bool:
     onsets = theirs.run(fewer)
     their_s = time.perf_counter() - start
     rates = ours.samples / ours.once_s, theirs.samples / their_s
-    print(f"{kind}: gazeray on Ray Data {rates[0]:12,.0f} samples/s ({ours.samples:,} in {ours.once_s:.2f} s)")
+    print(f"{kind}: gazeray on Ray      {rates[0]:12,.0f} samples/s ({ours.samples:,} in {ours.once_s:.2f} s)")
     scaled = "" if fewer == options.recordings else f"; {fewer} of {options.recordings} recordings"
     print(f"{kind}: pymovements         {rates[1]:12,.0f} samples/s ({theirs.samples:,} in {their_s:.2f} s{scaled})")
     print(f"{kind}: ratio {rates[0] / rates[1]:.2f}")

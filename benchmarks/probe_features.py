@@ -5,8 +5,8 @@ Both sides do the same work on the same pictures: decode the JPEG, resize it, ru
 faster layout on both sides), average the activations of its layers down, and write them as float16 safetensors, 16
 pictures to a file. The plain loop is a DataLoader before torchvision's network in one process with as many threads as
 there are cores, without and with `--workers` loading processes; the better of the two counts. Ours is the pass of the
-saliency study on Ray Data, as the engine runs it. Starting Ray is not counted; the pass's own
-start-up (workers, their code, the network) is, and is also shown apart, as the time of the same pass over no picture.
+saliency study as the engine runs it. Starting Ray is not counted; the start of the workers (their code, the network)
+is, and is also shown apart, as the time of the same pass over no picture.
 
 Prints pictures per second of both sides and the ratio of their times, how far the features are apart, and how fast a
 second probe reads the cached features of a layer. Exit code 1 when ours takes more than 1.3 times as long, or a feature
@@ -36,14 +36,17 @@ import pyarrow as pa
 import torch
 import torchvision
 from PIL import Image
+from rich.console import Console
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from gazeray.engine.cluster import cluster
-from gazeray.engine.passes import pieces_on_ray, raise_fault
+from gazeray.config import ResourcesConfig
+from gazeray.engine.executor import Executor
+from gazeray.engine.passes import raise_fault
+from gazeray.engine.progress import ProgressView
 from gazeray.metrics.resampling import input_size
 from gazeray.models.backbone import MEAN, STD, Backbone, default_layers
 from gazeray.storage import Folder
@@ -137,16 +140,16 @@ def plain_loop(job: Job, workers: int, out: Path) -> None:
                 arrays.clear()
 
 
-def our_pass(job: Job, out: Path, pictures: bool = True) -> None:
-    """The pass of the saliency study; without pictures only what it costs to begin."""
+def our_pass(job: Job, workers: Executor, out: Path, pictures: bool = True) -> None:
+    """The pass of the saliency study, by processes that start for it; without pictures only what it costs to begin."""
+    workers.pool.close()
     weights = Folder(job.weights.parent), job.weights.name
     extract = Extract(Folder(job.root), Folder(out), job.cfg, job.layers, MAX_PIXELS, 0, weights)
     nothing_known = Store(Folder(out), [], pa.table({}), np.empty(0, np.int64), [])
     work = next(features_pass(PictureShards(nothing_known, job.pictures, None, MAX_PIXELS), extract))
     if not pictures:
         work = replace(work, pieces=[{**piece, "layers": [], "pictures": []} for piece in work.pieces])
-    for fault in pieces_on_ray(work):
-        raise_fault(fault)
+    workers.pieces(work, raise_fault)
 
 
 def seconds(work: Callable[[Path], None], out: Path) -> float:
@@ -193,13 +196,16 @@ def compare(job: Job, workers: int, repeats: int, folder: Path) -> bool:
     sides: dict[str, Callable[[Path], None]] = {
         f"plain loop, {number} loading processes": partial(plain_loop, job, number) for number in (0, workers)
     }
-    ours = "gazeray on Ray Data"
-    with cluster():
+    ours = "gazeray on Ray"
+    with Executor(ResourcesConfig(), 4.0, ProgressView(Console(quiet=True))) as processes:
+        processes.begin()
         for _ in range(repeats):
             for name, side in sides.items():
                 turns.setdefault(name, []).append(seconds(side, folder / "theirs"))
-            turns.setdefault("begin", []).append(seconds(partial(our_pass, job, pictures=False), folder / "nothing"))
-            turns.setdefault(ours, []).append(seconds(partial(our_pass, job), folder / "ours"))
+            turns.setdefault("begin", []).append(
+                seconds(partial(our_pass, job, processes, pictures=False), folder / "nothing")
+            )
+            turns.setdefault(ours, []).append(seconds(partial(our_pass, job, processes), folder / "ours"))
     took = {name: statistics.median(values) for name, values in turns.items()}
     count, best_s = len(job.pictures), min(took[name] for name in sides)
     for name in (*sides, ours):

@@ -14,15 +14,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import ray
-from ray.data import DataContext
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from gazeray.config import ConfigError, PerUnit, ResourcesConfig
 
 ENVIRONMENT = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the controller polls its workers this often; 2 s is the default
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more to start; units resume after any death
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",  # after a machine is lost: until it is seen that fewer workers fit
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # else Ray's core prints its advice on actors; what fails arrives as an exception
 }
@@ -54,7 +50,6 @@ def cluster() -> Iterator[None]:
     address = os.environ.get("RAY_ADDRESS", "local")
     _check_that_somebody_answers(address)
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it tells that tokens are on, each time
-    # Ray Train hands the environment on to its workers; a runtime_env would only slow down their start.
     options = {} if joins_a_cluster() else {"include_dashboard": False}
     with _without_note_on_level():
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
@@ -98,16 +93,6 @@ def _check_that_somebody_answers(address: str) -> None:
         socket.create_connection((host.removeprefix("ray://").strip("[]"), int(port)), timeout=10.0).close()
     except OSError as error:
         raise ConfigError([f"RAY_ADDRESS={address}: no cluster to join: {error}"]) from error
-
-
-def quiet_data() -> None:
-    """Ray Data without its own progress bars and chatter: the job shows its own."""
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    for name in ("ray.data", "ray.data._internal.execution"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
 def machines() -> list[Mapping[str, float]]:

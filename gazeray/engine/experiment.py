@@ -11,13 +11,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
 from gazeray.config import JobConfig, SearchConfig, check_watched, digest
-from gazeray.engine.executor import Executor, executor
+from gazeray.engine.executor import Executor
 from gazeray.engine.passes import raise_fault
 from gazeray.engine.progress import ProgressView
-from gazeray.engine.queue import UnitQueue
 from gazeray.engine.run import RunFolder, units_of
 from gazeray.engine.search import search
-from gazeray.engine.units import MAX_DEATHS, Work
+from gazeray.engine.units import Work
 from gazeray.learn.folds import guard
 from gazeray.learn.inner_search import InnerSearch
 from gazeray.learn.space import settings_to_try, with_setting
@@ -50,7 +49,7 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         source = _look(study)
     folder = RunFolder(study.cfg, job, study.name)
     view.line(f"run folder: {folder.folder.uri}")
-    with view.live(), executor(study.cfg.resources, study.cfg.data.cache_gb, view) as workers:
+    with view.live(), Executor(study.cfg.resources, study.cfg.data.cache_gb, view) as workers:
         ready = prepare(study, source, folder.store, workers)
         _note_start(folder, ready)
         learning = study.learning(ready)
@@ -123,10 +122,14 @@ def prepare(study: Study[D, S], source: Source[D], store: Folder, workers: Execu
 def _go_through(work: Pass, workers: Executor) -> Store:
     """One pass; the store that is there afterwards."""
     with workers.view.stage(work.name, len(work.pieces)) as progress:
-        if work.pieces:
-            for fault in workers.pieces(work):
-                raise_fault(fault)
+
+        def hear(key: str, kind: str, told: Json) -> None:
+            raise_fault(key, kind, told)
+            if kind == "done":
                 progress.step()
+
+        if work.pieces:
+            workers.pieces(work, hear)
         store = Store.open(work.folder, work.keys)
         kept = len(work.keys) - len({piece["key"] for piece in work.pieces})
         progress.summary(
@@ -219,7 +222,7 @@ def _run_units(work: Work, outs: Mapping[str, UnitFolder], run: Folder, workers:
         workers.view.unit_event(name, kind, payload)
 
     if missing:
-        workers.drain(UnitQueue(list(missing), MAX_DEATHS), missing, run, listen)
+        workers.units(missing, run, listen)
     if faults:
         raise StorageError(faults[0])
     return {name: _status(outs[name]) for name in work}

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The queue of units, by name: the actor that holds it starts without importing PyTorch."""
+"""The queue of tasks, by name: whose each is, and what is done with those that kill their workers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-Json = dict[str, Any]
+from gazeray.unit import Json
 
-WAIT = ""
-"""Instead of a name: all that is left must wait."""
+MAX_DEATHS = 3
+"""How many workers a task may take down with it before it is given up."""
+
+Listener = Callable[[str, str, Json], None]
+"""Hears (task, kind, payload) of everything that happens to a task."""
 
 
 @dataclass
@@ -22,60 +25,65 @@ class _Entry:
 
 
 @dataclass
-class UnitQueue:
-    """Which unit is whose. Runs as an actor; holds no result, so losing it loses nothing.
+class TaskQueue:
+    """Which task is whose. Lives in the driver; holds no result, so losing it loses nothing.
 
-    A unit that was under way when a worker died is a suspect: it is handed out only while no other suspect is under
-    way, so that a unit that kills its worker does not drag its neighbours along, and is given up after `max_deaths`.
+    A task that was under way when a worker died is a suspect: it is handed out only while no other suspect is under
+    way, so that a task that kills its worker does not drag its neighbours along, and is given up after `max_deaths`.
+    `listen` hears what happens: started, interrupted, died; and what workers tell.
     """
 
     names: Sequence[str]
-    max_deaths: int
+    listen: Listener
+    max_deaths: int = MAX_DEATHS
+    closed: bool = False
     entries: dict[str, _Entry] = field(init=False)
-    events: list[tuple[str, str, Json]] = field(default_factory=list)
+    clean: deque[_Entry] = field(init=False)
+    suspects: list[_Entry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.entries = {name: _Entry(name) for name in self.names}
+        self.clean = deque(self.entries.values())
 
-    def join(self, rank: int, workers: int) -> None:
-        """A fresh worker of a group of so many reports: what its rank had in hand was cut off.
-
-        So was what the ranks had in hand that a smaller group no longer has.
-        """
-        for name, entry in self.entries.items():
-            if entry.rank is not None and (entry.rank == rank or entry.rank >= workers) and not entry.over:
-                entry.rank = None
-                entry.deaths += 1
-                self.event(name, "interrupted", {"deaths": entry.deaths})
-                if entry.deaths >= self.max_deaths:
-                    entry.over = True
-                    self.event(name, "died", {"error": f"the worker process died {entry.deaths} times in this unit"})
+    def is_left(self) -> bool:
+        """Is there something to be handed out, now or later?"""
+        return not self.closed and bool(self.clean or self.suspects)
 
     def next(self, rank: int) -> str | None:
-        """The next unit for this rank, WAIT when all that is left must wait, None when nothing is left."""
-        waiting = [entry for entry in self.entries.values() if entry.rank is None and not entry.over]
-        if not waiting:
+        """The next task for this worker; None when nothing is left, or all that is left must wait."""
+        if self.closed:
             return None
-        suspect_out = any(entry.deaths for entry in self.entries.values() if entry.rank is not None and not entry.over)
-        clean = [entry for entry in waiting if not entry.deaths]
-        suspects = [] if suspect_out else sorted(waiting, key=lambda entry: -entry.deaths)[:1]
-        if not suspects and not clean:
-            return WAIT
-        chosen = [*suspects, *clean][0]
+        is_one_out = any(entry.rank is not None for entry in self.suspects)
+        chosen = max(self.suspects, key=lambda entry: entry.deaths) if self.suspects and not is_one_out else None
+        if chosen is None and self.clean:
+            chosen = self.clean.popleft()
+        if chosen is None:
+            return None
         chosen.rank = rank
-        self.event(chosen.name, "started", {"rank": rank})
+        self.listen(chosen.name, "started", {"rank": rank})
         return chosen.name
 
+    def lost(self, rank: int) -> None:
+        """A worker is dead: what it had in hand was cut off."""
+        for entry in self.entries.values():
+            if entry.rank != rank or entry.over:
+                continue
+            entry.rank = None
+            entry.deaths += 1
+            if entry not in self.suspects:
+                self.suspects.append(entry)
+            self.listen(entry.name, "interrupted", {"deaths": entry.deaths})
+            if entry.deaths >= self.max_deaths:
+                self.over(entry.name, "died", {"error": f"the worker process died {entry.deaths} times at it"})
+
     def over(self, name: str, kind: str, payload: Json) -> None:
-        """A unit is done or has failed."""
-        self.entries[name].over = True
-        self.event(name, kind, payload)
+        """A task is done or has failed."""
+        entry = self.entries[name]
+        entry.over, entry.rank = True, None
+        if entry in self.suspects:
+            self.suspects.remove(entry)
+        self.listen(name, kind, payload)
 
-    def event(self, name: str, kind: str, payload: Json) -> None:
-        """Note something for the driver to show."""
-        self.events.append((name, kind, payload))
-
-    def drain(self) -> list[tuple[str, str, Json]]:
-        """The events since the last call."""
-        events, self.events = self.events, []
-        return events
+    def close(self) -> None:
+        """Nothing more is handed out."""
+        self.closed = True

@@ -94,7 +94,7 @@ def test_ingest_prints_every_side_its_ratio_and_the_memory(
     code = ingest.main(["--readers", "4", "--sentences", "3", "--slow-readers", "1", "--repeats", "1"])
     printed = capsys.readouterr().out
     by_loop = _number(r"pandas \+ scipy, one process +([\d,]+)", printed)
-    by_ray = _number(r"gazeray on Ray Data, \d+ workers +([\d,]+)", printed)
+    by_ray = _number(r"gazeray on Ray, \d+ workers +([\d,]+)", printed)
     assert _number(r"ratio to pandas \+ scipy, one process: ([\d.]+)", printed) == pytest.approx(
         by_ray / by_loop, rel=0.05, abs=0.006
     )
@@ -225,7 +225,7 @@ def test_vendor_ingest_finds_the_same_fixations_as_pymovements(
     ingest_vendor.main(sizes)
     printed = capsys.readouterr().out
     for kind in ("asc", "csv"):
-        ours = _number(rf"{kind}: gazeray on Ray Data +([\d,]+) samples/s \(8,000", printed)
+        ours = _number(rf"{kind}: gazeray on Ray +([\d,]+) samples/s \(8,000", printed)
         theirs = _number(rf"{kind}: pymovements +([\d,]+) samples/s \(8,000", printed)
         assert _number(rf"{kind}: ratio ([\d.]+)", printed) == pytest.approx(ours / theirs, rel=0.01, abs=0.006)
         found = _number(rf"{kind}: .* (\d+) by gazeray", printed)

@@ -39,7 +39,7 @@ def test_both_sides_write_the_same_features_and_a_ratio_is_printed(
     printed = capsys.readouterr().out
     assert printed.startswith("20 simulated scenes through resnet18 at 64 x 48 px")
     plain_s = [float(text) for text in re.findall(r"plain loop, \d loading processes .* ([\d.]+) s", printed)]
-    ours_s, ratio = _number(r"gazeray on Ray Data .* ([\d.]+) s", printed), _number(r"ratio: ([\d.]+) times", printed)
+    ours_s, ratio = _number(r"gazeray on Ray .* ([\d.]+) s", printed), _number(r"ratio: ([\d.]+) times", printed)
     assert len(plain_s) == 2
     assert ours_s / (min(plain_s) + 0.06) - 0.01 <= ratio <= (ours_s + 0.06) / max(min(plain_s) - 0.06, 1e-9) + 0.01
     assert _number(r"of that to begin: ([\d.]+) s", printed) > 0

@@ -47,15 +47,15 @@ def in_the_middle(folder: Path) -> bool:
     return list(results(folder)) == [FREE] and max(epochs, default=0) >= EPOCHS
 
 
-def train_workers() -> list[int]:
-    """Our own Ray Train worker processes."""
+def pool_workers() -> list[int]:
+    """Our own Ray pool worker processes."""
     names = {}
     for pid in descendants(os.getpid()):
         try:
             names[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
-    return [pid for pid, name in names.items() if "TrainWorker" in name]
+    return [pid for pid, name in names.items() if "PoolWorker" in name]
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_killed_worker_of_two_changes_no_number(ray_cluster: None, undisturbed: 
         try:
             wait_until(lambda: in_the_middle(tmp_path), "a fold done and another held")
             before.update(results(tmp_path))
-            killed["pid"] = train_workers()[0]
+            killed["pid"] = pool_workers()[0]
             os.kill(killed["pid"], signal.SIGKILL)
             wait_until(lambda: gone([killed["pid"]]), "the worker to end")
         finally:

@@ -96,8 +96,8 @@ def held_workers(folder: Path) -> int:
     return sum(count >= EPOCHS for name, count in epochs.items() if name not in done) if done else 0
 
 
-def train_workers(node: Any) -> list[int]:
-    """The Train workers on this node: children of its raylet."""
+def pool_workers(node: Any) -> list[int]:
+    """The pool workers on this node: children of its raylet."""
     raylet = str(node.all_processes["raylet"][0].process.pid)
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -106,7 +106,7 @@ def train_workers(node: Any) -> list[int]:
             name = (folder / "cmdline").read_bytes()
         except OSError:
             continue  # it ended while we looked
-        if parent == raylet and b"TrainWorker" in name:
+        if parent == raylet and b"PoolWorker" in name:
             found.append(int(folder.name))
     return found
 
@@ -131,7 +131,7 @@ def lose_a_node(folder: Path) -> dict[str, Any]:
         try:
             wait_until(lambda: held_workers(folder) == NODES, "a fold done and one held on each node")
             done_before.update(results(folder))
-            node, workers = next((node, found) for node in cluster.worker_nodes if (found := train_workers(node)))
+            node, workers = next((node, found) for node in cluster.worker_nodes if (found := pool_workers(node)))
             cluster.remove_node(node, allow_graceful=False)
             for pid in workers:  # they would live on for a moment, which they do not when a machine is lost
                 with contextlib.suppress(ProcessLookupError):

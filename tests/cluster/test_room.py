@@ -170,6 +170,6 @@ def test_cluster_is_joined_without_a_runtime_environment(
     if address:
         monkeypatch.setenv("RAY_ADDRESS", address)
     with cluster():
-        assert os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] == "20"
+        assert os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0"
     said = {"log_to_driver": False, "logging_level": logging.WARNING}
     assert given == [{"address": address or "local", **said, **options}, {"shutdown": True}]

@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from gazeray.config import ConfigError, FoldsConfig, PerUnit, ResourcesConfig, TrainConfig, config_hash, load_config
-from gazeray.engine.executor import executor
+from gazeray.engine.executor import Executor
 from gazeray.engine.experiment import plan_lines
 from gazeray.engine.progress import ProgressView
-from gazeray.engine.queue import UnitQueue
 from gazeray.learn.fit import on_device
 from gazeray.learn.folds import make_folds
 from gazeray.learn.trained import Trained
@@ -49,8 +48,8 @@ def test_units_of_this_process_have_as_many_threads_as_those_of_a_cluster(tmp_pa
         torch.get_num_threads(),
     )
     unit = Unit("one", {}, "0" * 64)
-    with executor(resources, 1.0, ProgressView()) as workers:
-        workers.drain(UnitQueue(["one"], 3), {"one": (unit, Threads())}, run, lambda *event: None)
+    with Executor(resources, 1.0, ProgressView()) as workers:
+        workers.units({"one": (unit, Threads())}, run, lambda *event: None)
     assert (UnitFolder(run, unit).result() or {})["threads"] == 2
     assert torch.get_num_threads() == before
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,14 +15,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-import ray.data
+import ray
 import torch
 from rich.console import Console
 
 from gazeray.config import ResourcesConfig
 from gazeray.engine.executor import Executor
 from gazeray.engine.experiment import _go_through
-from gazeray.engine.passes import pieces_here, pieces_on_ray, raise_fault
+from gazeray.engine.passes import raise_fault
 from gazeray.engine.progress import ProgressView
 from gazeray.storage import Folder, StorageError
 from gazeray.store import Shard, Store, write_shard
@@ -63,12 +64,16 @@ def pass_of(make: Make, pieces: int, network: bool = False) -> Pass:
     return Pass("looking", todo, make, Folder(make.folder), [piece["key"] for piece in todo], network=network)
 
 
+def executor(on_ray: bool, shown: io.StringIO) -> Executor:
+    """Two workers on Ray, or this process."""
+    return Executor(ResourcesConfig(workers=2 if on_ray else 0), 1.0, ProgressView(Console(file=shown, width=120)))
+
+
 def run(work: Pass, on_ray: bool) -> tuple[Store, str]:
     """Do a pass; its store and what was shown."""
     shown = io.StringIO()
-    view = ProgressView(Console(file=shown, width=120))
-    workers = Executor(ResourcesConfig(), 2 if on_ray else 1, 1.0, view, here=not on_ray)
-    return _go_through(work, workers), shown.getvalue()
+    with executor(on_ray, shown) as workers:
+        return _go_through(work, workers), shown.getvalue()
 
 
 @pytest.fixture(params=["here", "on_ray"])
@@ -106,7 +111,8 @@ def test_workers_of_a_network_make_it_once_and_share_the_pieces(on_ray: bool, tm
 
 def test_nothing_to_do_starts_nothing_and_opens_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(pass_of(Make(tmp_path), 3), on_ray=False)
-    monkeypatch.setattr(ray.data, "from_items", lambda *_, **__: pytest.fail("Ray Data was asked for something"))
+    monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray was started"))
+    monkeypatch.setattr(ray, "remote", lambda *_, **__: pytest.fail("a worker was started"))
     done = pass_of(Make(tmp_path), 3)
     store, shown = run(Pass("looking", [], done.make, done.folder, done.keys, network=True), on_ray=True)
     assert len(store) == 3
@@ -126,15 +132,17 @@ def test_every_kind_of_fault_comes_back_with_its_cause_and_the_other_pieces_are_
         "4": KeyError("nobody"),
     }
     make = Make(tmp_path, faults)
-    told = list((pieces_on_ray if on_ray else lambda work: pieces_here(work, torch.device("cpu")))(pass_of(make, 6)))
+    told: list[tuple[str, str, Any]] = []
+    with executor(on_ray, io.StringIO()) as workers:
+        workers.pieces(pass_of(make, 6), lambda *event: told.append(event))
     assert sorted(words[1] for words in make.files("done")) == ["0", "5"]
     raised: list[Exception] = []
-    for fault in told:
+    for event in told:
         try:
-            raise_fault(fault)
+            raise_fault(*event)
         except (StorageError, DataError, RuntimeError) as error:
             raised.append(error)
-    assert len(told) == 6
+    assert Counter(kind for _, kind, _ in told) == {"started": 6, "done": 2, "storage": 2, "data": 1, "bug": 1}
     assert sorted((type(error).__name__, str(error).splitlines()[0]) for error in raised) == [
         ("DataError", lines[0]),
         ("RuntimeError", "4 cannot be done: KeyError: 'nobody'"),
@@ -145,6 +153,21 @@ def test_every_kind_of_fault_comes_back_with_its_cause_and_the_other_pieces_are_
     assert data.errors == lines
     (bug,) = (error for error in raised if isinstance(error, RuntimeError))
     assert "in do" in str(bug), "with the traceback of the worker"
+
+
+def test_piece_that_kills_its_worker_is_named(ray_cluster: None, tmp_path: Path) -> None:
+    """Defined in here, so that it travels by value."""
+
+    class Kills(Make):
+        def __call__(self, device: torch.device) -> Callable[[Mapping[str, Any]], None]:
+            def do(piece: Mapping[str, Any]) -> None:
+                if piece["key"] == "1":
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            return do
+
+    with pytest.raises(RuntimeError, match="1 cannot be done: the worker process died 3 times at it; was there memory"):
+        run(pass_of(Kills(tmp_path), 3), on_ray=True)
 
 
 @pytest.mark.nightly

@@ -46,8 +46,8 @@ def head() -> Iterator[Head]:
     """`ray start --head` with free ports and a folder and a token of its own."""
     port, gcs, client, agent = free_ports(4)
     scratch = tempfile.mkdtemp(prefix="gr-", dir="/tmp")  # sockets lie below it, and their paths may have 107 bytes
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_TRAIN")}
-    environment |= {
+    environment = {
+        **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
