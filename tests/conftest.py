@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from gazeray.engine.cluster import KEEP_MEMORY
+
 ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    **KEEP_MEMORY,
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "AWS_EC2_METADATA_DISABLED": "true",

@@ -23,6 +23,14 @@ ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # else Ray's core prints its advice on actors; what fails arrives as an exception
 }
 
+KEEP_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+}
+"""For workers on Linux: glibc gives large blocks back to the system as soon as they are freed, and the next step of a
+fit has every page of them zeroed again. That was a fourth of the time of a fit (benchmarks/page_faults.py)."""
+
 GPU_SHARE = 0.25
 """Of a GPU, for a unit, where the config does not say."""
 
@@ -51,12 +59,20 @@ def cluster() -> Iterator[None]:
     _check_that_somebody_answers(address)
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)  # it tells that tokens are on, each time
     options = {} if joins_a_cluster() else {"include_dashboard": False}
+    if not joins_a_cluster():
+        for name, value in KEEP_MEMORY.items():
+            os.environ.setdefault(name, value)  # workers have it from here
     with _without_note_on_level():
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, **options)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def worker_environment() -> dict[str, str]:
+    """What the environment of workers lacks, as far as this process knows: it is that of its own cluster's workers."""
+    return {name: value for name, value in KEEP_MEMORY.items() if name not in os.environ}
 
 
 @contextmanager

@@ -22,6 +22,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.exceptions import RayError, RayTaskError
 
+from gazeray.engine.cluster import worker_environment
 from gazeray.engine.queue import MAX_DEATHS, TaskQueue
 from gazeray.unit import Json
 
@@ -124,7 +125,9 @@ class Pool:
 
     def _hire(self) -> None:
         gpu = self.each.get("GPU", 0)
-        options = {"num_cpus": self.each["CPU"], "num_gpus": gpu, "scheduling_strategy": "SPREAD"}
+        options: dict[str, Any] = {"num_cpus": self.each["CPU"], "num_gpus": gpu, "scheduling_strategy": "SPREAD"}
+        if lacks := worker_environment():
+            options["runtime_env"] = {"env_vars": lacks}
         actor = ray.remote(PoolWorker).options(**options).remote("cuda" if gpu else "cpu")
         self.members[self.hired] = _Member(actor, actor.__ray_ready__.remote())
         self.hired += 1
