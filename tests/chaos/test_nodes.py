@@ -111,6 +111,11 @@ def pool_workers(node: Any) -> list[int]:
     return found
 
 
+def alive() -> int:
+    """The nodes that the cluster counts on."""
+    return sum(node["Alive"] for node in ray.nodes())
+
+
 def run_here(folder: Path, gate: Path) -> None:
     """The job in this process, on the cluster it is connected to; it shows its progress on stdout."""
     cfg = load_config(HeatmapConfig, CONFIGS / "cv_heatmap.yaml", [*WORDS, f"run.dir={folder}"])
@@ -143,12 +148,13 @@ def lose_a_node(folder: Path) -> dict[str, Any]:
         for _ in range(NODES - 1):
             cluster.add_node(num_cpus=1)
         ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-        nodes = [sum(node["Alive"] for node in ray.nodes())]
+        nodes = [alive()]
         loser = threading.Thread(target=lose)
         loser.start()
         run_here(folder, gate)
         loser.join()
-        nodes.append(sum(node["Alive"] for node in ray.nodes()))
+        wait_until(lambda: alive() < NODES, "the cluster to notice the loss")
+        nodes.append(alive())
     finally:
         ray.shutdown()
         cluster.shutdown()
