@@ -185,8 +185,7 @@ class HeatmapStudy:
         if self.cfg.folds.path is not None:  # other folds in the same file are other results
             sides = [[fold.train, fold.validation.rows, *(side.rows for side in fold.tests)] for fold in folds]
             parts.append([[fold.fold for fold in folds], [[rows.tolist() for rows in side] for side in sides]])
-        tables: dict[str, Callable[[], pa.Table]] = {"quality": lambda: log.quality}
-        tables |= {name: partial(stores.table_of, name) for name in log.tables}
+        tables = {name: partial(stores.tables_of, name) for name in log.tables}
         return Items(table, ("participant", "trial"), folds, digest(parts), manifest, rejects, tables)
 
     def learning(self, ready: Prepared) -> Learning:
