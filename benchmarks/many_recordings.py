@@ -6,8 +6,9 @@ scores them as `jobs/cv_heatmap.py` does (2 folds, 1 epoch, no maps, no report),
 to do. Each number of people has two fresh processes, one for the run and one for the rerun.
 
 Prints for each number of people: seconds of the phases of the run (listing and checking the data set, reading, units,
-scoring), of opening the store again and of the whole rerun; the objects below `stores/`, the peak memory of the driver,
-and by what the last row is above the first per person. docs/scale.md holds such tables.
+scoring), of opening the store again and of the whole rerun; the objects below `stores/`; the peak memory of the process
+that does the rerun, and with it nothing but the driver's work; and by how much the last row is above the first.
+docs/scale.md holds such tables.
 """
 
 from __future__ import annotations
@@ -118,8 +119,8 @@ def measured(people: int, workers: int) -> dict[str, float]:
         done = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(2)]
         objects = sum(path.is_file() for path in (folder / "runs" / "stores").rglob("*"))
     first, again = done
-    found = {**first, "opening": again["reading recordings"], "rerun": again["whole"], "objects": objects}
-    return {**found, "rerun_peak_mb": again["peak_mb"]}
+    found = {"opening": again["reading recordings"], "rerun": again["whole"], "peak_mb": again["peak_mb"]}
+    return {**first, **found, "objects": objects}
 
 
 def report(rows: Mapping[int, Mapping[str, float]]) -> None:

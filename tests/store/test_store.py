@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from gazeray.config import StorageConfig
 from gazeray.storage import Folder
 from gazeray.store import (
     Column,
@@ -471,13 +472,14 @@ def test_cache_forgets_what_was_not_used_for_longest() -> None:
     assert "large" not in cache.entries
 
 
-def test_object_store_holds_the_same_examples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("client", ["pyarrow", "s3fs"])
+def test_object_store_holds_the_same_examples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, client: Any) -> None:
     near = write_six(Folder(tmp_path))
     with faulty_s3("examples") as bucket:
         for name, value in bucket.environment().items():
             monkeypatch.setenv(name, value)
         bucket.share = 0.05
-        far = write_six(Folder("s3://examples/store"))
+        far = write_six(Folder("s3://examples/store", StorageConfig(filesystem=client)))
         assert missing_shards(far.folder, [*KEYS, "new"]) == ["new"]
         assert far.table.equals(near.table)
         assert far.bytes_of(["picture"]) == near.bytes_of(["picture"])
@@ -487,3 +489,4 @@ def test_object_store_holds_the_same_examples(monkeypatch: pytest.MonkeyPatch, t
             np.testing.assert_array_equal(ours[0], theirs[0])
             np.testing.assert_array_equal(ours[1]["picture"], theirs[1]["picture"])
             np.testing.assert_array_equal(ours[1]["byte"], theirs[1]["byte"])
+        assert far.read(["picture"]).keys() == near.read(["picture"]).keys()
