@@ -6,7 +6,7 @@ scores them as `jobs/cv_heatmap.py` does (2 folds, 1 epoch, no maps, no report),
 to do. Each number of people has two fresh processes, one for the run and one for the rerun.
 
 Prints for each number of people: seconds of the phases of the run (listing and checking the data set, reading, units,
-scoring), of opening the store again and of the whole rerun; the objects below `stores/`; the peak memory of the process
+scoring), of opening the store again and of the whole rerun (by the clock, and of the processor); the objects below `stores/`; the peak memory of the process
 that does the rerun, and with it nothing but the driver's work; and by how much the last row is above the first.
 docs/scale.md holds such tables.
 """
@@ -52,7 +52,7 @@ DECLARATION = {
     "labels": {"condition": {"a": "left", "b": "right"}},
 }
 
-COLUMNS = ("looking at the data", "reading recordings", "units", "scoring", "opening", "rerun")
+COLUMNS = ("looking at the data", "reading recordings", "units", "scoring", "opening", "rerun", "rerun CPU")
 
 
 def write_people(root: Path, people: int) -> None:
@@ -89,7 +89,7 @@ class Phases(ProgressView):
 
 
 def one_run(folder: Path, workers: int) -> dict[str, float]:
-    """Run the study in this process: seconds by stage and in all, and the peak memory of the process, MB."""
+    """Run the study in this process: seconds by stage and in all, of the processor too, and the peak memory, MB."""
     cfg = HeatmapConfig.model_validate(
         {
             "data": {"dataset": str(folder / "data" / "dataset.yaml")},
@@ -100,14 +100,14 @@ def one_run(folder: Path, workers: int) -> dict[str, float]:
             "run": {"dir": str(folder / "runs")},
         }
     )
-    view, began = Phases(), time.perf_counter()
+    view, began, busy = Phases(), time.perf_counter(), time.process_time()
     outcome = run(HeatmapStudy(cfg), "many", view)
     if outcome.failed or outcome.metrics is None:
         raise RuntimeError(f"units failed: {outcome.failed}")
     manifest = outcome.run.read_json("manifest.json")
+    whole = {"whole": time.perf_counter() - began, "whole CPU": time.process_time() - busy}
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    return {**view.seconds, "whole": time.perf_counter() - began, "units": sum(manifest["seconds"].values()),
-            "peak_mb": peak_mb}  # fmt: skip
+    return {**view.seconds, **whole, "units": sum(manifest["seconds"].values()), "peak_mb": peak_mb}
 
 
 def measured(people: int, workers: int) -> dict[str, float]:
@@ -119,7 +119,12 @@ def measured(people: int, workers: int) -> dict[str, float]:
         done = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(2)]
         objects = sum(path.is_file() for path in (folder / "runs" / "stores").rglob("*"))
     first, again = done
-    found = {"opening": again["reading recordings"], "rerun": again["whole"], "peak_mb": again["peak_mb"]}
+    found = {
+        "opening": again["reading recordings"],
+        "rerun": again["whole"],
+        "rerun CPU": again["whole CPU"],
+        "peak_mb": again["peak_mb"],
+    }
     return {**first, **found, "objects": objects}
 
 
