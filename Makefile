@@ -31,6 +31,7 @@ bench: $(READY)
 	$(VENV)/bin/python benchmarks/ingest_vendor.py
 	$(VENV)/bin/python benchmarks/scaling.py
 	$(VENV)/bin/python benchmarks/page_faults.py
+	$(VENV)/bin/python benchmarks/many_recordings.py
 	$(VENV)/bin/python benchmarks/saliency_metrics.py
 	$(VENV)/bin/python benchmarks/ridge.py
 	$(VENV)/bin/python benchmarks/salicon.py

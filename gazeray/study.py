@@ -21,7 +21,9 @@ import torch
 
 from gazeray.config import FoldsConfig, ResourcesConfig, RunSettings, SearchConfig, StorageConfig, TrainConfig
 from gazeray.storage import Folder
-from gazeray.store import Column, Shard, Store, missing_shards, write_shard
+from gazeray.store import Column, Store
+from gazeray.store.passes import FillShards as FillShards
+from gazeray.store.passes import Pass as Pass
 from gazeray.tables import Reject
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
@@ -72,52 +74,6 @@ class Source(Generic[D]):
 
 
 @dataclass(frozen=True)
-class FillShards:
-    """The `make` of a pass: pieces are read by a function from a piece (with its `key`) to its shard, and written."""
-
-    read: Callable[[Mapping[str, Any]], Shard]
-    folder: Folder
-
-    def __call__(self, device: torch.device) -> Callable[[Mapping[str, Any]], None]:
-        """Nothing has to be set up."""
-        return self.do
-
-    def do(self, piece: Mapping[str, Any]) -> None:
-        """Read one piece and write its shard."""
-        write_shard(self.folder, str(piece["key"]), self.read(piece))
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One pass over the data in pieces, such as decoding pictures or running a frozen network on them: fills a store.
-
-    name: what people see. pieces: what is still to do, one mapping of plain values per piece, each with a `key`. make:
-    called with the workers' device; returns the function that does a piece and writes its shard. folder, keys: the
-    store that is there afterwards. memory: columns that units read, held in shared memory where they fit. network:
-    making it is dear, as a network is, so workers keep it, and have a GPU each where there are GPUs.
-    """
-
-    name: str
-    pieces: Sequence[Mapping[str, Any]]
-    make: Callable[[torch.device], Callable[[Mapping[str, Any]], None]]
-    folder: Folder
-    keys: Sequence[str]
-    memory: Sequence[str] = ()
-    network: bool = False
-
-    @classmethod
-    def reading(
-        cls, name: str, pieces: Sequence[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], Shard], folder: Folder,
-        memory: Sequence[str] = (),
-    ) -> Pass:  # fmt: skip
-        """The usual pass: `read` makes a shard of each piece; pieces whose shard is there already are left out."""
-        keys = [str(piece["key"]) for piece in pieces]
-        missing = set(missing_shards(folder, keys))
-        left = [piece for piece in pieces if piece["key"] in missing]
-        return cls(name, left, FillShards(read, folder), folder, keys, memory)
-
-
-@dataclass(frozen=True)
 class Side:
     """Rows (int64) of the items that are validated or tested, and the columns whose values were never trained on."""
 
@@ -152,8 +108,8 @@ class Items:
 
     table: one row per item: ids, groups and targets. ids: the columns that name an item. folds: see
     `gazeray.learn.folds`. content: SHA-256 of everything that units' results depend on beside the config. manifest:
-    entries for manifest.json. rejects: of all steps. tables: further tables for the run folder, by name, made when they
-    are written.
+    entries for manifest.json. rejects: of all steps. tables: further tables for the run folder, by name, made some rows
+    at a time when they are written.
     """
 
     table: pa.Table
@@ -162,7 +118,7 @@ class Items:
     content: str
     manifest: Json = field(default_factory=dict)
     rejects: Sequence[Reject] = ()
-    tables: Mapping[str, Callable[[], pa.Table]] = field(default_factory=dict)
+    tables: Mapping[str, Callable[[], Iterable[pa.Table]]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

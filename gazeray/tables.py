@@ -13,9 +13,12 @@ pass through untouched.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 
 SAMPLES = pa.schema(
@@ -109,3 +112,17 @@ class DataError(ValueError):
 def rejects_table(rejects: Iterable[Reject]) -> pa.Table:
     """The rejects as an Arrow table with the schema REJECTS."""
     return pa.Table.from_pylist([asdict(reject) for reject in rejects], schema=REJECTS)
+
+
+def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as plain values, as `to_dict("records")` gives them for ten times the price."""
+    names = [str(name) for name in frame.columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*(frame[name].tolist() for name in names), strict=True)]
+
+
+def table_digest(table: pa.Table) -> str:
+    """SHA-256 (hex) of the names, types and values of a table of plain values, in their order."""
+    hashing = hashlib.sha256(repr([(field.name, str(field.type)) for field in table.schema]).encode())
+    for name in table.column_names:
+        hashing.update(pd.util.hash_array(table.column(name).to_pandas().to_numpy()).tobytes())
+    return hashing.hexdigest()

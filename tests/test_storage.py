@@ -4,11 +4,14 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gazeray import storage
@@ -261,6 +264,43 @@ def test_table_round_trip(tmp_path: Path) -> None:
     folder.write_table("t.parquet", table)
     assert folder.read_table("t.parquet").equals(table)
     assert folder.read_table("t.parquet", ["x"]).column_names == ["x"]
+
+
+def test_part_of_a_file_is_read(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write_bytes("a.bin", bytes(range(100)))
+    assert folder.read_range("a.bin", 10, 5) == bytes(range(10, 15))
+    assert folder.read_range("a.bin", 0, 0) == b""
+    assert folder.read_range("a.bin", 98, 5) == bytes([98, 99]), "it ends there"
+    with pytest.raises(FileNotFoundError, match=re.escape("b.bin")):
+        folder.read_range("b.bin", 0, 1)
+
+
+def test_tables_one_after_the_other_are_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gazeray.storage.ROWS_PER_GROUP", 5)
+    folder, tables = (
+        Folder(tmp_path),
+        [pa.table({"x": [float(n)] * n, "who": [str(n)] * n}) for n in (0, 3, 4, 1, 9, 2)],
+    )
+    tables[0] = tables[1].slice(0, 0)
+    assert folder.write_tables("deep/all.parquet", iter(tables)) == (19, ["x", "who"])
+    assert folder.read_table("deep/all.parquet").equals(pa.concat_tables(tables))
+    groups = pq.ParquetFile(tmp_path / "deep" / "all.parquet").metadata
+    assert [groups.row_group(number).num_rows for number in range(groups.num_row_groups)] == [7, 10, 2]
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["all.parquet"]
+
+
+def test_tables_that_cannot_be_made_leave_the_old_file(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.write_tables("all.parquet", [pa.table({"x": [1]})])
+
+    def broken() -> Iterator[pa.Table]:
+        yield pa.table({"x": [2]})
+        raise OSError(errno.ENOSPC, "full")
+
+    with pytest.raises(OSError, match="full"):
+        folder.write_tables("all.parquet", broken())
+    assert folder.read_table("all.parquet")["x"].to_pylist() == [1]
 
 
 def test_folder_travels_by_pickle(tmp_path: Path) -> None:

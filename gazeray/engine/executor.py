@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 import torch
@@ -21,7 +21,7 @@ from ray import cloudpickle
 from gazeray.config import ResourcesConfig
 from gazeray.engine import search
 from gazeray.engine.cluster import cluster, machines, per_worker, room, workers_that_fit
-from gazeray.engine.passes import PieceWorker, pieces_of
+from gazeray.engine.passes import PieceWorker, pieces_of, raise_fault
 from gazeray.engine.pool import Job, Pool
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.queue import Listener, TaskQueue
@@ -29,8 +29,11 @@ from gazeray.engine.units import UnitWorker, Work
 from gazeray.learn.inner_search import InnerSearch, Point
 from gazeray.storage import Folder
 from gazeray.store import Held, Store
+from gazeray.store.passes import healed, verified
 from gazeray.study import Pass
 from gazeray.unit import Json
+
+T = TypeVar("T")
 
 
 class Executor:
@@ -45,6 +48,7 @@ class Executor:
         self.here = resources.workers == 0
         self.pool = Pool(view)
         self._shelves: list[Shelf] = []
+        self._unread: list[tuple[Pass, Store]] = []
         self._began = ExitStack()
         self._has_begun = False
 
@@ -59,10 +63,19 @@ class Executor:
         _SHELF.clear()
 
     def begin(self) -> None:
-        """Before anything is done: start or join Ray, and read into memory what is to lie there.
+        """Before anything is done: start or join Ray, read into memory what is to lie there, compare what is streamed
+        with its notes.
 
         Raises ConfigError when nothing answers at RAY_ADDRESS; StorageError.
         """
+        self._start()
+        for shelf in self._shelves:
+            shelf.fill()
+        while self._unread:
+            work, store = self._unread.pop()
+            self._heal(work, partial(verified, work, store, self._do))
+
+    def _start(self) -> None:
         if not self._has_begun:
             self._has_begun = True
             if self.here:
@@ -71,8 +84,6 @@ class Executor:
             else:
                 with self.view.stage("starting Ray"):
                     self._began.enter_context(cluster())
-        for shelf in self._shelves:
-            shelf.fill()
 
     @property
     def device(self) -> str:
@@ -84,6 +95,9 @@ class Executor:
     def pieces(self, work: Pass, listen: Listener) -> None:
         """Do the pieces of a pass; `listen` hears how each ended (`gazeray.engine.passes.raise_fault`)."""
         self.begin()
+        self._pieces(work, listen)
+
+    def _pieces(self, work: Pass, listen: Listener) -> None:
         job, tasks = partial(PieceWorker, work.make), pieces_of(work)
         queue = TaskQueue([*tasks], listen)
         if self.here:
@@ -133,11 +147,21 @@ class Executor:
             self.view.line(f"{work.name}: {size_gb:.2f} GB, streamed from the shards ({left})")
             sharers = 1 if self.here else self.resources.workers or os.cpu_count() or 1
             store.cache_bytes = self.left_gb * 1e9 / sharers
+            self._unread.append((work, store))
             return
-        store.shared = Shelf(store, work.memory, self.here)
-        self._shelves.append(store.shared)
+        shelf = Shelf(lambda: self._heal(work, partial(store.read, work.memory)), self.here)
+        store.shared = shelf
+        self._shelves.append(shelf)
         self.left_gb -= size_gb
         self.view.line(f"{work.name}: {size_gb * 1e3:.1f} MB in shared memory")
+
+    def _heal(self, work: Pass, read: Callable[[], T]) -> T:
+        """What `read` gives of the packs of a pass, those that are damaged done again. Raises StorageError."""
+        return healed(work, read, self._do, self.view.line)
+
+    def _do(self, work: Pass) -> None:
+        self._start()
+        self._pieces(work, raise_fault)
 
 
 def _drain_here(job: Job, tasks: Mapping[str, Any], queue: TaskQueue, device: str) -> None:
@@ -154,8 +178,8 @@ class Shelf:
     for no other.
     """
 
-    def __init__(self, store: Store, columns: Sequence[str], here: bool) -> None:
-        self.store, self.columns, self.here = store, columns, here
+    def __init__(self, read: Callable[[], Held], here: bool) -> None:
+        self.read, self.here = read, here
         self.held: Held | None = None
         self.place: Any = None
 
@@ -176,14 +200,14 @@ class Shelf:
             return self.held
         if self.place is not None:
             return _SHELF[self.place] if self.here else ray.get(self.place)
-        self.held = self.store.read(self.columns)
+        self.held = self.read()
         for values in self.held.values():
             for one in values if isinstance(values, list) else [values]:
                 one.flags.writeable = False  # as in shared memory
         return self.held
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "store": None, "held": None}
+        return {**self.__dict__, "read": None, "held": None}
 
 
 _SHELF: list[Held] = []

@@ -22,6 +22,7 @@ from gazeray.learn.inner_search import InnerSearch
 from gazeray.learn.space import settings_to_try, with_setting
 from gazeray.storage import Folder, StorageError
 from gazeray.store import Store
+from gazeray.store.passes import healed
 from gazeray.study import Finished, Learning, Pass, Predictor, Ready, Searched, Source, Study, Summary, Variant
 from gazeray.tables import DataError, rejects_table
 from gazeray.unit import Json, Unit, UnitFolder
@@ -121,6 +122,8 @@ def prepare(study: Study[D, S], source: Source[D], store: Folder, workers: Execu
 
 def _go_through(work: Pass, workers: Executor) -> Store:
     """One pass; the store that is there afterwards."""
+    if work.damaged:
+        workers.view.line(work.said_of(work.damaged))
     with workers.view.stage(work.name, len(work.pieces)) as progress:
 
         def hear(key: str, kind: str, told: Json) -> None:
@@ -128,13 +131,14 @@ def _go_through(work: Pass, workers: Executor) -> Store:
             if kind == "done":
                 progress.step()
 
-        if work.pieces:
-            workers.pieces(work, hear)
-        store = Store.open(work.folder, work.keys)
+        def do(some: Pass) -> None:
+            if some.pieces:
+                workers.pieces(some, hear)
+
+        do(work)
+        store = healed(work, lambda: Store.open(work.folder, work.keys), do, workers.view.line)
         kept = len(work.keys) - len({piece["key"] for piece in work.pieces})
-        progress.summary(
-            f"{len(store)} examples, {len(store.rejects)} rejected, {kept} of {len(work.keys)} shards kept"
-        )
+        progress.summary(f"{len(store)} examples, {len(store.rejects)} rejected, {kept} of {len(work.keys)} packs kept")
     workers.hold(store, work)
     return store
 
@@ -250,9 +254,8 @@ def _note_start(folder: RunFolder, ready: Ready[D, S]) -> None:
     folder.folder.write_table("rejects.parquet", rejects_table(rejects))
     tables: Json = {}
     for name, make in items.tables.items():
-        table = make()
-        tables[name] = {"rows": table.num_rows, "columns": table.column_names}
-        folder.folder.write_table(f"{name}.parquet", table)
+        rows, columns = folder.folder.write_tables(f"{name}.parquet", make())
+        tables[name] = {"rows": rows, "columns": columns}
     folder.note(tables=tables)
 
 

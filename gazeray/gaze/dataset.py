@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -172,10 +172,15 @@ def _recordings(
     refused = defaultdict(list)
     for participant, trial in sorted(named - set(_ids_of(frame, IDS))):
         refused[participant].append(f"{participant}/{trial}")
-    by_person = {str(name): rows for name, rows in frame.groupby("participant", sort=False)}
-    recordings = []
+    ids = {kind: _ids_of(frame, placeholders(gaze.path)) for kind, gaze in spec.gaze().items()}
+    by_person: dict[str, list[int]] = defaultdict(list)
+    for row, name in enumerate(frame["participant"].tolist()):
+        by_person[str(name)].append(row)
+    by_path, recordings = {stat.path: stat for stat in files}, []
     for key, people in _groups(spec, sorted(by_person)).items():
-        paths, size, mtime_ns, state = _files_of(pd.concat([by_person[name] for name in people]), spec, found, files)
+        rows = [row for name in people for row in by_person[name]]
+        theirs = {kind: [own[row] for row in rows] for kind, own in ids.items()}
+        paths, size, mtime_ns, state = _files_of(theirs, spec, found, by_path)
         pairs = [pair for name in people for pair in refused[name]]
         recordings.append(Recording(key, people, paths["samples"], paths["fixations"], size, mtime_ns, pairs, state))
     return frame, recordings
@@ -192,22 +197,26 @@ def _groups(spec: DatasetSpec, people: list[str]) -> dict[str, list[str]]:
 
 
 def _files_of(
-    trials: pd.DataFrame,
+    ids: Mapping[Kind, Sequence[tuple[str, ...]]],
     spec: DatasetSpec,
-    found: dict[Kind, dict[tuple[str, ...], FileStat]],
-    files: Sequence[FileStat],
+    found: Mapping[Kind, Mapping[tuple[str, ...], FileStat]],
+    files: Mapping[str, FileStat],
 ) -> tuple[dict[str, list[str]], int, int, str]:
-    """The paths, by kind, of the files that one of these trials is in; their size, change time and state."""
+    """The paths, by kind, of the files that one of some trials is in; their size, change time and state.
+
+    ids: of the trials, by kind, in the order of the template's placeholders. files: by path.
+    """
     paths: dict[str, list[str]] = {"samples": [], "fixations": []}
-    every, beside = set[FileStat](), set[str]()
+    every: dict[str, FileStat] = {}
+    beside: set[str] = set()
     for kind, gaze in spec.gaze().items():
-        mine = {found[kind][ids] for ids in _ids_of(trials, placeholders(gaze.path)) if ids in found[kind]}
-        paths[kind] = sorted(stat.path for stat in mine)
+        mine = {stat.path: stat for own in set(ids[kind]) if (stat := found[kind].get(own)) is not None}
+        paths[kind] = sorted(mine)
         every |= mine
-        beside |= {path for stat in mine for path in READERS[gaze.reader].companions(stat.path)}
-    decisive = [stat for stat in files if stat in every or stat.path in beside]
-    state = digest(sorted((stat.path, stat.size, stat.mtime_ns) for stat in decisive))
-    return paths, sum(stat.size for stat in every), max(stat.mtime_ns for stat in every), state
+        beside |= {path for name in mine for path in READERS[gaze.reader].companions(name)}
+    decisive = [files[path] for path in sorted({*every, *beside}) if path in files]
+    state = digest([(stat.path, stat.size, stat.mtime_ns) for stat in decisive])
+    return paths, sum(stat.size for stat in every.values()), max(stat.mtime_ns for stat in every.values()), state
 
 
 def _ids_of(trials: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -24,7 +24,7 @@ from gazeray.gaze.readers.base import IDS, TIMES, GazeFile, GazeSpec, fetched
 from gazeray.gaze.readers.cells import row_rejects
 from gazeray.gaze.trials import WINDOW_COLUMNS
 from gazeray.storage import Folder
-from gazeray.tables import Reject
+from gazeray.tables import Reject, plain_rows
 
 TYPES = {"timestamp_ms": np.float64, "onset_ms": np.float64}
 """The other columns are float32."""
@@ -73,7 +73,7 @@ def read_recording(spec: DatasetSpec, root: Folder, recording: Recording, trials
     """
     hashing = hashlib.sha256()
     mine = trials[trials["participant"].isin(list(recording.participants))]
-    geometry = {(row["participant"], row["trial"]): row for row in mine.to_dict("records")}
+    geometry = {(row["participant"], row["trial"]): row for row in plain_rows(mine)}
     paths = {"samples": list(recording.samples), "fixations": list(recording.fixations)}
     read = {
         kind: _read_files(gaze, root, paths[kind], set(geometry), set(recording.refused), hashing)

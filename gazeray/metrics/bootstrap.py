@@ -7,7 +7,7 @@ Two predictors are compared on the same draws (paired). Shapes: R draws, G group
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,16 @@ def group_draws(groups: int, resamples: int, seed: int) -> Floats:
     As many groups as there are, with replacement (cluster bootstrap, Field & Welsh, J. R. Stat. Soc. B 69, 2007).
     Raises ValueError for resamples < 1.
     """
+    return np.concatenate(list(draws_in_parts(groups, resamples, seed, resamples)))
+
+
+def draws_in_parts(groups: int, resamples: int, seed: int, rows: int) -> Iterator[Floats]:
+    """The same draws, at most so many rows at a time: many groups would fill the memory. Raises ValueError as well."""
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, not {resamples}")
-    share = np.full(groups, 1.0 / groups)
-    return np.random.default_rng(seed).multinomial(groups, share, size=resamples).astype(np.float64)
+    rng, share = np.random.default_rng(seed), np.full(groups, 1.0 / groups)
+    for start in range(0, resamples, rows):
+        yield rng.multinomial(groups, share, size=min(rows, resamples - start)).astype(np.float64)
 
 
 def bootstrap_interval(values: ArrayLike) -> list[float] | None:

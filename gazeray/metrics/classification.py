@@ -7,7 +7,8 @@ was drawn) or under other labels (a permutation). Shapes, in every function:
     labels     (N,) or (R, N) integers in 0..K-1
     scores     (N, K) finite class probabilities (only their order counts: between classes, and between examples)
     predicted  (N,) integers in 0..K-1; `score_all` takes the argmax of the scores, the lowest class on a tie
-    weights    (R, N) finite and >= 0, or None for a single replicate of ones
+    weights    (R, N) finite and >= 0, or None for a single replicate of ones. Where examples come in groups of equal
+               weight, such as the trials of a person: (R, G), with owner (N,), the group of each example
     result     (R,) float64, NaN where the metric is not defined for that replicate
 
 R is the number of rows of the weights or labels, whichever has more; a single row stands for all. A replicate whose
@@ -28,28 +29,32 @@ Integers = NDArray[np.int64]
 BLOCK_VALUES = 2**20
 """Values (replicates x examples) worked on at once: 8 MB per temporary array."""
 
+RANKED_VALUES = 2**16
+"""The same where examples are ranked, which takes many steps: what they work on stays near the processor."""
+
 
 def score_all(
-    labels: ArrayLike, scores: ArrayLike, classes: Sequence[str], weights: ArrayLike | None = None
-) -> dict[str, Floats]:
-    """Every metric of this module, each (R,), by name.
+    labels: ArrayLike, scores: ArrayLike, classes: Sequence[str], weights: ArrayLike | None = None,
+    owner: ArrayLike | None = None, ranked: bool = True,
+) -> dict[str, Floats]:  # fmt: skip
+    """Every metric of this module, each (R,), by name; those that rank examples only where `ranked`.
 
     The names: accuracy, balanced_accuracy, weighted_f1, macro_f1, mcc, auroc, average_precision, and recall_<class> for
     each class.
     Raises ValueError for arrays whose shapes or values do not fit the module's description.
     """
     checked = _checked_scores(scores, classes)
-    matrices = confusion(labels, checked.argmax(axis=1), classes, weights)
-    ranking = _ranking(labels, checked, classes, weights)
+    matrices = confusion(labels, checked.argmax(axis=1), classes, weights, owner)
     metrics = {
         "accuracy": accuracy(matrices),
         "balanced_accuracy": balanced_accuracy(matrices),
         "weighted_f1": weighted_f1(matrices),
         "macro_f1": macro_f1(matrices),
         "mcc": mcc(matrices),
-        "auroc": ranking[:, 0],
-        "average_precision": ranking[:, 1],
     }
+    if ranked:
+        ranking = _ranking(labels, checked, classes, weights, owner)
+        metrics |= {"auroc": ranking[:, 0], "average_precision": ranking[:, 1]}
     return metrics | {f"recall_{name}": recall for name, recall in zip(classes, recalls(matrices).T, strict=True)}
 
 
@@ -57,18 +62,25 @@ def score_all(
 
 
 def confusion(
-    labels: ArrayLike, predicted: ArrayLike, classes: Sequence[str], weights: ArrayLike | None = None
-) -> Floats:
+    labels: ArrayLike, predicted: ArrayLike, classes: Sequence[str], weights: ArrayLike | None = None,
+    owner: ArrayLike | None = None,
+) -> Floats:  # fmt: skip
     """Weighted confusion matrices (R, K, K): rows = true class, columns = predicted class, from indices (N,).
 
     Raises ValueError for labels or weights that do not fit the module's description.
     """
-    columns = np.eye(len(classes))[np.asarray(predicted)]
+    every, columns = range(len(classes)), np.eye(len(classes))[np.asarray(predicted)]
+    truths, masses, groups = _checked_replicates(labels, weights, owner, len(classes), len(columns))
+    if groups is not None and len(truths) == 1:  # each group is counted once, and its counts are weighed
+        counts = np.zeros((masses.shape[1], len(classes), len(classes)))
+        np.add.at(counts, (groups, truths[0]), columns)
+        return np.stack([masses @ counts[:, label] for label in every], axis=1)
 
     def measure(truth: Integers, mass: Floats) -> Floats:
-        return np.stack([(mass * (truth == label)) @ columns for label in range(len(classes))], axis=1)
+        mass = mass if groups is None else mass[:, groups]
+        return np.stack([(mass * (truth == label)) @ columns for label in every], axis=1)
 
-    return _in_blocks(measure, *_checked_replicates(labels, weights, len(classes), len(columns)))
+    return _in_blocks(measure, truths, masses, BLOCK_VALUES)
 
 
 def accuracy(confusion: Floats) -> Floats:
@@ -129,7 +141,9 @@ def _diagonal(confusion: Floats) -> Floats:
 # -- ranking metrics
 
 
-def _ranking(labels: ArrayLike, scores: Floats, classes: Sequence[str], weights: ArrayLike | None) -> Floats:
+def _ranking(
+    labels: ArrayLike, scores: Floats, classes: Sequence[str], weights: ArrayLike | None, owner: ArrayLike | None
+) -> Floats:
     """AUROC and average precision, (R, 2), of checked scores.
 
     AUROC: the weighted chance that a positive outscores a negative, a tie counting half (Hanley & McNeil, Radiology
@@ -138,22 +152,27 @@ def _ranking(labels: ArrayLike, scores: Floats, classes: Sequence[str], weights:
     Two classes: the last class is the positive one. More: the unweighted mean of one class against the rest over the
     classes that are present. NaN where only one class is present.
     """
-    replicates = _checked_replicates(labels, weights, len(classes), len(scores))
+    replicates = _checked_replicates(labels, weights, owner, len(classes), len(scores))
     positives = [1] if len(classes) == 2 else range(len(classes))
     per_class = [_one_against_rest(label, scores[:, label], *replicates) for label in positives]
     return _mean_of_defined(np.stack(per_class, axis=-1))
 
 
-def _one_against_rest(positive: int, scores: Floats, labels: Integers, weights: Floats) -> Floats:
+def _one_against_rest(
+    positive: int, scores: Floats, labels: Integers, weights: Floats, groups: Integers | None
+) -> Floats:
     """AUROC and average precision, (R, 2), of one score (N,) for one class; NaN where it or the rest is absent."""
     order = np.argsort(-scores, kind="stable")
     falling = scores[order]
     starts = np.flatnonzero(np.append(True, falling[1:] != falling[:-1]))
+    places = order if groups is None else groups[order]
 
     def measure(truth: Integers, mass: Floats) -> Floats:
-        mass = mass[:, order]
-        hits = mass * (truth == positive)[:, order]
-        hits, misses = np.add.reduceat(hits, starts, axis=1), np.add.reduceat(mass - hits, starts, axis=1)
+        mass = mass.take(places, axis=1)
+        hits = mass * (truth.take(order, axis=1) == positive)
+        misses = mass - hits
+        if len(starts) < len(order):  # tied scores are one threshold
+            hits, misses = np.add.reduceat(hits, starts, axis=1), np.add.reduceat(misses, starts, axis=1)
         hits_so_far, misses_so_far = hits.cumsum(axis=1), misses.cumsum(axis=1)
         n_hits, n_misses = hits_so_far[:, -1], misses_so_far[:, -1]
         pairs_won = (misses * (hits_so_far - 0.5 * hits)).sum(axis=1)
@@ -161,22 +180,25 @@ def _one_against_rest(positive: int, scores: Floats, labels: Integers, weights: 
         gained = np.where(n_misses > 0, (hits * precision).sum(axis=1), np.nan)
         return np.stack([_ratio(pairs_won, n_hits * n_misses), _ratio(gained, n_hits)], axis=1)
 
-    return _in_blocks(measure, labels, weights)
+    return _in_blocks(measure, labels, weights, min(BLOCK_VALUES, RANKED_VALUES))
 
 
 # -- replicates
 
 
-def blocks(n_replicates: int, n_examples: int) -> Iterator[slice]:
-    """Slices over the replicates, each of at most BLOCK_VALUES values (and at least one replicate)."""
-    step = max(1, BLOCK_VALUES // n_examples)
+def blocks(n_replicates: int, n_examples: int, values: int | None = None) -> Iterator[slice]:
+    """Slices over the replicates, each of at most `values` (BLOCK_VALUES) values, and at least one replicate."""
+    step = max(1, (values or BLOCK_VALUES) // n_examples)
     return (slice(start, min(start + step, n_replicates)) for start in range(0, n_replicates, step))
 
 
-def _in_blocks(measure: Callable[[Integers, Floats], Floats], labels: Integers, weights: Floats) -> Floats:
-    """`measure` on labels and weights, each (1, N) or (R, N), block by block over the replicates."""
-    labels, weights = np.broadcast_arrays(labels, weights)
-    return np.concatenate([measure(labels[rows], weights[rows]) for rows in blocks(*labels.shape)])
+def _in_blocks(measure: Callable[[Integers, Floats], Floats], labels: Integers, weights: Floats, values: int) -> Floats:
+    """`measure` on labels (1 or R, N) and weights (1 or R, N or G), block by block over the replicates."""
+
+    def part(rows: slice) -> Floats:
+        return measure(labels if len(labels) == 1 else labels[rows], weights if len(weights) == 1 else weights[rows])
+
+    return np.concatenate([part(rows) for rows in blocks(max(len(labels), len(weights)), labels.shape[1], values)])
 
 
 def _ratio(numerator: Floats, denominator: Floats, undefined: float = np.nan) -> Floats:
@@ -215,17 +237,20 @@ def _checked_scores(scores: ArrayLike, classes: Sequence[str]) -> Floats:
 
 
 def _checked_replicates(
-    labels: ArrayLike, weights: ArrayLike | None, n_classes: int, n_examples: int
-) -> tuple[Integers, Floats]:
-    """Labels and weights as 2-d arrays, each of one row or of R rows."""
+    labels: ArrayLike, weights: ArrayLike | None, owner: ArrayLike | None, n_classes: int, n_examples: int
+) -> tuple[Integers, Floats, Integers | None]:
+    """Labels and weights as 2-d arrays, each of one row or of R rows; the groups of the examples where there are."""
     truth = np.atleast_2d(checked_labels(labels, n_classes))
     mass = np.ones((1, n_examples)) if weights is None else np.asarray(weights, dtype=np.float64)
+    groups = None if owner is None else np.asarray(owner, dtype=np.int64)
     if truth.shape[1] != n_examples:
         raise ValueError(f"labels must name {n_examples} examples, not {truth.shape[1]}")
-    if mass.ndim != 2 or mass.shape[1] != n_examples or len(mass) == 0:
+    if groups is not None and (groups.shape != (n_examples,) or mass.ndim != 2 or groups.max() >= mass.shape[1]):
+        raise ValueError(f"owner must name a column of weights {mass.shape} for each of {n_examples} examples")
+    if mass.ndim != 2 or (groups is None and mass.shape[1] != n_examples) or len(mass) == 0:
         raise ValueError(f"weights must have shape (R, {n_examples}) with R > 0, not {mass.shape}")
     if not (np.isfinite(mass).all() and (mass >= 0).all()):
         raise ValueError("weights must be finite and >= 0")
     if 1 not in (len(truth), len(mass)) and len(truth) != len(mass):
         raise ValueError(f"labels have {len(truth)} replicates and weights have {len(mass)}")
-    return truth, mass
+    return truth, mass, groups

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gazeray.metrics.bootstrap import TIE, Estimate, entry, group_draws, number
-from gazeray.metrics.classification import Floats, Integers, blocks, checked_labels, score_all
+from gazeray.metrics.bootstrap import TIE, Estimate, draws_in_parts, entry, number
+from gazeray.metrics.classification import BLOCK_VALUES, Floats, Integers, blocks, checked_labels, score_all
 
 # -- the bootstrap over participants
 
@@ -34,25 +34,26 @@ def resampled(
     ValueError, naming the predictor, for arrays that do not fit each other, and for n_resamples < 1.
     """
     people, owner = _people(participants, np.size(labels))
-    draws = group_draws(len(people), n_resamples, seed)
-    found: dict[str, dict[str, Estimate]] = {}
+    whole: dict[str, dict[str, Floats]] = {}
     for name, theirs in scores.items():
         try:
-            whole = score_all(labels, theirs, classes)
+            whole[name] = score_all(labels, theirs, classes)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
-        # the weights (R, N) exist one block at a time
-        parts = [score_all(labels, theirs, classes, draws[some][:, owner]) for some in blocks(n_resamples, len(owner))]
-        found[name] = {
-            metric: Estimate(
-                float(value),
-                np.concatenate([part[metric] for part in parts]),
-                0 if np.isnan(value) else len(owner),
-                len(people),
-            )
-            for metric, (value,) in whole.items()
-        }
-    return found
+    at_once = max(1, BLOCK_VALUES // len(people))
+    parts = [
+        {name: score_all(labels, theirs, classes, draws, owner) for name, theirs in scores.items()}
+        for draws in draws_in_parts(len(people), n_resamples, seed, at_once)
+    ]
+
+    def estimate(name: str, metric: str, value: float) -> Estimate:
+        replicates = np.concatenate([part[name][metric] for part in parts])
+        return Estimate(value, replicates, 0 if np.isnan(value) else len(owner), len(people))
+
+    return {
+        name: {metric: estimate(name, metric, float(value)) for metric, (value,) in metrics.items()}
+        for name, metrics in whole.items()
+    }
 
 
 def rows(estimates: Mapping[str, Mapping[str, Estimate]], model: str) -> dict[str, dict[str, dict[str, Any]]]:
@@ -177,10 +178,10 @@ def permutation_test(
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
     value = observed[metric][0]
-    people, owner = _people(participants, np.size(labels))
+    _, owner = _people(participants, np.size(labels))
     truth = np.asarray(labels)
-    members = [np.flatnonzero(owner == person) for person in range(len(people))]
-    mixed = [rows for rows in members if len(np.unique(truth[rows])) > 1]
+    members = np.split(np.argsort(owner, kind="stable"), np.cumsum(np.bincount(owner))[:-1])
+    mixed = [rows for rows in members if truth[rows].min() < truth[rows].max()]
     result = {"metric": metric, "value": number(value), "p": None, "n": n, "null_mean": None, "null_p95": None}
     if not mixed:
         return result | {"reason": "no participant has trials of two classes, so there is nothing to shuffle"}
@@ -188,16 +189,23 @@ def permutation_test(
         return result | {"reason": f"{metric} is not defined on these labels"}
     rng = np.random.default_rng(seed)
     shuffles = (_shuffled(truth, mixed, rows.stop - rows.start, rng) for rows in blocks(n, len(truth)))
-    null = np.concatenate([score_all(shuffle, scores, classes)[metric] for shuffle in shuffles])
+    ranked = metric in ("auroc", "average_precision")
+    null = np.concatenate([score_all(shuffle, scores, classes, ranked=ranked)[metric] for shuffle in shuffles])
     p = (1 + np.count_nonzero(null >= value - TIE)) / (1 + n)
     return result | {"p": float(p), "null_mean": float(null.mean()), "null_p95": float(np.quantile(null, 0.95))}
 
 
 def _shuffled(labels: NDArray[Any], groups: Sequence[NDArray[np.intp]], n: int, rng: np.random.Generator) -> Integers:
     """`n` copies (n, N) of the labels (N,), each with the labels of every group of rows in a new order."""
-    shuffled = np.tile(labels, (n, 1))
+    order = np.concatenate(groups)
+    neighbours = np.tile(labels[order], (n, 1))  # each group side by side: it is shuffled where it lies
+    start = 0
     for rows in groups:
-        shuffled[:, rows] = rng.permuted(shuffled[:, rows], axis=1)
+        own = neighbours[:, start : start + len(rows)]
+        rng.permuted(own, axis=1, out=own)
+        start += len(rows)
+    shuffled = np.tile(labels, (n, 1))
+    shuffled[:, order] = neighbours
     return shuffled
 
 

@@ -18,9 +18,11 @@ import logging
 import os
 import random
 import re
+import shutil
+import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -74,6 +76,9 @@ class FileStat:
 class UnsafePathError(ValueError):
     """A path from a table or a config would leave the folder it belongs to."""
 
+
+ROWS_PER_GROUP = 1 << 17
+"""Of a Parquet file that is written table by table."""
 
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z]:[\\/]")
 """The beginning of a URI or of a Windows path with a drive."""
@@ -263,6 +268,16 @@ class Folder:
 
         return self._try(read, path)
 
+    def read_range(self, path: str, start: int, size: int) -> bytes:
+        """Up to `size` bytes of a file from byte `start` on; fewer at its end. Raises FileNotFoundError."""
+
+        def read() -> bytes:
+            with self._fs.open_input_file(self.full(path)) as file:
+                file.seek(start)
+                return bytes(file.read(size))
+
+        return self._try(read, path)
+
     def read_text(self, path: str) -> str:
         """The whole file as UTF-8 (a byte-order mark is dropped)."""
         return self.read_bytes(path).decode("utf-8-sig")
@@ -279,6 +294,10 @@ class Folder:
 
     def write_bytes(self, path: str, data: bytes) -> None:
         """Write the whole file at once; parents are made, an old file is replaced."""
+        self._write(path, lambda file: file.write(data))
+
+    def _write(self, path: str, fill: Callable[[Any], object]) -> None:
+        """Write a file by filling an open one, anew in each attempt; nothing is seen of it before it is whole."""
         full = self.full(path)
 
         def write() -> None:
@@ -288,7 +307,7 @@ class Folder:
                 part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
                 try:
                     with part.open("wb") as file:
-                        file.write(data)
+                        fill(file)
                         file.flush()
                         os.fsync(file.fileno())
                     part.replace(target)
@@ -296,7 +315,7 @@ class Folder:
                     part.unlink(missing_ok=True)
             else:
                 with self._fs.open_output_stream(full, compression=None) as stream:
-                    stream.write(data)
+                    fill(stream)
 
         self._try(write, path)
 
@@ -314,6 +333,27 @@ class Folder:
         pq.write_table(table, buffer, compression="zstd")
         self.write_bytes(path, buffer.getvalue())
 
+    def write_tables(self, path: str, tables: Iterable[pa.Table]) -> tuple[int, Sequence[str]]:
+        """Write tables, at least one, as one Parquet file (zstd), a few at a time in memory; its rows and columns.
+
+        They are gathered in a file of this machine first: an upload that is cut off would look like a whole one.
+        """
+        with tempfile.TemporaryFile() as gathered:
+            rows, writer = 0, None
+            for table in _grouped(tables):
+                writer = writer or pq.ParquetWriter(gathered, table.schema, compression="zstd")
+                writer.write_table(table)
+                rows += table.num_rows
+            assert writer is not None
+            writer.close()
+
+            def fill(file: Any) -> None:
+                gathered.seek(0)
+                shutil.copyfileobj(gathered, file, 1 << 23)
+
+            self._write(path, fill)
+            return rows, writer.schema.names
+
     def delete_folder(self, path: str) -> None:
         """Delete a folder with all its files; nothing happens when it is not there."""
         self._delete(self._fs.delete_dir, path)
@@ -326,3 +366,15 @@ class Folder:
         if self.exists(path):
             with contextlib.suppress(FileNotFoundError):  # a first attempt did it and its answer was lost
                 self._try(lambda: action(self.full(path)), path)
+
+
+def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in larger tables."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(one.num_rows for one in waiting) >= ROWS_PER_GROUP:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)

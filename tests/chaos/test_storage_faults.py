@@ -243,7 +243,7 @@ def test_denied_bucket_is_one_clear_line_and_the_run_goes_on_later(
         store.denied = []
     code, out, err = job(place, HERE)
     assert code == 0, out + err
-    assert "6 of 6 shards kept" in out
+    assert "6 of 6 packs kept" in out
     files = stored_files(store, "denied")
     same_run(files, local_files(undisturbed))
     nothing_shown(files, out, err)

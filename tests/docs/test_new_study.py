@@ -136,7 +136,7 @@ def test_a_kill_in_the_middle_changes_no_byte(toy: Path, tmp_path: Path) -> None
     again = start(toy, f"run.dir={tmp_path / 'killed'}", *LONG)
     said, _ = again.communicate(timeout=300)
     assert again.returncode == 0, said
-    assert "24 of 24 shards kept" in said
+    assert "24 of 24 packs kept" in said
     assert (run / "units" / "fold-0" / "result.json").stat().st_mtime_ns == done
     assert here(toy, f"run.dir={tmp_path / 'undisturbed'}", *LONG) == 0
     assert checked(run) == checked(run_of(tmp_path / "undisturbed"))

@@ -161,6 +161,37 @@ def test_examples_too_many_for_memory_change_no_number(tmp_path: Path) -> None:
     assert kept.run.read_bytes("metrics.json") == streamed.run.read_bytes("metrics.json")
 
 
+@pytest.mark.parametrize("where", [(), ("data.cache_gb=0",)])
+@pytest.mark.parametrize("file", ["columns/picture/03.safetensors", "tables/03.arrows"])
+def test_damaged_pack_is_done_again_before_a_unit_is(tmp_path: Path, where: tuple[str, ...], file: str) -> None:
+    outcome, _ = do(BlobStudy(config(tmp_path, *where)))
+    path = tmp_path / "stores" / "blobs-1" / file
+    before = path.read_bytes()
+    path.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
+    (Path(outcome.run.uri) / "units" / "fold-1" / "result.json").unlink()
+    again, shown = do(BlobStudy(config(tmp_path, *where)))
+    told = f"drawing blobs: 1 of 10 packs is damaged ({file}: not the bytes that were written): done again"
+    assert shown.count("damaged (") == shown.count(told) == 1
+    assert again.metrics == outcome.metrics
+    assert path.read_bytes() == before
+
+
+def test_run_with_nothing_to_do_reads_no_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome, _ = do(BlobStudy(config(tmp_path)))
+    read, paths = Folder.read_bytes, list[str]()
+
+    def noted(self: Folder, path: str) -> bytes:
+        paths.append(path)
+        return read(self, path)
+
+    monkeypatch.setattr(Folder, "read_bytes", noted)
+    monkeypatch.setattr(Folder, "read_range", lambda *words: pytest.fail(f"{words} was read"))
+    again, _ = do(BlobStudy(config(tmp_path)))
+    assert again.metrics == outcome.metrics
+    assert "tables/03.arrows" in paths
+    assert [path for path in paths if path.startswith("columns/")] == []
+
+
 def test_threads_are_those_of_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums in another order change the last digits, so this process must take what a worker would."""
     import torch

@@ -94,7 +94,7 @@ def test_every_piece_is_done_once_with_its_own_values(on_ray: bool, tmp_path: Pa
     assert "looking: 12 to do" in shown
     assert "looking: 11 of 12" in shown
     assert "looking done in" in shown
-    assert "12 examples, 0 rejected, 0 of 12 shards kept" in shown
+    assert "12 examples, 0 rejected, 0 of 12 packs kept" in shown
 
 
 def test_workers_of_a_network_make_it_once_and_share_the_pieces(on_ray: bool, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_nothing_to_do_starts_nothing_and_opens_the_store(tmp_path: Path, monkey
     store, shown = run(Pass("looking", [], done.make, done.folder, done.keys, network=True), on_ray=True)
     assert len(store) == 3
     assert "looking done in" in shown
-    assert "3 of 3 shards kept" in shown
+    assert "3 of 3 packs kept" in shown
     assert len(list(tmp_path.glob("made-*"))) == 1
 
 

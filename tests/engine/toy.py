@@ -19,8 +19,8 @@ from gazeray.engine.progress import ProgressView
 from gazeray.learn.folds import make_folds
 from gazeray.learn.trained import Trained, search_record
 from gazeray.storage import Folder
-from gazeray.store import Shard, Store, missing_shards
-from gazeray.study import FillShards, Finished, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary, Variant
+from gazeray.store import Shard, Store
+from gazeray.study import Finished, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary, Variant
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 from tests.learn.blobs import EXAMPLES, BlobLearner, blob_shards
 
@@ -79,10 +79,9 @@ class BlobStudy:
     def passes(self, source: Source[None], store: Folder) -> Generator[Pass, Store, Store]:
         """Draw them."""
         folder = store.sub(f"stores/blobs-{self.cfg.blobs.scale:g}")
-        keys = list(blob_shards())
-        pieces = [{"key": key} for key in missing_shards(folder, keys)]
-        drawn = yield Pass("drawing blobs", pieces, FillShards(DrawBlobs(self.cfg.blobs), folder), folder, keys,
-                           memory=("picture", "series"))  # fmt: skip
+        pieces = [{"key": key} for key in blob_shards()]
+        draw = DrawBlobs(self.cfg.blobs)
+        drawn = yield Pass.reading("drawing blobs", pieces, draw, folder, memory=("picture", "series"))
         return drawn.select(np.arange(self.cfg.blobs.examples))
 
     def items(self, source: Source[None], stores: Store) -> Items:

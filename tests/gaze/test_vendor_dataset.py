@@ -89,32 +89,32 @@ def test_vendor_files_become_examples_fixations_and_saccades(declaration: Path, 
     for number, place in enumerate(PLACES):
         found = fixations.groupby(["participant", "trial"]).nth(number)
         np.testing.assert_allclose(found[["x_px", "y_px"]], np.tile(place, (PEOPLE * TRIALS, 1)), atol=8)
-    quality = log.quality.to_pandas()
+    quality = store.table_of("quality").to_pandas()
     np.testing.assert_allclose(quality["sampling_hz"], 500)
     assert quality["rms_s2s_deg"].between(0.005, 0.2).all()
 
 
 def test_clock_is_believed_and_the_eye_is_told(declaration: Path, tmp_path: Path) -> None:
-    _, log = read(config(declaration), tmp_path)
+    store, log = read(config(declaration), tmp_path)
     rate = [note for note in log.notes if "1000 Hz" in note]
     assert len(rate) == 1
     assert rate[0].startswith("asc/P1.asc: ")
     assert "500 Hz" in rate[0]
     eyes = {note.split(":")[0]: note for note in log.notes if "eye" in note}
     assert "right" in eyes["asc/P2.asc"]
-    assert log.quality.to_pandas()["lost_share"].max() < 0.05
+    assert store.table_of("quality").to_pandas()["lost_share"].max() < 0.05
 
 
 def test_gate_sends_bad_trials_to_the_rejects_and_keeps_their_quality(declaration: Path, tmp_path: Path) -> None:
     spec = declaration.read_text().replace("reader: eyelink,", "reader: eyelink, eye: left,")
     left = declaration.with_name("left.yaml")
     left.write_text(spec)
-    _, log = read(config(left), tmp_path)
+    store, log = read(config(left), tmp_path)
     refused = [reject for reject in log.rejects if reject.stage == "quality"]
     assert {reject.participant for reject in refused} == {"P2"}
     assert len(refused) == TRIALS
     assert all("quality.max_lost_share 0.5" in reject.reason for reject in refused)
-    quality = log.quality.to_pandas()
+    quality = store.table_of("quality").to_pandas()
     assert len(quality) == PEOPLE * TRIALS
     assert (quality["gate"] != "").sum() == TRIALS
 

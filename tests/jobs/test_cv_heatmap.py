@@ -102,7 +102,7 @@ def test_same_command_again_does_nothing_twice(finished: tuple[Outcome, str, Pat
     assert {stat.path: stat.mtime_ns for stat in outcome.run.list("units")} == before
     assert again.run.read_bytes("metrics.json") == bytes_before
     assert "8 in all, 8 done before" in shown
-    assert "24 of 24 shards kept" in shown
+    assert "24 of 24 packs kept" in shown
 
 
 def test_plain_progress_names_stages_units_scores_and_time_left(finished: tuple[Outcome, str, Path]) -> None:

@@ -12,6 +12,7 @@ from gazeray.metrics.bootstrap import (
     Estimate,
     bootstrap_interval,
     bootstrap_p,
+    draws_in_parts,
     entry,
     group_draws,
     mean_over,
@@ -143,3 +144,10 @@ def test_difference_of_estimates_is_taken_draw_by_draw() -> None:
     first, second = (Estimate(value, np.array([value, value + 1]), 4, 2) for value in (3.0, 1.0))
     assert first.minus(second).value == 2.0
     assert first.minus(second).replicates.tolist() == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("rows", [1, 7, 100])
+def test_draws_in_parts_are_the_draws(rows: int) -> None:
+    parts = list(draws_in_parts(5, 20, 3, rows))
+    assert max(map(len, parts)) <= rows
+    np.testing.assert_array_equal(np.concatenate(parts), group_draws(5, 20, 3))

@@ -252,3 +252,18 @@ GOOD = {"labels": [0, 1, 1], "scores": np.full((3, 2), 0.5), "classes": ["a", "b
 def test_input_that_does_not_fit_raises_value_error(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         score_all(**(GOOD | change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_weights_of_groups_equal_the_weights_of_their_examples(n_classes: int) -> None:
+    example, rng = Example(n_classes, 8), np.random.default_rng(1)
+    owner = rng.integers(0, 9, len(example.labels))
+    draws = rng.poisson(1.0, (7, 9)).astype(float)
+    each = score_all(example.labels, example.scores, example.classes, draws[:, owner])
+    together = score_all(example.labels, example.scores, example.classes, draws, owner)
+    for name, values in each.items():
+        np.testing.assert_array_equal(together[name], values, err_msg=name)
+    without = score_all(example.labels, example.scores, example.classes, draws, owner, ranked=False)
+    assert set(each) - set(without) == {"auroc", "average_precision"}
+    with pytest.raises(ValueError, match="owner must name a column of weights"):
+        score_all(example.labels, example.scores, example.classes, draws, owner + 1)

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,9 @@ from gazeray.gaze.screens import ScreensRecording, ScreensSpec, read_screens
 from gazeray.storage import Folder
 from gazeray.store import Column, Shard
 from gazeray.studies.heatmap.config import HeatmapConfig, RenderConfig
-from gazeray.tables import QUALITY, Reject
+from gazeray.tables import QUALITY, Reject, plain_rows
 
-Geometry = dict[Hashable, Any]
+Geometry = Mapping[str, Any]
 """A row of the trials table: which screen, which window."""
 
 
@@ -55,9 +56,10 @@ class ReadRecording:
 
     def __call__(self, recording: Mapping[str, Any]) -> Shard:
         torch.set_num_threads(1)
-        mine = self.trials[self.trials["participant"].isin(recording["participants"])]
+        rows = [row for participant in recording["participants"] for row in self.rows_of.get(participant, [])]
+        mine = self.trials.iloc[sorted(rows)]
         gaze = read_recording(self.spec, self.root, Recording(**recording), mine)
-        geometry = {(row["participant"], row["trial"]): Geometry(row) for row in mine.to_dict("records")}
+        geometry = {(row["participant"], row["trial"]): row for row in plain_rows(mine)}
         kept: list[Drawable] = []
         rejects, quality, events = list(gaze.rejects), [], []
         for trial in gaze.trials:
@@ -84,6 +86,14 @@ class ReadRecording:
         columns: dict[str, Column] = {"picture": self.pictures(kept), "features": self.features(kept)}
         qualities = pa.Table.from_pylist(quality, schema=QUALITY)
         return Shard(rows, columns, rejects, qualities, gaze.sha256, gaze.n_rows, _event_tables(events), gaze.notes)
+
+    @cached_property
+    def rows_of(self) -> Mapping[str, list[int]]:
+        """Participant -> the rows of its trials: found once for all recordings that a worker reads."""
+        found: dict[str, list[int]] = {}
+        for row, participant in enumerate(self.trials["participant"].tolist()):
+            found.setdefault(participant, []).append(row)
+        return found
 
     def events(self, trial: TrialGaze, row: Geometry) -> Events | None:
         """The fixations and saccades found in the trial's samples; None where it has none."""

@@ -7,7 +7,6 @@ or the pictures come drawn; participants are held out; a logistic regression on 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -34,7 +33,7 @@ from gazeray.studies.shared.classification import PREDICTIONS, ROWS, check_class
 from gazeray.studies.shared.declared import find_declaration
 from gazeray.study import Finished, Fold, Items, Learning, Pass, Predictor, Ready, Source, Summary
 from gazeray.synth.reading import simulate
-from gazeray.tables import DataError, Reject
+from gazeray.tables import DataError, Reject, table_digest
 from gazeray.unit import Json
 
 __all__ = ["HeatmapConfig", "HeatmapStudy"]
@@ -99,8 +98,7 @@ class HeatmapStudy:
         parts = [READING, spec.model_dump(mode="json", exclude={"notes", "licence", "name"})]
         parts += [part.model_dump(mode="json") for part in (cfg.render, cfg.events, cfg.quality, cfg.features)]
         meaning = digest(parts)
-        table = hashlib.sha256(repr(trials.to_pylist()).encode()).hexdigest()
-        fingerprint = digest([meaning, root.uri, recordings, table])
+        fingerprint = digest([meaning, root.uri, recordings, table_digest(trials)])
         classes = tuple(data.classes)
         found = Recordings(
             spec, root, data.label, classes, trials, recordings, data.rejects, fingerprint, meaning, pictures
@@ -156,7 +154,7 @@ class HeatmapStudy:
         found, log, table = source.data, stores.log, stores.table
         assert log is not None
         folds = self._folds(table, found.classes, found.label)
-        trials = digest([found.classes, found.trials.to_pydict()])
+        trials = digest([found.classes, table_digest(found.trials)])
         notes = found.spec.notes
         named = unmatched(table, self.cfg.folds) if self.cfg.folds.path is not None else []
         rejects = [*found.rejects, *log.rejects, *named]
@@ -185,8 +183,7 @@ class HeatmapStudy:
         if self.cfg.folds.path is not None:  # other folds in the same file are other results
             sides = [[fold.train, fold.validation.rows, *(side.rows for side in fold.tests)] for fold in folds]
             parts.append([[fold.fold for fold in folds], [[rows.tolist() for rows in side] for side in sides]])
-        tables: dict[str, Callable[[], pa.Table]] = {"quality": lambda: log.quality}
-        tables |= {name: partial(stores.table_of, name) for name in log.tables}
+        tables = {name: partial(stores.tables_of, name) for name in log.tables}
         return Items(table, ("participant", "trial"), folds, digest(parts), manifest, rejects, tables)
 
     def learning(self, ready: Prepared) -> Learning:

@@ -26,13 +26,13 @@ from gazeray.stimuli.decode import PictureError, read_map, read_picture
 from gazeray.stimuli.human_maps import TargetConfig, draw_target, map_target
 from gazeray.stimuli.readers.base import Gaze
 from gazeray.storage import Folder
-from gazeray.store import Shard, Store, missing_shards
+from gazeray.store import Shard, Store
 from gazeray.studies.pictures.config import PictureFolds
 from gazeray.study import FillShards, Pass
 from gazeray.tables import DataError, Reject
 from gazeray.unit import Json
 
-FORMAT = 3
+FORMAT = 4
 """Raised when shards of an older version can no longer be used."""
 
 PICTURES_PER_SHARD = 16
@@ -240,16 +240,17 @@ def pictures_pass(
         f"{start // PICTURES_PER_SHARD:05d}": found.pictures[start : start + PICTURES_PER_SHARD]
         for start in range(0, len(found.pictures), PICTURES_PER_SHARD)
     }
-    pieces = []
-    for key in missing_shards(folder, list(groups)):
-        arrays: dict[str, np.ndarray] = {}
-        for source in groups[key]:
-            gaze = found.gaze.get(source.stimulus, NOBODY)
-            arrays |= {f"{name}/{source.stimulus}": values for name, values in named(gaze).items()}
-        folder.write_bytes(f"gaze/{key}.safetensors", save(arrays))
-        pictures = [(source.stimulus, source.path, source.map_path) for source in groups[key]]
-        pieces.append({"key": key, "pictures": pictures})
-    store = yield Pass("preparing pictures", pieces, FillShards(prepare, folder), folder, list(groups), memory=COLUMNS)
+
+    def pieces(keys: Sequence[str]) -> list[Json]:
+        for key in keys:
+            gaze = {source.stimulus: named(found.gaze.get(source.stimulus, NOBODY)) for source in groups[key]}
+            arrays = {f"{name}/{stimulus}": one for stimulus, own in gaze.items() for name, one in own.items()}
+            folder.write_bytes(f"gaze/{key}.safetensors", save(arrays))
+        rows = {key: [(one.stimulus, one.path, one.map_path) for one in groups[key]] for key in keys}
+        return [{"key": key, "pictures": own} for key, own in rows.items()]
+
+    make = FillShards(prepare, folder)
+    store = yield Pass.over("preparing pictures", list(groups), pieces, make, folder, memory=COLUMNS)
     return _ready(store, found, folds, seed)
 
 

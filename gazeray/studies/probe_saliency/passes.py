@@ -20,7 +20,8 @@ from gazeray.metrics.resampling import input_size, pool_to
 from gazeray.models.backbone import Backbone, fingerprint
 from gazeray.stimuli.decode import PictureError, read_picture
 from gazeray.storage import Folder
-from gazeray.store import Shard, Store, column_path, write_shard
+from gazeray.store import Shard, Store, look, write_column, write_shard
+from gazeray.store.passes import damaged_of
 from gazeray.studies.pictures.passes import PictureInfo, PictureShards
 from gazeray.studies.probe_saliency.config import BackboneConfig
 from gazeray.study import Pass
@@ -29,7 +30,7 @@ from gazeray.tables import DataError
 PRECISION = "precision.txt"
 """Beside the features: float32 or bfloat16, whichever the first worker of a run with precision auto took."""
 
-FORMAT = 3
+FORMAT = 4
 """Raised when features of an older version can no longer be used."""
 
 
@@ -69,9 +70,10 @@ class Extract:
             kept = self.run(network, device, infos, bfloat16)
             if fingerprint(network) != before:
                 raise RuntimeError("the network changed while pictures went through it")
+            for layer in piece["layers"]:
+                write_column(self.folder, layer, piece["key"], [kept[info.stimulus][layer] for info in infos])
             rows = pa.table({"stimulus": [info.stimulus for info in infos]})
-            columns = {layer: [kept[info.stimulus][layer] for info in infos] for layer in piece["layers"]}
-            write_shard(self.folder, piece["key"], Shard(rows, columns))
+            write_shard(self.folder, piece["key"], Shard(rows, {}))
 
         return do
 
@@ -126,17 +128,23 @@ class Extract:
 
 def features_pass(shards: PictureShards, extract: Extract) -> Generator[Pass, Store, Store]:
     """The pass that computes what is missing of the wanted layers; the pictures joined with their features."""
-    present = {stat.path for stat in extract.folder.list()}
-    pieces: list[dict[str, Any]] = []
-    for key in shards.shards:
-        done = f"{key}.json" in present  # without the note nothing of a shard is relied on
-        layers = [layer for layer in extract.layers if not done or column_path(layer, key) not in present]
-        if layers:
-            pictures = [shards.pictures[row].__dict__ for row in shards.rows_of(key)]
-            pieces.append({"key": key, "layers": layers, "pictures": pictures})
-    wanted = {layer for piece in pieces for layer in piece["layers"]}
-    make = replace(extract, layers=tuple(layer for layer in extract.layers if layer in wanted))
-    features = yield Pass(
-        "computing features", pieces, make, extract.folder, shards.shards, memory=extract.layers, network=True
-    )
+    found = look(extract.folder, shards.shards)
+
+    def over(missing: Mapping[str, Sequence[str]]) -> Pass:
+        """The pass that computes these layers of the pictures of each shard."""
+        pictures = {key: [shards.pictures[row].__dict__ for row in shards.rows_of(key)] for key in missing}
+        pieces = [{"key": key, "layers": list(missing[key]), "pictures": own} for key, own in pictures.items()]
+        wanted = {layer for layers in missing.values() for layer in layers}
+        make = replace(extract, layers=tuple(layer for layer in extract.layers if layer in wanted))
+        return Pass("computing features", pieces, make, extract.folder, shards.shards, extract.layers, network=True,
+                    damaged=damaged_of(found, list(missing)), redo=again)  # fmt: skip
+
+    def again(keys: Sequence[str]) -> Pass:
+        return replace(over(dict.fromkeys(keys, extract.layers)), damaged={})
+
+    layers = {
+        key: [layer for layer in extract.layers if key not in found.notes or (layer, key) not in found.columns]
+        for key in shards.shards
+    }
+    features = yield over({key: own for key, own in layers.items() if own})
     return shards.store.join(features, ("stimulus",))

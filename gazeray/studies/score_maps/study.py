@@ -29,7 +29,7 @@ from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
 __all__ = ["ScoreMapsConfig", "ScoreMapsStudy"]
 
-FORMAT = 3
+FORMAT = 4
 """Raised when maps that an older version brought to the grid can no longer be used."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".npy", ".npz")
