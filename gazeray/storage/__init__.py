@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import errno
+import hashlib
 import io
 import json
 import logging
@@ -20,7 +21,7 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -37,6 +38,9 @@ T = TypeVar("T")
 
 PATIENCE_S, FIRST_WAIT_S, LONGEST_WAIT_S = 90.0, 0.2, 10.0
 """How long a transient fault is waited out, and the waits between attempts: doubled each time, up to a quarter off."""
+
+HASHED_AT_ONCE = 8 << 20
+"""Bytes of a file that are in memory while it is hashed."""
 
 TRANSIENT_ERRNOS = {
     *(errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENOLCK, errno.ESTALE, errno.ETIMEDOUT, errno.EPIPE),
@@ -189,6 +193,7 @@ class Folder:
     ) -> None:
         """source: the options of S3, the URI of another store, None for local. s3fs: its own options, None: pyarrow."""
         self.uri, self._root, self._source, self._s3fs, self._hint = uri, root, source, s3fs, ""
+        self._noted: tuple[str, dict[str, dict[str, Any]]] | None = None
         if source is None:
             self._fs = pa.fs.LocalFileSystem()
         elif isinstance(source, str):
@@ -219,7 +224,17 @@ class Folder:
         """The folder `path` below this one."""
         below = copy.copy(self)
         below.uri, below._root = f"{self.uri.rstrip('/')}/{safe_relative(path)}", self.full(path)
+        below._noted = self._noted
         return below
+
+    def noting(self, files: dict[str, dict[str, Any]]) -> Folder:
+        """The same folder, that notes what is written through it, or below it: path -> size and SHA-256, in `files`.
+
+        What is deleted is noted no longer. A copy of it, in another process for instance, notes nothing.
+        """
+        same = copy.copy(self)
+        same._noted = self._root, files
+        return same
 
     def full(self, path: str) -> str:
         """The path as the file system spells it (bucket/key on S3)."""
@@ -238,6 +253,12 @@ class Folder:
         """Is there a file (or folder) at `path`; without a path: is the root there."""
         info = self._try(lambda: self._fs.get_file_info(self.full(path) if path else self._root), path)
         return bool(info.type != pa.fs.FileType.NotFound)
+
+    def sizes(self, paths: Iterable[str]) -> dict[str, int]:
+        """The bytes of those of these files that are there."""
+        full = {self.full(path): path for path in paths}
+        infos = self._try(lambda: self._fs.get_file_info(list(full)))
+        return {full[info.path]: int(info.size) for info in infos if info.type == pa.fs.FileType.File}
 
     def list(self, prefix: str = "") -> list[FileStat]:
         """Every file at or below the folder `prefix`, sorted by path; empty when there is none. Scrap is left out."""
@@ -260,6 +281,18 @@ class Folder:
         def read() -> bytes:
             with self._fs.open_input_stream(self.full(path), compression=None) as stream:
                 return bytes(stream.read())
+
+        return self._try(read, path)
+
+    def sha256(self, path: str) -> str:
+        """SHA-256 (hex) of a file, which is not held in memory. Raises FileNotFoundError."""
+
+        def read() -> str:
+            found = hashlib.sha256()
+            with self._fs.open_input_stream(self.full(path), compression=None) as stream:
+                while part := stream.read(HASHED_AT_ONCE):
+                    found.update(part)
+            return found.hexdigest()
 
         return self._try(read, path)
 
@@ -299,6 +332,9 @@ class Folder:
                     stream.write(data)
 
         self._try(write, path)
+        if self._noted is not None:
+            root, files = self._noted
+            files[full.removeprefix(f"{root}/")] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
     def write_text(self, path: str, text: str) -> None:
         """Write a UTF-8 text file."""
@@ -326,3 +362,8 @@ class Folder:
         if self.exists(path):
             with contextlib.suppress(FileNotFoundError):  # a first attempt did it and its answer was lost
                 self._try(lambda: action(self.full(path)), path)
+        if self._noted is not None:
+            root, files = self._noted
+            gone = self.full(path).removeprefix(f"{root}/")
+            for name in [name for name in files if f"{name}/".startswith(f"{gone}/")]:
+                del files[name]
