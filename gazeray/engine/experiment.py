@@ -309,14 +309,9 @@ def _note_start(folder: RunFolder, ready: Ready[D, S], view: ProgressView) -> No
 
 
 def _write_summary(run: Folder, summary: Summary) -> None:
-    """metrics.json last; maps that are no longer among the summary's go."""
+    """metrics.json last."""
     for name, table in summary.tables.items():
         run.write_table(f"{name}.parquet", table)
-    maps: Mapping[str, bytes] = summary.maps or {}
-    for name, data in {**summary.files, **maps}.items():
+    for name, data in summary.files.items():
         run.write_bytes(name, data)
-    if summary.maps is not None:
-        for old in run.list("maps"):
-            if old.path.endswith(".npz") and old.path not in maps:
-                run.delete(old.path)
     run.write_json("metrics.json", summary.metrics)

@@ -22,8 +22,13 @@ PACKAGES = (
 )
 
 
-BASIS = ("layout", "job", "study", "config", "config_hash", "seed", "versions", "git")
+BASIS = ("layout", "job", "study", "config_hash", "seed", "versions", "git")
 """What a manifest says of code and config: where it differs, everything is scored anew from the units."""
+
+
+def _basis(manifest: Json) -> Json:
+    """`BASIS`, and what of the config changes no number but what is kept for the report."""
+    return {**{key: manifest.get(key) for key in BASIS}, "show": manifest["config"].get("show")}
 
 
 def units_of(config: str, data: str, hashes: Mapping[str, str]) -> str:
@@ -34,9 +39,8 @@ def units_of(config: str, data: str, hashes: Mapping[str, str]) -> str:
 class RunFolder:
     """`<run.dir>/<job>-<config hash>/` and its manifest. cfg: a config with a section `run`.
 
-    before: the manifest that an earlier run left here. fault: why that cannot be read; then nothing is known of the
-    data that the folder speaks of. kept: `before`, as long as it is that of a finished run and nothing has turned up
-    that differs from it; until then nothing is written.
+    before: the manifest that an earlier run left here. fault: why that cannot be read. kept: `before`, as long as it is
+    that of a finished run and nothing has turned up that differs from it; until then nothing is written.
     """
 
     def __init__(self, cfg: StudyConfig, job: str, study: str) -> None:
@@ -63,15 +67,11 @@ class RunFolder:
                 self.before = read_manifest(self.folder)
             except DamagedError as error:
                 self.fault = f"manifest.json: {error}"
-        self.kept = self.before if self.before and self.before["status"] == "done" and self._same(*BASIS) else None
+        before = self.before if self.before and self.before["status"] == "done" else None
+        self.kept = before if before and _basis(before) == _basis(plain(self.manifest)) else None
         self._written: Files = {}
         self.out = self.folder.noting(self._written)
         """The folder, for what is written of the run as a whole: its manifest vouches for that."""
-
-    def _same(self, *keys: str) -> bool:
-        """Does the earlier manifest say the same under these keys?"""
-        ours, theirs = plain({key: self.manifest.get(key) for key in keys}), self.before or {}
-        return all(value == theirs.get(key) for key, value in ours.items())
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -81,7 +81,7 @@ class RunFolder:
     def forget_other_data(self, fingerprint: str) -> None:
         """Delete results of an earlier state of the recordings: this folder speaks of one state only.
 
-        Where the state is not known, units' results are told by their hashes, and `clear` deletes the rest.
+        Where the manifest cannot be read, the units' hashes tell their states, and `clear` deletes the rest.
         """
         if self.before is not None and self.before["data"]["fingerprint"] != fingerprint:
             self.kept = None
@@ -113,12 +113,7 @@ class RunFolder:
             self.folder.delete(name)
 
     def clear(self, units: Mapping[str, UnitFolder]) -> None:
-        """Delete what lies in units/ and maps/ and belongs to none of the run's units, nor to the run as a whole.
-
-        Only where an earlier manifest could not be read: what it stood for may have been other data.
-        """
-        if self.fault is None:
-            return
+        """Delete what lay in units/ and maps/ and belongs to none of the run's units, nor to the run as a whole."""
         for name in sorted({path.split("/")[1] for path in self.sizes if path.startswith("units/")} - set(units)):
             self.folder.delete_folder(f"units/{name}")
         results = [one.result() or {"files": {}} for one in units.values()]
@@ -130,7 +125,7 @@ class RunFolder:
     def note(self, **entries: Any) -> None:
         """Add to the manifest and write it, where it does not say so already."""
         self.manifest |= entries
-        if self.kept is None or not self._same(*entries):
+        if self.kept is None or not plain(entries).items() <= self.kept.items():
             self.kept = None
             write_sealed(self.folder, "manifest.json", self.manifest)
 
