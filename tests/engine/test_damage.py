@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import ray
 
 from gazeray.engine import run
 from gazeray.engine.cli import main
@@ -177,6 +178,14 @@ def test_finished_run_that_is_whole_is_left_as_it_is(job: Job, capsys: pytest.Ca
     assert {path for path, when in stamps(job.run).items() if when != before[path]} == {
         "report.html", "figures/roc.png", "manifest.json"}  # fmt: skip
     assert validate_run(job.run, study_of) == []
+
+
+def test_finished_run_starts_no_ray(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "init", lambda *_, **__: pytest.fail("Ray was started"))
+    monkeypatch.setattr(ray, "put", lambda *_: pytest.fail("Ray was asked to keep something"))
+    before = stamps(job.run)
+    assert job("resources.workers=2") == 0
+    assert stamps(job.run) == before
 
 
 def test_other_versions_score_again_and_fit_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
