@@ -363,7 +363,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when run folders of an older version can no longer be used or read."""
 
 

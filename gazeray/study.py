@@ -180,14 +180,13 @@ class Summary:
     """What the units add up to: metrics.json, tables and further files for the run folder, by name.
 
     metrics: at least `rows`, {key of a row: {metric: entry}}, and `metrics_shown`; the run adds the study's name, the
-    failed units, and of each row its label and kind where the study says no more of them (`predictors`). maps: all
-    files of maps/ but its index, by name; None where the units have written them.
+    failed units, and of each row its label and kind where the study says no more of them (`predictors`). What lies in
+    maps/ and is neither among the files nor written by a unit is deleted.
     """
 
     metrics: Json
     tables: Mapping[str, pa.Table]
     files: Mapping[str, bytes] = field(default_factory=dict)
-    maps: Mapping[str, bytes] | None = None
 
 
 class Study(Protocol[D, S]):

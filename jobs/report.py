@@ -8,7 +8,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from gazeray.config import ConfigError, check_layout
+from gazeray.config import ConfigError
+from gazeray.engine.run import draw, read_manifest
 from gazeray.storage import Folder, masked
 from gazeray.studies import known_as
 
@@ -27,10 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = masked(arguments.run)
     try:
         run = Folder(arguments.run)
-        manifest = run.read_json("manifest.json")
-        check_layout(manifest, shown)
-        *_, write_report = known_as(manifest)
-        write_report(run)
+        *_, write_report = known_as(read_manifest(run))
+        draw(run, write_report)
     except ConfigError as error:
         words = str(error)
     except FileNotFoundError as error:

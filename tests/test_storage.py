@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gazeray import storage
 from gazeray.config import ConfigError
-from gazeray.storage import Folder, StorageError, UnsafePathError, masked, safe_relative, split_uri
+from gazeray.storage import Folder, StorageError, UnsafePathError, masked, patience, safe_relative, split_uri
+from gazeray.storage.patience import retried
 
 
 def test_written_bytes_are_read_back_and_listed(tmp_path: Path) -> None:
@@ -62,9 +62,9 @@ def test_failed_write_leaves_the_old_file_and_no_scrap(tmp_path: Path, monkeypat
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """The waits a hundred times shorter."""
-    monkeypatch.setattr("gazeray.storage.FIRST_WAIT_S", 0.002)
-    monkeypatch.setattr("gazeray.storage.LONGEST_WAIT_S", 0.1)
-    monkeypatch.setattr("gazeray.storage.PATIENCE_S", 0.3)
+    monkeypatch.setattr("gazeray.storage.patience.FIRST_WAIT_S", 0.002)
+    monkeypatch.setattr("gazeray.storage.patience.LONGEST_WAIT_S", 0.1)
+    monkeypatch.setattr("gazeray.storage.patience.PATIENCE_S", 0.3)
 
 
 def failing_fsync(monkeypatch: pytest.MonkeyPatch, *failures: OSError, last: OSError | None = None) -> list[float]:
@@ -106,8 +106,8 @@ def test_transient_error_that_lasts_is_raised_when_patience_ends_and_names_the_p
 
 def test_patience_is_longer_than_a_minute() -> None:
     """The waits that the constants give, without any jitter, last longer than a server takes to come back."""
-    assert storage.PATIENCE_S >= 60
-    assert storage.FIRST_WAIT_S < 1 < storage.LONGEST_WAIT_S <= 15
+    assert patience.PATIENCE_S >= 60
+    assert patience.FIRST_WAIT_S < 1 < patience.LONGEST_WAIT_S <= 15
 
 
 def test_long_outage_is_told_once(
@@ -184,10 +184,10 @@ def test_errors_of_an_object_store_are_told_apart(hasty: None, error: str, text:
         return "done"
 
     if expected:
-        assert storage._retried(action, "s3://studies/a/x") == "done"
+        assert retried(action, "s3://studies/a/x") == "done"
     else:
         with pytest.raises(OSError, match="s3://studies/a/x"):
-            storage._retried(action, "s3://studies/a/x")
+            retried(action, "s3://studies/a/x")
     assert len(attempts) == 1 + expected
 
 
@@ -198,7 +198,7 @@ def test_a_folder_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path, monk
         Folder(tmp_path).read_bytes("x")
     assert caught.value.filename == f"{tmp_path}/x"
     with pytest.raises(IsADirectoryError, match="s3://studies/a/x"):
-        storage._retried(lambda: (_ for _ in ()).throw(OSError(errno.EISDIR, "Is a directory")), "s3://studies/a/x")
+        retried(lambda: (_ for _ in ()).throw(OSError(errno.EISDIR, "Is a directory")), "s3://studies/a/x")
 
 
 def test_denied_access_says_which_credentials_were_used() -> None:
@@ -206,7 +206,7 @@ def test_denied_access_says_which_credentials_were_used() -> None:
         raise OSError(AWS.format("ACCESS_DENIED", "No response body."))
 
     with pytest.raises(StorageError) as caught:
-        storage._retried(action, "s3://studies/a/x", "with the credentials of AWS_PROFILE")
+        retried(action, "s3://studies/a/x", "with the credentials of AWS_PROFILE")
     assert str(caught.value) == "s3://studies/a/x: access denied (with the credentials of AWS_PROFILE)"
 
 

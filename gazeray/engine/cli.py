@@ -22,6 +22,7 @@ from gazeray.config import ConfigError, load_config
 from gazeray.engine.experiment import Outcome, plan_lines, run
 from gazeray.engine.faults import BAD_PLACE, interrupted, storage_fault
 from gazeray.engine.progress import ProgressView
+from gazeray.engine.run import draw, report_damage
 from gazeray.learn.inner_search import SearchError
 from gazeray.report.text_tables import predictors_table
 from gazeray.storage import Folder, masked
@@ -59,8 +60,7 @@ def main(
                 print(masked(line))
             return DONE
         outcome = run(study(cfg), job, view)
-        with view.stage("report"):
-            report(outcome.run)
+        _draw(outcome.run, report, view, arguments.report)
     except (ConfigError, DataError) as error:
         for line in error.errors:
             print(f"error: {masked(line)}", file=sys.stderr)
@@ -83,6 +83,18 @@ def main(
     return _close(outcome, table)
 
 
+def _draw(run: Folder, report: Callable[[Folder], None], view: ProgressView, again: bool) -> None:
+    """The report of scores that have none yet, of one that is damaged, and of any where it is asked for."""
+    damaged = report_damage(run)
+    for line in damaged or ():
+        view.line(f"{line}; drawn again")
+    if damaged == [] and not again:
+        view.line("the report is kept; --report draws it again")
+        return
+    with view.stage("report"):
+        draw(run, report)
+
+
 EXIT_CODES = """exit codes:
   0  done
   1  some units failed (named), or the storage did; the same command retries what is missing
@@ -102,6 +114,7 @@ def _parser(job: str, config: Path | None, settings: type[BaseModel]) -> argpars
     )
     parser.add_argument("--config", type=Path, default=config, help=f"YAML with the settings{usual}")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--report", action="store_true", help="draw the report again where nothing has changed")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings that replace the YAML's")
     return parser
 

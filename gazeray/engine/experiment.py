@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
@@ -30,6 +31,9 @@ from gazeray.unit import Json, Unit, UnitFolder
 D = TypeVar("D")
 S = TypeVar("S")
 
+VERIFIED_AT_ONCE = 16
+"""Units of an earlier run whose files are read at the same time."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -52,7 +56,7 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
     view.line(f"run folder: {folder.folder.uri}")
     with view.live(), Executor(study.cfg.resources, study.cfg.data.cache_gb, view) as workers:
         ready = prepare(study, source, folder.store, workers)
-        _note_start(folder, ready)
+        _note_start(folder, ready, view)
         learning = study.learning(ready)
         if learning is not None and isinstance(study.cfg, JobConfig):
             check_watched(study.cfg, learning.learner.watched)
@@ -64,21 +68,28 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         units, status = _do_rounds(predictors, ready, folder, workers)
         failed = {name: state for name, state in status.items() if state != "done"}
         folder.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
-        metrics = None
+        rows = {key: row for predictor in predictors for key, row in predictor.rows.items()}
+        folder.note(rows=[{"key": key, **asdict(row)} for key, row in rows.items()])
+        if folder.kept is not None and "metrics.json" in folder.kept["files"]:
+            view.line("nothing has changed: the scores are kept")
+            return Outcome(folder.folder, folder.folder.read_json("metrics.json"), {})
         with view.stage("scoring"):
             done = {name: out for name, out in units.items() if name not in failed}
-            if done:
-                rows = {key: row for predictor in predictors for key, row in predictor.rows.items()}
-                folder.note(rows=[{"key": key, **asdict(row)} for key, row in rows.items()])
-                finished = Finished(done, sorted(failed), rows)
-                summary = completed(study, study.summary(folder.manifest, finished, ready), finished)
-                metrics = summary.metrics
-                _write_summary(folder.folder, summary)
-                folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in done.items()})
-            else:
-                folder.forget_scores()
+            metrics = _score(study, ready, folder, Finished(done, sorted(failed), rows))
+            folder.clear(units)
     folder.finish("failed" if failed else "done")
     return Outcome(folder.folder, metrics, failed)
+
+
+def _score(study: Study[D, S], ready: Ready[D, S], folder: RunFolder, finished: Finished) -> Json | None:
+    """Put the units together and write what they add up to; the metrics, None where no unit is done."""
+    if not finished.done:
+        folder.forget_scores()
+        return None
+    summary = completed(study, study.summary(folder.manifest, finished, ready), finished)
+    _write_summary(folder.out, summary)
+    folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in finished.done.items()})
+    return summary.metrics
 
 
 def _look(study: Study[D, S]) -> Source[D]:
@@ -174,43 +185,65 @@ def _search(
     return Searched(variants, search(work, workers.points, workers.view))
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """A unit, who does it, in which round, the names of those that it reads, and its folder."""
+
+    unit: Unit
+    predictor: Predictor
+    after: Sequence[str]
+    out: UnitFolder
+
+
+def _plan(predictors: Sequence[Predictor], content: str, folder: RunFolder) -> dict[str, _Planned]:
+    """The units of all rounds by name, in the order of the rounds. content: that of the items."""
+    planned: dict[str, _Planned] = {}
+    for number in sorted({predictor.round for predictor in predictors}):
+        earlier = dict(planned)
+        for predictor in predictors:
+            for spec in predictor.units() if predictor.round == number else ():
+                for name in spec.after:
+                    if name not in earlier:
+                        raise ValueError(f"{spec.name} reads {name}, which is no unit of an earlier round")
+                if spec.name in planned:
+                    raise ValueError(f"two units are named {spec.name}")
+                before = [earlier[name].unit.hash for name in spec.after]
+                parts = [folder.manifest["config_hash"], content, spec.name, spec.spec, spec.hashed, before]
+                unit = Unit(spec.name, spec.spec, digest(parts))
+                planned[unit.name] = _Planned(unit, predictor, spec.after, UnitFolder(folder.folder, unit))
+    return planned
+
+
 def _do_rounds(
     predictors: Sequence[Predictor], ready: Ready[D, S], folder: RunFolder, workers: Executor
 ) -> tuple[dict[str, UnitFolder], dict[str, str]]:
     """Do the units of all predictors, round after round; returns their folders and {name: "done" or the error}."""
-    units: dict[str, UnitFolder] = {}
+    content = ready.items.content
+    planned = _plan(predictors, content, folder)
+    hashes = {name: one.unit.hash for name, one in planned.items()}
+    folder.note(unit_hashes=hashes, units_of=units_of(folder.manifest["config_hash"], content, hashes))
+    units = {name: one.out for name, one in planned.items()}
     status: dict[str, str] = {}
     for number in sorted({predictor.round for predictor in predictors}):
         work: dict[str, tuple[Unit, Predictor]] = {}
-        refused: dict[str, str] = {}
-        for predictor in predictors:
-            for spec in predictor.units() if predictor.round == number else ():
-                for name in spec.after:
-                    if name not in status:
-                        raise ValueError(f"{spec.name} reads {name}, which is no unit of an earlier round")
-                before = [units[name].unit.hash for name in spec.after]
-                parts = [folder.manifest["config_hash"], ready.items.content, spec.name, spec.spec, spec.hashed, before]
-                if spec.name in units:
-                    raise ValueError(f"two units are named {spec.name}")
-                unit = Unit(spec.name, spec.spec, digest(parts))
-                units[spec.name] = UnitFolder(folder.folder, unit)
-                absent = [name for name in spec.after if status[name] != "done"]
+        for name, one in planned.items():
+            if one.predictor.round == number:
+                absent = [before for before in one.after if status[before] != "done"]
                 if absent:
-                    refused[unit.name] = f"{absent[0]}, which it reads, is not done"
+                    status[name] = f"{absent[0]}, which it reads, is not done"
                 else:
-                    work[unit.name] = unit, predictor
-        hashes = {name: out.unit.hash for name, out in units.items()}
-        folder.note(unit_hashes=hashes, units_of=units_of(folder.manifest["config_hash"], ready.items.content, hashes))
-        status |= refused | _run_units(work, units, folder.folder, workers)
+                    work[name] = one.unit, one.predictor
+        status |= _run_units(work, units, folder, workers)
     return units, status
 
 
-def _run_units(work: Work, outs: Mapping[str, UnitFolder], run: Folder, workers: Executor) -> dict[str, str]:
+def _run_units(work: Work, outs: Mapping[str, UnitFolder], folder: RunFolder, workers: Executor) -> dict[str, str]:
     """Do all units that are not done yet; returns {name: "done" or the error}. outs: their folders.
 
     Raises StorageError when a worker could not read or write: no unit can be relied on until the storage works again.
     """
-    missing = {name: one for name, one in work.items() if outs[name].result() is None}
+    done = _done_before({name: outs[name] for name in work}, folder, workers.view)
+    missing = {name: one for name, one in work.items() if name not in done}
     workers.view.units(total=len(work), done=len(work) - len(missing))
     faults: list[str] = []
 
@@ -226,48 +259,62 @@ def _run_units(work: Work, outs: Mapping[str, UnitFolder], run: Folder, workers:
         workers.view.unit_event(name, kind, payload)
 
     if missing:
-        workers.units(missing, run, listen)
+        folder.note(status="running")  # whatever was finished here is no longer
+        workers.units(missing, folder.folder, listen)
     if faults:
         raise StorageError(faults[0])
     return {name: _status(outs[name]) for name in work}
 
 
+def _done_before(outs: Mapping[str, UnitFolder], folder: RunFolder, view: ProgressView) -> set[str]:
+    """The units that an earlier run has done, and left whole. What is damaged is told of and forgotten."""
+    there = {name: out for name, out in outs.items() if f"units/{name}/result.json" in folder.sizes}
+    with ThreadPoolExecutor(VERIFIED_AT_ONCE) as pool:  # a store of objects answers late
+        faults = pool.map(lambda out: out.damage(folder.sizes), there.values())
+        for out, fault in zip(there.values(), faults, strict=True):
+            if fault is not None:
+                view.line(f"{out.unit.name}: {fault}; done again")
+                out.forget()
+    return {name for name, out in there.items() if out.result() is not None}
+
+
 def _status(out: UnitFolder) -> str:
     if out.result() is not None:
         return "done"
-    if out.folder.exists("failure.json"):
-        failure = out.folder.read_json("failure.json")
-        if failure["hash"] == out.unit.hash:
-            return str(failure["error"])
-    return "not finished: the workers stopped before it"
+    return out.failure() or "not finished: the workers stopped before it"
 
 
 # -- the run folder
 
 
-def _note_start(folder: RunFolder, ready: Ready[D, S]) -> None:
-    """What is known before the first unit: manifest, rejects, tables of the recordings."""
+def _note_start(folder: RunFolder, ready: Ready[D, S], view: ProgressView) -> None:
+    """What is known before the first unit: manifest, rejects, tables of the recordings.
+
+    A finished run that is whole is kept as it is.
+    """
     items = ready.items
+    if folder.fault is not None:
+        view.line(f"{folder.fault}; written again, units are kept by their own hashes")
     folder.forget_other_data(items.content)
+    for line in folder.damage():
+        view.line(f"{line}; written again")
     folder.note(**{**items.manifest, "data": {**items.manifest.get("data", {}), "fingerprint": items.content}})
+    if folder.kept is not None and folder.kept["tables"].keys() == items.tables.keys():
+        folder.keep_tables()
+        return
     rejects = sorted(items.rejects, key=lambda one: (one.source, one.row, one.reason))
-    folder.folder.write_table("rejects.parquet", rejects_table(rejects))
+    folder.out.write_table("rejects.parquet", rejects_table(rejects))
     tables: Json = {}
     for name, make in items.tables.items():
-        rows, columns = folder.folder.write_tables(f"{name}.parquet", make())
+        rows, columns = folder.out.write_tables(f"{name}.parquet", make())
         tables[name] = {"rows": rows, "columns": columns}
     folder.note(tables=tables)
 
 
 def _write_summary(run: Folder, summary: Summary) -> None:
-    """metrics.json last; maps that are no longer among the summary's go."""
+    """metrics.json last."""
     for name, table in summary.tables.items():
         run.write_table(f"{name}.parquet", table)
-    maps: Mapping[str, bytes] = summary.maps or {}
-    for name, data in {**summary.files, **maps}.items():
+    for name, data in summary.files.items():
         run.write_bytes(name, data)
-    if summary.maps is not None:
-        for old in run.list("maps"):
-            if old.path.endswith(".npz") and old.path not in maps:
-                run.delete(old.path)
     run.write_json("metrics.json", summary.metrics)

@@ -65,13 +65,15 @@ class ProgressView:
         self.line(f"units: {total} in all{kept}{start}")
 
     def unit_event(self, name: str, kind: str, payload: Mapping[str, Any]) -> None:
-        """Something happened to a unit: started, epoch, interrupted, died, failed or done."""
+        """Something happened to a unit: started, epoch, note, interrupted, died, failed or done."""
         if kind == "started":
             self._unit_starts[name] = time.monotonic()
             self._units_started = self._units_started or time.monotonic()
             self.line(f"{name}: started")
         elif kind == "epoch":
             self._note(name, payload)
+        elif kind == "note":
+            self.line(f"{name}: {payload['text']}")
         elif kind == "interrupted":
             self.line(f"{name}: its worker died; it goes on from its last epoch")
         elif kind in ("failed", "died"):

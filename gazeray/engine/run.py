@@ -4,20 +4,31 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from gazeray.config import LAYOUT, check_layout, config_hash, digest
 from gazeray.storage import Folder
+from gazeray.storage.seals import DamagedError, Files, damages, plain, unsealed, write_sealed
 from gazeray.study import StudyConfig
-from gazeray.unit import Json
+from gazeray.unit import ONLY_LOOKED_AT, Json, UnitFolder
 
 PACKAGES = (
     *("gazeray", "ray", "torch", "torchvision", "numpy", "scipy", "scikit-learn", "pyarrow"),
     *("opencv-python", "pillow"),
 )
+
+
+BASIS = ("layout", "job", "study", "config_hash", "seed", "versions", "git")
+"""What a manifest says of code and config: where it differs, everything is scored anew from the units."""
+
+
+def _basis(manifest: Json) -> Json:
+    """`BASIS`, and what of the config changes no number but what is kept for the report."""
+    return {**{key: manifest.get(key) for key in BASIS}, "show": manifest["config"].get("show")}
 
 
 def units_of(config: str, data: str, hashes: Mapping[str, str]) -> str:
@@ -26,15 +37,17 @@ def units_of(config: str, data: str, hashes: Mapping[str, str]) -> str:
 
 
 class RunFolder:
-    """`<run.dir>/<job>-<config hash>/` and its manifest. cfg: a config with a section `run`."""
+    """`<run.dir>/<job>-<config hash>/` and its manifest. cfg: a config with a section `run`.
+
+    before: the manifest that an earlier run left here. fault: why that cannot be read. kept: `before`, as long as it is
+    that of a finished run and nothing has turned up that differs from it; until then nothing is written.
+    """
 
     def __init__(self, cfg: StudyConfig, job: str, study: str) -> None:
         """Raises ConfigError where the folder was laid out by another version."""
         self.store = Folder(cfg.run.dir, cfg.storage)
         self.name = f"{job}-{config_hash(cfg)}"
         self.folder = self.store.sub(self.name)
-        if self.folder.exists("manifest.json"):
-            check_layout(self.folder.read_json("manifest.json"), self.folder.uri)
         self.manifest: Json = {
             "layout": LAYOUT,
             "job": job,
@@ -47,14 +60,51 @@ class RunFolder:
             "finished": None,
             "versions": versions(),
         }
+        self.before: Json | None = None
+        self.fault: str | None = None
+        if self.folder.exists("manifest.json"):
+            try:
+                self.before = read_manifest(self.folder)
+            except DamagedError as error:
+                self.fault = f"manifest.json: {error}"
+        before = self.before if self.before and self.before["status"] == "done" else None
+        self.kept = before if before and _basis(before) == _basis(plain(self.manifest)) else None
+        self._written: Files = {}
+        self.out = self.folder.noting(self._written)
+        """The folder, for what is written of the run as a whole: its manifest vouches for that."""
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """What lies in the folder when the run begins, path -> bytes."""
+        return {stat.path: stat.size for stat in self.folder.list()}
 
     def forget_other_data(self, fingerprint: str) -> None:
-        """Delete results of an earlier state of the recordings: this folder speaks of one state only."""
-        there = self.folder.read_json("manifest.json") if self.folder.exists("manifest.json") else None
-        if there is not None and there.get("data", {}).get("fingerprint") != fingerprint:
+        """Delete results of an earlier state of the recordings: this folder speaks of one state only.
+
+        Where the manifest cannot be read, the units' hashes tell their states, and `clear` deletes the rest.
+        """
+        if self.before is not None and self.before["data"]["fingerprint"] != fingerprint:
+            self.kept = None
             for name in ("units", "maps", "figures"):
                 self.folder.delete_folder(name)
             self.forget_scores()
+
+    def damage(self) -> list[str]:
+        """What of a finished run's own files is damaged, `file: what` each; if any is, all of them are made again."""
+        if self.kept is None:
+            return []
+        found = damages(self.folder, self.kept["files"], self.sizes, ONLY_LOOKED_AT)
+        lines = [f"{path}: {what}" for path, what in found]
+        if lines:
+            self.kept = None
+        return lines
+
+    def keep_tables(self) -> None:
+        """Vouch for the tables that a finished run wrote before its first unit, without writing them again."""
+        assert self.kept is not None
+        names = [f"{name}.parquet" for name in ("rejects", *self.kept["tables"])]
+        self._written |= {name: self.kept["files"][name] for name in names}
+        self.note(tables=self.kept["tables"])
 
     def forget_scores(self) -> None:
         """Delete what is made of the units' results."""
@@ -62,14 +112,60 @@ class RunFolder:
         for name in names:
             self.folder.delete(name)
 
+    def clear(self, units: Mapping[str, UnitFolder]) -> None:
+        """Delete what lay in units/ and maps/ and belongs to none of the run's units, nor to the run as a whole."""
+        for name in sorted({path.split("/")[1] for path in self.sizes if path.startswith("units/")} - set(units)):
+            self.folder.delete_folder(f"units/{name}")
+        results = [one.result() or {"files": {}} for one in units.values()]
+        known = {*self._written, *(path for result in results for path in result["files"])}
+        for path in self.sizes:
+            if path.startswith("maps/") and path not in known:
+                self.folder.delete(path)
+
     def note(self, **entries: Any) -> None:
-        """Add to the manifest and write it."""
+        """Add to the manifest and write it, where it does not say so already."""
         self.manifest |= entries
-        self.folder.write_json("manifest.json", self.manifest)
+        if self.kept is None or not plain(entries).items() <= self.kept.items():
+            self.kept = None
+            write_sealed(self.folder, "manifest.json", self.manifest)
 
     def finish(self, status: str) -> None:
         """The run has ended, with `done` or `failed`."""
-        self.note(status=status, finished=_now())
+        self.note(status=status, finished=_now(), files=self._written)
+
+
+def read_manifest(run: Folder) -> Json:
+    """The manifest of a run folder.
+
+    Raises FileNotFoundError, DamagedError; ConfigError where another version has laid the folder out.
+    """
+    try:
+        found = run.read_json("manifest.json")
+    except ValueError as error:
+        raise DamagedError("cut short, or no JSON") from error
+    check_layout(found, run.uri)
+    return unsealed(found)
+
+
+def report_damage(run: Folder) -> list[str] | None:
+    """What is wrong with the report of a run folder, `file: what` each; None where none was drawn of these scores."""
+    drawn = read_manifest(run).get("report")
+    if drawn is None:
+        return None
+    return [f"{path}: {what}" for path, what in damages(run, drawn, run.sizes(drawn), ONLY_LOOKED_AT)]
+
+
+def draw(run: Folder, write_report: Callable[[Folder], None]) -> None:
+    """Draw the report of a run folder; the manifest of a run that has ended vouches for what was written.
+
+    Raises as `read_manifest` and what draws it.
+    """
+    read_manifest(run)
+    files: Files = {}
+    write_report(run.noting(files))
+    manifest = read_manifest(run)  # again: it took a while
+    if manifest["status"] != "running":
+        write_sealed(run, "manifest.json", {**manifest, "report": files})
 
 
 def versions() -> dict[str, str]:

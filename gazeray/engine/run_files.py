@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gazeray.storage import Folder
+from gazeray.storage.seals import DamagedError, damages, unsealed
 from gazeray.unit import Json
 
 T = TypeVar("T")
@@ -59,6 +60,21 @@ class RunFiles:
         if value is not None:
             self.say(f"{path}: no {', '.join(missing)}" if missing else f"{path}: not a JSON object")
         return None
+
+    def sealed(self, path: str, keys: Sequence[str]) -> tuple[Json, bool] | None:
+        """`json` of a file that carries the digest of its content, and whether that is right (a line where not)."""
+        value = self.json(path, keys)
+        if value is None:
+            return None
+        try:
+            return unsealed(value), True
+        except DamagedError as error:
+            self.say(f"{path}: {error}")
+            return value, False
+
+    def verify(self, files: Mapping[str, Json]) -> None:
+        """A line for each file that is not what was written."""
+        self.say(*(f"{path}: {what}" for path, what in damages(self.run, files, self.sizes)))
 
     def table(self, path: str) -> pa.Table | None:
         """A Parquet table; None (and a line) otherwise."""

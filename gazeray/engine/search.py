@@ -35,6 +35,8 @@ def search(work: InnerSearch, drive: Drive, view: ProgressView) -> list[Chosen]:
 
     Raises SearchError when every setting of a fold failed or a worker died again and again; StorageError.
     """
+    for line in work.forget_damaged():
+        view.line(line)
     alive = work.points()
     for until in rungs(work.search, work.train):
         todo = [point for point in alive if work.is_missing(point, until)]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Is a run folder whole, and does what it says follow from what its units left? By recomputation through the study.
 
-Every file can be opened, every unit is the one that the manifest stands for, nothing lies about that belongs to no
-unit, and the study gives metrics.json and the run's tables again from the units.
+Every file is what was written, byte for byte, and can be opened; every unit is the one that the manifest stands for,
+nothing lies about that belongs to no unit, and the study gives metrics.json and the run's tables again from the units.
 """
 
 from __future__ import annotations
@@ -37,6 +37,13 @@ class TableEntry(_Open):
     columns: list[str]
 
 
+class FileEntry(_Open):
+    """A file that the manifest vouches for."""
+
+    size: int
+    sha256: str
+
+
 class RowEntry(_Open):
     """A row of the table of scores."""
 
@@ -66,6 +73,8 @@ class Manifest(_Open):
     units: dict[str, Literal["done", "failed"]] = {}
     failures: dict[str, str] = {}
     rows: list[RowEntry] = []
+    files: dict[str, FileEntry] = {}
+    report: dict[str, FileEntry] = {}
 
 
 def validate_run(run: Folder, study_of: Callable[[Json], Study[Any, Any]]) -> list[str]:
@@ -86,7 +95,9 @@ def validate_run(run: Folder, study_of: Callable[[Json], Study[Any, Any]]) -> li
     files = RunFiles(run)
     try:
         manifest = validate(Manifest, raw, "manifest.json")
+        files.sealed("manifest.json", ())
         files.say(*_manifest_faults(manifest))
+        files.verify({path: one.model_dump() for path, one in {**manifest.files, **manifest.report}.items()})
         done = _look_at_units(files, manifest)
         _look_for_strays(files, manifest)
         whole = files.open_all()
@@ -95,7 +106,7 @@ def validate_run(run: Folder, study_of: Callable[[Json], Study[Any, Any]]) -> li
         if whole:
             files.say(*_study_faults(run, raw, manifest, done, study_of(raw)))
     except ConfigError as error:
-        return [masked(line) for line in error.errors]
+        return [*files.found, *map(masked, error.errors)]
     if "report.html" not in files.sizes:
         files.say("report.html: missing; jobs/report.py draws it")
     elif manifest.config_hash not in run.read_text("report.html"):
@@ -151,21 +162,21 @@ def _look_at_units(files: RunFiles, manifest: Manifest) -> dict[str, UnitFolder]
                 reason = (files.json(f"{path}/failure.json", ("error",)) or {}).get("error", reason)
             files.say(f"{path}: failed: {reason}")
             continue
-        result = files.json(f"{path}/result.json", ("unit", "hash", "status"))
-        if result is None:
+        found = files.sealed(f"{path}/result.json", ("unit", "hash", "status", "files"))
+        if found is None:
             continue
+        result, whole = found
         if result["unit"] != name or result["status"] != "done":
             files.say(f"{path}/result.json: is of unit {result['unit']}, status {result['status']}")
+        if not whole:
+            continue
+        files.verify(result["files"])
         if result["hash"] == hash_:
             done[name] = UnitFolder(files.run, Unit(name, {}, hash_))
         else:
             files.say(f"{path}/result.json: its hash is not the one in the manifest")
         if f"{path}/failure.json" in files.sizes:
             files.say(f"{path}/failure.json: left behind in a unit that is done")
-        weights = ["checkpoint/model.safetensors"] if "epochs" in result else []
-        for file in [*weights, *(result.get("files") or [])]:
-            if not files.sizes.get(f"{path}/{file}"):
-                files.say(f"{path}/{file}: missing or empty")
         log = files.read(f"{path}/metrics.jsonl", _epochs) if "epochs" in result else None
         if log is not None and log != [*range(1, int(result["epochs"]) + 1)]:
             files.say(f"{path}/metrics.jsonl: logs {len(log)} epochs, the result says {result['epochs']}")
@@ -181,6 +192,9 @@ def _look_for_strays(files: RunFiles, manifest: Manifest) -> None:
     parts = [path.split("/") for path in files.sizes if path.startswith("units/")]
     for name in sorted({part[1] for part in parts} - set(manifest.unit_hashes)):
         files.say(f"units/{name}: an orphan: no such unit in the manifest")
+    for path in files.sizes:  # of a search; those of units are looked at already
+        if path.startswith("units/") and path.count("/") > 2 and path.endswith(("/result.json", "/trial.json")):
+            files.sealed(path, ())
     settings = {"/".join(part[:3]) for part in parts if len(part) > 3 and part[2].startswith("setting-")}
     searched = manifest.config.get("search") is not None
     wrong = sorted(name for name in settings if not searched or f"{name}/trial.json" not in files.sizes)

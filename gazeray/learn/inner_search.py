@@ -10,7 +10,7 @@ is tested in the outer fold is seen here. Who drives the points, and where, is t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from gazeray.config import FoldsConfig, SearchConfig, TrainConfig, digest
 from gazeray.learn.fit import Fit, Task
 from gazeray.learn.folds import derive_seed, inner_seed, inner_splits
 from gazeray.storage import Folder
+from gazeray.storage.seals import DamagedError, read_sealed, write_sealed
 from gazeray.study import Chosen, Fold, Variant
 from gazeray.unit import Json, Unit, UnitFolder
 
@@ -69,15 +70,25 @@ class InnerSearch:
         return digest([self.config_hash, variant.content, fold.known.tolist(), variant.setting])
 
     def trial(self, point: Point) -> Json | None:
-        """What is known of a point so far, if it is still about the same."""
+        """What is known of a point so far, if it is still about the same. Raises DamagedError."""
         path = f"units/{self.name(point)}/{TRIAL}"
-        record: Json | None = self.run.read_json(path) if self.run.exists(path) else None
+        record = read_sealed(self.run, path) if self.run.exists(path) else None
         return record if record and record["hash"] == self.hash(point) else None
+
+    def forget_damaged(self) -> Iterator[str]:
+        """Delete the curves that are not what was written, a line each: their points are worked on again."""
+        for point in self.points():
+            try:
+                self.trial(point)
+            except DamagedError as error:
+                path = f"units/{self.name(point)}/{TRIAL}"
+                self.run.delete(path)
+                yield f"{path}: {error}; worked on again"
 
     def write(self, point: Point, state: str, curve: Sequence[Json], error: str | None = None) -> None:
         """Write trial.json; state: running, done, stopped or failed."""
         record = {"hash": self.hash(point), "setting": self.variants[point.setting].setting, "state": state}
-        self.run.write_json(f"units/{self.name(point)}/{TRIAL}", {**record, "curve": list(curve), "error": error})
+        write_sealed(self.run, f"units/{self.name(point)}/{TRIAL}", {**record, "curve": list(curve), "error": error})
 
     def work(self, point: Point, until: int, device: torch.device, report: Callable[[Json], None]) -> None:
         """Train the inner models of a point up to an epoch, or until their mean score no longer rises."""

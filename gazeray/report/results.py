@@ -120,10 +120,11 @@ def read_results(run: Folder) -> Results:
         units[name] = {"unit": name, "status": status} | ({"error": failures[name]} if name in failures else {})
         source = f"units/{name}/{'result' if status == 'done' else 'failure'}.json"
         if source in present:
-            units[name] |= run.read_json(source)
+            units[name] |= _object(run.read_bytes(source))
         if f"units/{name}/metrics.jsonl" in present:
-            lines = [json.loads(line) for line in run.read_text(f"units/{name}/metrics.jsonl").splitlines() if line]
-            by_epoch = {line["epoch"]: line for line in lines}  # a resumed fit may log an epoch twice: the last counts
+            lines = [_object(line) for line in run.read_bytes(f"units/{name}/metrics.jsonl").splitlines()]
+            # a resumed fit may log an epoch twice: the last counts
+            by_epoch = {line["epoch"]: line for line in lines if "epoch" in line}
             epochs[name] = [by_epoch[epoch] for epoch in sorted(by_epoch)]
     tables = {name: _table(run, f"{name}.parquet") for name in ("predictions", "per_item", "rejects", "quality")}
     return Results(
@@ -134,6 +135,15 @@ def read_results(run: Folder) -> Results:
         epochs=epochs,
         **tables,
     )
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    """JSON of a unit; an empty object where it cannot be read: the page is drawn without it."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _table(run: Folder, path: str) -> pa.Table:

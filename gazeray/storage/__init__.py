@@ -11,16 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import errno
+import hashlib
 import io
 import json
-import logging
 import os
-import random
 import re
 import shutil
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,35 +30,14 @@ import pyarrow.parquet as pq
 
 from gazeray.config import ConfigError, StorageConfig
 from gazeray.config import masked as masked
+from gazeray.storage.patience import StorageError as StorageError
+from gazeray.storage.patience import retried
 from gazeray.storage.s3 import credentials_of, patient_s3, s3_options
 
 T = TypeVar("T")
 
-PATIENCE_S, FIRST_WAIT_S, LONGEST_WAIT_S = 90.0, 0.2, 10.0
-"""How long a transient fault is waited out, and the waits between attempts: doubled each time, up to a quarter off."""
-
-TRANSIENT_ERRNOS = {
-    *(errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.ENOLCK, errno.ESTALE, errno.ETIMEDOUT, errno.EPIPE),
-    *(errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN),
-}
-
-TRANSIENT_AWS = {
-    *("NETWORK_CONNECTION", "INTERNAL_FAILURE", "SERVICE_UNAVAILABLE", "SLOW_DOWN", "THROTTLING", "REQUEST_TIMEOUT"),
-    *("NO_SUCH_UPLOAD", "408", "425", "429", "500", "502", "503", "504"),
-}
-"""What a file system, an object store (its names, HTTP status without one) may get over. All else is raised at once."""
-
-_AWS_ERROR = re.compile(r"AWS Error (\w+)(?: \(HTTP status (\d+)\))? during \w+ operation: (.*)", re.DOTALL)
-_FOLDER = "is a directory"  # in pyarrow's words, who gives no number
-_NO_NEWS = re.compile(r"^curlCode: \d+, |\(Request ID.*|^Unable to parse ExceptionName: |No response body\.?")
-_DENIED = re.compile(r"DENIED|ACCESS_KEY|SIGNATURE|TOKEN|CLIENT|EXPIRED|\(HTTP status 40[013]\)")
-
-
-_log, _jitter = logging.getLogger(__name__), random.Random()
-
-
-class StorageError(OSError):
-    """The storage refuses, or has not answered for longer than anyone should wait. The message names place, reason."""
+HASHED_AT_ONCE = 8 << 20
+"""Bytes of a file that are in memory while it is hashed."""
 
 
 @dataclass(frozen=True)
@@ -104,63 +80,6 @@ def split_uri(uri: str) -> tuple[str, str]:
     return place.rpartition("/")[0] + mark + options, place.rpartition("/")[2]
 
 
-def _retried(action: Callable[[], T], place: str, hint: str = "") -> T:
-    """Run `action`; a transient OSError is waited out, any other is raised at once under the name of its `place`.
-
-    hint: what to say where access is denied. Raises FileNotFoundError, PermissionError and their like as they are,
-    StorageError for what an object store refuses and for a transient fault that outlasts PATIENCE_S.
-    """
-    begun, wait, told = time.monotonic(), FIRST_WAIT_S, False
-    while True:
-        try:
-            return action()
-        except OSError as error:
-            if not _transient(error):
-                raise _named(error, place, hint) from error
-            waited = time.monotonic() - begun
-            if waited + wait > PATIENCE_S:
-                raise StorageError(f"{place}: tried for {waited:.0f} s: {_reason(error)}") from error
-            if wait > 1 and not told:
-                told = True
-                _log.warning("%s: %s; trying again for up to %.0f s", place, _reason(error), PATIENCE_S)
-        time.sleep(wait * _jitter.uniform(0.75, 1.0))
-        wait = min(2 * wait, LONGEST_WAIT_S)
-
-
-def _transient(error: OSError) -> bool:
-    """May the same action succeed a little later?"""
-    if error.errno is not None or _FOLDER in str(error):
-        return error.errno in TRANSIENT_ERRNOS
-    found = _AWS_ERROR.search(str(error))
-    if found is None:
-        return type(error) is OSError or isinstance(error, (ConnectionError, TimeoutError))
-    name, status, text = found.groups()
-    return (status if name == "UNKNOWN" and status else name) in TRANSIENT_AWS and "certificate" not in text
-
-
-def _named(error: OSError, place: str, hint: str) -> OSError:
-    """A lasting fault as the exception to raise, which names its place."""
-    found = _AWS_ERROR.search(str(error))
-    if (number := errno.EISDIR if _FOLDER in str(error) else error.errno) is not None:
-        return OSError(number, os.strerror(number), place)  # of the class that belongs to the number
-    if found is None:
-        return type(error)(f"{place}: {_reason(error)}")
-    if found[1] in ("NO_SUCH_BUCKET", "NO_SUCH_KEY", "RESOURCE_NOT_FOUND"):
-        reason = "There is no such bucket" if found[1] == "NO_SUCH_BUCKET" else os.strerror(errno.ENOENT)
-        return FileNotFoundError(errno.ENOENT, reason, place)
-    return StorageError(f"{place}: {_reason(error)}" + (f" ({hint})" if _DENIED.search(found[0]) else ""))
-
-
-def _reason(error: OSError) -> str:
-    """What went wrong, in one line."""
-    found = _AWS_ERROR.search(str(error))
-    if found is None:
-        return masked(" ".join(str(error).split()))
-    name, status, text = found.groups()
-    known = f"HTTP status {status}" if name == "UNKNOWN" and status else name.replace("_", " ").lower()
-    return masked(f"{known}: {' '.join(_NO_NEWS.sub('', text).split())}".rstrip(" :"))
-
-
 class Folder:
     """One root, local (`runs`, `/data/study`) or remote (`s3://bucket/prefix`), and the files below it.
 
@@ -194,6 +113,7 @@ class Folder:
     ) -> None:
         """source: the options of S3, the URI of another store, None for local. s3fs: its own options, None: pyarrow."""
         self.uri, self._root, self._source, self._s3fs, self._hint = uri, root, source, s3fs, ""
+        self._noted: tuple[str, dict[str, dict[str, Any]]] | None = None
         if source is None:
             self._fs = pa.fs.LocalFileSystem()
         elif isinstance(source, str):
@@ -224,7 +144,17 @@ class Folder:
         """The folder `path` below this one."""
         below = copy.copy(self)
         below.uri, below._root = f"{self.uri.rstrip('/')}/{safe_relative(path)}", self.full(path)
+        below._noted = self._noted
         return below
+
+    def noting(self, files: dict[str, dict[str, Any]]) -> Folder:
+        """The same folder, that notes what is written through it, or below it: path -> size and SHA-256, in `files`.
+
+        What is deleted is noted no longer. A copy of it, in another process for instance, notes nothing.
+        """
+        same = copy.copy(self)
+        same._noted = self._root, files
+        return same
 
     def full(self, path: str) -> str:
         """The path as the file system spells it (bucket/key on S3)."""
@@ -235,7 +165,7 @@ class Folder:
         return (self._s3(self._source, 9) if isinstance(self._source, dict) else self._fs), self._root
 
     def _try(self, action: Callable[[], T], path: str = "") -> T:
-        return _retried(action, f"{self.uri}/{path}".rstrip("/"), self._hint)
+        return retried(action, f"{self.uri}/{path}".rstrip("/"), self._hint)
 
     # -- reading
 
@@ -243,6 +173,12 @@ class Folder:
         """Is there a file (or folder) at `path`; without a path: is the root there."""
         info = self._try(lambda: self._fs.get_file_info(self.full(path) if path else self._root), path)
         return bool(info.type != pa.fs.FileType.NotFound)
+
+    def sizes(self, paths: Iterable[str]) -> dict[str, int]:
+        """The bytes of those of these files that are there."""
+        full = {self.full(path): path for path in paths}
+        infos = self._try(lambda: self._fs.get_file_info(list(full)))
+        return {full[info.path]: int(info.size) for info in infos if info.type == pa.fs.FileType.File}
 
     def list(self, prefix: str = "") -> list[FileStat]:
         """Every file at or below the folder `prefix`, sorted by path; empty when there is none. Scrap is left out."""
@@ -278,6 +214,18 @@ class Folder:
 
         return self._try(read, path)
 
+    def sha256(self, path: str) -> str:
+        """SHA-256 (hex) of a file, which is not held in memory. Raises FileNotFoundError."""
+
+        def read() -> str:
+            found = hashlib.sha256()
+            with self._fs.open_input_stream(self.full(path), compression=None) as stream:
+                while part := stream.read(HASHED_AT_ONCE):
+                    found.update(part)
+            return found.hexdigest()
+
+        return self._try(read, path)
+
     def read_text(self, path: str) -> str:
         """The whole file as UTF-8 (a byte-order mark is dropped)."""
         return self.read_bytes(path).decode("utf-8-sig")
@@ -295,6 +243,13 @@ class Folder:
     def write_bytes(self, path: str, data: bytes) -> None:
         """Write the whole file at once; parents are made, an old file is replaced."""
         self._write(path, lambda file: file.write(data))
+        self._note(path, len(data), hashlib.sha256(data))
+
+    def _note(self, path: str, size: int, sha256: hashlib._Hash) -> None:
+        """Note what was written, where that is wanted."""
+        if self._noted is not None:
+            root, files = self._noted
+            files[self.full(path).removeprefix(f"{root}/")] = {"size": size, "sha256": sha256.hexdigest()}
 
     def _write(self, path: str, fill: Callable[[Any], object]) -> None:
         """Write a file by filling an open one, anew in each attempt; nothing is seen of it before it is whole."""
@@ -352,6 +307,9 @@ class Folder:
                 shutil.copyfileobj(gathered, file, 1 << 23)
 
             self._write(path, fill)
+            size = gathered.tell()
+            gathered.seek(0)
+            self._note(path, size, hashlib.file_digest(gathered, "sha256"))
             return rows, writer.schema.names
 
     def delete_folder(self, path: str) -> None:
@@ -366,6 +324,11 @@ class Folder:
         if self.exists(path):
             with contextlib.suppress(FileNotFoundError):  # a first attempt did it and its answer was lost
                 self._try(lambda: action(self.full(path)), path)
+        if self._noted is not None:
+            root, files = self._noted
+            gone = self.full(path).removeprefix(f"{root}/")
+            for name in [name for name in files if f"{name}/".startswith(f"{gone}/")]:
+                del files[name]
 
 
 def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

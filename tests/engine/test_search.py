@@ -97,7 +97,7 @@ def test_point_that_was_cut_off_ends_with_the_same_curve(tmp_path: Path) -> None
     cut.work(point, 4, CPU, reported.append)
     assert reported == trial_of(whole, point)["curve"]
     assert all(cut.run.exists(f"units/{unit.name}/result.json") for unit in cut.units(point))
-    assert not [stat.path for stat in cut.run.sub("units").list() if stat.path.endswith(".safetensors")]
+    assert not [stat.path for stat in cut.run.sub("units").list() if stat.path.endswith(".state")]
 
 
 @pytest.mark.parametrize(("metric", "sign"), [("loss", -1), ("accuracy", 1), ("error", -1)])

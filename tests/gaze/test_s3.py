@@ -76,8 +76,8 @@ def bucket(store: FaultyS3, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gazeray.storage.FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr("gazeray.storage.PATIENCE_S", 0.5)
+    monkeypatch.setattr("gazeray.storage.patience.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("gazeray.storage.patience.PATIENCE_S", 0.5)
 
 
 @pytest.fixture(params=["pyarrow", "s3fs"])
@@ -231,7 +231,7 @@ def test_dead_server_is_raised_when_patience_ends(
 def test_faulty_answers_lose_and_double_nothing(
     store: FaultyS3, bucket: Any, monkeypatch: pytest.MonkeyPatch, storage: StorageConfig
 ) -> None:
-    monkeypatch.setattr("gazeray.storage.FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("gazeray.storage.patience.FIRST_WAIT_S", 0.01)
     monkeypatch.setattr("tests.chaos.faulty_s3.SLOW_S", 0.05)
     folder = Folder(f"s3://{BUCKET}/a", storage)
     store.share = 0.3

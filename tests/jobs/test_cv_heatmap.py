@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -139,8 +140,8 @@ def test_failed_unit_is_named_and_exits_1_and_is_retried(tmp_path: Path, capsys:
     run = tmp_path / f"cv_heatmap-{config_hash(load_config(HeatmapConfig, CONFIG, words))}"
     assert main(HeatmapStudy, HeatmapConfig, "cv_heatmap", CONFIG, no_report, words) == 0
     unit = json.loads((run / "manifest.json").read_text())["unit_hashes"]["fold-1"]
-    obstacle = run / f"units/fold-1/checkpoint/{unit[:10]}.safetensors"
-    obstacle.write_bytes(b"no checkpoint")
+    obstacle = run / f"units/fold-1/checkpoint/{unit[:10]}.state"
+    obstacle.write_bytes(b"no checkpoint" + hashlib.sha256(b"no checkpoint").digest())
     (run / "units/fold-1/result.json").unlink()
 
     assert main(HeatmapStudy, HeatmapConfig, "cv_heatmap", CONFIG, write_report, words) == 1

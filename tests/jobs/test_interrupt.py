@@ -28,7 +28,7 @@ WORDS = [
 
 def has_saved(runs: Path) -> bool:
     """Has a unit saved an epoch?"""
-    return bool(list(runs.glob("cv_heatmap-*/units/*/checkpoint/*.safetensors")))
+    return bool(list(runs.glob("cv_heatmap-*/units/*/checkpoint/*.state")))
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from gazeray.engine.validate import validate_run, without
 from gazeray.report import figures
 from gazeray.report.sections import gallery
 from gazeray.storage import Folder
+from gazeray.storage.seals import unsealed, write_sealed
 from gazeray.studies import known, study_of
 from gazeray.studies.heatmap.study import HeatmapConfig
 from gazeray.tables import REJECTS
@@ -99,8 +100,15 @@ def metrics(edit: Callable[[Any], Any]) -> Callable[[Folder], None]:
     return lambda run: edit_json(run, "metrics.json", edit)
 
 
-def result(edit: Callable[[Any], Any]) -> Callable[[Folder], None]:
-    return lambda run: edit_json(run, "units/fold-1/result.json", edit)
+def result(edit: Callable[[Any], Any], unit: str = "fold-1") -> Callable[[Folder], None]:
+    """A result that says of itself that it is whole, as one does that was computed wrongly."""
+
+    def harm(run: Folder) -> None:
+        content = unsealed(run.read_json(f"units/{unit}/result.json"))
+        edit(content)
+        write_sealed(run, f"units/{unit}/result.json", content)
+
+    return harm
 
 
 def rows(name: str, edit: Callable[[list[dict[str, Any]]], Any]) -> Callable[[Folder], None]:
@@ -195,10 +203,11 @@ BROKEN: dict[str, tuple[Callable[[Folder], Any], str]] = {
     "log_gone": (gone(f"{UNIT}/metrics.jsonl"), f"{UNIT}/metrics.jsonl: missing"),
     "log_cut": (text(f"{UNIT}/metrics.jsonl", '{"epoch": 1}\n'), "logs 1 epochs, the result says 2"),
     "log_torn": (text(f"{UNIT}/metrics.jsonl", '{"epoch": 1}\n{"ep'), "metrics.jsonl: cannot be read"),
-    "weights_gone": (gone(f"{UNIT}/checkpoint/model.safetensors"), "model.safetensors: missing or empty"),
-    "weights_empty": (text(f"{UNIT}/checkpoint/model.safetensors", ""), "model.safetensors: missing or empty"),
-    "unit_file_gone": (result(lambda r: r.update(files=["extra.npz"])), f"{UNIT}/extra.npz: missing or empty"),
-    "explanations_of_unit_gone": (gone(f"{UNIT}/explain.npz"), f"{UNIT}/explain.npz: missing or empty"),
+    "weights_gone": (gone(f"{UNIT}/checkpoint/model.safetensors"), "model.safetensors: missing"),
+    "weights_empty": (text(f"{UNIT}/checkpoint/model.safetensors", ""), "model.safetensors: 0 bytes, "),
+    "unit_file_gone": (
+        result(lambda r: r["files"].update({f"{UNIT}/extra.npz": {"size": 1, "sha256": ""}})), "/extra.npz: missing"),
+    "explanations_of_unit_gone": (gone(f"{UNIT}/explain.npz"), f"{UNIT}/explain.npz: missing"),
     "explanations_gone": (gone("explain.npz"), "explain.npz: missing"),
     "explanations_torn": (text("explain.npz", "no archive"), "explain.npz: cannot be read"),
     "failure_left": (text(f"{UNIT}/failure.json", "{}"), "left behind in a unit that is done"),
@@ -347,10 +356,10 @@ SCORED: dict[str, tuple[Callable[[Folder], Any], str]] = {
     "picture_in_two_folds": (
         rows("per_item.parquet", lambda r: r[0].update(fold=9)), "per_item.parquet: in several folds: "),
     "picture_not_scored": (manifest(lambda m: m["judged"].append("x")), "not both judged and scored: x"),
-    "scores_of_unit_gone": (gone("units/baselines-fold-0/scores.parquet"), "scores.parquet: missing or empty"),
-    "maps_of_unit_gone": (gone("units/baselines-fold-0/maps.safetensors"), "maps.safetensors: missing or empty"),
+    "scores_of_unit_gone": (gone("units/baselines-fold-0/scores.parquet"), "scores.parquet: missing"),
+    "maps_of_unit_gone": (gone("units/baselines-fold-0/maps.safetensors"), "maps.safetensors: missing"),
     "means_edited": (
-        lambda run: edit_json(run, "units/baselines-fold-0/result.json", lambda r: r["means"]["uniform"].update(nss=5)),
+        result(lambda r: r["means"]["uniform"].update(nss=5), "baselines-fold-0"),
         "its means are not those of scores.parquet"),
     "map_gone": (lambda run: run.delete(a_map(run)), ".npz is not there"),
 }  # fmt: skip

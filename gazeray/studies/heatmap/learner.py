@@ -129,7 +129,7 @@ class HeatmapLearner(Learner):
         if summary is not None:
             out.folder.write_bytes(SUMMARY, summary.to_npz())
         metrics = fold_scores(labels[test], scores["scores"], classes)
-        return {"metrics": metrics, "files": [PREDICTIONS, *([SUMMARY] if summary is not None else [])]}
+        return {"metrics": metrics}
 
     def _walk(
         self, model: torch.nn.Module, fold: Fold, test: np.ndarray, names: Sequence[str], store: Store,

@@ -223,7 +223,7 @@ class HeatmapStudy:
         if search is not None:
             about = {"chosen_by": search.metric, "scheduler": search.scheduler, "space": search.space}
             metrics["search"] = search_record(manifest["searched"], scored, "balanced_accuracy", about)
-        explained = [unit for place, unit in done.items() if SUMMARY in results[place]["files"]]
+        explained = [unit for unit in done.values() if unit.wrote(SUMMARY)]
         files = {}
         if explained:
             merged = MapSummary.merge([MapSummary.from_npz(unit.folder.read_bytes(SUMMARY)) for unit in explained])

@@ -270,7 +270,7 @@ class ScoreTable:
         if len(means) == 1:
             first, value = next(iter(next(iter(means.values())).items()))
             said = f"{pictures} pictures" + ("" if value is None else f", {first.replace('_', ' ')} {value:.3f}")
-        return {"pictures": pictures, "means": means, "said": said, "files": [SCORES, MAPS]}
+        return {"pictures": pictures, "means": means, "said": said}
 
 
 def means_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:

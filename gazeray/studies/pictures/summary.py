@@ -70,7 +70,7 @@ def summarise(
     first = judged_by or shown[0]
     scores = _columns(table, best, stimuli).get(first) if best else None
     centre, maps, index = _pictures(cfg, shards, models, finished, scores, best, first)
-    return replace(summary, tables={**summary.tables, "maps/index": index}, files={"centre.npz": centre}, maps=maps)
+    return replace(summary, tables={**summary.tables, "maps/index": index}, files={"centre.npz": centre, **maps})
 
 
 def per_item(finished: Finished, models: Models) -> pa.Table:

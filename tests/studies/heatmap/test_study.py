@@ -173,6 +173,7 @@ def test_results_of_other_data_are_forgotten(tmp_path: Path) -> None:
     run.note(data={"fingerprint": "before"})
     for name in ("units/fold-0/result.json", "maps/a.npz", "metrics.json", "report.html"):
         run.folder.write_text(name, "old")
+    run = RunFolder(cfg, "job", "heatmap")
     run.forget_other_data("before")
     assert run.folder.exists("units/fold-0/result.json")
     run.forget_other_data("after")

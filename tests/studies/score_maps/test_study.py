@@ -217,3 +217,8 @@ def test_whole_run_scores_maps_beside_baselines_and_finishes_what_was_stopped(
     cut = do(made(tmp_path / "cut", *words))
     assert cut.run.read_bytes("metrics.json") == undisturbed.run.read_bytes("metrics.json")
     assert faults(cut.run) == []
+    fewer = do(made(tmp_path / "cut", *words, "show.pictures=1"))
+    assert fewer.run.uri == cut.run.uri
+    assert len(fewer.run.list("maps")) < len(undisturbed.run.list("maps")), "those that are shown no longer are gone"
+    assert fewer.run.read_bytes("metrics.json") == cut.run.read_bytes("metrics.json")
+    assert faults(fewer.run) == []
