@@ -16,6 +16,7 @@ from gazeray.engine.passes import raise_fault
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.run import RunFolder, units_of
 from gazeray.engine.search import search
+from gazeray.engine.tracking import Followers, check_tracking, followers
 from gazeray.engine.units import Work
 from gazeray.learn.folds import guard
 from gazeray.learn.inner_search import InnerSearch
@@ -50,7 +51,11 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         source = _look(study)
     folder = RunFolder(study.cfg, job, study.name)
     view.line(f"run folder: {folder.folder.uri}")
-    with view.live(), Executor(study.cfg.resources, study.cfg.data.cache_gb, view) as workers:
+    with (
+        followers(study.cfg, folder, view.line) as heard,
+        view.live(),
+        Executor(study.cfg.resources, study.cfg.data.cache_gb, view) as workers,
+    ):
         ready = prepare(study, source, folder.store, workers)
         _note_start(folder, ready)
         learning = study.learning(ready)
@@ -61,7 +66,7 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
             ready = replace(ready, searched=searched)
             folder.note(searched=[asdict(one) for one in searched.chosen])
         predictors = study.predictors(ready)
-        units, status = _do_rounds(predictors, ready, folder, workers)
+        units, status = _do_rounds(predictors, ready, folder, workers, heard)
         failed = {name: state for name, state in status.items() if state != "done"}
         folder.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
         metrics = None
@@ -83,6 +88,7 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
 
 def _look(study: Study[D, S]) -> Source[D]:
     """What there is, once the settings of a search are known to fit. Raises DataError, ConfigError."""
+    check_tracking(study.cfg.tracking, Folder(study.cfg.run.dir, study.cfg.storage))
     if isinstance(study.cfg, JobConfig):
         settings_to_try(study.cfg)
     return study.open()
@@ -175,7 +181,7 @@ def _search(
 
 
 def _do_rounds(
-    predictors: Sequence[Predictor], ready: Ready[D, S], folder: RunFolder, workers: Executor
+    predictors: Sequence[Predictor], ready: Ready[D, S], folder: RunFolder, workers: Executor, heard: Followers
 ) -> tuple[dict[str, UnitFolder], dict[str, str]]:
     """Do the units of all predictors, round after round; returns their folders and {name: "done" or the error}."""
     units: dict[str, UnitFolder] = {}
@@ -201,17 +207,20 @@ def _do_rounds(
                     work[unit.name] = unit, predictor
         hashes = {name: out.unit.hash for name, out in units.items()}
         folder.note(unit_hashes=hashes, units_of=units_of(folder.manifest["config_hash"], ready.items.content, hashes))
-        status |= refused | _run_units(work, units, folder.folder, workers)
+        status |= refused | _run_units(work, units, folder.folder, workers, heard)
     return units, status
 
 
-def _run_units(work: Work, outs: Mapping[str, UnitFolder], run: Folder, workers: Executor) -> dict[str, str]:
+def _run_units(
+    work: Work, outs: Mapping[str, UnitFolder], run: Folder, workers: Executor, heard: Followers
+) -> dict[str, str]:
     """Do all units that are not done yet; returns {name: "done" or the error}. outs: their folders.
 
     Raises StorageError when a worker could not read or write: no unit can be relied on until the storage works again.
     """
     missing = {name: one for name, one in work.items() if outs[name].result() is None}
     workers.view.units(total=len(work), done=len(work) - len(missing))
+    heard.units(total=len(work), done=len(work) - len(missing))
     faults: list[str] = []
 
     def listen(name: str, kind: str, payload: Json) -> None:
@@ -224,6 +233,7 @@ def _run_units(work: Work, outs: Mapping[str, UnitFolder], run: Folder, workers:
             except OSError as error:
                 faults.append(str(error))
         workers.view.unit_event(name, kind, payload)
+        heard.unit_event(outs[name], kind, payload)
 
     if missing:
         workers.units(missing, run, listen)
