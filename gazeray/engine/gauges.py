@@ -17,7 +17,7 @@ UNIT = (*RUN, "unit")
 class Gauges:
     """gazeray_units_total, _done, _failed of a run (tags job, run); of each unit (tag unit) what its last epoch says.
 
-    That is gazeray_epoch, gazeray_train_loss, gazeray_validation_<metric>. They are gone when the job ends.
+    That is gazeray_epoch, gazeray_train_loss, gazeray_validation_<metric>. Ray puts `ray_` before all names.
     """
 
     def __init__(self, job: str, run: str) -> None:

@@ -26,8 +26,9 @@ FLUSH_S = 5
 class TensorBoard:
     """Event files below a folder, a folder per unit: TensorBoard's own writer, as PyTorch wraps it.
 
-    tensorboardX, which Ray Tune brings along, writes such files too, but is another's code. A unit that goes on writes
-    a new file, which takes back what the files before it said (`purge_step`), and says it again.
+    tensorboardX, which Ray Tune brings along, writes such files too, but is another's code. A unit that goes on begins
+    a new file in place of the old one, whose epochs are told again: in one folder TensorBoard keeps the first word on
+    how a unit ended. `purge_step` takes back what a TensorBoard that is looking has already read.
     """
 
     def __init__(self, folder: Path, parameters: Parameters) -> None:
@@ -42,7 +43,10 @@ class TensorBoard:
         """See `Tracker`: no epoch stays."""
         from torch.utils.tensorboard.summary import hparams
 
-        writer: Any = self.writer(str(self.folder / unit.name), purge_step=0, flush_secs=FLUSH_S)
+        folder = self.folder / unit.name
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        writer: Any = self.writer(str(folder), purge_step=0, flush_secs=FLUSH_S)
         _, start, _ = hparams(dict(self.parameters), {})
         writer.file_writer.add_summary(start)
         self.writers[unit.name] = writer
