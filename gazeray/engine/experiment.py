@@ -14,6 +14,7 @@ from gazeray.config import JobConfig, SearchConfig, check_watched, digest
 from gazeray.engine.executor import Executor
 from gazeray.engine.passes import raise_fault
 from gazeray.engine.progress import ProgressView
+from gazeray.engine.provenance import machine
 from gazeray.engine.run import RunFolder, units_of
 from gazeray.engine.search import search
 from gazeray.engine.tracking import Followers, check_tracking, followers
@@ -57,7 +58,7 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         Executor(study.cfg.resources, study.cfg.data.cache_gb, view) as workers,
     ):
         ready = prepare(study, source, folder.store, workers)
-        _note_start(folder, ready)
+        _note_start(folder, ready, machine(study.cfg.resources))
         learning = study.learning(ready)
         if learning is not None and isinstance(study.cfg, JobConfig):
             check_watched(study.cfg, learning.learner.watched)
@@ -66,7 +67,8 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
             ready = replace(ready, searched=searched)
             folder.note(searched=[asdict(one) for one in searched.chosen])
         predictors = study.predictors(ready)
-        units, status = _do_rounds(predictors, ready, folder, workers, heard)
+        with view.timed("units"):
+            units, status = _do_rounds(predictors, ready, folder, workers, heard)
         failed = {name: state for name, state in status.items() if state != "done"}
         folder.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
         metrics = None
@@ -82,7 +84,7 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
                 folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in done.items()})
             else:
                 folder.forget_scores()
-    folder.finish("failed" if failed else "done")
+    folder.finish("failed" if failed else "done", view.took)
     return Outcome(folder.folder, metrics, failed)
 
 
@@ -255,11 +257,13 @@ def _status(out: UnitFolder) -> str:
 # -- the run folder
 
 
-def _note_start(folder: RunFolder, ready: Ready[D, S]) -> None:
+def _note_start(folder: RunFolder, ready: Ready[D, S], where: Json) -> None:
     """What is known before the first unit: manifest, rejects, tables of the recordings."""
     items = ready.items
     folder.forget_other_data(items.content)
-    folder.note(**{**items.manifest, "data": {**items.manifest.get("data", {}), "fingerprint": items.content}})
+    folder.note(
+        **{**items.manifest, "data": {**items.manifest.get("data", {}), "fingerprint": items.content}, "machine": where}
+    )
     rejects = sorted(items.rejects, key=lambda one: (one.source, one.row, one.reason))
     folder.folder.write_table("rejects.parquet", rejects_table(rejects))
     tables: Json = {}

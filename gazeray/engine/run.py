@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from gazeray.config import LAYOUT, check_layout, config_hash, digest
+from gazeray.engine.provenance import code, command, earlier_commands
 from gazeray.storage import Folder
 from gazeray.study import StudyConfig
 from gazeray.unit import Json
@@ -33,8 +35,10 @@ class RunFolder:
         self.store = Folder(cfg.run.dir, cfg.storage)
         self.name = f"{job}-{config_hash(cfg)}"
         self.folder = self.store.sub(self.name)
-        if self.folder.exists("manifest.json"):
-            check_layout(self.folder.read_json("manifest.json"), self.folder.uri)
+        there = self.folder.read_json("manifest.json") if self.folder.exists("manifest.json") else None
+        check_layout(there, self.folder.uri)
+        earlier = earlier_commands(there)
+        self._began, self._before = time.monotonic(), earlier[-1].get("seconds_total", 0.0) if earlier else 0.0
         self.manifest: Json = {
             "layout": LAYOUT,
             "job": job,
@@ -46,6 +50,9 @@ class RunFolder:
             "started": _now(),
             "finished": None,
             "versions": versions(),
+            "command": command(),
+            "git": code(),
+            "earlier": earlier,
         }
 
     def forget_other_data(self, fingerprint: str) -> None:
@@ -55,6 +62,7 @@ class RunFolder:
             for name in ("units", "maps", "figures"):
                 self.folder.delete_folder(name)
             self.forget_scores()
+            self.manifest["earlier"], self._before = [], 0.0
 
     def forget_scores(self) -> None:
         """Delete what is made of the units' results."""
@@ -63,13 +71,13 @@ class RunFolder:
             self.folder.delete(name)
 
     def note(self, **entries: Any) -> None:
-        """Add to the manifest and write it."""
-        self.manifest |= entries
+        """Add to the manifest and write it, with the seconds of all commands on this folder so far."""
+        self.manifest |= {**entries, "seconds_total": round(self._before + time.monotonic() - self._began, 3)}
         self.folder.write_json("manifest.json", self.manifest)
 
-    def finish(self, status: str) -> None:
-        """The run has ended, with `done` or `failed`."""
-        self.note(status=status, finished=_now())
+    def finish(self, status: str, stages: Mapping[str, float]) -> None:
+        """The run has ended, with `done` or `failed`. stages: what of it took how many seconds."""
+        self.note(status=status, finished=_now(), stages={name: round(value, 3) for name, value in stages.items()})
 
 
 def versions() -> dict[str, str]:
