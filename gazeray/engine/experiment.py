@@ -58,7 +58,7 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         Executor(study.cfg.resources, study.cfg.data.cache_gb, view) as workers,
     ):
         ready = prepare(study, source, folder.store, workers)
-        _note_start(folder, ready, machine(study.cfg.resources))
+        _note_start(folder, ready, machine(workers))
         learning = study.learning(ready)
         if learning is not None and isinstance(study.cfg, JobConfig):
             check_watched(study.cfg, learning.learner.watched)
@@ -70,18 +70,19 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         with view.timed("units"):
             units, status = _do_rounds(predictors, ready, folder, workers, heard)
         failed = {name: state for name, state in status.items() if state != "done"}
-        folder.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
+        ended = {name: "failed" if name in failed else "done" for name in status}
+        folder.note(units=ended, failures=failed, machine=machine(workers))
         metrics = None
         with view.stage("scoring"):
             done = {name: out for name, out in units.items() if name not in failed}
             if done:
                 rows = {key: row for predictor in predictors for key, row in predictor.rows.items()}
-                folder.note(rows=[{"key": key, **asdict(row)} for key, row in rows.items()])
+                took = {name: (one.result() or {}).get("seconds") for name, one in done.items()}
+                folder.note(rows=[{"key": key, **asdict(row)} for key, row in rows.items()], seconds=took)
                 finished = Finished(done, sorted(failed), rows)
                 summary = completed(study, study.summary(folder.manifest, finished, ready), finished)
                 metrics = summary.metrics
                 _write_summary(folder.folder, summary)
-                folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in done.items()})
             else:
                 folder.forget_scores()
     folder.finish("failed" if failed else "done", view.took)

@@ -6,15 +6,20 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gazeray
-from gazeray.config import ResourcesConfig, masked
+from gazeray.config import masked
 from gazeray.unit import Json
+
+if TYPE_CHECKING:
+    from gazeray.engine.executor import Executor
 
 OF_A_COMMAND = (*("command", "git", "machine", "versions", "status", "started", "finished", "stages", "seconds_total"),)
 """What the manifest says of the command that wrote it last."""
@@ -56,26 +61,36 @@ def _git(*words: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def machine(resources: ResourcesConfig) -> Json:
-    """The machine of this process, and the device of the units; of a cluster also what all its machines have."""
-    import torch
+def machine(workers: Executor) -> Json:
+    """The machine of this process; device: of the units and passes; cluster: what all machines of Ray have together.
 
-    there = torch.cuda.is_available()
-    own: Json = {
-        "cpu": cpu_model(),
-        "cores": os.cpu_count(),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
-        "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count() if there else 0)],
-    }
-    if resources.workers == 0:
-        return {**own, "device": "cuda" if there and resources.per_unit.gpu != 0 else "cpu", "cluster": None}
-    from gazeray.engine.cluster import machines, per_worker
+    Where this command had nothing to do, it has no device and no cluster.
+    """
+    found = {**driver(), "device": None, "cluster": None}
+    if workers.here and workers.has_begun:
+        found["device"] = workers.device
+    elif workers.has_begun:
+        from gazeray.engine.cluster import machines, per_worker  # here, since it needs Ray
 
-    return {
-        **own,
-        "device": "cuda" if per_worker(resources.per_unit).get("GPU") else "cpu",
-        "cluster": total(machines()),
-    }
+        found["device"] = "cuda" if per_worker(workers.resources.per_unit).get("GPU") else "cpu"
+        found["cluster"] = total(machines())
+    return found
+
+
+@cache
+def driver() -> Json:
+    """The machine of this process. gpus: by the name that the driver of the cards gives them."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"cpu": cpu_model(), "cores": os.cpu_count(), "memory_gb": round(memory / 1e9, 1), "gpus": gpu_models()}
+
+
+def gpu_models() -> list[str]:
+    """A name for each GPU that nvidia-smi sees: asked without PyTorch, which a driver may do without."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=60)
+    return done.stdout.splitlines() if done.returncode == 0 else []  # else there is no card that can be used
 
 
 def total(machines: list[Mapping[str, float]]) -> Json:
