@@ -286,6 +286,16 @@ def test_config_says_how_the_run_was_made(run: Folder) -> None:
     assert "time 125.2 s, in 2 commands" in words
 
 
+def test_config_names_the_machine_that_computed_something_last(run: Folder) -> None:
+    def computed_nothing(manifest: dict[str, Any]) -> None:
+        computed, nothing = manifest["machine"], {**manifest["machine"], "device": None}
+        manifest["earlier"] = [{}, {"machine": computed}, {"machine": nothing}]
+        manifest["machine"] = {**nothing, "cpu": "a laptop", "cluster": None}
+
+    change(run, "manifest.json", computed_nothing)
+    assert "machine AMD EPYC, 2 cores, 16.5 GB; NVIDIA H100; computed on a GPU; a cluster" in drawn(run)
+
+
 def test_config_of_an_older_run_says_what_is_known(run: Folder) -> None:
     change(run, "manifest.json", lambda manifest: [manifest.pop(key) for key in made.MADE_BY])
     words = drawn(run)

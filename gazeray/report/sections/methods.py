@@ -72,7 +72,10 @@ def _how_it_was_made(manifest: Mapping[str, Any]) -> dict[str, str]:
         changed = ", and changes that were not committed" if manifest["git"]["dirty"] else ""
         pairs["code"] = f"git commit {manifest['git']['commit']}{changed}"
     if "machine" in manifest:
-        machine, cluster = manifest["machine"], manifest["machine"]["cluster"]
+        told = [manifest, *reversed(manifest["earlier"])]  # the last command may have found nothing to compute
+        used = [one["machine"] for one in told if one.get("machine", {}).get("device")]
+        machine = [*used, manifest["machine"]][0]
+        cluster = machine["cluster"]
         gpus = f"; {', '.join(machine['gpus'])}" if machine["gpus"] else ""
         pairs["machine"] = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:g} GB{gpus}"
         if machine["device"]:
