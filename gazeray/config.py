@@ -184,6 +184,15 @@ def _keys(values: Any) -> Iterator[str]:
         yield from _keys(value)
 
 
+class TrackingConfig(Section):
+    """Who else hears of every epoch: a run per unit, with the config as its parameters. No result depends on it."""
+
+    tracker: Literal["none", "tensorboard", "mlflow"] = Field("none", description="none, or a tracker's own writer")
+    dir: str | None = Field(
+        None, description="local folder; default: tracking/ in run.dir. mlflow: or a URI; default: $MLFLOW_TRACKING_URI"
+    )
+
+
 class JobConfig(Section):
     """The sections that every job has. A study adds its own."""
 
@@ -194,6 +203,7 @@ class JobConfig(Section):
     resources: ResourcesConfig = ResourcesConfig()
     run: RunSettings = RunSettings()
     storage: StorageConfig = StorageConfig()
+    tracking: TrackingConfig = TrackingConfig()
 
     @model_validator(mode="after")
     def _asha_needs_workers(self) -> JobConfig:
@@ -334,6 +344,7 @@ RESULT_FREE: dict[str, Any] = {
     "resources": {"workers": True, "per_unit": {"gpu"}},
     "run": {"dir"},
     "storage": True,
+    "tracking": True,
     "data": {"cache_gb"},
     "backbone": {"batch_size"},
     "show": True,

@@ -19,7 +19,15 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from gazeray.config import FoldsConfig, ResourcesConfig, RunSettings, SearchConfig, StorageConfig, TrainConfig
+from gazeray.config import (
+    FoldsConfig,
+    ResourcesConfig,
+    RunSettings,
+    SearchConfig,
+    StorageConfig,
+    TrackingConfig,
+    TrainConfig,
+)
 from gazeray.storage import Folder
 from gazeray.store import Column, Store
 from gazeray.store.passes import FillShards as FillShards
@@ -63,6 +71,10 @@ class StudyConfig(Protocol):
     @property
     def storage(self) -> StorageConfig:
         """How object stores are asked."""
+
+    @property
+    def tracking(self) -> TrackingConfig:
+        """Who else hears of every epoch."""
 
 
 @dataclass(frozen=True)

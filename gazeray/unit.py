@@ -92,6 +92,11 @@ class UnitFolder:
         """metrics.jsonl: one line per epoch."""
         self.folder.write_text("metrics.jsonl", "".join(json.dumps(one, sort_keys=True) + "\n" for one in history))
 
+    def history(self) -> list[Json]:
+        """What metrics.jsonl says; [] where nothing was logged."""
+        text = self.folder.read_text("metrics.jsonl") if self.folder.exists("metrics.jsonl") else ""
+        return [json.loads(line) for line in text.splitlines()]
+
     def result(self) -> Json | None:
         """The result, when the unit is done and its hash is still the same; read once. One that is damaged is none."""
         if self._result is None:

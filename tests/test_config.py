@@ -117,7 +117,8 @@ def test_shipped_config_repeats_the_defaults() -> None:
 def test_hash_ignores_resources_and_place_but_not_results() -> None:
     base = config_hash(JobConfig())
     same = ["resources.workers=2", "resources.per_unit.gpu=0.5", "run.dir=elsewhere", "data.cache_gb=0",
-            "storage.filesystem=s3fs", "storage.options={use_ssl: false}"]  # fmt: skip
+            "storage.filesystem=s3fs", "storage.options={use_ssl: false}",
+            "tracking.tracker=mlflow", "tracking.dir=http://server"]  # fmt: skip
     assert config_hash(load_config(JobConfig, None, same)) == base
     for word in ["run.seed=1", "resources.per_unit.cpu=2", "train.epochs=3", "folds.outer=5", "data.window_examples=9"]:
         assert config_hash(load_config(JobConfig, None, [word])) != base

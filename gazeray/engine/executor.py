@@ -50,7 +50,7 @@ class Executor:
         self._shelves: list[Shelf] = []
         self._unread: list[tuple[Pass, Store]] = []
         self._began = ExitStack()
-        self._has_begun = False
+        self.has_begun = False
 
     # -- from the first task to the last
 
@@ -76,8 +76,8 @@ class Executor:
             self._heal(work, partial(verified, work, store, self._do))
 
     def _start(self) -> None:
-        if not self._has_begun:
-            self._has_begun = True
+        if not self.has_begun:
+            self.has_begun = True
             if self.here:
                 self.view.line("in this process, without Ray (resources.workers=0)")
                 self._began.enter_context(_torch_left_as_it_is())

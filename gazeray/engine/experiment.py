@@ -15,8 +15,10 @@ from gazeray.config import JobConfig, SearchConfig, check_watched, digest
 from gazeray.engine.executor import Executor
 from gazeray.engine.passes import raise_fault
 from gazeray.engine.progress import ProgressView
+from gazeray.engine.provenance import machine
 from gazeray.engine.run import RunFolder, units_of
 from gazeray.engine.search import search
+from gazeray.engine.tracking import Followers, check_tracking, followers
 from gazeray.engine.units import Work
 from gazeray.learn.folds import guard
 from gazeray.learn.inner_search import InnerSearch
@@ -54,8 +56,13 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         source = _look(study)
     folder = RunFolder(study.cfg, job, study.name)
     view.line(f"run folder: {folder.folder.uri}")
-    with view.live(), Executor(study.cfg.resources, study.cfg.data.cache_gb, view) as workers:
+    with (
+        followers(study.cfg, folder, view.line) as heard,
+        view.live(),
+        Executor(study.cfg.resources, study.cfg.data.cache_gb, view) as workers,
+    ):
         ready = prepare(study, source, folder.store, workers)
+        folder.manifest["machine"] = machine(workers)
         _note_start(folder, ready, view)
         learning = study.learning(ready)
         if learning is not None and isinstance(study.cfg, JobConfig):
@@ -65,8 +72,11 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
             ready = replace(ready, searched=searched)
             folder.note(searched=[asdict(one) for one in searched.chosen])
         predictors = study.predictors(ready)
-        units, status = _do_rounds(predictors, ready, folder, workers)
+        with view.timed("units"):
+            units, status = _do_rounds(predictors, ready, folder, workers, heard)
         failed = {name: state for name, state in status.items() if state != "done"}
+        if workers.has_begun:
+            folder.manifest["machine"] = machine(workers)
         folder.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
         rows = {key: row for predictor in predictors for key, row in predictor.rows.items()}
         folder.note(rows=[{"key": key, **asdict(row)} for key, row in rows.items()])
@@ -77,7 +87,7 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
             done = {name: out for name, out in units.items() if name not in failed}
             metrics = _score(study, ready, folder, Finished(done, sorted(failed), rows))
             folder.clear(units)
-    folder.finish("failed" if failed else "done")
+    folder.finish("failed" if failed else "done", view.took)
     return Outcome(folder.folder, metrics, failed)
 
 
@@ -94,6 +104,7 @@ def _score(study: Study[D, S], ready: Ready[D, S], folder: RunFolder, finished: 
 
 def _look(study: Study[D, S]) -> Source[D]:
     """What there is, once the settings of a search are known to fit. Raises DataError, ConfigError."""
+    check_tracking(study.cfg.tracking, Folder(study.cfg.run.dir, study.cfg.storage))
     if isinstance(study.cfg, JobConfig):
         settings_to_try(study.cfg)
     return study.open()
@@ -215,7 +226,7 @@ def _plan(predictors: Sequence[Predictor], content: str, folder: RunFolder) -> d
 
 
 def _do_rounds(
-    predictors: Sequence[Predictor], ready: Ready[D, S], folder: RunFolder, workers: Executor
+    predictors: Sequence[Predictor], ready: Ready[D, S], folder: RunFolder, workers: Executor, heard: Followers
 ) -> tuple[dict[str, UnitFolder], dict[str, str]]:
     """Do the units of all predictors, round after round; returns their folders and {name: "done" or the error}."""
     content = ready.items.content
@@ -233,11 +244,13 @@ def _do_rounds(
                     status[name] = f"{absent[0]}, which it reads, is not done"
                 else:
                     work[name] = one.unit, one.predictor
-        status |= _run_units(work, units, folder, workers)
+        status |= _run_units(work, units, folder, workers, heard)
     return units, status
 
 
-def _run_units(work: Work, outs: Mapping[str, UnitFolder], folder: RunFolder, workers: Executor) -> dict[str, str]:
+def _run_units(
+    work: Work, outs: Mapping[str, UnitFolder], folder: RunFolder, workers: Executor, heard: Followers
+) -> dict[str, str]:
     """Do all units that are not done yet; returns {name: "done" or the error}. outs: their folders.
 
     Raises StorageError when a worker could not read or write: no unit can be relied on until the storage works again.
@@ -245,6 +258,7 @@ def _run_units(work: Work, outs: Mapping[str, UnitFolder], folder: RunFolder, wo
     done = _done_before({name: outs[name] for name in work}, folder, workers.view)
     missing = {name: one for name, one in work.items() if name not in done}
     workers.view.units(total=len(work), done=len(work) - len(missing))
+    heard.units(total=len(work), done=len(work) - len(missing))
     faults: list[str] = []
 
     def listen(name: str, kind: str, payload: Json) -> None:
@@ -257,6 +271,7 @@ def _run_units(work: Work, outs: Mapping[str, UnitFolder], folder: RunFolder, wo
             except OSError as error:
                 faults.append(str(error))
         workers.view.unit_event(name, kind, payload)
+        heard.unit_event(outs[name], kind, payload)
 
     if missing:
         folder.note(status="running")  # whatever was finished here is no longer

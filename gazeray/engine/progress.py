@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 
 class ProgressView:
-    """Stages, units done of total, the last validation score and the time left.
+    """Stages, units done of total, the last validation score and the time left. took: seconds of what is over.
 
     On a terminal the bars live at the bottom and one line per event scrolls above; elsewhere there are only the lines.
     """
@@ -36,6 +36,7 @@ class ProgressView:
         self._unit_starts: dict[str, float] = {}
         self._units_started = 0.0
         self._done_before = self._done = self._total = 0
+        self.took: dict[str, float] = {}
 
     @contextmanager
     def live(self) -> Iterator[ProgressView]:
@@ -48,10 +49,18 @@ class ProgressView:
         self.console.print(f"{_clock(time.monotonic() - self.started)}  {text}")
 
     @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the seconds of the block to `took`."""
+        began = time.monotonic()
+        yield
+        self.took[name] = self.took.get(name, 0.0) + time.monotonic() - began
+
+    @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Stage]:
         """A stage of the job; `total` steps, when they can be counted."""
         stage = Stage(self, name, total)
-        yield stage
+        with self.timed(name):
+            yield stage
         self._bars.remove_task(stage.task)
         self.line(f"{name} done in {time.monotonic() - stage.began:.1f} s{stage.said}")
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
@@ -11,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from gazeray.config import LAYOUT, check_layout, config_hash, digest
+from gazeray.engine.provenance import code, command, earlier_commands
 from gazeray.storage import Folder
 from gazeray.storage.seals import DamagedError, Files, damages, plain, unsealed, write_sealed
 from gazeray.study import StudyConfig
@@ -48,6 +50,9 @@ class RunFolder:
         self.store = Folder(cfg.run.dir, cfg.storage)
         self.name = f"{job}-{config_hash(cfg)}"
         self.folder = self.store.sub(self.name)
+        self.before, self.fault = self._left_before()
+        earlier = earlier_commands(self.before)
+        self._began, self._before_s = time.monotonic(), earlier[-1].get("seconds_total", 0.0) if earlier else 0.0
         self.manifest: Json = {
             "layout": LAYOUT,
             "job": job,
@@ -59,19 +64,24 @@ class RunFolder:
             "started": _now(),
             "finished": None,
             "versions": versions(),
+            "command": command(),
+            "git": code(),
+            "earlier": earlier,
         }
-        self.before: Json | None = None
-        self.fault: str | None = None
-        if self.folder.exists("manifest.json"):
-            try:
-                self.before = read_manifest(self.folder)
-            except DamagedError as error:
-                self.fault = f"manifest.json: {error}"
         before = self.before if self.before and self.before["status"] == "done" else None
         self.kept = before if before and _basis(before) == _basis(plain(self.manifest)) else None
         self._written: Files = {}
         self.out = self.folder.noting(self._written)
         """The folder, for what is written of the run as a whole: its manifest vouches for that."""
+
+    def _left_before(self) -> tuple[Json | None, str | None]:
+        """See `before` and `fault`."""
+        if not self.folder.exists("manifest.json"):
+            return None, None
+        try:
+            return read_manifest(self.folder), None
+        except DamagedError as error:
+            return None, f"manifest.json: {error}"
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -88,6 +98,7 @@ class RunFolder:
             for name in ("units", "maps", "figures"):
                 self.folder.delete_folder(name)
             self.forget_scores()
+            self.manifest["earlier"], self._before_s = [], 0.0
 
     def damage(self) -> list[str]:
         """What of a finished run's own files is damaged, `file: what` each; if any is, all of them are made again."""
@@ -123,15 +134,18 @@ class RunFolder:
                 self.folder.delete(path)
 
     def note(self, **entries: Any) -> None:
-        """Add to the manifest and write it, where it does not say so already."""
+        """Add to the manifest and write it, where it does not say so already; with the seconds of all commands on this
+        folder so far."""
         self.manifest |= entries
         if self.kept is None or not plain(entries).items() <= self.kept.items():
             self.kept = None
+            self.manifest["seconds_total"] = round(self._before_s + time.monotonic() - self._began, 3)
             write_sealed(self.folder, "manifest.json", self.manifest)
 
-    def finish(self, status: str) -> None:
-        """The run has ended, with `done` or `failed`."""
-        self.note(status=status, finished=_now(), files=self._written)
+    def finish(self, status: str, stages: Mapping[str, float]) -> None:
+        """The run has ended, with `done` or `failed`. stages: what of it took how many seconds."""
+        took = {name: round(value, 3) for name, value in stages.items()}
+        self.note(status=status, finished=_now(), stages=took, files=self._written)
 
 
 def read_manifest(run: Folder) -> Json:

@@ -52,6 +52,24 @@ class RowEntry(_Open):
     kind: Literal["model", "baseline", "ceiling"]
 
 
+class Code(_Open):
+    """The git checkout that the code lay in."""
+
+    commit: str
+    dirty: bool
+
+
+class Machine(_Open):
+    """What the numbers were made on."""
+
+    cpu: str
+    cores: int
+    memory_gb: float
+    gpus: list[str]
+    device: str | None
+    cluster: dict[str, Any] | None
+
+
 class Manifest(_Open):
     """What manifest.json says of a run of any study that has got as far as having units."""
 
@@ -75,6 +93,13 @@ class Manifest(_Open):
     rows: list[RowEntry] = []
     files: dict[str, FileEntry] = {}
     report: dict[str, FileEntry] = {}
+    command: str
+    git: Code | None
+    machine: Machine
+    earlier: list[dict[str, Any]]
+    stages: dict[str, float] = {}
+    seconds: dict[str, float] = {}
+    seconds_total: float
 
 
 def validate_run(run: Folder, study_of: Callable[[Json], Study[Any, Any]]) -> list[str]:
@@ -136,6 +161,15 @@ def _manifest_faults(manifest: Manifest) -> Iterator[str]:
     if manifest.status != "running":
         for name in sorted(set(manifest.units) ^ set(hashes)):
             yield f"manifest.json: {name} is not both in units and in unit_hashes"
+        done = {name for name, status in manifest.units.items() if status == "done"}
+        for name in sorted(set(manifest.seconds) ^ done):
+            yield f"manifest.json: {name} is not both done and in seconds"
+    before = [one.get("seconds_total", 0) for one in manifest.earlier]
+    if [*before, manifest.seconds_total] != sorted([*before, manifest.seconds_total]):
+        yield "manifest.json: seconds_total is less than after an earlier command"
+    declared = manifest.data.get("declaration", {})
+    if declared.get("name", manifest.data.get("dataset")) != manifest.data.get("dataset"):
+        yield f"manifest.json: the declaration is of {declared['name']}, the data set is {manifest.data.get('dataset')}"
 
 
 def without(values: Mapping[str, Any], excluded: Any) -> dict[str, Any]:

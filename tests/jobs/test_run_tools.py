@@ -13,15 +13,18 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pydantic import BaseModel
 from rich.console import Console
 
-from gazeray.config import RESULT_FREE, config_hash, digest, load_config
+from gazeray.config import RESULT_FREE, config_hash, digest, load_config, read_yaml
 from gazeray.engine.experiment import run as run_study
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.run_files import value_differences
 from gazeray.engine.validate import validate_run, without
+from gazeray.gaze.declaration import DatasetSpec
 from gazeray.report import figures
 from gazeray.report.sections import gallery
+from gazeray.stimuli.declaration import PictureSetSpec
 from gazeray.storage import Folder
 from gazeray.storage.seals import unsealed, write_sealed
 from gazeray.studies import known, study_of
@@ -189,6 +192,12 @@ BROKEN: dict[str, tuple[Callable[[Folder], Any], str]] = {
     "stimuli_not_there": (
         manifest(lambda m: m["config"]["folds"].update(hold_out="both")), "no stimulus on any side, although"),
     # the units
+    "command_gone": (manifest(lambda m: m.pop("command")), "manifest.json: command: "),
+    "code_without_a_commit": (manifest(lambda m: m.update(git={"dirty": False})), "manifest.json: git.commit: "),
+    "machine_gone": (manifest(lambda m: m["machine"].pop("cpu")), "manifest.json: machine.cpu: "),
+    "seconds_gone": (manifest(lambda m: m["seconds"].pop("fold-2")), "fold-2 is not both done and in seconds"),
+    "time_ran_back": (manifest(lambda m: m["earlier"].append({"seconds_total": 1e6})), "seconds_total is less than"),
+    "declared_elsewhere": (manifest(lambda m: m["data"]["declaration"].update(name="x")), "the declaration is of x, "),
     "unit_failed": (manifest(lambda m: m["units"].update({"fold-1": "failed"})), f"{UNIT}/failure.json: missing"),
     "done_with_failures": (
         manifest(lambda m: m["units"].update({"fold-1": "failed"})), "status is done although units failed"),
@@ -279,7 +288,15 @@ BROKEN: dict[str, tuple[Callable[[Folder], Any], str]] = {
 }  # fmt: skip
 
 
+def check_declared(run: Folder, spec: type[BaseModel]) -> None:
+    """The manifest holds the declaration of the data set as it is validated."""
+    data = run.read_json("manifest.json")["data"]
+    declared = read_yaml(Path(data["root"]) / "dataset.yaml")
+    assert data["declaration"] == spec.model_validate(declared).model_dump(mode="json")
+
+
 def test_whole_run_is_valid(run: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    check_declared(run, DatasetSpec)
     assert job("validate_run").main([run.uri]) == 0
     assert capsys.readouterr().out == f"{run.uri}: valid\n"
 
@@ -369,6 +386,7 @@ SCORED: dict[str, tuple[Callable[[Folder], Any], str]] = {
 def test_comparisons_of_pictures_are_computed_again(study: str, words: list[str], tmp_path: Path) -> None:
     run = make_run(tmp_path, study, words)
     assert validate_run(run, study_of) == ["report.html: missing; jobs/report.py draws it"]
+    check_declared(run, PictureSetSpec)
     for how, (harm, expected) in SCORED.items():
         copy = Folder(tmp_path / "copies" / how)
         shutil.copytree(run.uri, copy.uri)

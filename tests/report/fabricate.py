@@ -272,6 +272,16 @@ def _fold_metrics(
     return {"fold": fold["fold"], "test": fold["test"], "metrics": _score(labels[mask], values[mask], scene.classes)}
 
 
+MADE_BY = {
+    "command": "python jobs/cv_heatmap.py 'run.dir=s3://***@lab/runs'",
+    "git": {"commit": "c0ffee" * 6 + "abcd", "dirty": True},
+    "machine": {"cpu": "AMD EPYC", "cores": 2, "memory_gb": 16.5, "gpus": ["NVIDIA H100"], "device": "cuda",
+                "cluster": {"machines": 3, "cpus": 48.0, "gpus": 3.0, "gpu_models": ["H100"]}},
+    "earlier": [{"seconds_total": 20.0}], "stages": {"units": 60.0}, "seconds_total": 125.25,
+}  # fmt: skip
+"""How a run was made, as its manifest says it."""
+
+
 def _manifest(scene: Scene, folds: list[dict[str, Any]]) -> dict[str, Any]:
     config = {
         "data": {"dataset": "simulated", "label": None}, "folds": {"outer": scene.folds, "validation": 0.2},
@@ -283,7 +293,7 @@ def _manifest(scene: Scene, folds: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "job": "cv_heatmap", "study": "heatmap", "status": "failed" if scene.failed else "done",
         "config": config, "config_hash": name, "seed": scene.seed,
-        "started": "2025-01-01T10:00:00+00:00", "finished": "2025-01-01T10:02:05+00:00",
+        "started": "2025-01-01T10:00:00+00:00", "finished": "2025-01-01T10:02:05+00:00", **MADE_BY,
         "data": {"dataset": "simulated reading", "licence": "Apache-2.0", "fingerprint": "ab" * 32,
                  "label": "sentence_type", "notes": list(scene.notes)},
         "versions": {"gazeray": "0.1.0", "ray": "2.60.0", "torch": "2.8.0", "numpy": "2.1.0"},

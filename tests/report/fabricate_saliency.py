@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gazeray.storage import Folder
 from gazeray.tables import Reject, rejects_table
+from tests.report.fabricate import MADE_BY
 
 METRICS = ("information_gain", "explained", "auc_uniform", "auc_shuffled", "nss", "cc", "sim", "kl")
 PENALTIES = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]
@@ -240,7 +241,7 @@ def _manifest(scene: Scene) -> dict[str, Any]:
         "job": "score_maps" if scene.models else "probe_saliency", "study": study,
         "status": "failed" if scene.failed else "done", "seed": scene.seed, "config_hash": "0123456789",
         "config": _config(scene),
-        "started": "2025-01-01T10:00:00+00:00", "finished": "2025-01-01T10:02:05+00:00",
+        "started": "2025-01-01T10:00:00+00:00", "finished": "2025-01-01T10:02:05+00:00", **MADE_BY,
         "versions": {"gazeray": "0.1.0", "ray": "2.60.0", "torch": "2.8.0"},
         "data": {"dataset": "simulated scenes", "licence": "Apache-2.0", "fingerprint": "ab" * 32,
                  "root": "scenes", "notes": list(scene.notes)},

@@ -277,6 +277,32 @@ def test_methods_say_what_was_held_out(run: Folder, hold_out: str, said: str) ->
     assert "Never tested" not in words
 
 
+def test_config_says_how_the_run_was_made(run: Folder) -> None:
+    words = drawn(run)
+    assert "command python jobs/cv_heatmap.py &#x27;run.dir=s3://***@lab/runs&#x27;" in words.replace("&#39;", "&#x27;")
+    assert f"code git commit {'c0ffee' * 6}abcd, and changes that were not committed" in words
+    assert "machine AMD EPYC, 2 cores, 16.5 GB; NVIDIA H100; computed on a GPU; a cluster of 3 machines" in words
+    assert "3 machines: 48 CPUs, 3 GPUs (H100)" in words
+    assert "time 125.2 s, in 2 commands" in words
+
+
+def test_config_names_the_machine_that_computed_something_last(run: Folder) -> None:
+    def computed_nothing(manifest: dict[str, Any]) -> None:
+        computed, nothing = manifest["machine"], {**manifest["machine"], "device": None}
+        manifest["earlier"] = [{}, {"machine": computed}, {"machine": nothing}]
+        manifest["machine"] = {**nothing, "cpu": "a laptop", "cluster": None}
+
+    change(run, "manifest.json", computed_nothing)
+    assert "machine AMD EPYC, 2 cores, 16.5 GB; NVIDIA H100; computed on a GPU; a cluster" in drawn(run)
+
+
+def test_config_of_an_older_run_says_what_is_known(run: Folder) -> None:
+    change(run, "manifest.json", lambda manifest: [manifest.pop(key) for key in made.MADE_BY])
+    words = drawn(run)
+    assert "config hash" in words
+    assert "git commit" not in words
+
+
 # -- the gallery
 
 

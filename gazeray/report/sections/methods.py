@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import yaml
 
@@ -57,7 +58,33 @@ def config(results: Results) -> Section:
         "data fingerprint": data["fingerprint"],
         "licence of the data": data["licence"] or "not stated",
         "versions": ", ".join(f"{name} {version}" for name, version in versions),
+        **_how_it_was_made(manifest),
     }
     text = yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True)
     terms = Terms([(name, str(value)) for name, value in pairs.items()])
     return Section("config", "Config, versions, hashes", "Config", [terms, Code(text)])
+
+
+def _how_it_was_made(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Command, code, machine and time, as far as a run folder says them: those of earlier versions do not."""
+    pairs = {"command": manifest["command"]} if "command" in manifest else {}
+    if manifest.get("git"):
+        changed = ", and changes that were not committed" if manifest["git"]["dirty"] else ""
+        pairs["code"] = f"git commit {manifest['git']['commit']}{changed}"
+    if "machine" in manifest:
+        told = [manifest, *reversed(manifest["earlier"])]  # the last command may have found nothing to compute
+        used = [one["machine"] for one in told if one.get("machine", {}).get("device")]
+        machine = [*used, manifest["machine"]][0]
+        cluster = machine["cluster"]
+        gpus = f"; {', '.join(machine['gpus'])}" if machine["gpus"] else ""
+        pairs["machine"] = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:g} GB{gpus}"
+        if machine["device"]:
+            pairs["machine"] += f"; computed on {'a GPU' if machine['device'] == 'cuda' else 'the CPU'}"
+        if cluster and cluster["machines"] > 1:
+            models = f" ({', '.join(cluster['gpu_models'])})" if cluster["gpu_models"] else ""
+            pairs["machine"] += f"; a cluster of {cluster['machines']} machines: {cluster['cpus']:g} CPUs"
+            pairs["machine"] += f", {cluster['gpus']:g} GPUs{models}"
+    if "seconds_total" in manifest:
+        commands = len(manifest["earlier"]) + 1
+        pairs["time"] = f"{manifest['seconds_total']:.1f} s" + (f", in {commands} commands" if commands > 1 else "")
+    return pairs

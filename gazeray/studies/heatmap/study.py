@@ -165,6 +165,7 @@ class HeatmapStudy:
                 "label": found.label,
                 "notes": [notes[found.label]] if found.label in notes else [],
                 "root": found.root.uri,
+                "declaration": found.spec.model_dump(mode="json"),
             },
             "classes": list(found.classes),
             "pictures": asdict(found.pictures),

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from gazeray.config import ResourcesConfig, RunSettings, Section, StorageConfig
+from gazeray.config import ResourcesConfig, RunSettings, Section, StorageConfig, TrackingConfig
 from gazeray.stimuli.human_maps import TargetConfig
 from gazeray.synth.saliency import SaliencySimulation
 
@@ -94,3 +94,4 @@ class PictureScoring(Section):
     resources: ResourcesConfig = ResourcesConfig()
     run: RunSettings = RunSettings()
     storage: StorageConfig = StorageConfig()
+    tracking: TrackingConfig = TrackingConfig()

@@ -107,6 +107,7 @@ class PictureStudy(ABC):
                 "licence": found.spec.licence,
                 "notes": list(dict.fromkeys([*found.spec.notes, *found.notes, *ready.notes])),
                 "root": found.root.uri,
+                "declaration": found.spec.model_dump(mode="json"),
             },
             "counts": {
                 "pictures": len(shards.pictures),
