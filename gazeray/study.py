@@ -13,17 +13,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from gazeray.config import FoldsConfig, ResourcesConfig, RunSettings, SearchConfig, StorageConfig, TrainConfig
 from gazeray.storage import Folder
 from gazeray.store import Column, Shard, Store, missing_shards, write_shard
 from gazeray.tables import Reject
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
+
+if TYPE_CHECKING:
+    import torch
 
 D = TypeVar("D")
 S = TypeVar("S")
@@ -308,6 +310,8 @@ class Learner(ABC):
 
     def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
         """AdamW or plain SGD over all parameters, as the config says."""
+        import torch  # here, since it takes seconds, and a dry run reads this module but fits nothing
+
         train, parameters = self.train, model.parameters()
         if train.optimizer == "sgd":
             return torch.optim.SGD(parameters, train.learning_rate, train.momentum, weight_decay=train.weight_decay)

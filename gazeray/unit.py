@@ -6,11 +6,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gazeray.storage import Folder
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
