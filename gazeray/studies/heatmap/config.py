@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -122,3 +123,12 @@ class HeatmapConfig(JobConfig):
             told = f"at least ({SMALLEST_SIDE_PX}, {SMALLEST_SIDE_PX}), not {size}"
             raise ValueError(f"render.height_px, render.width_px: too small for the model: size (H, W) must be {told}")
         return self
+
+
+@dataclass(frozen=True)
+class PictureKind:
+    """What the pictures are: their kind, their channels, and what they hold where nothing is drawn."""
+
+    kind: str
+    channels: int
+    blank: float
