@@ -13,7 +13,7 @@ from typing import TypeVar
 from gazeray.config import JobConfig, SearchConfig, check_watched, digest
 from gazeray.engine.executor import Executor
 from gazeray.engine.passes import raise_fault
-from gazeray.engine.plan import check_space
+from gazeray.engine.plan import check_settings
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.run import RunFolder, units_of
 from gazeray.engine.search import search
@@ -47,7 +47,7 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
     StorageError.
     """
     with view.stage("looking at the data"):
-        check_space(study.cfg)
+        check_settings(study.cfg)
         source = study.open()
     folder = RunFolder(study.cfg, job, study.name)
     view.line(f"run folder: {folder.folder.uri}")

@@ -15,12 +15,12 @@ def plan_lines(cfg: Any, plan: Callable[[Any], Sequence[str]]) -> list[str]:
 
     Raises DataError, ConfigError.
     """
-    check_space(cfg)
+    check_settings(cfg)
     workers = {None: "as many as fit", 0: "one, in this process"}.get(cfg.resources.workers, cfg.resources.workers)
     return [*plan(cfg), f"resources: {cfg.resources.per_unit.cpu} CPU per unit; units at the same time: {workers}"]
 
 
-def check_space(cfg: Any) -> None:
+def check_settings(cfg: Any) -> None:
     """Before anything is looked at: the settings of a search fit the config. Raises ConfigError."""
     if isinstance(cfg, JobConfig):
         settings_to_try(cfg)
