@@ -24,6 +24,7 @@ lint: $(READY)
 	$(VENV)/bin/mypy
 
 bench: $(READY)
+	$(VENV)/bin/python benchmarks/start.py
 	$(VENV)/bin/python benchmarks/render.py
 	$(VENV)/bin/python benchmarks/ingest.py
 	$(VENV)/bin/python benchmarks/cross_validation.py

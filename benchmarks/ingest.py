@@ -53,7 +53,8 @@ from gazeray.gaze.features import reading_features
 from gazeray.gaze.render import Window, encode, heatmaps, pad_trials, sample_durations
 from gazeray.storage import Folder
 from gazeray.store import Store
-from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy, Recordings
+from gazeray.studies.heatmap.source import Recordings
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from gazeray.study import Pass, Source
 from gazeray.synth.reading import SCREEN_PX, WINDOW_PX
 

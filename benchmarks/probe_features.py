@@ -54,7 +54,8 @@ from gazeray.store import Store, write_column
 from gazeray.studies.pictures.passes import PICTURES_PER_SHARD, PictureInfo, PictureShards
 from gazeray.studies.probe_saliency.config import BackboneConfig
 from gazeray.studies.probe_saliency.passes import Extract, features_pass
-from gazeray.synth.saliency import SaliencySimulation, simulate_saliency
+from gazeray.synth.saliency import simulate_saliency
+from gazeray.synth.saliency_parameters import SaliencySimulation
 
 MOST_RATIO = 1.3
 MOST_DIFFERENCE = 0.01

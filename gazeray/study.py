@@ -13,11 +13,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from gazeray.config import (
     FoldsConfig,
@@ -34,6 +33,9 @@ from gazeray.store.passes import FillShards as FillShards
 from gazeray.store.passes import Pass as Pass
 from gazeray.tables import Reject
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
+
+if TYPE_CHECKING:
+    import torch
 
 D = TypeVar("D")
 S = TypeVar("S")
@@ -275,6 +277,8 @@ class Learner(ABC):
 
     def optimizer(self, model: torch.nn.Module) -> torch.optim.Optimizer:
         """AdamW or plain SGD over all parameters, as the config says."""
+        import torch  # here, since it takes seconds, and a dry run reads this module but fits nothing
+
         train, parameters = self.train, model.parameters()
         if train.optimizer == "sgd":
             return torch.optim.SGD(parameters, train.learning_rate, train.momentum, weight_decay=train.weight_decay)

@@ -16,10 +16,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SAMPLES = pa.schema(
     [
@@ -122,6 +124,8 @@ def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def table_digest(table: pa.Table) -> str:
     """SHA-256 (hex) of the names, types and values of a table of plain values, in their order."""
+    import pandas as pd  # here: it takes a while, and most who name tables have no frame
+
     hashing = hashlib.sha256(repr([(field.name, str(field.type)) for field in table.schema]).encode())
     for name in table.column_names:
         hashing.update(pd.util.hash_array(table.column(name).to_pandas().to_numpy()).tobytes())

@@ -8,12 +8,13 @@ import json
 import logging
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gazeray.storage import Folder
 from gazeray.storage.seals import DamagedError, Files, damages, read_sealed, write_sealed
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from gazeray.engine.cli import main
 from gazeray.report.text_tables import classification_table
+from gazeray.studies import HEATMAP
 from gazeray.studies.heatmap.config import HeatmapConfig
-from gazeray.studies.heatmap.report import write_report
-from gazeray.studies.heatmap.study import HeatmapStudy
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "cv_heatmap.yaml"
 
 if __name__ == "__main__":
-    sys.exit(main(HeatmapStudy, HeatmapConfig, "cv_heatmap", CONFIG, write_report, table=classification_table))
+    study, report, plan = HEATMAP.study, HEATMAP.report, HEATMAP.plan
+    sys.exit(main(study, HeatmapConfig, "cv_heatmap", CONFIG, report, table=classification_table, plan=plan))

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 from gazeray.engine.cli import main
-from gazeray.studies.pictures.report import write_saliency_report
-from gazeray.studies.probe_saliency.study import ProbeSaliencyConfig, ProbeSaliencyStudy
+from gazeray.studies import PROBE_SALIENCY
+from gazeray.studies.probe_saliency.config import ProbeSaliencyConfig
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "probe_saliency.yaml"
 
 if __name__ == "__main__":
-    sys.exit(main(ProbeSaliencyStudy, ProbeSaliencyConfig, "probe_saliency", CONFIG, write_saliency_report))
+    study, report, plan = PROBE_SALIENCY.study, PROBE_SALIENCY.report, PROBE_SALIENCY.plan
+    sys.exit(main(study, ProbeSaliencyConfig, "probe_saliency", CONFIG, report, plan=plan))

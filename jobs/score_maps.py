@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 from gazeray.engine.cli import main
-from gazeray.studies.pictures.report import write_saliency_report
-from gazeray.studies.score_maps.study import ScoreMapsConfig, ScoreMapsStudy
+from gazeray.studies import SCORE_MAPS
+from gazeray.studies.score_maps.config import ScoreMapsConfig
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "score_maps.yaml"
 
 if __name__ == "__main__":
-    sys.exit(main(ScoreMapsStudy, ScoreMapsConfig, "score_maps", CONFIG, write_saliency_report))
+    study, report, plan = SCORE_MAPS.study, SCORE_MAPS.report, SCORE_MAPS.plan
+    sys.exit(main(study, ScoreMapsConfig, "score_maps", CONFIG, report, plan=plan))

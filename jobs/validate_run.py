@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 
 from gazeray.config import ConfigError
-from gazeray.engine.validate import validate_run
 from gazeray.storage import Folder, masked
 from gazeray.studies import study_of
 
@@ -25,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("run", metavar="RUN", help="run folder, local or s3://")
     arguments = parser.parse_args(argv)
+    from gazeray.engine.validate import validate_run  # here, since it takes seconds, and --help does not need it
+
     shown = masked(arguments.run)
     try:
         findings = validate_run(Folder(arguments.run), study_of)

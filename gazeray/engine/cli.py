@@ -14,21 +14,24 @@ import textwrap
 import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
 from gazeray.config import ConfigError, load_config
-from gazeray.engine.experiment import Outcome, plan_lines, run
 from gazeray.engine.faults import BAD_PLACE, interrupted, storage_fault
+from gazeray.engine.plan import plan_lines
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.run import draw, report_damage
-from gazeray.learn.inner_search import SearchError
+from gazeray.learn.space import SearchError
 from gazeray.report.text_tables import predictors_table
 from gazeray.storage import Folder, masked
 from gazeray.study import Study
 from gazeray.tables import DataError
 from gazeray.unit import Json
+
+if TYPE_CHECKING:
+    from gazeray.engine.experiment import Outcome
 
 C = TypeVar("C", bound=BaseModel)
 D = TypeVar("D")
@@ -45,20 +48,25 @@ def main(
     report: Callable[[Folder], None],
     argv: Sequence[str] | None = None,
     table: Callable[[Json], str] = predictors_table,
+    plan: Callable[[C], Sequence[str]] | None = None,
 ) -> int:
     """Run a job from the command line; returns its exit code.
 
     study: makes the study of a config. settings: the model of that config. config: the YAML that is read when --config
-    is not given; None: the defaults. report: draws report.html from the run folder. table: the metrics as text.
+    is not given; None: the defaults. report: draws report.html from the run folder. table: the metrics as text. plan:
+    what a run would do; None: what the study finds when it is opened. Neither Ray nor PyTorch is imported here before
+    there is something to run, so a study and a report that import them are best handed over as `gazeray.studies` does.
     """
     arguments = _parser(job, config, settings).parse_intermixed_args(argv)
     view = ProgressView()
     try:
         cfg = load_config(settings, arguments.config, arguments.overrides)
         if arguments.dry_run:
-            for line in plan_lines(study(cfg)):
+            for line in plan_lines(cfg, plan or (lambda cfg: study(cfg).open().lines)):
                 print(masked(line))
             return DONE
+        from gazeray.engine.experiment import run  # here: it takes seconds, and nothing above needs it
+
         outcome = run(study(cfg), job, view)
         _draw(outcome.run, report, view, arguments.report)
     except (ConfigError, DataError) as error:

@@ -14,11 +14,12 @@ from typing import TypeVar
 from gazeray.config import JobConfig, SearchConfig, check_watched, digest
 from gazeray.engine.executor import Executor
 from gazeray.engine.passes import raise_fault
+from gazeray.engine.plan import check_settings
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.provenance import machine
 from gazeray.engine.run import RunFolder, units_of
 from gazeray.engine.search import search
-from gazeray.engine.tracking import Followers, check_tracking, followers
+from gazeray.engine.tracking import Followers, followers
 from gazeray.engine.units import Work
 from gazeray.learn.folds import guard
 from gazeray.learn.inner_search import InnerSearch
@@ -53,7 +54,8 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
     StorageError.
     """
     with view.stage("looking at the data"):
-        source = _look(study)
+        check_settings(study.cfg)
+        source = study.open()
     folder = RunFolder(study.cfg, job, study.name)
     view.line(f"run folder: {folder.folder.uri}")
     with (
@@ -102,27 +104,11 @@ def _score(study: Study[D, S], ready: Ready[D, S], folder: RunFolder, finished: 
     return summary.metrics
 
 
-def _look(study: Study[D, S]) -> Source[D]:
-    """What there is, once the settings of a search are known to fit. Raises DataError, ConfigError."""
-    check_tracking(study.cfg.tracking, Folder(study.cfg.run.dir, study.cfg.storage))
-    if isinstance(study.cfg, JobConfig):
-        settings_to_try(study.cfg)
-    return study.open()
-
-
 def completed(study: Study[D, S], summary: Summary, finished: Finished) -> Summary:
     """A summary with what metrics.json of every study says."""
     labels = {key: asdict(row) for key, row in finished.rows.items()}
     own = {"study": study.name, "failed": list(finished.failed), "predictors": labels}
     return replace(summary, metrics={**own, **summary.metrics})
-
-
-def plan_lines(study: Study[D, S]) -> list[str]:
-    """What a run would do, for --dry-run. Raises DataError, ConfigError."""
-    lines = _look(study).lines
-    resources = study.cfg.resources
-    workers = {None: "as many as fit", 0: "one, in this process"}.get(resources.workers, resources.workers)
-    return [*lines, f"resources: {resources.per_unit.cpu} CPU per unit; units at the same time: {workers}"]
 
 
 def prepare(study: Study[D, S], source: Source[D], store: Folder, workers: Executor) -> Ready[D, S]:

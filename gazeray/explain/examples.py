@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,10 +20,9 @@ from gazeray.explain.checks import (
     randomisation,
 )
 from gazeray.explain.gradients import ROWS, class_gradients, evaluating, integrated_gradients, smoothgrad
+from gazeray.explain.methods import METHODS, MethodName, check_methods
 from gazeray.explain.summary import ORDERS, MapSummary
 
-MethodName = Literal["gradient", "integrated_gradients", "smoothgrad"]
-METHODS: tuple[MethodName, ...] = ("gradient", "integrated_gradients", "smoothgrad")
 FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 
 _CHECK_STREAM = 2
@@ -52,8 +50,7 @@ class MapSettings:
     rows: int = ROWS
 
     def __post_init__(self) -> None:
-        if not set(self.methods) <= set(METHODS) or len(set(self.methods)) != len(self.methods) or not self.methods:
-            raise ValueError(f"methods must be some of {', '.join(METHODS)}, each once, not {self.methods}")
+        check_methods(self.methods)
         curve_area(torch.zeros(len(self.fractions)), self.fractions)
 
     def method(self, name: MethodName, keys: Sequence[int]) -> Method:

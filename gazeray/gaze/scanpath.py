@@ -12,14 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from gazeray.config import Section
 from gazeray.gaze.render import check_gaze
+from gazeray.gaze.scanpath_look import ScanpathLook
 
 CHUNK_PAIRS = 2**19
 """How many (stroke, pixel) pairs are held at once: it bounds the memory and stays near the caches."""
@@ -31,25 +29,6 @@ ORANGE = (1.0, 165 / 255, 0.0)
 CYAN = (0.0, 1.0, 1.0)
 ARROW_ANGLE = math.radians(25)
 """Between an arrow's shaft and each of its two barbs."""
-
-
-class ScanpathLook(Section):
-    """How a scanpath is drawn. Lengths are px of the screen, whatever the size of the picture.
-
-    channels: what a network is fed with; channel 0 discs, 1 lines, 2 the time of the last visit (see `scanpaths`).
-
-    a, b, c: RGB pictures after those published with Ryzhova et al. (2023), doi 10.1145/3588015.3590118. What is known
-    of them: there are three kinds of scanpath picture, called a, b and c, on a white ground, with thin orange arrows
-    and cyan circles. The sizes, the exact colours, which of the marks each kind has and whether the circles are filled
-    are not known to us, so the following is ours: circles are outlines; a has circles alone, area by duration; b has
-    these circles and arrows; c has arrows and circles of one size, as for a fixation of `radius_at_ms`.
-    """
-
-    kind: Literal["channels", "a", "b", "c"] = "channels"
-    radius_px: float = Field(20.0, gt=0, description="radius of the disc of a fixation of radius_at_ms, screen px")
-    radius_at_ms: float = Field(250.0, gt=0, description="the area grows in proportion to the duration")
-    line_px: float = Field(3.0, gt=0, description="width of the lines and of the circles' outlines, screen px")
-    arrow_px: float = Field(14.0, ge=0, description="length of an arrow's barbs (half the saccade at most), screen px")
 
 
 @dataclass(frozen=True)

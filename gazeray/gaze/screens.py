@@ -7,7 +7,6 @@ Such pictures are the input of Ryzhova et al. (2023), doi 10.1145/3588015.359011
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
 from dataclasses import dataclass
@@ -23,20 +22,12 @@ from gazeray.config import Pattern, Section
 from gazeray.gaze.dataset import check_classes, listed_files, safe_key, some_paths
 from gazeray.gaze.declaration import LabelledSpec, LabelValues, canonical
 from gazeray.gaze.files import identifier, is_unsafe
-from gazeray.gaze.readers.base import ReadError, fetched
 from gazeray.gaze.trials import WINDOW_COLUMNS
-from gazeray.metrics.resampling import resized
-from gazeray.stimuli.decode import decode_picture
 from gazeray.storage import FileStat, Folder, safe_relative
 from gazeray.tables import DataError, Reject
 
 PLAIN_KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,79}")
 NEEDED_GROUPS = ("participant", "item", "class")
-MAX_PIXELS = 2**25
-"""A picture with more pixels (8K screens have fewer) is refused before it is unpacked."""
-
-WHITE = 255
-"""What shows where a screen is transparent: the ground of such screens."""
 
 
 class PicturesSpec(Section):
@@ -141,21 +132,6 @@ class ScreensDataset:
 
 
 @dataclass(frozen=True)
-class ScreensRead:
-    """The pictures of one recording.
-
-    ids: (participant, trial) of each. pictures: (N, 3, H, W) uint8, RGB. sha256: over the raw bytes of all files that
-    could be fetched. n: number of files, rejected ones included.
-    """
-
-    ids: list[tuple[str, str]]
-    pictures: np.ndarray
-    rejects: list[Reject]
-    sha256: str
-    n: int
-
-
-@dataclass(frozen=True)
 class _Picture:
     """A file and what its name says; `row` counts the files that match, look is "" where the pattern has none."""
 
@@ -239,44 +215,3 @@ def _named(spec: ScreensSpec, row: int, stat: FileStat) -> _Picture | Reject:
         reason = f"class {raw!r} is not declared (declared: {', '.join(declared)})"
         return Reject(stat.path, -1, "labels", reason, participant, trial)
     return _Picture(row, stat, participant, trial, item, declared[canonical(raw)], look)
-
-
-def read_screens(spec: ScreensSpec, root: Folder, recording: ScreensRecording, size: tuple[int, int]) -> ScreensRead:
-    """Read, crop and shrink one participant's pictures to `size` (H, W).
-
-    See `decode_picture` (transparent parts show white) and `resized`. Rejected by name: files that cannot be read, that
-    are no whole PNG, that the crop does not fit, and crops of one colour alone (a blank picture is no measurement). One
-    picture at a time is unpacked.
-    Raises OSError when the storage fails for another reason than a file that is missing or forbidden.
-    """
-    hashing, rejects = hashlib.sha256(), []
-    ids: list[tuple[str, str]] = []
-    pictures = np.empty((len(recording.pictures), 3, *size), np.uint8)
-    for path, trial in zip(recording.pictures, recording.trials, strict=True):
-        try:
-            data = fetched(root, path)
-            hashing.update(f"picture {path} {len(data)}\n".encode())
-            hashing.update(data)
-            picture = cropped(decode_picture(data, path, MAX_PIXELS, ("PNG",), WHITE), spec.crop_px, path)
-        except ReadError as error:
-            rejects.append(Reject(path, -1, "read", error.reason, recording.participants[0], trial))
-            continue
-        pictures[len(ids)] = resized(picture, size).transpose(2, 0, 1)
-        ids.append((recording.participants[0], trial))
-    return ScreensRead(ids, pictures[: len(ids)], rejects, hashing.hexdigest(), len(recording.pictures))
-
-
-def cropped(picture: np.ndarray, crop_px: tuple[int, int, int, int] | None, source: str) -> np.ndarray:
-    """The part (left, upper, right, lower edge, px) of a picture (H, W, 3); None: all of it.
-
-    Raises ReadError where the box reaches outside the picture, or all of it has one colour.
-    """
-    height, width = picture.shape[:2]
-    left, upper, right, lower = crop_px or (0, 0, width, height)
-    if right > width or lower > height:
-        box = f"{left}, {upper}, {right}, {lower}"
-        raise ReadError(source, f"the crop ({box}) px reaches outside the picture of {width} x {height} px")
-    part = picture[upper:lower, left:right]
-    if (part == part[0, 0]).all():
-        raise ReadError(source, "nothing is drawn: all of the crop has one colour")
-    return part

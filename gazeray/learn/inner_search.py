@@ -20,15 +20,11 @@ import torch
 from gazeray.config import FoldsConfig, SearchConfig, TrainConfig, digest
 from gazeray.learn.fit import Fit, Task
 from gazeray.learn.folds import derive_seed, inner_seed, inner_splits
+from gazeray.learn.space import SearchError
 from gazeray.storage import Folder
 from gazeray.storage.seals import DamagedError, read_sealed, write_sealed
 from gazeray.study import Chosen, Fold, Variant
 from gazeray.unit import Json, Unit, UnitFolder
-
-
-class SearchError(RuntimeError):
-    """The search cannot go on: nothing of a fold is left to choose from, or its workers die. What is done is kept."""
-
 
 TRIAL = "trial.json"
 """A point's learning curve so far, its state and why it ended."""

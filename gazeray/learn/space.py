@@ -22,6 +22,10 @@ Setting = dict[str, Any]
 """Dotted key -> value."""
 
 
+class SearchError(RuntimeError):
+    """The search cannot go on: nothing of a fold is left to choose from, or its workers die. What is done is kept."""
+
+
 def settings_to_try(cfg: JobConfig) -> list[Setting]:
     """The settings of `cfg.search`: the whole grid when the space is lists and no larger than `search.settings`, else
     that many draws from it, seeded by run.seed. An empty space gives one empty setting (only the epochs are chosen).

@@ -3,68 +3,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
-
 import cv2
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 
-from gazeray.config import Section
 from gazeray.gaze.render import heatmaps
 from gazeray.metrics.resampling import resized, same_aspect
 from gazeray.stimuli.readers.base import Gaze, in_picture
-
-SALICON_SIGMA_PX, SALICON_HEIGHT_PX, TRUNCATE = 19.0, 480, 4.0
-"""SALICON: sigma for pictures 480 px high, cut at so many sigma."""
-
-PUBLISHED_SIDE_PX, PUBLISHED_SIGMA_PX = 256, 10.0
-"""The published variant: side of the square that every picture is squashed to, and sigma on it."""
-
-
-class TargetConfig(Section):
-    """How the fixations on a picture become its human map.
-
-    gaussian    each fixation a Gaussian of `sigma_px` (or `sigma_deg`; default 4 % of the picture's height), repeats
-                add up, nothing is reflected at the edges
-    salicon     as SALICON's own code: fixated pixels are 1 however often they were, Gaussian of 19 px at a height of
-                480 px, cut at 4 sigma, mirrored at the edges, minimum subtracted
-    published   the variant of a published probe of SALICON: counts on the picture squashed to 256 x 256, sigma 10 there
-                (at 640 x 480 that is 25 px across and 18.75 px down)
-    All are divided by their maximum.
-    """
-
-    recipe: Literal["gaussian", "salicon", "published"] = Field("gaussian", description="see docs/pictures.md")
-    sigma_px: float | None = Field(None, gt=0, description="gaussian: standard deviation in px of the picture")
-    sigma_deg: float | None = Field(
-        None, gt=0, description="gaussian: the same in deg; needs px_per_deg of the data set"
-    )
-
-    @model_validator(mode="after")
-    def _one_sigma(self) -> Self:
-        given = [name for name in ("sigma_px", "sigma_deg") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError("give sigma_px or sigma_deg, not both")
-        if given and self.recipe != "gaussian":
-            raise ValueError(f"{given[0]}: the recipe {self.recipe} has its own sigma")
-        return self
-
-    def sigma_of(self, height_px: int, px_per_deg: float | None = None) -> float:
-        """Sigma of a picture `height_px` high, px of the picture (down; published: across it scales with the width).
-
-        Raises ValueError where `sigma_deg` is set and `px_per_deg` is not known.
-        """
-        if self.recipe == "salicon":
-            return SALICON_SIGMA_PX * height_px / SALICON_HEIGHT_PX
-        if self.recipe == "published":
-            return PUBLISHED_SIGMA_PX * height_px / PUBLISHED_SIDE_PX
-        if self.sigma_px is not None:
-            return self.sigma_px
-        if self.sigma_deg is None:
-            return 0.04 * height_px  # 24 px of 600, nearly SALICON's 19 of 480
-        if px_per_deg is None:
-            raise ValueError("sigma_deg needs px_per_deg in the declaration of the data set")
-        return self.sigma_deg * px_per_deg
+from gazeray.stimuli.recipes import PUBLISHED_SIDE_PX, PUBLISHED_SIGMA_PX, TRUNCATE, TargetConfig
 
 
 def draw_target(

@@ -6,44 +6,73 @@ A study does not know the engine, so it can be tested without Ray.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from pydantic import BaseModel
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import Any, NamedTuple
 
 from gazeray.config import ConfigError, validate
-from gazeray.storage import Folder
 from gazeray.study import Study
 from gazeray.unit import Json
 
-Known = tuple[Callable[[Any], Study[Any, Any]], type[BaseModel], Callable[[Folder], None]]
-"""A study, the model of its config, and what draws its report in a run folder."""
+
+@dataclass(frozen=True)
+class Later:
+    """A function or class of this package by its place, `module:name`; imported when it is called or asked for."""
+
+    place: str
+
+    def get(self) -> Any:
+        """The function or class itself."""
+        return resolve_name(f"{__name__}.{self.place}")
+
+    def __call__(self, about: Any) -> Any:
+        return self.get()(about)
 
 
-def known() -> dict[str, Known]:
-    """All studies by name. Imported here, since one study does not need another."""
-    from gazeray.studies.heatmap.report import write_report
-    from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
-    from gazeray.studies.pictures.report import write_saliency_report
-    from gazeray.studies.probe_saliency.study import ProbeSaliencyConfig, ProbeSaliencyStudy
-    from gazeray.studies.score_maps.study import ScoreMapsConfig, ScoreMapsStudy
+class Known(NamedTuple):
+    """A study by its parts: the model of its config; config -> plan, lines of text; config -> study; what draws its
+    report in a run folder. PyTorch and Matplotlib take seconds to import, and --help, a typo and a plan need neither.
+    """
 
-    return {
-        "heatmap": (HeatmapStudy, HeatmapConfig, write_report),
-        "probe_saliency": (ProbeSaliencyStudy, ProbeSaliencyConfig, write_saliency_report),
-        "score_maps": (ScoreMapsStudy, ScoreMapsConfig, write_saliency_report),
-    }
+    settings: Later
+    plan: Later
+    study: Later
+    report: Later
+
+
+HEATMAP = Known(
+    Later("heatmap.config:HeatmapConfig"),
+    Later("heatmap.source:plan"),
+    Later("heatmap.study:HeatmapStudy"),
+    Later("heatmap.report:write_report"),
+)
+PROBE_SALIENCY = Known(
+    Later("probe_saliency.config:ProbeSaliencyConfig"),
+    Later("probe_saliency.source:plan"),
+    Later("probe_saliency.study:ProbeSaliencyStudy"),
+    Later("pictures.report:write_saliency_report"),
+)
+SCORE_MAPS = Known(
+    Later("score_maps.config:ScoreMapsConfig"),
+    Later("score_maps.source:plan"),
+    Later("score_maps.study:ScoreMapsStudy"),
+    Later("pictures.report:write_saliency_report"),
+)
+
+KNOWN = {"heatmap": HEATMAP, "probe_saliency": PROBE_SALIENCY, "score_maps": SCORE_MAPS}
+"""All studies by name."""
 
 
 def known_as(manifest: object) -> Known:
-    """The entry of `known` that a manifest names. Raises ConfigError: no such study."""
-    studies, name = known(), manifest.get("study") if isinstance(manifest, dict) else None
-    if name not in studies:
-        raise ConfigError([f"manifest.json: study: {name!r} is none of {', '.join(studies)}"])
-    return studies[name]
+    """The entry of `KNOWN` that a manifest names. Raises ConfigError: no such study."""
+    name = manifest.get("study") if isinstance(manifest, dict) else None
+    if name not in KNOWN:
+        raise ConfigError([f"manifest.json: study: {name!r} is none of {', '.join(KNOWN)}"])
+    return KNOWN[name]
 
 
 def study_of(manifest: Json) -> Study[Any, Any]:
     """The study of a run folder, with the config it was run with. Raises ConfigError: no such study, no such config."""
-    study, settings, _ = known_as(manifest)
-    return study(validate(settings, manifest["config"], "manifest.json: config"))
+    known = known_as(manifest)
+    study: Study[Any, Any] = known.study(validate(known.settings.get(), manifest["config"], "manifest.json: config"))
+    return study

@@ -12,7 +12,7 @@ import torch
 
 from gazeray.config import ConfigError, FoldsConfig, PerUnit, ResourcesConfig, TrainConfig, config_hash, load_config
 from gazeray.engine.executor import Executor
-from gazeray.engine.experiment import plan_lines
+from gazeray.engine.plan import plan_lines
 from gazeray.engine.progress import ProgressView
 from gazeray.learn.fit import on_device
 from gazeray.learn.folds import make_folds
@@ -118,4 +118,4 @@ def test_metric_that_nobody_computes_is_refused_before_anything_is_fitted(tmp_pa
 
 def test_space_that_does_not_fit_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"search\.space\.storage\.filesystem: not a hyper-parameter"):
-        plan_lines(BlobStudy(config(tmp_path, "search.space.storage.filesystem=[s3fs]")))
+        plan_lines(config(tmp_path, "search.space.storage.filesystem=[s3fs]"), lambda cfg: pytest.fail("it was read"))

@@ -15,7 +15,7 @@ import ray
 
 from gazeray.config import ConfigError
 from gazeray.engine.cli import main
-from gazeray.engine.experiment import plan_lines
+from gazeray.engine.plan import plan_lines
 from gazeray.engine.run import LAYOUT
 from gazeray.storage import Folder, StorageError
 from gazeray.studies.heatmap.config import HeatmapConfig
@@ -355,10 +355,11 @@ def test_dry_run_says_where_the_work_would_be_done_and_does_none(
 ) -> None:
     assert run_main(tmp_path, capsys, "--dry-run")[0] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["empty.yaml"]
-    lines = plan_lines(BlobStudy(config(tmp_path)))
-    assert lines == ["data set: blobs", "resources: 1 CPU per unit; units at the same time: one, in this process"]
-    assert plan_lines(BlobStudy(config(tmp_path, "resources.workers=3")))[1].endswith("3")
-    assert plan_lines(BlobStudy(config(tmp_path, "resources.workers=null")))[1].endswith("as many as fit")
+    blobs = ["data set: blobs"]
+    lines = plan_lines(config(tmp_path), lambda cfg: blobs)
+    assert lines == [*blobs, "resources: 1 CPU per unit; units at the same time: one, in this process"]
+    assert plan_lines(config(tmp_path, "resources.workers=3"), lambda cfg: blobs)[1].endswith("3")
+    assert plan_lines(config(tmp_path, "resources.workers=null"), lambda cfg: blobs)[1].endswith("as many as fit")
 
 
 # -- what is impossible

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from gazeray.engine.search import points_here, search
-from gazeray.learn.inner_search import InnerSearch, Point, SearchError, best_epoch, rungs
-from gazeray.learn.space import settings_to_try, with_setting
+from gazeray.learn.inner_search import InnerSearch, Point, best_epoch, rungs
+from gazeray.learn.space import SearchError, settings_to_try, with_setting
 from gazeray.storage import Folder
 from gazeray.store import Store, write_shard
 from gazeray.study import Variant

@@ -13,7 +13,8 @@ import torch
 
 from gazeray.gaze import scanpath
 from gazeray.gaze.render import Window, pad_trials
-from gazeray.gaze.scanpath import ScanpathLook, scanpaths
+from gazeray.gaze.scanpath import scanpaths
+from gazeray.gaze.scanpath_look import ScanpathLook
 
 Fixations = Sequence[tuple[float, float, float, float]]
 Segment = tuple[tuple[float, float], tuple[float, float]]

@@ -18,17 +18,8 @@ from torchvision.transforms import Resize
 
 from gazeray.config import ConfigError, read_yaml, validate
 from gazeray.gaze.readers.base import ReadError
-from gazeray.gaze.screens import (
-    MAX_PIXELS,
-    WHITE,
-    ScreensDataset,
-    ScreensRead,
-    ScreensRecording,
-    ScreensSpec,
-    cropped,
-    open_screens,
-    read_screens,
-)
+from gazeray.gaze.screen_pictures import MAX_PIXELS, WHITE, ScreensRead, cropped, read_screens
+from gazeray.gaze.screens import ScreensDataset, ScreensRecording, ScreensSpec, open_screens
 from gazeray.metrics.resampling import resized
 from gazeray.stimuli.decode import decode_picture
 from gazeray.storage import Folder

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gazeray.engine import cli
+from gazeray.engine import cli, experiment
 from gazeray.engine.experiment import Outcome
 from gazeray.engine.progress import ProgressView
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
@@ -77,7 +77,7 @@ class Ending:
 
 
 def ended_by(monkeypatch: pytest.MonkeyPatch, *errors: BaseException) -> int:
-    monkeypatch.setattr(cli, "run", Ending(*errors).run)
+    monkeypatch.setattr(experiment, "run", Ending(*errors).run)
     return cli.main(HeatmapStudy, HeatmapConfig, "cv_heatmap", CONFIGS / "cv_heatmap.yaml", no_report, [])
 
 

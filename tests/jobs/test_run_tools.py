@@ -27,7 +27,7 @@ from gazeray.report.sections import gallery
 from gazeray.stimuli.declaration import PictureSetSpec
 from gazeray.storage import Folder
 from gazeray.storage.seals import unsealed, write_sealed
-from gazeray.studies import known, study_of
+from gazeray.studies import KNOWN, study_of
 from gazeray.studies.heatmap.study import HeatmapConfig
 from gazeray.tables import REJECTS
 
@@ -58,9 +58,8 @@ PROBES = [*SCENES, "backbone.arch=resnet18", "backbone.layers=[layer1, layer3]",
 
 def make_run(folder: Path, study: str, words: list[str]) -> Folder:
     """A run of the job in this process, its report not drawn."""
-    kind, settings, _ = known()[study]
-    cfg = load_config(settings, None, [f"run.dir={folder}", *words])
-    outcome = run_study(kind(cfg), "job", ProgressView(Console(file=io.StringIO())))
+    cfg = load_config(KNOWN[study].settings.get(), None, [f"run.dir={folder}", *words])
+    outcome = run_study(KNOWN[study].study(cfg), "job", ProgressView(Console(file=io.StringIO())))
     return outcome.run
 
 

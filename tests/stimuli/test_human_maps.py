@@ -9,8 +9,9 @@ import pytest
 import scipy.ndimage
 
 from gazeray.config import ConfigError, validate
-from gazeray.stimuli.human_maps import TargetConfig, draw_target, map_target
+from gazeray.stimuli.human_maps import draw_target, map_target
 from gazeray.stimuli.readers import Gaze
+from gazeray.stimuli.recipes import TargetConfig
 
 SIZE = (48, 64)
 

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from gazeray.config import Section
 from gazeray.gaze.render import Window, heatmaps
-from gazeray.gaze.scanpath import ScanpathLook, scanpaths
+from gazeray.gaze.scanpath import scanpaths
+from gazeray.gaze.scanpath_look import ScanpathLook
 from gazeray.storage import Folder
 from gazeray.synth.files import picture_bytes, refuse_existing, stream, yaml_text
 from gazeray.synth.reading import SCREEN_PX, design, make_reader, make_sentences, scanpath

@@ -16,7 +16,8 @@ import torch
 
 from gazeray.config import load_config, parse_yaml, validate
 from gazeray.gaze.render import heatmaps, sample_durations
-from gazeray.gaze.screens import ScreensSpec, open_screens, read_screens
+from gazeray.gaze.screen_pictures import read_screens
+from gazeray.gaze.screens import ScreensSpec, open_screens
 from gazeray.learn.folds import group_folds
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.storage import Folder

@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from gazeray.config import DataConfig, JobConfig, Section, check_watched
-from gazeray.explain.examples import METHODS, MapSettings, MethodName
+from gazeray.explain.methods import METHODS, MethodName, check_methods
 from gazeray.gaze.events import EventsConfig
 from gazeray.gaze.quality import QualityConfig
-from gazeray.gaze.scanpath import ScanpathLook
-from gazeray.models.heatmap_cnn import HeatmapCNN
+from gazeray.gaze.scanpath_look import ScanpathLook
 from gazeray.studies.shared.classification import ScoresConfig
 from gazeray.synth.reading_parameters import ReadingSimulation
+
+SMALLEST_SIDE_PX = 16
+"""As `SMALLEST_SIDE` of the network, which is not imported here: PyTorch takes seconds."""
 
 WATCHED = {"loss": False, "balanced_accuracy": True}
 """Metrics of the validation people that may stop a fit or steer a search, and whether more is better."""
@@ -86,7 +89,7 @@ class ExplainConfig(Section):
     @field_validator("methods")
     @classmethod
     def _each_once(cls, methods: tuple[MethodName, ...]) -> tuple[MethodName, ...]:
-        MapSettings(methods=methods)
+        check_methods(methods)
         return methods
 
 
@@ -115,8 +118,17 @@ class HeatmapConfig(JobConfig):
 
     @model_validator(mode="after")
     def _model_fits_picture(self) -> HeatmapConfig:
-        try:
-            HeatmapCNN(1, (self.render.height_px, self.render.width_px), 1, 2)
-        except ValueError as error:
-            raise ValueError(f"render.height_px, render.width_px: too small for the model: {error}") from error
+        size = self.render.height_px, self.render.width_px
+        if min(size) < SMALLEST_SIDE_PX:
+            told = f"at least ({SMALLEST_SIDE_PX}, {SMALLEST_SIDE_PX}), not {size}"
+            raise ValueError(f"render.height_px, render.width_px: too small for the model: size (H, W) must be {told}")
         return self
+
+
+@dataclass(frozen=True)
+class PictureKind:
+    """What the pictures are: their kind, their channels, and what they hold where nothing is drawn."""
+
+    kind: str
+    channels: int
+    blank: float

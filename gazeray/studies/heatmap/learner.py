@@ -18,7 +18,7 @@ from gazeray.learn.fit import on_device
 from gazeray.metrics.statistics import majority_scores
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.store import Column, Store
-from gazeray.studies.heatmap.config import WATCHED, HeatmapConfig
+from gazeray.studies.heatmap.config import WATCHED, HeatmapConfig, PictureKind
 from gazeray.studies.heatmap.passes import network_input
 from gazeray.studies.shared.classification import (
     PREDICTIONS,
@@ -37,15 +37,6 @@ SUMMARY = "explain.npz"
 """What the maps add up to: in a unit's folder of its test examples, in the run folder of all of them."""
 
 IDS = ("participant", "trial", "stimulus", "window_width_px", "window_height_px")
-
-
-@dataclass(frozen=True)
-class PictureKind:
-    """What the pictures are: their kind, their channels, and what they hold where nothing is drawn."""
-
-    kind: str
-    channels: int
-    blank: float
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from gazeray.gaze.quality import TrialGaze, gate, trial_quality
 from gazeray.gaze.recording import read_recording
 from gazeray.gaze.render import decode, encode, heatmaps, pad_trials, sample_durations, sigma_px_from_deg
 from gazeray.gaze.scanpath import scanpaths
-from gazeray.gaze.screens import ScreensRecording, ScreensSpec, read_screens
+from gazeray.gaze.screen_pictures import read_screens
+from gazeray.gaze.screens import ScreensRecording, ScreensSpec
 from gazeray.storage import Folder
 from gazeray.store import Column, Shard
 from gazeray.studies.heatmap.config import HeatmapConfig, RenderConfig

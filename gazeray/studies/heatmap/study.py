@@ -15,53 +15,25 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from gazeray.config import ConfigError, digest, validate
+from gazeray.config import digest
 from gazeray.explain.summary import MapSummary
-from gazeray.gaze.dataset import Dataset, DatasetSpec, open_dataset
-from gazeray.gaze.screens import ScreensSpec, open_screens
+from gazeray.gaze.screens import ScreensSpec
 from gazeray.learn.fold_files import unmatched
-from gazeray.learn.folds import fold_record, make_folds
-from gazeray.learn.space import settings_to_try
+from gazeray.learn.folds import fold_record
 from gazeray.learn.trained import Trained, search_record
 from gazeray.storage import Folder
 from gazeray.store import FORMAT, Shard, Store
 from gazeray.studies.heatmap.config import HeatmapConfig
-from gazeray.studies.heatmap.learner import SUMMARY, HeatmapLearner, PictureKind
+from gazeray.studies.heatmap.learner import SUMMARY, HeatmapLearner
 from gazeray.studies.heatmap.passes import ReadRecording, ReadScreens
+from gazeray.studies.heatmap.source import Recordings, deal, open_recordings
 from gazeray.studies.shared.checks import fold_faults, prediction_faults
-from gazeray.studies.shared.classification import PREDICTIONS, ROWS, check_classes, score_predictions
-from gazeray.studies.shared.declared import find_declaration
-from gazeray.study import Finished, Fold, Items, Learning, Pass, Predictor, Ready, Source, Summary
-from gazeray.synth.reading import simulate
-from gazeray.tables import DataError, Reject, table_digest
+from gazeray.studies.shared.classification import PREDICTIONS, ROWS, score_predictions
+from gazeray.study import Finished, Items, Learning, Pass, Predictor, Ready, Source, Summary
+from gazeray.tables import DataError, table_digest
 from gazeray.unit import Json
 
 __all__ = ["HeatmapConfig", "HeatmapStudy"]
-
-READING, SIMULATION = 1, 1
-"""Raised when the code reads or draws, or simulates, the same input differently: older examples are then not reused."""
-
-
-@dataclass(frozen=True)
-class Recordings:
-    """What was found before any gaze was read.
-
-    trials: one row per trial that may be used. recordings: one mapping per recording, with at least `key`.
-    fingerprint: changes when anything that the examples depend on changes, be it only a file's date or place. meaning:
-    hash of how files are read and drawn, wherever they lie.
-    """
-
-    spec: DatasetSpec | ScreensSpec
-    root: Folder
-    label: str
-    classes: tuple[str, ...]
-    trials: pa.Table
-    recordings: list[Json]
-    rejects: list[Reject]
-    fingerprint: str
-    meaning: str
-    pictures: PictureKind
-
 
 Prepared = Ready[Recordings, Store]
 
@@ -75,62 +47,8 @@ class HeatmapStudy:
     name: ClassVar[str] = "heatmap"
 
     def open(self) -> Source[Recordings]:
-        """Open the data set (simulate it first where asked) and check that it can be drawn as the config says."""
-        cfg = self.cfg
-        settings_to_try(cfg)
-        values, source, root = find_declaration(
-            cfg.data.dataset, cfg.data.root, Folder(cfg.run.dir, cfg.storage), cfg.storage, ("reading", SIMULATION),
-            cfg.data.simulate, simulate,
-        )  # fmt: skip
-        kind: type[DatasetSpec | ScreensSpec] = ScreensSpec if "pictures" in values else DatasetSpec
-        spec = validate(kind, values, source)
-        data: Any
-        if isinstance(spec, ScreensSpec):
-            data, pictures = open_screens(spec, root), PictureKind("screens", 3, 1.0)
-            if cfg.data.label not in (None, data.label):
-                raise ConfigError([f"data.label: {spec.name} has no label {cfg.data.label!r} (allowed: {data.label})"])
-        else:
-            data = open_dataset(spec, root, cfg.data.label)
-            pictures = PictureKind(cfg.render.kind, cfg.render.channels, cfg.render.blank)
-            _check_geometry(cfg, data)
-        trials = pa.Table.from_pandas(data.trials, preserve_index=False)
-        recordings = [asdict(recording) for recording in data.recordings]
-        parts = [READING, spec.model_dump(mode="json", exclude={"notes", "licence", "name"})]
-        parts += [part.model_dump(mode="json") for part in (cfg.render, cfg.events, cfg.quality, cfg.features)]
-        meaning = digest(parts)
-        fingerprint = digest([meaning, root.uri, recordings, table_digest(trials)])
-        classes = tuple(data.classes)
-        found = Recordings(
-            spec, root, data.label, classes, trials, recordings, data.rejects, fingerprint, meaning, pictures
-        )
-        self._folds(trials, classes, data.label)
-        return Source(found, self._lines(found))
-
-    def _folds(self, table: pa.Table, classes: tuple[str, ...], label: str) -> list[Fold]:
-        """The folds of trials or examples. Raises DataError when people, stimuli or classes do not suffice."""
-        labels = table.column("label_index").to_numpy()
-        folds = make_folds(table, labels, self.cfg.folds, self.cfg.run.seed)
-        check_classes(folds, table, labels, classes, label, self.cfg)
-        return folds
-
-    def _lines(self, found: Recordings) -> list[str]:
-        trials = found.trials
-        people = len(set(trials.column("participant").to_pylist()))
-        labels = trials.column("label_index").to_numpy()
-        counts = ", ".join(f"{name} {int(np.sum(labels == c))}" for c, name in enumerate(found.classes))
-        cfg = self.cfg
-        folds = cfg.folds.outer * (cfg.folds.stimuli if cfg.folds.hold_out == "both" else 1)
-        number = f"{folds} folds" if cfg.folds.path is None else f"the folds of {cfg.folds.path}"
-        units = f"{number} (held out: {cfg.folds.hold_out}), each up to {cfg.train.epochs} epochs"
-        if cfg.search is not None:
-            settings = f"{len(settings_to_try(cfg))} settings x {cfg.folds.inner} inner folds"
-            units += f"; before that in each a search over {settings}"
-        return [
-            f"data set: {found.spec.name} (licence {found.spec.licence or 'not stated'}) at {found.root.uri}",
-            f"people: {people}; recordings: {len(found.recordings)}; rejected before reading: {len(found.rejects)}",
-            f"trials: {trials.num_rows}; label {found.label}: {counts}",
-            f"units: {units}",
-        ]
+        """See `open_recordings`. Raises DataError, ConfigError."""
+        return open_recordings(self.cfg)
 
     def passes(self, source: Source[Recordings], store: Folder) -> Generator[Pass, Store, Store]:
         """Read, detect, gate, render: one recording's files to its examples."""
@@ -153,7 +71,7 @@ class HeatmapStudy:
         """The examples: a trial each."""
         found, log, table = source.data, stores.log, stores.table
         assert log is not None
-        folds = self._folds(table, found.classes, found.label)
+        folds = deal(self.cfg, table, found.classes, found.label)
         trials = digest([found.classes, table_digest(found.trials)])
         notes = found.spec.notes
         named = unmatched(table, self.cfg.folds) if self.cfg.folds.path is not None else []
@@ -255,24 +173,3 @@ def _with_labels(examples: pa.Table, trials: pa.Table) -> pa.Table:
     position = {key: number for number, key in enumerate(keys)}
     wanted = zip(examples.column("participant").to_pylist(), examples.column("trial").to_pylist(), strict=True)
     return trials.take([position[key] for key in wanted])
-
-
-def _check_geometry(cfg: HeatmapConfig, data: Dataset) -> None:
-    """What is asked for in degrees needs to know the screen. Raises ConfigError, DataError."""
-    if cfg.render.source == "samples" and data.spec.samples is None and cfg.render.kind != "scanpath":
-        raise ConfigError([f"render.source: data set {data.spec.name} declares no samples (allowed: fixations)"])
-    errors = []
-    everything = ["screen_width_mm", "screen_height_mm", "distance_mm"]
-    needs = {
-        "render.sigma_deg": (["screen_width_mm", "distance_mm"], cfg.render.sigma_deg is not None),
-        "events.detector": (everything, cfg.events.in_deg and data.spec.samples is not None),
-        "quality.max_rms_s2s_deg": (everything, cfg.quality.max_rms_s2s_deg is not None),
-        "quality.max_bcea_deg2": (everything, cfg.quality.max_bcea_deg2 is not None),
-    }
-    for key, (columns, wanted) in needs.items():
-        unknown = int(data.trials[columns].isna().any(axis=1).sum()) if wanted else 0
-        if unknown:
-            names = ", ".join(name.removeprefix("screen_") for name in columns)
-            errors.append(f"{key}: {unknown} trials lack one of the screen's {names}, which degrees need: declare them")
-    if errors:
-        raise DataError(errors)

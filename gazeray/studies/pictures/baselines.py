@@ -11,8 +11,9 @@ import numpy as np
 from gazeray.metrics.resampling import grid_cells
 from gazeray.models.fixation_density import centre_bias, inter_observer
 from gazeray.models.fixation_density.centre_bias import CELLS, CentreBias
-from gazeray.stimuli.human_maps import TargetConfig, draw_target
+from gazeray.stimuli.human_maps import draw_target
 from gazeray.stimuli.readers.base import NO_OBSERVER, Gaze
+from gazeray.stimuli.recipes import TargetConfig
 from gazeray.studies.pictures.passes import PictureData
 from gazeray.studies.pictures.scores import ScoredMap
 

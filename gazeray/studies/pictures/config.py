@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from gazeray.config import ResourcesConfig, RunSettings, Section, StorageConfig, TrackingConfig
-from gazeray.stimuli.human_maps import TargetConfig
-from gazeray.synth.saliency import SaliencySimulation
+from gazeray.stimuli.recipes import TargetConfig
+from gazeray.synth.saliency_parameters import SaliencySimulation
 
 Metric = Literal[
     "information_gain", "auc_uniform", "auc_judd", "auc_borji", "auc_shuffled", "nss", "cc", "sim", "kl", "emd"

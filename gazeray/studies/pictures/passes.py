@@ -23,8 +23,9 @@ from gazeray.learn.folds import dealt_numbers
 from gazeray.metrics.resampling import grid_cells, grid_size
 from gazeray.stimuli.dataset import PictureSet, clean_gaze
 from gazeray.stimuli.decode import PictureError, read_map, read_picture
-from gazeray.stimuli.human_maps import TargetConfig, draw_target, map_target
+from gazeray.stimuli.human_maps import draw_target, map_target
 from gazeray.stimuli.readers.base import Gaze
+from gazeray.stimuli.recipes import TargetConfig
 from gazeray.storage import Folder
 from gazeray.store import Shard, Store
 from gazeray.studies.pictures.config import PictureFolds

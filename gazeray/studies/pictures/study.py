@@ -11,25 +11,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from gazeray.config import ConfigError, digest, validate
-from gazeray.learn.fold_files import read_numbers
+from gazeray.config import digest
 from gazeray.learn.folds import numbered_folds
-from gazeray.stimuli.dataset import PictureSet, open_pictures
-from gazeray.stimuli.declaration import PictureSetSpec
+from gazeray.stimuli.dataset import PictureSet
 from gazeray.storage import Folder
 from gazeray.store import Store
 from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import FORMAT, PicturesReady, PreparePictures, pictures_pass
 from gazeray.studies.pictures.scores import SCORES, means_of
 from gazeray.studies.pictures.summary import Models, summarise
-from gazeray.studies.shared.declared import find_declaration
 from gazeray.study import Finished, Items, Pass, Ready, Summary
-from gazeray.synth.saliency import simulate_saliency
-from gazeray.tables import DataError, Reject
+from gazeray.tables import Reject
 from gazeray.unit import Json
-
-SIMULATION = 1
-"""Raised when the same parameters give other scenes: older ones are then not reused."""
 
 
 @dataclass(frozen=True)
@@ -51,36 +44,6 @@ class PictureStudy(ABC):
 
     def learning(self, ready: Ready[Any, Any]) -> None:  # noqa: B027
         """Nothing that a search could steer."""
-
-    def open_dataset(self) -> tuple[PictureSetSpec, Folder]:
-        """The declaration of the set and its folder. Raises ConfigError."""
-        data, storage, simulation = self.cfg.data, self.cfg.storage, ("scenes", SIMULATION)
-        values, source, root = find_declaration(
-            data.dataset, data.root, Folder(self.cfg.run.dir, storage), storage, simulation, data.simulate,
-            simulate_saliency,
-        )  # fmt: skip
-        return validate(PictureSetSpec, values, source), root
-
-    def open_pictures(self) -> tuple[PictureSet, list[str]]:
-        """What there is, and that in words; no picture is decoded. Raises ConfigError, DataError."""
-        cfg = self.cfg
-        spec, root = self.open_dataset()
-        try:
-            cfg.targets.sigma_of(1, spec.px_per_deg)
-        except ValueError as error:  # in degrees, and the set does not say how large one is
-            raise ConfigError([f"targets: {error}"]) from error
-        found = open_pictures(spec, root)
-        if cfg.folds.path is not None:
-            read_numbers(cfg.folds.path, [source.stimulus for source in found.pictures], 3)
-        elif len(found.pictures) < cfg.folds.outer:
-            raise DataError([f"{len(found.pictures)} pictures, fewer than folds.outer = {cfg.folds.outer}"])
-        fixations = sum(len(gaze.x_px) for gaze in found.gaze.values())
-        return found, [
-            f"data set: {spec.name} (licence {spec.licence or 'not stated'}) at {root.uri}",
-            f"pictures: {len(found.pictures)}; observers: {len(found.observers)}; fixations: {fixations}; "
-            f"rejected before reading: {len(found.rejects)}",
-            f"folds of pictures: {cfg.folds.outer}; metrics: {', '.join(cfg.score.metrics)}",
-        ]
 
     def prepare_pictures(self, found: PictureSet, store: Folder) -> Generator[Pass, Store, PicturesReady]:
         """The pass that decodes, measures and draws. Raises DataError when too little is left."""

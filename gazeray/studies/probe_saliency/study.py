@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from safetensors.torch import save as save_tensors
 
-from gazeray.config import ConfigError, digest
-from gazeray.models.backbone import Backbone, default_layers
-from gazeray.stimuli.dataset import PictureSet
+from gazeray.config import digest
 from gazeray.storage import Folder
 from gazeray.store import Store
 from gazeray.studies.pictures.predictors import PictureBaselines
@@ -26,21 +23,11 @@ from gazeray.studies.pictures.summary import Models
 from gazeray.studies.probe_saliency.config import ProbeSaliencyConfig
 from gazeray.studies.probe_saliency.passes import Extract, features_folder, features_pass, precision_of
 from gazeray.studies.probe_saliency.predictors import Probes, Probing
+from gazeray.studies.probe_saliency.source import ProbeSaliencyPlan, open_probing
 from gazeray.study import Finished, Items, Pass, Predictor, Ready, Source
 from gazeray.unit import Json
-from gazeray.weights import WeightsError, load_weights
 
 __all__ = ["ProbeSaliencyConfig", "ProbeSaliencyStudy"]
-
-
-@dataclass(frozen=True)
-class ProbeSaliencyPlan:
-    """The pictures, the layers, and the weights (None: untrained) with their SHA-256."""
-
-    pictures: PictureSet
-    layers: tuple[str, ...]
-    weights: dict[str, torch.Tensor] | None
-    state: str
 
 
 @dataclass(frozen=True)
@@ -63,26 +50,8 @@ class ProbeSaliencyStudy(PictureStudy):
     name: ClassVar[str] = "probe_saliency"
 
     def open(self) -> Source[ProbeSaliencyPlan]:
-        """Check network, layers and weights, and look at the pictures. Raises ConfigError, DataError."""
-        cfg, own = self.cfg, self.cfg.backbone
-        try:
-            layers = own.layers if own.layers is not None else tuple(default_layers(own.arch))
-            weights, state = load_weights(own.weights, own.arch, own.sha256)
-            Backbone(own.arch, layers, weights, cfg.run.seed)
-        except WeightsError as error:
-            raise ConfigError([f"backbone.weights: {error}"]) from error
-        except ValueError as error:
-            raise ConfigError([f"backbone: {error}"]) from error
-        pictures, lines = self.open_pictures()
-        if not pictures.gaze and "readout" in cfg.probes.kinds and cfg.probes.readout.train_on == "fixations":
-            raise ConfigError(["probes.readout.train_on: the picture set has maps and no fixations (allowed: maps)"])
-        shown = "untrained" if weights is None else f"weights {own.weights} ({state[:12]})"
-        lines += [
-            f"network: {own.arch}, {shown}; layers: {', '.join(layers)}",
-            f"units: {cfg.folds.outer} of baselines, {len(self._probings(layers))} of probes "
-            f"({', '.join(cfg.probes.kinds)}), each over all folds and inner folds",
-        ]
-        return Source(ProbeSaliencyPlan(pictures, layers, weights, state), lines)
+        """See `open_probing`. Raises ConfigError, DataError."""
+        return open_probing(self.cfg)
 
     def passes(self, source: Source[ProbeSaliencyPlan], store: Folder) -> Generator[Pass, Store, Stores]:
         """The pictures, then the features of the layers."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 from typing import ClassVar
 
 import numpy as np
 
-from gazeray.config import ConfigError, digest
-from gazeray.gaze.files import identifier, visible_files
-from gazeray.stimuli.dataset import PictureSet
-from gazeray.storage import FileStat, Folder, masked
+from gazeray.config import digest
+from gazeray.storage import Folder
 from gazeray.store import Store
 from gazeray.studies.pictures.passes import PictureData, PictureShards
 from gazeray.studies.pictures.predictors import Everybody, PictureBaselines, score_predictions
@@ -21,29 +18,15 @@ from gazeray.studies.pictures.study import PictureStores, PictureStudy
 from gazeray.studies.pictures.summary import Models
 from gazeray.studies.score_maps.config import ScoreMapsConfig
 from gazeray.studies.score_maps.passes import FitMaps
-from gazeray.studies.shared.declared import SIMULATED
+from gazeray.studies.score_maps.source import MapsPlan, open_maps
 from gazeray.study import Finished, Items, Pass, Predictor, Ready, Row, Source
-from gazeray.synth.contrast_maps import write_contrast_maps
-from gazeray.tables import DataError, Reject
+from gazeray.tables import DataError
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
 __all__ = ["ScoreMapsConfig", "ScoreMapsStudy"]
 
 FORMAT = 4
 """Raised when maps that an older version brought to the grid can no longer be used."""
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".npy", ".npz")
-
-
-@dataclass(frozen=True)
-class MapsPlan:
-    """The pictures, and the map of each by its name; what there is no use for."""
-
-    pictures: PictureSet
-    root: Folder
-    label: str
-    files: dict[str, FileStat]
-    rejects: list[Reject]
 
 
 @dataclass(frozen=True)
@@ -65,52 +48,8 @@ class ScoreMapsStudy(PictureStudy):
     name: ClassVar[str] = "score_maps"
 
     def open(self) -> Source[MapsPlan]:
-        """Look at the pictures and at the names of the maps. Raises ConfigError, DataError."""
-        pictures, lines = self.open_pictures()
-        root, label = self._open_maps()
-        stimuli = {source.stimulus for source in pictures.pictures}
-        by_name: dict[str, list[FileStat]] = {}
-        for stat in visible_files(root):
-            name = PurePosixPath(stat.path)
-            if name.suffix.lower() in SUFFIXES:
-                by_name.setdefault(identifier(str(name.with_suffix("")).replace("/", "_")), []).append(stat)
-        rejects, files = [], {}
-        for own, stats in sorted(by_name.items()):
-            if own not in stimuli:
-                rejects.append(Reject(stats[0].path, -1, "maps", "no picture of this name"))
-            elif len(stats) > 1:
-                rejects.append(Reject(stats[0].path, -1, "maps", f"{len(stats)} maps of this name", trial=own))
-            else:
-                files[own] = stats[0]
-        if not files:
-            some = ", ".join(sorted(stimuli)[:3])
-            raise DataError([f"maps.path: no map is named as a picture is (such as {some}) with {', '.join(SUFFIXES)}"])
-        rejects += [
-            Reject(source.path, -1, "maps", "no map of this picture: it is not scored", trial=source.stimulus)
-            for source in pictures.pictures
-            if source.stimulus not in by_name
-        ]
-        folds, left = self.cfg.folds.outer, f"without picture or picture without map: {len(rejects)}"
-        lines += [
-            f"maps: {len(files)} of {label} at {root.uri}; {left}",
-            f"units: {folds} of baselines, {folds} of maps",
-        ]
-        return Source(MapsPlan(pictures, root, label, files, rejects), lines)
-
-    def _open_maps(self) -> tuple[Folder, str]:
-        """The folder of the maps and what they are called. Raises ConfigError."""
-        cfg = self.cfg
-        if cfg.maps.path is not None:
-            folder = Folder(cfg.maps.path, cfg.storage)
-            if not folder.exists():
-                raise ConfigError([f"maps.path: no such folder: {masked(cfg.maps.path)}"])
-            return folder, cfg.maps.label or PurePosixPath(folder.uri).name or "maps"
-        if cfg.data.dataset != SIMULATED:
-            raise ConfigError(["maps.path: which maps? Give the folder with one map per picture"])
-        _, root = self.open_dataset()
-        folder = root.sub("contrast_maps")
-        write_contrast_maps(root, folder)
-        return folder, cfg.maps.label or "contrast"
+        """See `open_maps`. Raises ConfigError, DataError."""
+        return open_maps(self.cfg)
 
     def passes(self, source: Source[MapsPlan], store: Folder) -> Generator[Pass, Store, Stores]:
         """The pictures, then the maps on their grids."""

@@ -34,9 +34,14 @@ def find_declaration(
             raise ConfigError([f"data.dataset: no such file: {dataset} (the YAML of a data set, or {SIMULATED!r})"])
         home = split_uri(dataset)[0] if "://" in dataset else str(Path(dataset).parent)
         return read_declaration(dataset, storage), dataset, Folder(place if place is not None else home, storage)
-    name, version = simulation
-    root = runs.sub(f"data/{name}-{digest([version, params.model_dump(mode='json')])[:10]}")
+    root = simulated_folder(runs, simulation, params)
     if not root.exists("dataset.yaml"):
         simulate(root, params)
     source = f"{root.uri}/dataset.yaml"
     return parse_yaml(root.read_text("dataset.yaml"), source), source, root
+
+
+def simulated_folder(runs: Folder, simulation: tuple[str, int], params: BaseModel) -> Folder:
+    """Where the embedded data of these parameters are, or will be. simulation: see `find_declaration`."""
+    name, version = simulation
+    return runs.sub(f"data/{name}-{digest([version, params.model_dump(mode='json')])[:10]}")

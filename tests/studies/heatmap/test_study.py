@@ -19,9 +19,11 @@ from gazeray.engine.experiment import Outcome
 from gazeray.engine.run import RunFolder
 from gazeray.storage import Folder
 from gazeray.store import Shard, Store, write_shard
-from gazeray.studies.heatmap.learner import HeatmapLearner, PictureKind, map_name
+from gazeray.studies.heatmap.config import PictureKind
+from gazeray.studies.heatmap.learner import HeatmapLearner, map_name
 from gazeray.studies.heatmap.report import write_report
-from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy, Recordings
+from gazeray.studies.heatmap.source import Recordings
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from gazeray.studies.shared.classification import class_weights, logistic_regression_scores, score_predictions
 from gazeray.study import Fold, Side
 from gazeray.tables import DataError

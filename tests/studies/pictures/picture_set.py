@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gazeray.stimuli.dataset import PictureSet
-from gazeray.stimuli.human_maps import TargetConfig
+from gazeray.stimuli.recipes import TargetConfig
 from gazeray.storage import Folder
 from gazeray.studies.pictures.config import PictureFolds
 from gazeray.studies.pictures.passes import PicturesReady, PreparePictures, pictures_pass

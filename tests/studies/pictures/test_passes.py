@@ -15,7 +15,8 @@ from PIL import Image
 from gazeray.metrics.resampling import grid_size
 from gazeray.models.probes import ProbePicture
 from gazeray.models.probes.ridge import fit_ridge
-from gazeray.stimuli.human_maps import TargetConfig, draw_target
+from gazeray.stimuli.human_maps import draw_target
+from gazeray.stimuli.recipes import TargetConfig
 from gazeray.storage import Folder
 from gazeray.studies.pictures.config import PictureFolds
 from gazeray.studies.pictures.passes import PicturesReady, PreparePictures, pictures_pass

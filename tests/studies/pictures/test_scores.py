@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from gazeray.models.fixation_density.centre_bias import CELLS
-from gazeray.stimuli.human_maps import TargetConfig
 from gazeray.stimuli.readers.base import NO_OBSERVER
+from gazeray.stimuli.recipes import TargetConfig
 from gazeray.storage import Folder
 from gazeray.studies.pictures.baselines import Counts, baselines, ceilings, counts_of
 from gazeray.studies.pictures.config import Metric, PictureScoring, ScoreConfig

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run would do, in words: --dry-run. It needs neither Ray nor PyTorch, unless the study's own plan does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gazeray.config import JobConfig
+from gazeray.engine.tracking import check_tracking
+from gazeray.learn.space import settings_to_try
+from gazeray.storage import Folder
+
+
+def plan_lines(cfg: Any, plan: Callable[[Any], Sequence[str]]) -> list[str]:
+    """The lines of a plan. cfg: of any study. plan: config -> what the study says of its data and units.
+
+    Raises DataError, ConfigError.
+    """
+    check_settings(cfg)
+    workers = {None: "as many as fit", 0: "one, in this process"}.get(cfg.resources.workers, cfg.resources.workers)
+    return [*plan(cfg), f"resources: {cfg.resources.per_unit.cpu} CPU per unit; units at the same time: {workers}"]
+
+
+def check_settings(cfg: Any) -> None:
+    """Before anything is looked at: the tracker can write, the settings of a search fit. Raises ConfigError."""
+    check_tracking(cfg.tracking, Folder(cfg.run.dir, cfg.storage))
+    if isinstance(cfg, JobConfig):
+        settings_to_try(cfg)
