@@ -20,27 +20,41 @@ Known = tuple[Callable[[Any], Study[Any, Any]], type[BaseModel], Callable[[Folde
 """A study, the model of its config, and what draws its report in a run folder."""
 
 
-def known() -> dict[str, Known]:
-    """All studies by name. Imported here, since one study does not need another."""
+def _heatmap() -> Known:
     from gazeray.studies.heatmap.report import write_report
     from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
+
+    return HeatmapStudy, HeatmapConfig, write_report
+
+
+def _probe_saliency() -> Known:
     from gazeray.studies.pictures.report import write_saliency_report
     from gazeray.studies.probe_saliency.study import ProbeSaliencyConfig, ProbeSaliencyStudy
+
+    return ProbeSaliencyStudy, ProbeSaliencyConfig, write_saliency_report
+
+
+def _score_maps() -> Known:
+    from gazeray.studies.pictures.report import write_saliency_report
     from gazeray.studies.score_maps.study import ScoreMapsConfig, ScoreMapsStudy
 
-    return {
-        "heatmap": (HeatmapStudy, HeatmapConfig, write_report),
-        "probe_saliency": (ProbeSaliencyStudy, ProbeSaliencyConfig, write_saliency_report),
-        "score_maps": (ScoreMapsStudy, ScoreMapsConfig, write_saliency_report),
-    }
+    return ScoreMapsStudy, ScoreMapsConfig, write_saliency_report
+
+
+STUDIES: dict[str, Callable[[], Known]] = {
+    "heatmap": _heatmap,
+    "probe_saliency": _probe_saliency,
+    "score_maps": _score_maps,
+}
+"""Each imports its study when it is asked for: one study does not need another, nor its networks."""
 
 
 def known_as(manifest: object) -> Known:
-    """The entry of `known` that a manifest names. Raises ConfigError: no such study."""
-    studies, name = known(), manifest.get("study") if isinstance(manifest, dict) else None
-    if name not in studies:
-        raise ConfigError([f"manifest.json: study: {name!r} is none of {', '.join(studies)}"])
-    return studies[name]
+    """What `STUDIES` has of the study that a manifest names. Raises ConfigError: no such study."""
+    name = manifest.get("study") if isinstance(manifest, dict) else None
+    if name not in STUDIES:
+        raise ConfigError([f"manifest.json: study: {name!r} is none of {', '.join(STUDIES)}"])
+    return STUDIES[name]()
 
 
 def study_of(manifest: Json) -> Study[Any, Any]:

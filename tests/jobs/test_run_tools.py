@@ -23,7 +23,7 @@ from gazeray.engine.validate import validate_run, without
 from gazeray.report import figures
 from gazeray.report.sections import gallery
 from gazeray.storage import Folder
-from gazeray.studies import known, study_of
+from gazeray.studies import known_as, study_of
 from gazeray.studies.heatmap.study import HeatmapConfig
 from gazeray.tables import REJECTS
 
@@ -54,7 +54,7 @@ PROBES = [*SCENES, "backbone.arch=resnet18", "backbone.layers=[layer1, layer3]",
 
 def make_run(folder: Path, study: str, words: list[str]) -> Folder:
     """A run of the job in this process, its report not drawn."""
-    kind, settings, _ = known()[study]
+    kind, settings, _ = known_as({"study": study})
     cfg = load_config(settings, None, [f"run.dir={folder}", *words])
     outcome = run_study(kind(cfg), "job", ProgressView(Console(file=io.StringIO())))
     return outcome.run
