@@ -101,7 +101,7 @@ def grow(small: Path, big: Path, size: Size) -> None:
 def _drawn(rng: np.random.Generator, people: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Labels (N,), a quarter of them 1, and scores (N, 2) of people who each have a strength of effect of their own."""
     label = (rng.random(len(people)) < 0.25).astype(int)
-    strength = rng.normal(2.0, 0.7, count)[people]
+    strength = rng.normal(0.9, 0.6, count)[people]
     odds = np.exp(strength * (2 * label - 1) + rng.normal(0, 1.2, len(people)))
     return label, np.stack([1 / (1 + odds), odds / (1 + odds)], axis=1)
 

@@ -27,7 +27,7 @@ EXTREMES = 10
 """How many of each end of an order are named, where there are many."""
 
 BOXES = 20
-"""Groups that have a box each, at most; more are a band over the groups sorted by their medians."""
+"""Groups that have a box each, at most; of more the medians are a histogram."""
 
 BINS = 25
 
@@ -77,25 +77,22 @@ def quartiles(values: NDArray[np.float64]) -> tuple[float, float, float]:
 def spread(of: Spread) -> Any:
     """A histogram with median and quartiles; beside it, where there are groups, how far the values of each spread.
 
-    Boxes: quartiles and median, whiskers: 5th and 95th percentile. Of more than `BOXES` groups the same as bands over
-    the groups, from the lowest to the highest median.
+    Boxes: quartiles and median, whiskers: 5th and 95th percentile. Of more than `BOXES` groups a histogram of medians.
     """
     figure = figures.new_figure(figures.PAGE_IN, 3.3)
     left, *right = figure.subplots(1, 2 if of.groups else 1, width_ratios=(3, 2) if of.groups else (1,), squeeze=False)[
         0
     ]
     low, middle, high = quartiles(of.values)
-    left.axvspan(low, high, color=PALE, alpha=0.55, linewidth=0)
+    left.axvspan(low, high, color=PALE, linewidth=0)
     left.hist(of.values, bins=np.linspace(*of.limits, BINS + 1).tolist(), color=BLUE, edgecolor="white", linewidth=0.5)
-    left.axvline(middle, color=DARK, linewidth=1.6)
+    left.axvline(middle, color=DARK, linewidth=1.8, clip_on=False)
     left.axvline(of.chance, color=VERMILION, linestyle="--", linewidth=1.1)
     left.set(xlim=of.limits, xlabel=of.label, ylabel=f"{of.noun}s")
     left.set_title(f"{len(of.values)} {of.noun}s", loc="left")
     left.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     for axis in right:
-        (_boxes if len(of.groups) <= BOXES else _bands)(axis, of)
-        axis.axhline(of.chance, color=VERMILION, linestyle="--", linewidth=1.1)
-        axis.set(ylim=of.limits, ylabel=of.label)
+        (_boxes if len(of.groups) <= BOXES else _medians)(axis, of)
         axis.set_title(f"{len(of.groups)} {of.group}s", loc="left")
     keys = [
         Line2D([], [], color=DARK, linewidth=1.6, label=f"median {middle:.2f}"),
@@ -112,20 +109,16 @@ def _boxes(axis: Any, of: Spread) -> None:
                  boxprops={"facecolor": PALE, "linewidth": 0.7}, whiskerprops={"linewidth": 0.8},
                  capprops={"linewidth": 0.8}, medianprops={"color": DARK, "linewidth": 1.6})  # fmt: skip
     axis.set_xticks(range(1, len(of.groups) + 1), [figures.shorten(name, 6) for name, _ in of.groups])
-    axis.set_xlabel(of.group)
+    axis.axhline(of.chance, color=VERMILION, linestyle="--", linewidth=1.1)
+    axis.set(xlabel=of.group, ylim=of.limits, ylabel=of.label)
     axis.tick_params(axis="x", length=0)
 
 
-def _bands(axis: Any, of: Spread) -> None:
-    """Percentiles over the groups, sorted by their medians."""
-    shares = np.array([np.percentile(values, [5, 25, 50, 75, 95]) for _, values in of.groups])
-    band(axis, np.arange(1, len(shares) + 1), shares[np.argsort(shares[:, 2], kind="stable")], BLUE)
-    axis.set(xlim=(1, len(shares)), xlabel=f"{of.group}s, from the lowest median to the highest")
-    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-
-
-def band(axis: Any, places: NDArray[Any], shares: NDArray[np.float64], colour: str, line: Any = "-") -> None:
-    """Percentiles over places (N,): shares (N, 5) are the 5th, 25th, 50th, 75th and 95th; the middle one is a line."""
-    for low, high, alpha in ((0, 4, 0.15), (1, 3, 0.3)):
-        axis.fill_between(places, shares[:, low], shares[:, high], color=colour, alpha=alpha, linewidth=0)
-    axis.plot(places, shares[:, 2], color=colour, linestyle=line, linewidth=1.5)
+def _medians(axis: Any, of: Spread) -> None:
+    """A histogram of the medians of the groups."""
+    middles = [float(np.median(values)) for _, values in of.groups]
+    axis.hist(middles, bins=np.linspace(*of.limits, BINS + 1).tolist(), color=BLUE, edgecolor="white", linewidth=0.5)
+    axis.axvline(float(np.median(middles)), color=DARK, linewidth=1.8, clip_on=False)
+    axis.axvline(of.chance, color=VERMILION, linestyle="--", linewidth=1.1)
+    axis.set(xlim=of.limits, xlabel=f"median {of.label} in a {of.group}", ylabel=f"{of.group}s")
+    axis.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))

@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from gazeray.report import figures, many
+from gazeray.report import figures
 from gazeray.report.blocks import Figure, Section, Text
 from gazeray.report.results import Results
 
@@ -92,8 +92,9 @@ def learning_spread(curves: Sequence[Curve], logged: Logged) -> Any:
         grid = _by_epoch(curves, name, len(epochs))
         there = np.isfinite(grid).any(axis=0)
         shares = np.nanpercentile(grid[:, there], [5, 25, 50, 75, 95], axis=0).T
-        many.band(axis, epochs[there], shares, colour, line)
-    first.set_ylabel("loss")
+        _band(axis, epochs[there], shares, colour, line)
+    logarithmic = first.dataLim.y0 > 0 and first.dataLim.y1 > 30 * first.dataLim.y0
+    first.set(ylabel="loss (log)" if logarithmic else "loss", yscale="log" if logarithmic else "linear")
     fitting = np.isfinite(_by_epoch(curves, "epoch", len(epochs))).sum(axis=0)
     last.step(epochs, fitting, where="mid", color=figures.DARK, linewidth=1.3)
     best = [curve.best_epoch for curve in curves if curve.best_epoch is not None]
@@ -110,6 +111,13 @@ def learning_spread(curves: Sequence[Curve], logged: Logged) -> Any:
     ]
     figure.legend(handles=keys, loc="outside upper left", ncols=len(keys))
     return figure
+
+
+def _band(axis: Any, places: NDArray[Any], shares: NDArray[np.float64], colour: str, line: str) -> None:
+    """Percentiles over places (N,): shares (N, 5) are the 5th, 25th, 50th, 75th and 95th; the middle one is a line."""
+    for low, high, alpha in ((0, 4, 0.15), (1, 3, 0.3)):
+        axis.fill_between(places, shares[:, low], shares[:, high], color=colour, alpha=alpha, linewidth=0)
+    axis.plot(places, shares[:, 2], color=colour, linestyle=line, linewidth=1.5)
 
 
 def _by_epoch(curves: Sequence[Curve], name: str, count: int) -> NDArray[np.float64]:

@@ -98,10 +98,10 @@ def _spread(results: Results, people: People, chance: float, alt: str) -> list[B
         f"{high:.2f}. {int((people.balanced <= chance).sum())} of them are at chance or below."
     )
     if groups:
-        how = "box: quartiles and median, whiskers: 5th and 95th percentile"
+        what = "those tested in each fold; box: quartiles and median, whiskers: 5th and 95th percentile"
         if len(groups) > many.BOXES:
-            how = "line: median, bands: quartiles, and 5th to 95th percentile"
-        caption += f" Right: the participants tested in each fold ({how})."
+            what = "the medians of those tested in each fold, and the median of these"
+        caption += f" Right: {what}."
     if people.one_class.any():
         caption += f" {people.one_class.sum()} have trials of one class only: the score is the recall of that class."
     png = many.spread(many.Spread(people.balanced, "balanced accuracy", "participant", (0, 1), chance, groups))
