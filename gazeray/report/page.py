@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from gazeray.report import many
 from gazeray.report.blocks import Section
 from gazeray.report.results import Results
 from gazeray.storage import Folder
@@ -63,7 +64,8 @@ def _render(results: Results, page: Page, sections: Sequence[Section]) -> str:
         title=f"{page.title}: {data['dataset']} ({manifest['job']})",
         about=" · ".join([*about, f"run {manifest['job']}-{manifest['config_hash']}"]),
         status=manifest["status"],
-        failed=results.failed,
+        failed=many.first(results.failed),
+        unnamed=len(results.failed) - len(many.first(results.failed)),
         notes=[*page.caveats, *(data["notes"] or [])],
         sections=sections,
     )

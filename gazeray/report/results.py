@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +21,10 @@ KINDS = ("model", "baseline", "ceiling")
 class Results:
     """A run folder in memory. What the run did not write (yet) is empty.
 
-    maps: the rows of maps/index.parquet whose file is there. units: name -> what its result.json or failure.json says,
-    with unit, status and, where it failed, error. epochs: unit -> what its fit logged, a mapping per epoch. order: the
-    predictors as the study lists them; those that it does not name follow by key. item: the column of per_item that
-    names what was scored.
+    maps: maps/index.parquet, without the rows whose file is gone. units: name -> what its result.json or failure.json
+    says, with unit, status and, where it failed, error. epochs: unit -> what its fit logged, a mapping per epoch.
+    order: the predictors as the study lists them; those that it does not name follow by key. item: the column of
+    per_item that names what was scored.
     """
 
     manifest: dict[str, Any]
@@ -33,7 +33,7 @@ class Results:
     per_item: pa.Table = field(default_factory=functools.partial(pa.table, {}))
     rejects: pa.Table = field(default_factory=functools.partial(pa.table, {}))
     quality: pa.Table = field(default_factory=functools.partial(pa.table, {}))
-    maps: list[dict[str, Any]] = field(default_factory=list)
+    maps: pa.Table = field(default_factory=functools.partial(pa.table, {}))
     units: dict[str, dict[str, Any]] = field(default_factory=dict)
     epochs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     order: Sequence[str] = ()
@@ -97,14 +97,21 @@ class Results:
         """A predictor's gain over another one: value, ci95, p; empty where there is none."""
         return dict((self.entry(key, metric).get("gain") or {}).get(over) or {})
 
-    def item_scores(self, key: str, columns: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """item -> {column: value} of one predictor; columns that are not there are left out."""
+    def item_scores(self, key: str, columns: Sequence[str]) -> pa.Table:
+        """A row for every item of one predictor: the column `item`, then those of the columns that are there."""
+        if not self.per_item.num_rows:
+            return pa.table({self.item: pa.array([], pa.string())})
+        present = [name for name in columns if name in self.per_item.column_names]
+        mine = pc.equal(self.per_item["predictor"], key)
+        return self.per_item.select([self.item, *present]).filter(mine)
+
+    def item_row(self, key: str, item: str) -> dict[str, Any]:
+        """What per_item holds of one predictor on one item; empty where it was not scored."""
         if not self.per_item.num_rows:
             return {}
-        theirs = self.per_item.filter(pc.equal(self.per_item["predictor"], key))
-        present = [name for name in columns if name in theirs.column_names]
-        rows = theirs.select([self.item, *present]).to_pylist()
-        return {row[self.item]: {name: row[name] for name in present} for row in rows}
+        mine = [pc.equal(self.per_item[name], value) for name, value in (("predictor", key), (self.item, item))]
+        rows = self.per_item.filter(pc.and_(*mine)).to_pylist()
+        return dict(rows[0]) if rows else {}
 
 
 def read_results(run: Folder) -> Results:
@@ -130,7 +137,7 @@ def read_results(run: Folder) -> Results:
     return Results(
         manifest=manifest,
         metrics=run.read_json("metrics.json") if run.exists("metrics.json") else {},
-        maps=[row for row in _table(run, "maps/index.parquet").to_pylist() if row["path"] in present],
+        maps=_there(_table(run, "maps/index.parquet"), present),
         units=units,
         epochs=epochs,
         **tables,
@@ -144,6 +151,14 @@ def _object(text: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _there(index: pa.Table, present: Collection[str]) -> pa.Table:
+    """The rows of an index of files whose file is there."""
+    if not index.num_rows:
+        return index
+    paths = index["path"]
+    return index.filter(pc.is_in(paths, value_set=pa.array(present, paths.type)))
 
 
 def _table(run: Folder, path: str) -> pa.Table:

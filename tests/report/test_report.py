@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from matplotlib.image import imread
 
 from gazeray.report.blocks import Figure
 from gazeray.report.results import Results, read_results
-from gazeray.report.sections import classification, gallery
+from gazeray.report.sections import classification, gallery, participants
 from gazeray.report.words import number
 from gazeray.storage import Folder
 from gazeray.studies.heatmap import report as page
@@ -148,7 +150,7 @@ def test_empty_tables_are_said_to_be_empty(copy: Folder) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_rejects_are_counted_by_reason_and_cut_at_200_rows(copy: Folder) -> None:
+def test_many_rejects_are_counted_by_reason_with_three_rows_of_each(copy: Folder) -> None:
     rows = [
         made.Reject(f"gaze/{i}.csv", i, "read", "column x is missing" if i < 150 else "gaze/<b>") for i in range(230)
     ]
@@ -156,9 +158,9 @@ def test_rejects_are_counted_by_reason_and_cut_at_200_rows(copy: Folder) -> None
     page.write_report(copy)
     parsed = read_page(copy)
     assert "150 read column x is missing 80 read gaze/<b>" in parsed.words
-    assert "And 30 more rows: see rejects.parquet" in parsed.words
-    assert "gaze/199.csv" in parsed.text
-    assert "gaze/200.csv" not in parsed.text
+    assert "The first 3 of each reason" in parsed.words
+    assert "And 224 more rows: see rejects.parquet" in parsed.words
+    assert re.findall(r"gaze/\d+.csv", parsed.text) == [f"gaze/{row}.csv" for row in (0, 1, 2, 150, 151, 152)]
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -227,7 +229,7 @@ def test_bars_are_sorted_and_one_class_participants_are_mentioned(copy: Folder) 
                                    "C": {"confusion": [[0, 0], [0, 0]]}}  # fmt: skip
 
     change(copy, "metrics.json", edit)
-    (figure,) = classification.participants(read_results(copy)).blocks
+    (figure,) = participants.section(read_results(copy)).blocks
     assert isinstance(figure, Figure)
     assert "2 participants: lowest 0.62, median 0.81, highest 1.00" in figure.alt
     assert "Pale: 1 with trials of one class only" in figure.caption
@@ -288,23 +290,41 @@ def _rows() -> list[dict[str, Any]]:
     return rows + [{"participant": f"P{p}", "trial": "x", "label": "b"} for p in range(5)]
 
 
+def _chosen(rows: list[dict[str, Any]], count: int) -> list[Any]:
+    strings = pa.schema([(name, pa.string()) for name in ("participant", "trial", "label")])
+    return gallery.choose_examples(pa.Table.from_pylist(rows, strings), count)
+
+
+@pytest.mark.parametrize("count", [1, 6, 40, 99])
+def test_gallery_choice_is_that_of_a_plain_loop(count: int) -> None:
+    left = sorted(_rows(), key=lambda row: hashlib.sha256(f"{row['participant']}\0{row['trial']}".encode()).hexdigest())
+    labels, people, expected = Counter[str](), Counter[str](), []
+    while left and len(expected) < count:
+        row = min(left, key=lambda item: (labels[item["label"]], people[item["participant"]]))
+        left.remove(row)
+        labels[row["label"]] += 1
+        people[row["participant"]] += 1
+        expected.append(row)
+    assert _chosen(_rows(), count) == expected
+
+
 def test_gallery_choice_does_not_depend_on_the_order_of_rows() -> None:
     rows = _rows()
-    chosen = gallery.choose_examples(rows, 6)
+    chosen = _chosen(rows, 6)
     shuffled = [rows[index] for index in np.random.default_rng(0).permutation(len(rows))]
-    assert gallery.choose_examples(shuffled, 6) == chosen
+    assert _chosen(shuffled, 6) == chosen
 
 
 def test_gallery_choice_spreads_over_classes_and_participants() -> None:
-    chosen = gallery.choose_examples(_rows(), 6)
+    chosen = _chosen(_rows(), 6)
     assert [row["label"] for row in chosen].count("a") == 3
     assert len({row["participant"] for row in chosen}) == 6
 
 
 def test_gallery_takes_what_there_is_when_there_is_little() -> None:
     rows = _rows()[:2]
-    assert sorted(row["trial"] for row in gallery.choose_examples(rows, 6)) == ["0", "1"]
-    assert gallery.choose_examples([], 6) == []
+    assert sorted(row["trial"] for row in _chosen(rows, 6)) == ["0", "1"]
+    assert _chosen([], 6) == []
 
 
 def test_maps_that_are_gone_leave_the_gallery(small: Folder, tmp_path: Path) -> None:

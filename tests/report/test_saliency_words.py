@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gazeray.report.results import Results, read_results
-from gazeray.report.sections.rejects import reject_counts, shared
+from gazeray.report.sections.rejects import reject_kinds, shared
 from gazeray.report.sections.scores import undefined
 from gazeray.report.words import counted
 from gazeray.storage import Folder
@@ -245,5 +245,6 @@ def test_reasons_that_differ_in_figures_alone_are_told_as_one(reasons: list[str]
 
 def test_rejects_of_one_kind_are_counted_together() -> None:
     rows = [Reject("a.mat", -1, "gaze", f"{count} fixations outside") for count in (3, 5, 5)]
-    counts = reject_counts(rejects_table([*rows, Reject("b.jpg", -1, "read", "no picture")]))
-    assert counts == [(3, "gaze", "… fixations outside"), (1, "read", "no picture")]
+    kinds = reject_kinds(rejects_table([rows[0], Reject("b.jpg", -1, "read", "no picture"), *rows[1:]]))
+    said = [(kind.stage, kind.reason, kind.places.tolist()) for kind in kinds]
+    assert said == [("gaze", "… fixations outside", [0, 2, 3]), ("read", "no picture", [1])]

@@ -64,7 +64,7 @@ def heads(of: Table) -> list[str]:
 
 
 def test_participant_row_holds_medians_and_refused_trials() -> None:
-    people = quality.participants(
+    medians = quality.Medians.of(
         pa.table(
             {
                 "participant": ["B", "A", "A", "A"],
@@ -77,6 +77,7 @@ def test_participant_row_holds_medians_and_refused_trials() -> None:
             }
         )
     )
+    people = quality.participants(medians, [0, 1])
     measured = ["lost samples (%)", "sampling rate (Hz)", "RMS-S2S (px)"]
     assert heads(people) == ["participant", "trials read", "trials refused", *measured]
     assert people.rows == [["A", 3, 1, "20.0", "500.0", "4.00"], ["B", 1, 0, "50.0", "250.0", "1.00"]]
@@ -144,11 +145,37 @@ def test_notes_on_recordings_are_listed_and_cut_at_50(run: Folder) -> None:
     assert "And 3 more notes: see manifest.json" in words
 
 
-def test_many_participants_are_cut_at_200() -> None:
-    rows = pa.table({"participant": [f"P{i:03d}" for i in range(205)], "trial": ["1"] * 205, "lost_share": [0.1] * 205})
-    section = quality.section(Results({}, quality=rows))
-    assert len(table(section, "Data quality per participant").rows) == 200
-    assert "And 5 more participants" in str(section.blocks)
+def quality_of(count: int) -> Section:
+    """The section of people who each lost more than the one before; of the last one nothing was measured."""
+    lost = [*(index / 1000 for index in range(count - 1)), None]
+    names = [f"P{index:03d}" for index in range(count)]
+    return quality.section(Results({}, quality=pa.table({"participant": names, "trial": names, "lost_share": lost})))
+
+
+def test_up_to_60_participants_have_a_row_each() -> None:
+    rows = table(quality_of(60), "Data quality per participant").rows
+    assert [row[0] for row in rows] == [f"P{index:03d}" for index in range(60)]
+    assert "more participants" not in str(quality_of(60).blocks)
+
+
+def test_of_many_participants_the_quality_is_spread_out_and_the_extremes_are_named() -> None:
+    section = quality_of(205)
+    rows = table(section, "Data quality per participant").rows
+    assert [row[0] for row in rows] == [f"P{index:03d}" for index in (*range(10), *range(194, 204))]
+    assert "By lost samples (%): the 10 lowest, then the 10 highest." in str(section.blocks)
+    assert "And 185 more participants: see quality.parquet" in str(section.blocks)
+    assert table(section, "Data quality over participants").rows == [
+        ["lost samples (%)", 204, "0.0", "1.0", "10.2", "19.3", "20.3"]
+    ]
+
+
+def test_medians_agree_with_a_plain_loop() -> None:
+    rng = np.random.default_rng(0)
+    groups, values = rng.integers(0, 7, 200), rng.random(200)
+    values[rng.random(200) < 0.3] = np.nan
+    groups[groups == 3] = 4
+    expected = [np.nanmedian(values[groups == group]) if group != 3 else np.nan for group in range(7)]
+    np.testing.assert_array_equal(quality.medians(groups, values, 7), expected)
 
 
 # -- search

@@ -1,30 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How well classes were told apart: the headline table, ROC curves and confusion, and a bar for every participant."""
+"""How well classes were told apart: the headline table, ROC curves and confusion."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from gazeray.report import figures
 from gazeray.report.blocks import ROW, Cell, Column, Figure, FigureRow, Section, Table, Text
-from gazeray.report.figures import BLUE, DARK, GREY, HALF_IN, PAGE_IN, PALE, VERMILION, drawing, shorten
+from gazeray.report.figures import BLUE, DARK, GREY, HALF_IN, PAGE_IN, VERMILION, drawing, shorten
 from gazeray.report.results import Results
+from gazeray.report.sections.participants import tested
 from gazeray.report.words import METRIC_NAMES, interval, metric_name, number, p_value
 
 HEADLINE, SIMPLE = "balanced_accuracy", "logistic_regression"
 
 SCORE_STYLES = {"model": (BLUE, "-", "model"), SIMPLE: (VERMILION, "--", "logistic regression")}
-
-BARS_PER_ROW = 35
 
 
 def metric_order(key: str) -> tuple[int, str]:
@@ -109,8 +106,10 @@ def class_indices(values: Sequence[str], classes: Sequence[str]) -> NDArray[np.i
 
 def _scores(column: pa.ChunkedArray, classes: int) -> NDArray[np.float64]:
     """A list column as (N, K); a missing list becomes NaN."""
-    rows = [row or [math.nan] * classes for row in column.to_pylist()]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), classes)
+    there = pc.fill_null(pc.list_value_length(column), 0).to_numpy() > 0
+    found = np.full((len(column), classes), np.nan)
+    found[there] = pc.list_flatten(column).to_numpy().reshape(-1, classes)
+    return found
 
 
 def roc_figure(results: Results) -> Figure | None:
@@ -163,18 +162,12 @@ def _roc_panel(axis: Any, labels: NDArray[np.int64], scores: Mapping[str, NDArra
     axis.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none")
 
 
-def _confusions(results: Results) -> dict[str, NDArray[np.int64]]:
-    people = results.metrics.get("participants") or {}
-    matrices = {name: np.array(people[name]["confusion"], dtype=np.int64) for name in sorted(people)}
-    return {name: matrix for name, matrix in matrices.items() if matrix.sum()}
-
-
 def confusion_figure(results: Results) -> Figure | None:
     """The confusion matrix over all participants; None when nobody was tested."""
-    matrices, classes = _confusions(results), results.classes
-    if not matrices:
+    people, classes = tested(results), results.classes
+    if people is None:
         return None
-    pooled = np.sum(list(matrices.values()), axis=0)
+    pooled = people.confusions.sum(axis=0)
     hits = "; ".join(f"{name}: {pooled[i, i]} of {pooled[i].sum()} correct" for i, name in enumerate(classes))
     caption = f"Confusion over {pooled.sum()} test trials: number of trials, and share of the true class (%)."
     return Figure("confusion", confusion(pooled, classes), f"Confusion matrix. {hits}.", caption)
@@ -202,61 +195,4 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> Any:
     axis.set(xlabel="predicted", ylabel="true")
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
-    return figure
-
-
-# -- participants
-
-
-def participants(results: Results) -> Section:
-    """The section with the balanced accuracy of every participant."""
-    matrices, classes = _confusions(results), results.classes
-    if not matrices:
-        return Section("participants", "Participants", "Participants", [Text("Nobody was tested.")])
-    trials = np.array([matrix.sum() for matrix in matrices.values()])
-    present = np.array([matrix.sum(axis=1) > 0 for matrix in matrices.values()])
-    recalls = np.array([np.diag(matrix) / np.maximum(matrix.sum(axis=1), 1) for matrix in matrices.values()])
-    values = (recalls * present).sum(axis=1) / present.sum(axis=1)
-    one_class = present.sum(axis=1) == 1
-    png = bars(list(matrices), values, trials, one_class, 1 / len(classes))
-    alt = (
-        f"Balanced accuracy of {len(values)} participants: lowest {values.min():.2f}, median {np.median(values):.2f}, "
-        f"highest {values.max():.2f}, chance {1 / len(classes):.2f}."
-    )
-    caption = "Balanced accuracy (0 to 1) of each participant, best first; number of test trials in brackets."
-    if one_class.any():
-        caption += f" Pale: {one_class.sum()} with trials of one class only, where it is the recall of that class."
-    return Section("participants", "Participants", "Participants", [Figure("participants", png, alt, caption)])
-
-
-@drawing()
-def bars(
-    names: Sequence[str],
-    values: NDArray[np.float64],
-    trials: NDArray[np.int64],
-    one_class: NDArray[np.bool_],
-    chance: float,
-) -> Any:
-    """One bar per participant, best first, in rows of at most 35, the number of trials in brackets.
-
-    values: (P,) scores in 0..1. one_class: (P,) True draws the bar pale: the participant has trials of one class only.
-    """
-    order = sorted(range(len(names)), key=lambda index: (-values[index], names[index]))
-    rows = math.ceil(len(order) / BARS_PER_ROW)
-    per_row = math.ceil(len(order) / rows)
-    labels = [f"{shorten(name, 14)} ({count})" for name, count in zip(names, trials, strict=True)]
-    figure, axes = figures.panels(rows, 1, PAGE_IN, 0.45 + rows * (1.6 + 0.065 * max(map(len, labels))))
-    for row, axis in enumerate(axes):
-        part = order[row * per_row : (row + 1) * per_row]
-        axis.bar(range(len(part)), values[part], width=0.72, color=[PALE if one_class[i] else BLUE for i in part])
-        axis.plot(range(len(part)), values[part], "o", color=DARK, markersize=2.5, clip_on=False, zorder=3)
-        axis.axhline(chance, color=VERMILION, linestyle="--", linewidth=1)
-        axis.set_xticks(range(len(part)), [labels[index] for index in part], rotation=90)
-        axis.set(xlim=(-0.7, per_row - 0.3), ylim=(0, 1), ylabel="balanced accuracy")
-        axis.tick_params(axis="x", length=0)
-    keys: list[Any] = [Patch(color=BLUE, label="participant (trials)")]
-    if one_class.any():
-        keys.append(Patch(color=PALE, label="trials of one class only"))
-    keys.append(Line2D([], [], color=VERMILION, linestyle="--", linewidth=1, label=f"chance {chance:.2f}"))
-    figure.legend(handles=keys, loc="outside upper left", ncols=len(keys))
     return figure

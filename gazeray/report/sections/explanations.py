@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -131,9 +130,9 @@ def map_figures(run: Folder, results: Results, given: Given) -> dict[str, list[F
 
 def window_px(results: Results) -> tuple[float, float]:
     """(width, height) of the commonest stimulus window, px."""
-    columns = [results.predictions[name].to_pylist() for name in ("window_width_px", "window_height_px")]
-    sizes = Counter(zip(*columns, strict=True))
-    width, height = min(sizes, key=lambda size: (-sizes[size], size))
+    names = ["window_width_px", "window_height_px"]
+    sizes = results.predictions.select(names).group_by(names).aggregate([([], "count_all")]).to_pylist()
+    width, height = min((-size["count_all"], *(size[name] for name in names)) for size in sizes)[1:]
     return float(width), float(height)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gazeray.report import figures
@@ -35,22 +36,19 @@ class Given:
 
 def section(run: Folder, results: Results, given: Given) -> Section:
     """Choose and draw the examples. Raises ValueError when a map's label is none of the classes."""
-    if not results.maps:
+    if not results.maps.num_rows:
         return Section("gallery", "Examples", "Examples", [Text("The run folder holds no maps.")])
-    there: dict[str, list[dict[str, Any]]] = {"correct": [], "wrong": []}
-    for row in results.maps:
-        there["correct" if row["label"] == row["predicted"] else "wrong"].append(row)
-    score = {(row["participant"], row["trial"]): row["scores"] for row in results.predictions.to_pylist()}
+    right = pc.equal(results.maps["label"], results.maps["predicted"])
+    there = {"correct": results.maps.filter(right), "wrong": results.maps.filter(pc.invert(right))}
     groups = []
     for outcome, rows in there.items():
         drawn = [
-            draw_example(run, results, given, row, score.get((row["participant"], row["trial"])),
-                         f"example_{outcome}_{index}")
+            draw_example(run, results, given, row, _scores(results, row), f"example_{outcome}_{index}")
             for index, row in enumerate(choose_examples(rows, EXAMPLES), start=1)
         ]  # fmt: skip
         groups.append(Examples(outcome.capitalize(), drawn, {"outcome": outcome}, f"No {outcome} example."))
-    shown = [f"{len(group.figures)} of {len(there[group.marks['outcome']])}" for group in groups]
-    left_out = sum(len(group.figures) for group in groups) < len(results.maps)
+    shown = [f"{len(group.figures)} of {there[group.marks['outcome']].num_rows}" for group in groups]
+    left_out = sum(len(group.figures) for group in groups) < results.maps.num_rows
     words = (
         "Examples are drawn by a hash of participant and trial, spread over classes and participants, not picked by "
         f"eye. Shown: {shown[0]} correct and {shown[1]} wrong ones"
@@ -62,22 +60,35 @@ def section(run: Folder, results: Results, given: Given) -> Section:
     return Section("gallery", "Examples", "Examples", [Text(words), *groups])
 
 
-def choose_examples(rows: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
-    """At most `count` of `rows`, spread over labels and then participants; ties go by a hash of the ids.
+def _scores(results: Results, row: Mapping[str, Any]) -> Sequence[float] | None:
+    """The scores of the prediction that a map belongs to; None where there is none."""
+    table = results.predictions
+    if not table.num_rows:
+        return None
+    mine = [pc.equal(table[name], row[name]) for name in ("participant", "trial")]
+    found = table["scores"].filter(pc.and_(*mine)).to_pylist()
+    return found[-1] if found else None
+
+
+def choose_examples(table: pa.Table, count: int) -> list[Mapping[str, Any]]:
+    """At most `count` rows of a table, spread over labels and then participants; ties go by a hash of the ids.
 
     The choice depends on participant, trial and label only: not on the order of the rows, nor on any score.
     """
-    left = sorted(rows, key=lambda row: hashlib.sha256(f"{row['participant']}\0{row['trial']}".encode()).hexdigest())
-    labels: Counter[Any] = Counter()
-    people: Counter[Any] = Counter()
-    chosen: list[Mapping[str, Any]] = []
-    while left and len(chosen) < count:
-        row = min(left, key=lambda item: (labels[item["label"]], people[item["participant"]]))
-        left.remove(row)
-        labels[row["label"]] += 1
-        people[row["participant"]] += 1
-        chosen.append(row)
-    return chosen
+    ids = zip(table["participant"].to_pylist(), table["trial"].to_pylist(), strict=True)
+    hashes = [hashlib.sha256(f"{participant}\0{trial}".encode()).digest() for participant, trial in ids]
+    left = np.array(sorted(range(len(hashes)), key=hashes.__getitem__), dtype=np.int64)
+    labels, people = (
+        table[name].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+        for name in ("label", "participant")
+    )
+    chosen: list[int] = []
+    while len(left) and len(chosen) < count:
+        times = [np.bincount(codes[chosen], minlength=codes.max() + 1)[codes[left]] for codes in (labels, people)]
+        place = int(np.argmin(times[0] * (count + 1) + times[1]))  # of equals the first, by hash
+        chosen.append(int(left[place]))
+        left = np.delete(left, place)
+    return list(table.take(chosen).to_pylist()) if chosen else []
 
 
 def draw_example(

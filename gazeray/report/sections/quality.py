@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from gazeray.report import figures
+from gazeray.report import figures, many
 from gazeray.report.blocks import NAME, ROW, WIDE, Block, Column, Figure, Heading, Listing, Section, Table, Text, more
 from gazeray.report.results import Results
 from gazeray.report.words import number
@@ -45,7 +45,7 @@ PER_PARTICIPANT = ("lost_share", "off_screen_share", "longest_gap_ms", "sampling
 IN_PIXELS = {"rms_s2s_deg": "rms_s2s_px", "bcea_deg2": "bcea_px2"}
 """What stands in for a column in deg where the geometry of the screen is unknown."""
 
-PARTICIPANTS, REASONS, NOTES = 200, 30, 50
+REASONS, NOTES = 30, 50
 
 
 def section(results: Results) -> Section:
@@ -76,12 +76,26 @@ def _measured(results: Results) -> list[Block]:
         blocks += [Text(words, small=True)] if precision else []
         blocks += [Figure("quality", histograms(drawn), alt, caption)] if drawn else []
         blocks.append(distribution(columns))
-    people = participants(table)
     where = "quality.parquet in the run folder"
     blocks += [Heading("Per participant"), Text("Medians over the participant’s trials.", small=True)]
-    blocks += [people._replace(rows=people.rows[:PARTICIPANTS], tall=len(people.rows) > 15)]
-    blocks += more(len(people.rows) - PARTICIPANTS, "participants", where)
+    blocks += _people(table, where)
     return blocks + (_refused(table, where) if "gate" in table.column_names else [])
+
+
+def _people(table: pa.Table, where: str) -> list[Block]:
+    """A row per participant; of many, how their medians are spread, and the extremes of the first of them."""
+    people = Medians.of(table)
+    order = list(range(len(people.names)))
+    if len(order) <= many.MANY:
+        return [participants(people, order)._replace(tall=len(order) > 15)]
+    blocks: list[Block] = []
+    if people.columns:
+        by, values = next(iter(people.columns.items()))
+        blocks.append(distribution(people.columns, "Data quality over participants", "participant"))
+        blocks.append(Text(f"By {COLUMNS[by][0]}: the {many.EXTREMES} lowest, then the {many.EXTREMES} highest."))
+        order = [row for row in np.argsort(values, kind="stable").tolist() if np.isfinite(values[row])]
+    shown = [row for _, row in many.ends(order)]
+    return [*blocks, participants(people, shown), *more(len(people.names) - len(shown), "participants", where)]
 
 
 def _refused(table: pa.Table, where: str) -> list[Block]:
@@ -119,7 +133,9 @@ def _with_stand_ins(names: tuple[str, ...], columns: dict[str, NDArray[np.float6
     return [name for name in chosen if name in columns]
 
 
-def distribution(columns: dict[str, NDArray[np.float64]]) -> Table:
+def distribution(
+    columns: Mapping[str, NDArray[np.float64]], label: str = "Data quality over trials", noun: str = "trial"
+) -> Table:
     """Per column: name, trials measured, minimum, 5th percentile, median, 95th percentile, maximum."""
     rows = []
     for name, values in columns.items():
@@ -127,26 +143,63 @@ def distribution(columns: dict[str, NDArray[np.float64]]) -> Table:
         title, digits = COLUMNS[name]
         spread = np.percentile(finite, [0, 5, 50, 95, 100])
         rows.append([title, finite.size, *(number(value, digits) for value in spread)])
-    heads = ("trials", "minimum", "5th percentile", "median", "95th percentile", "maximum")
-    return Table("Data quality over trials", [Column("per trial", ROW), *map(Column, heads)], rows)
+    heads = (f"{noun}s", "minimum", "5th percentile", "median", "95th percentile", "maximum")
+    return Table(label, [Column(f"per {noun}", ROW), *map(Column, heads)], rows)
 
 
-def participants(table: pa.Table) -> Table:
-    """Per participant: name, trials read, trials refused, and the medians over the trials of what was measured."""
-    columns = measured(table)
-    chosen = _with_stand_ins(PER_PARTICIPANT, columns)
-    names = np.array(table["participant"].to_pylist(), dtype=object)
-    refused = np.array([bool(gate) for gate in _gates(table)])
-    rows = []
-    for name in sorted(set(names)):
-        mine = names == name
-        row = [str(name), int(mine.sum()), int(refused[mine].sum())]
-        for column in chosen:
-            values = columns[column][mine]
-            values = values[np.isfinite(values)]
-            row.append(number(float(np.median(values)), COLUMNS[column][1]) if values.size else "not measured")
-        rows.append(row)
-    heads = ["trials read", "trials refused", *(COLUMNS[name][0] for name in chosen)]
+class Medians(NamedTuple):
+    """Per participant, by name: trials read and refused, (P,), and medians of what was measured, NaN for unknown."""
+
+    names: list[str]
+    trials: NDArray[np.int64]
+    refused: NDArray[np.int64]
+    columns: dict[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Medians:
+        """Those of a table with a row per trial."""
+        coded = table["participant"].combine_chunks().dictionary_encode()
+        found = [str(name) for name in coded.dictionary.to_pylist()]
+        names = sorted(found)
+        places = {name: place for place, name in enumerate(names)}
+        people = np.array([places[name] for name in found], dtype=np.int64)[coded.indices.to_numpy()]
+        refused = np.array([bool(gate) for gate in _gates(table)])
+        columns, count = measured(table), len(names)
+        chosen = _with_stand_ins(PER_PARTICIPANT, columns)
+        return cls(
+            names,
+            np.bincount(people, minlength=count),
+            np.bincount(people[refused], minlength=count),
+            {name: medians(people, columns[name], count) for name in chosen},
+        )
+
+
+def medians(groups: NDArray[np.int64], values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """The medians (count,) of the finite values (N,) of groups (N,), 0 to count - 1; NaN for one without values."""
+    finite = np.isfinite(values)
+    groups, values = groups[finite], values[finite]
+    values = values[np.lexsort((values, groups))]
+    sizes = np.bincount(groups, minlength=count)
+    starts, there = np.cumsum(sizes) - sizes, sizes > 0
+    found = np.full(count, np.nan)
+    low, high = (starts + (sizes - 1) // 2)[there], (starts + sizes // 2)[there]
+    found[there] = (values[low] + values[high]) / 2
+    return found
+
+
+def participants(people: Medians, shown: Sequence[int]) -> Table:
+    """A row per participant that is shown: name, trials read, trials refused, medians."""
+    rows = [
+        [
+            people.names[row],
+            int(people.trials[row]),
+            int(people.refused[row]),
+            *(number(values[row], COLUMNS[name][1]) if np.isfinite(values[row]) else "not measured"
+              for name, values in people.columns.items()),
+        ]
+        for row in shown
+    ]  # fmt: skip
+    heads = ["trials read", "trials refused", *(COLUMNS[name][0] for name in people.columns)]
     return Table("Data quality per participant", [Column("participant", NAME), *map(Column, heads)], rows)
 
 
@@ -154,7 +207,7 @@ def _gates(table: pa.Table) -> list[str]:
     """Per trial why the gate refused it, "" when it did not."""
     if "gate" not in table.column_names:
         return [""] * table.num_rows
-    return [gate or "" for gate in table["gate"].to_pylist()]
+    return list(pc.fill_null(table["gate"], "").to_pylist())
 
 
 def refusals(table: pa.Table) -> list[tuple[str, int, list[str]]]:
@@ -163,7 +216,8 @@ def refusals(table: pa.Table) -> list[tuple[str, int, list[str]]]:
     A trial that was refused for several reasons (joined by "; ") counts under each.
     """
     trials: dict[str, list[str]] = defaultdict(list)
-    for name, gate in zip(table["participant"].to_pylist(), _gates(table), strict=True):
+    refused = table.filter(pc.not_equal(pc.fill_null(table["gate"], ""), ""))
+    for name, gate in zip(refused["participant"].to_pylist(), refused["gate"].to_pylist(), strict=True):
         for reason in filter(None, gate.split("; ")):
             trials[general_reason(reason)].append(str(name))
     rows = [(reason, len(names), sorted(set(names))) for reason, names in trials.items()]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The section on rejects: counts per stage and reason, most first, and the rows one by one, both cut.
+"""The section on rejects: counts per stage and reason, most first, and the rows one by one; of many rows, some of each
+reason.
 
 Reasons that differ only in their numbers and quoted names are counted together.
 """
@@ -8,13 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from gazeray.report.blocks import TEXT, WIDE, Column, Heading, Section, Table, Text, more
 from gazeray.report.results import Results
 
-ROWS, REASONS = 200, 30
+ROWS, REASONS, EACH = 200, 30, 3
+"""Rejects that are shown one by one, at most; reasons, at most; rows of each reason where there are more rejects."""
 
 _OWN = re.compile(r"'[^']*'|\"[^\"]*\"|\b\d+(?:\.\d+)?\b")
 """What belongs to one reject alone: a number, a quoted name."""
@@ -25,36 +31,54 @@ def section(results: Results, title: str, link: str, read: str) -> Section:
     table = results.rejects
     if not table.num_rows:
         return Section("rejected", title, link, [Text(read), Text("Nothing was rejected.")])
-    counts = reject_counts(table)
+    kinds = reject_kinds(table)
+    places, words = list(range(table.num_rows)), "Row by row"
+    if table.num_rows > ROWS:
+        places = [place for kind in kinds[:REASONS] for place in kind.places[:EACH]]
+        words = f"The first {EACH} of each reason"
     rows = [
         [row["source"], "whole file" if row["row"] == -1 else row["row"],
          *(row[name] for name in ("participant", "trial", "stage", "reason"))]
-        for row in table.slice(0, ROWS).to_pylist()
+        for row in table.take(places).to_pylist()
     ]  # fmt: skip
     heads = [Column("source", TEXT), Column("row"), Column("participant", TEXT), Column("trial", TEXT)]
-    kind = [Column("stage", TEXT), Column("reason", WIDE)]
+    columns = [Column("stage", TEXT), Column("reason", WIDE)]
+    counts = [[len(kind.places), kind.stage, kind.reason] for kind in kinds[:REASONS]]
     blocks = [
         Text(read),
-        Table("Reasons for rejection", [Column("rejects"), *kind], counts[:REASONS]),
-        *more(len(counts) - REASONS, "reasons", "rejects.parquet"),
-        Heading("Row by row"),
-        Table("Rejected rows", [*heads, *kind], rows, tall=True, filterable=True),
-        *more(table.num_rows - ROWS, "rows", "rejects.parquet in the run folder"),
+        Table("Reasons for rejection", [Column("rejects"), *columns], counts),
+        *more(len(kinds) - REASONS, "reasons", "rejects.parquet"),
+        Heading(words),
+        Table("Rejected rows", [*heads, *columns], rows, tall=True, filterable=True),
+        *more(table.num_rows - len(rows), "rows", "rejects.parquet in the run folder"),
     ]
     return Section("rejected", title, link, blocks)
 
 
-def reject_counts(table: pa.Table) -> list[tuple[int, str, str]]:
-    """(rejects, stage, reason) of a table of rejects, most first."""
-    kinds: dict[tuple[str, str], list[tuple[int, str]]] = {}
-    for row in table.group_by(["stage", "reason"]).aggregate([([], "count_all")]).to_pylist():
-        stage, reason = row["stage"] or "", row["reason"] or ""
-        kinds.setdefault((stage, _OWN.sub("…", reason)), []).append((row["count_all"], reason))
-    counts = [
-        (sum(count for count, _ in rows), stage, shared([reason for _, reason in rows]))
-        for (stage, _), rows in kinds.items()
-    ]
-    return sorted(counts, key=lambda row: (-row[0], *row[1:]))
+class Kind(NamedTuple):
+    """Rejects of one stage whose reasons differ in numbers and quoted names only; places: their rows, rising."""
+
+    stage: str
+    reason: str
+    places: NDArray[np.int64]
+
+
+def reject_kinds(table: pa.Table) -> list[Kind]:
+    """The kinds of a table of rejects, most rows first."""
+    columns = [pc.fill_null(table[name], "").combine_chunks().dictionary_encode() for name in ("stage", "reason")]
+    stages, reasons = (column.dictionary.to_pylist() for column in columns)
+    kinds: dict[tuple[str, str], int] = {}
+    plain = [_OWN.sub("…", reason) for reason in reasons]
+    pairs = np.stack([column.indices.to_numpy() for column in columns], axis=1)
+    distinct, row_of = np.unique(pairs, axis=0, return_inverse=True)
+    kind_of = [kinds.setdefault((stages[stage], plain[reason]), len(kinds)) for stage, reason in distinct.tolist()]
+    said: list[list[str]] = [[] for _ in kinds]
+    for kind, (_, reason) in zip(kind_of, distinct.tolist(), strict=True):
+        said[kind].append(reasons[reason])
+    row_kinds = np.array(kind_of)[row_of.ravel()]
+    parts = np.split(np.argsort(row_kinds, kind="stable"), np.cumsum(np.bincount(row_kinds))[:-1])
+    found = [Kind(stage, shared(said[place]), parts[place]) for (stage, _), place in kinds.items()]
+    return sorted(found, key=lambda kind: (-len(kind.places), kind.stage, kind.reason))
 
 
 def shared(reasons: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from gazeray.report import many
 from gazeray.report.blocks import ROW, TEXT, WIDE, Block, Cell, Column, Heading, Section, Table, Terms, Text, more
 from gazeray.report.results import Results
 from gazeray.report.words import metric_name, number
@@ -32,7 +33,9 @@ def section(results: Results) -> Section | None:
         "report. Optimism: inner minus outer score."
     )
     space = [(name, value_words(values)) for name, values in _leaves(found.get("space") or {})]
-    blocks = [Text(intro), *([Terms(space)] if space else []), choices(folds), *_tried(folds, found)]
+    blocks: list[Block] = [Text(intro), *([Terms(space)] if space else []), choices(folds)]
+    blocks += more(len(folds) - len(_shown(folds)), "folds", "metrics.json in the run folder, under search")
+    blocks += _tried(folds, found)
     return Section("search", "Search for the setting", "Search", blocks)
 
 
@@ -46,11 +49,13 @@ def choice_name(results: Results) -> str:
 def choices(folds: Sequence[Mapping[str, Any]]) -> Table:
     """What was chosen in every outer fold, its scores, by how much the inner one flatters, and the means of these.
 
-    The means are over the folds whose two scores are both known; there are none for fewer than two.
+    Of many folds the best and the worst by outer score are shown. The means are over all folds whose two scores are
+    both known; there are none for fewer than two.
     """
     both = [(fold["inner_score"], fold["outer_score"]) for fold in folds]
     rows = [
-        [fold["fold"], setting_words(fold["chosen"]), *_scores(*pair)] for fold, pair in zip(folds, both, strict=True)
+        [fold["fold"], setting_words(fold["chosen"]), *_scores(fold["inner_score"], fold["outer_score"])]
+        for fold in _shown(folds)
     ]
     known = [pair for pair in both if None not in pair]
     means = [math.fsum(side) / len(known) for side in zip(*known, strict=True)]
@@ -58,6 +63,15 @@ def choices(folds: Sequence[Mapping[str, Any]]) -> Table:
     heads = ("inner score", "outer score", "optimism")
     columns = [Column("fold", ROW), Column("chosen", WIDE), *map(Column, heads)]
     return Table("Chosen setting per fold", columns, rows, foot=foot)
+
+
+def _shown(folds: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """All folds, or of many those with the best and the worst outer score; folds without one count as worst."""
+    if len(folds) <= many.MANY:
+        return folds
+    scores = [-math.inf if fold["outer_score"] is None else fold["outer_score"] for fold in folds]
+    order = sorted(range(len(folds)), key=lambda place: -scores[place])
+    return [folds[place] for _, place in many.ends(order)]
 
 
 def _scores(inner: float | None, outer: float | None) -> list[str]:

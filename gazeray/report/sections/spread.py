@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -22,6 +24,9 @@ MODELS = 6
 
 POINTS = 400
 """Items drawn as points per predictor, at most; boxes use all of them."""
+
+SCATTERED = 2000
+"""Items drawn as points against a ceiling, at most; of more, hexagons are the darker the more items they hold."""
 
 KIND_COLOURS = {"model": figures.BLUE, "baseline": figures.GREY, "ceiling": figures.GREEN}
 
@@ -59,12 +64,16 @@ def spread_figure(
     strips: dict[str, list[NDArray[np.float64]]] = {}
     said = []
     for key in keys:
-        rows = list(results.item_scores(key, names).values())
-        strips[key] = [np.array([row[name] for row in rows], dtype=np.float64) for name in names]
+        scored = results.item_scores(key, names)
+        strips[key] = [_numbers(scored[name]) for name in names]
         first = strips[key][0][np.isfinite(strips[key][0])]
         said.append(f"{results.label(key)} {number(float(np.median(first)), 2) if first.size else 'undefined'}")
+    most = max(scores[0].size for scores in strips.values())
+    points = f"One point per {noun}."
+    if most > POINTS:
+        points = f"Points: at most {POINTS} of the {most} {noun}s for each predictor; boxes are of all."
     caption = (
-        f"One point per {noun}. Box: quartiles, red line: median, whiskers: 5th and 95th percentile. Blue: models, "
+        f"{points} Box: quartiles, red line: median, whiskers: 5th and 95th percentile. Blue: models, "
         "grey: baselines, green: ceilings."
     )
     left_out = len(results.of_kind("model")) - sum(results.predictors[key]["kind"] == "model" for key in keys)
@@ -84,8 +93,10 @@ def ceiling_figure(
     panels, said = [], []
     for name, ceiling in ceilings:
         left, right = results.item_scores(ceiling, [name]), results.item_scores(results.best, [name])
-        pairs = [(left[item].get(name), row.get(name)) for item, row in right.items() if item in left]
-        both = np.array([pair for pair in pairs if None not in pair], dtype=np.float64).reshape(-1, 2)
+        if not all(name in side.column_names for side in (left, right)):
+            continue
+        place = pc.index_in(right[results.item], value_set=left[results.item])
+        both = np.stack([_numbers(left[name].take(place)), _numbers(right[name])], axis=1)
         both = both[np.isfinite(both).all(axis=1)]
         if not len(both):
             continue
@@ -95,13 +106,21 @@ def ceiling_figure(
         said.append(f"By {words.name} the model is above the ceiling on {part}{_correlation(both, noun)}")
     if not panels:
         return None
-    caption = f"One point per {noun}; on the dotted line both score the same. {'. '.join(said)}."
+    points = f"One point per {noun}"
+    if any(len(both) > SCATTERED for *_, both in panels):
+        points = f"The darker a hexagon, the more {noun}s it holds"
+    caption = f"{points}; on the dotted line both score the same. {'. '.join(said)}."
     return Figure(
         "ceiling",
         scatters(panels, results.label(results.best)),
         f"Best model against ceilings. {'; '.join(said)}.",
         caption,
     )
+
+
+def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """A column as numbers (N,), NaN for what is missing."""
+    return np.asarray(pc.cast(column, pa.float64()).to_numpy())
 
 
 def _correlation(pairs: NDArray[np.float64], noun: str) -> str:
@@ -157,7 +176,10 @@ def scatters(panels: Sequence[tuple[str, str, NDArray[np.float64]]], ylabel: str
         margin = 0.05 * (high - low) or 0.5
         ends = (low - margin, high + margin)
         axis.plot(ends, ends, color=figures.GREY, linestyle=":", linewidth=1)
-        axis.plot(*both.T, "o", color=figures.BLUE, markersize=3.2, alpha=0.6, markeredgewidth=0)
+        if len(both) > SCATTERED:
+            axis.hexbin(*both.T, gridsize=45, extent=(*ends, *ends), mincnt=1, cmap="Blues", linewidths=0.1)
+        else:
+            axis.plot(*both.T, "o", color=figures.BLUE, markersize=3.2, alpha=0.6, markeredgewidth=0)
         axis.set(xlim=ends, ylim=ends, box_aspect=1)
         axis.set(xlabel=figures.shorten(xlabel, 44), ylabel=figures.shorten(ylabel, 44))
         axis.set_title(figures.shorten(title, 44), loc="left")

@@ -5,7 +5,17 @@ from __future__ import annotations
 
 from gazeray.report.page import Page, write_page
 from gazeray.report.results import read_results
-from gazeray.report.sections import classification, explanations, folds, gallery, learning, quality, rejects, search
+from gazeray.report.sections import (
+    classification,
+    explanations,
+    folds,
+    gallery,
+    learning,
+    participants,
+    quality,
+    rejects,
+    search,
+)
 from gazeray.report.sections.methods import config
 from gazeray.storage import Folder
 from gazeray.studies.heatmap.words import given, methods, regimes, verdict, whom
@@ -38,7 +48,7 @@ def write_report(run: Folder) -> None:
             classification.scores(results, f"Scores on {whom(results)}"),
             *regimes(results),
             classification.curves(results),
-            classification.participants(results),
+            participants.section(results),
             learning.section(results),
             folds.per_fold(results),
             search.section(results),

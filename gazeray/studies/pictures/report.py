@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from gazeray.report import many
 from gazeray.report.page import Page, write_page
 from gazeray.report.results import Results, read_results
 from gazeray.report.sections import rejects, scores, spread
@@ -39,7 +40,7 @@ def write_saliency_report(run: Folder) -> None:
         f"Means over pictures{seen}; in square brackets the 95 % bootstrap interval over pictures. Baselines do not "
         "look at the picture; ceilings come from its own observers. Shaded: the best model."
     )
-    folds = ", ".join(f"{fold['fold']} ({fold['pictures']})" for fold in manifest.get("folds") or [])
+    folds = many.named([f"{fold['fold']} ({fold['pictures']})" for fold in manifest.get("folds") or []])
     read = (
         f"Used: {_counts(results)}. Rejected: {results.counts.get('rejected')} (fixations, pictures or whole files)."
         f"{f' Folds of pictures: {folds}.' if folds else ''}"

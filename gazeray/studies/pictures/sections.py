@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gazeray.report import many
 from gazeray.report.blocks import NAME, WIDE, Block, Column, Figure, Heading, Section, Table, Text
 from gazeray.report.figures import shorten
 from gazeray.report.results import Results
@@ -76,9 +77,10 @@ def pictures(run: Folder, results: Results) -> Section:
 
     Raises ValueError when a file lacks picture, human map or fixations.
     """
-    sorted_by = next((lookup(METRICS, row["metric"]).name for row in results.maps if row["value"] is not None), "")
+    maps = results.maps.to_pylist()
+    sorted_by = next((lookup(METRICS, row["metric"]).name for row in maps if row["value"] is not None), "")
     groups: dict[str, list[Figure]] = {why: [] for why in GROUPS}
-    for row in results.maps:
+    for row in maps:
         drawn = groups[row["why"]]
         if len(drawn) < EXAMPLES and (figure := _example(run, results, f"{row['why']}_{len(drawn) + 1}", row)):
             drawn.append(figure)
@@ -121,10 +123,10 @@ def _example(run: Folder, results: Results, name: str, row: Mapping[str, Any]) -
     words, parts = lookup(METRICS, row["metric"]), []
     if row["value"] is not None:
         parts.append(f"{words.name} {number(row['value'], 2)} {words.unit}".strip())
-        ceiling = results.item_scores(GOLD, [row["metric"]]).get(row["stimulus"], {}).get(row["metric"])
+        ceiling = results.item_row(GOLD, row["stimulus"]).get(row["metric"])
         parts[0] += "" if ceiling is None else f" (gold standard {number(ceiling, 2)})"
     others = [key for key in results.shown if key != row["metric"]]
-    scored = results.item_scores(results.best or CENTRE, [*others, "fold"]).get(row["stimulus"], {})
+    scored = results.item_row(results.best or CENTRE, row["stimulus"])
     parts += [f"{METRICS[key].name} {number(scored[key], 2)}" for key in others if scored.get(key) is not None]
     fold = f" (fold {scored['fold']})" if "fold" in scored else ""
     caption = f"{row['stimulus']}{fold}{': ' if parts else ''}{', '.join(parts)}."
@@ -197,6 +199,9 @@ def penalty_rows(results: Results) -> list[tuple[str, str, int, int]]:
 def chosen_layers(results: Results) -> str:
     """The layer that the inner folds chose in each fold, in words; empty where none was chosen."""
     folds = (results.predictors.get(CHOSEN) or {}).get("folds") or {}
+    if len(folds) > many.MANY:
+        counts = Counter(str(results.predictors.get(key, {}).get("layer")) for key in folds.values())
+        return ", ".join(f"{layer} ({counted(count, 'fold')})" for layer, count in counts.most_common())
     by_fold = sorted(folds.items(), key=lambda item: int(item[0]))
     return ", ".join(f"{results.predictors[key].get('layer')} (fold {fold})" for fold, key in by_fold)
 
