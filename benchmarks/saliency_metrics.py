@@ -10,7 +10,7 @@ pysaliency's AUCs are `SaliencyMapModel.AUC_per_image`, which its `AUC` and `sAU
 `pysaliency.metrics`, one call per image, which its models call.
 Prints both sides in ms per image, the ratio and the greatest difference of a score; exit code 1 when a score differs by
 more than 1e-6 (5e-6 for float32 maps) or a ratio is under its aim. Last, what bounds gazeray: reading maps that are not
-in the cache, the logarithm of each pixel, gathering and sorting the negatives. Needs pysaliency.
+in the cache, the logarithm of each pixel, gathering and sorting the negatives, each alone. Needs pysaliency.
 
 `--device cuda` times gazeray alone, with the maps on the GPU: images per second of each metric, by the clock.
 """
@@ -130,9 +130,12 @@ def keep_freed_memory() -> None:
 def print_bounds(work: Work, repeats: int) -> None:
     """CPU time per image of what no metric can do without, in calls of torch and NumPy that do nothing else."""
     maps = torch.from_numpy(work.maps).flatten(1)
-    logs, negatives = torch.empty_like(maps[0]), torch.from_numpy(work.fixations @ (0, *work.maps.strides[1:]))
+    space, negatives = torch.empty_like(maps[0]), torch.from_numpy(work.fixations @ (0, *work.maps.strides[1:]))
     pool = (negatives // work.maps.itemsize).sort().values
     values = [torch.index_select(pixels, 0, pool).numpy() for pixels in maps[:8]]
+
+    def lesser(index: int) -> None:
+        torch.minimum(torch.mul(maps[0], 0.5, out=space), maps[1], out=space)
 
     def milliseconds(of_image: Callable[[int], object]) -> float:
         turns = [
@@ -143,7 +146,8 @@ def print_bounds(work: Work, repeats: int) -> None:
     read = milliseconds(lambda index: maps[index].sum())
     print(f"read a map      {read:.3f} ms, {maps[0].nbytes / read / 1e6:.1f} GB/s")
     print(f"  of the cache  {milliseconds(lambda index: maps[0].sum()):.3f} ms")
-    print(f"log of a map    {milliseconds(lambda index: torch.log(maps[0], out=logs)):.3f} ms")
+    print(f"scale, lesser   {milliseconds(lesser):.3f} ms, of the cache")
+    print(f"log of a map    {milliseconds(lambda index: torch.log(maps[0], out=space)):.3f} ms")
     print(
         f"{len(pool):,} negatives: gather {milliseconds(lambda index: torch.index_select(maps[0], 0, pool)):.3f} ms, ",
         end="",
