@@ -4,10 +4,13 @@
 `python benchmarks/saliency_metrics.py`: random smooth maps with a centre bias, fixations drawn from them. The negatives
 of the shuffled AUC are, on both sides, all fixations of all other images. The two sides take turns over all images and
 the median of `--repeats` turns counts; times are CPU times of the process, so that other processes disturb them little.
+Freed memory is kept by the allocator from the start: without that, it depends on what the process did before whether
+pysaliency's large temporary arrays cost fresh pages in each call (its SIM then takes five times as long).
 pysaliency's AUCs are `SaliencyMapModel.AUC_per_image`, which its `AUC` and `sAUC` call; its other metrics are those of
 `pysaliency.metrics`, one call per image, which its models call.
 Prints both sides in ms per image, the ratio and the greatest difference of a score; exit code 1 when a score differs by
-more than 1e-6 (5e-6 for float32 maps) or a ratio is under its aim. Needs pysaliency.
+more than 1e-6 (5e-6 for float32 maps) or a ratio is under its aim. Last, what bounds gazeray: reading maps that are not
+in the cache, the logarithm of each pixel, gathering and sorting the negatives, each alone. Needs pysaliency.
 
 `--device cuda` times gazeray alone, with the maps on the GPU: images per second of each metric, by the clock.
 """
@@ -119,6 +122,39 @@ def timed(call: Callable[[], np.ndarray]) -> tuple[float, np.ndarray]:
     return time.process_time() - start, scores
 
 
+def keep_freed_memory() -> None:
+    """glibc takes fresh pages for arrays over a threshold; freeing an array just under 32 MB raises it to that."""
+    np.ones(31 * 2**20, dtype=np.uint8)
+
+
+def print_bounds(work: Work, repeats: int) -> None:
+    """CPU time per image of what no metric can do without, in calls of torch and NumPy that do nothing else."""
+    maps = torch.from_numpy(work.maps).flatten(1)
+    space, negatives = torch.empty_like(maps[0]), torch.from_numpy(work.fixations @ (0, *work.maps.strides[1:]))
+    pool = (negatives // work.maps.itemsize).sort().values
+    values = [torch.index_select(pixels, 0, pool).numpy() for pixels in maps[:8]]
+
+    def lesser(index: int) -> None:
+        torch.minimum(torch.mul(maps[0], 0.5, out=space), maps[1], out=space)
+
+    def milliseconds(of_image: Callable[[int], object]) -> float:
+        turns = [
+            timed(lambda: np.array([of_image(index) is None for index in range(len(maps))])) for _ in range(repeats)
+        ]
+        return statistics.median(seconds for seconds, _ in turns) * 1000 / len(maps)
+
+    read = milliseconds(lambda index: maps[index].sum())
+    print(f"read a map      {read:.3f} ms, {maps[0].nbytes / read / 1e6:.1f} GB/s")
+    print(f"  of the cache  {milliseconds(lambda index: maps[0].sum()):.3f} ms")
+    print(f"scale, lesser   {milliseconds(lesser):.3f} ms, of the cache")
+    print(f"log of a map    {milliseconds(lambda index: torch.log(maps[0], out=space)):.3f} ms")
+    print(
+        f"{len(pool):,} negatives: gather {milliseconds(lambda index: torch.index_select(maps[0], 0, pool)):.3f} ms, ",
+        end="",
+    )
+    print(f"sort {milliseconds(lambda index: np.sort(values[index % 8])):.3f} ms")
+
+
 def print_images_per_second(work: Work, device: str, repeats: int) -> None:
     """Images per second of each metric by gazeray alone, the median of the repeats after one untimed call."""
     print("metric          gazeray")
@@ -155,6 +191,7 @@ def main() -> int:
     if options.device == "cuda":
         print_images_per_second(work, options.device, options.repeats)
         return 0
+    keep_freed_memory()
     ours, theirs = by_gazeray(work), by_pysaliency(work)
     print("metric          pysaliency     gazeray   ratio   (aim)   greatest difference")
     met = True
@@ -168,6 +205,7 @@ def main() -> int:
             met = met and ratio >= least and difference <= MOST_DIFFERENCE[options.dtype]
             figures = f"{theirs_ms:9.3f} ms {ours_ms:8.3f} ms {ratio:7.1f}   ({least:4.1f})   {difference:.1e}"
             print(f"{name:13s} {figures}", flush=True)
+    print_bounds(work, options.repeats)
     return 0 if met else 1
 
 

@@ -171,7 +171,7 @@ def kl(maps: Tensor, targets: Tensor, eps: float = MIT_EPS) -> Tensor:
         raise ValueError(f"eps must be positive and finite, not {eps}")
 
     def terms(p: Tensor, q: Tensor, total: Tensor) -> Tensor:
-        return torch.div(q, p.add_(eps * total), out=p).add_(eps).log_().mul_(q)
+        return torch.addcdiv(p.new_tensor(eps), q, p.add_(eps * total), out=p).log_().mul_(q)
 
     return _of_masses(maps, targets, terms)
 
@@ -191,7 +191,7 @@ def emd(maps: Tensor, targets: Tensor, longest_px: int = 32) -> Tensor:
     _check_finite(maps, "maps")
     _check_finite(targets, "targets")
     scores = []
-    for _, chunk in _in_chunks(maps.cpu(), targets.cpu()):
+    for chunk in _in_chunks(maps.cpu(), targets.cpu()):
         masses, totals = zip(*(_mass(pixels.double()) for pixels in chunk), strict=True)
         source, sink = (mass.reshape(maps.shape[1:]) / total for mass, total in zip(masses, totals, strict=True))
         scores.append(_transport_px(source.numpy(), sink.numpy(), longest_px))
@@ -245,12 +245,11 @@ def as_log_density(maps: Tensor, uniform_share: float = 0.05) -> Tensor:
 # -- sums over pixels
 
 
-def _in_chunks(*batches: Tensor) -> Iterator[tuple[slice, list[Tensor]]]:
-    """The images of each batch (B, H, W) a few at a time, as (b, H * W) float32 or float64, with where they are."""
+def _in_chunks(*batches: Tensor) -> Iterator[list[Tensor]]:
+    """The images of each batch (B, H, W) a few at a time, as (b, H * W) float32 or float64."""
     first, step = batches[0], _chunk_size(batches[0])
     for start in range(0, len(first), step):
-        images = slice(start, min(start + step, len(first)))
-        yield images, [at_least_float32(batch[images].flatten(1)) for batch in batches]
+        yield [at_least_float32(batch[start : start + step].flatten(1)) for batch in batches]
 
 
 def _chunk_size(maps: Tensor) -> int:
@@ -264,7 +263,7 @@ def _work_space(maps: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _dot(x: Tensor, y: Tensor) -> Tensor:
     """The inner products (b,) of the rows of x and y (b, n)."""
-    return torch.bmm(x[:, None], y[:, :, None])[:, 0, 0]
+    return torch.bmm(x.unsqueeze(1), y.unsqueeze(2)).view(-1)
 
 
 def _moments(batches: list[Tensor], names: list[str]) -> tuple[Tensor, Tensor]:
@@ -287,23 +286,22 @@ def _moments(batches: list[Tensor], names: list[str]) -> tuple[Tensor, Tensor]:
 def _sums(batches: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Mean values (k, B) and mean products (k, k, B) of k batches (B, H, W)."""
     k, n = len(batches), _n_pixels(batches[0])
+    pairs = [(i, j) for i in range(k) for j in range(i + 1)]
     spaces = [_work_space(batch, torch.float64) for batch in batches]
-    sums, products = [], []
-    for _, chunk in _in_chunks(*batches):
-        pairs = zip(chunk, spaces, strict=True)
-        rows = [row if row.dtype == torch.float64 else space[: len(row)].copy_(row) for row, space in pairs]
-        sums.append(torch.stack([row.sum(1) for row in rows]))
-        dots = {(i, j): _dot(rows[i], rows[j]) for i in range(k) for j in range(i + 1)}
-        products.append(torch.stack([dots[max(i, j), min(i, j)] for i in range(k) for j in range(k)]))
-    empty = batches[0].new_zeros((k * k, 0), dtype=torch.float64)
-    return torch.cat([empty[:k], *sums], dim=1) / n, (torch.cat([empty, *products], dim=1) / n).view(k, k, -1)
+    sums = [batches[0].new_zeros((k + len(pairs), 0), dtype=torch.float64)]
+    for chunk in _in_chunks(*batches):
+        both = zip(chunk, spaces, strict=True)
+        rows = [row if row.dtype == torch.float64 else space[: len(row)].copy_(row) for row, space in both]
+        sums.append(torch.stack([*(row.sum(1) for row in rows), *(_dot(rows[i], rows[j]) for i, j in pairs)]))
+    means = torch.cat(sums, dim=1) / n
+    order = [k + pairs.index((max(i, j), min(i, j))) for i in range(k) for j in range(k)]
+    return means[:k], means[order].view(k, k, -1)
 
 
 def _mass(pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Pixels (b, n) from which a negative minimum is subtracted, and their totals (b,)."""
-    low = pixels.amin(1)
-    if float(low.min()) < 0:
-        pixels = pixels - low.clamp(max=0)[:, None]
+    if float(pixels.amin()) < 0:
+        pixels = pixels - pixels.amin(1, keepdim=True).clamp(max=0)
     return pixels, pixels.sum(1)
 
 
@@ -313,19 +311,20 @@ def _of_masses(maps: Tensor, targets: Tensor, terms: Callable[[Tensor, Tensor, T
     `terms` may overwrite p.
     """
     _check_same_shape(maps, targets, "maps", "targets")
-    totals, sums = [maps.new_zeros((2, 0), dtype=torch.float64)], [maps.new_zeros(0, dtype=torch.float64)]
     common = torch.promote_types(maps.dtype, targets.dtype)
     space = _work_space(maps, torch.float64 if common == torch.float64 else torch.float32)
-    for _, (left, right) in _in_chunks(maps.to(common), targets.to(common)):
+    found: list[list[Tensor]] = [[maps.new_zeros(0, dtype=space.dtype)] for _ in range(3)]
+    for left, right in _in_chunks(maps.to(common), targets.to(common)):
         left, total_left = _mass(left)
         right, total = _mass(right)
-        totals.append(torch.stack([total_left, total]).double())
         scaled = torch.mul(left, (total / total_left)[:, None], out=space[: len(left)])
-        sums.append(terms(scaled, right, total[:, None]).sum(1).double())
-    all_totals = torch.cat(totals, dim=1)
-    refuse_not_finite(all_totals[0], "maps")
-    refuse_not_finite(all_totals[1], "targets")
-    return torch.cat(sums) / all_totals[1]
+        of_chunk = total_left, total, terms(scaled, right, total[:, None]).sum(1)
+        for values, more in zip(found, of_chunk, strict=True):
+            values.append(more)
+    totals_left, totals, sums = (torch.cat(values).double() for values in found)
+    refuse_not_finite(totals_left, "maps")
+    refuse_not_finite(totals, "targets")
+    return sums / totals
 
 
 def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
@@ -360,16 +359,15 @@ def _check_same_shape(left: Tensor, right: Tensor, left_name: str, right_name: s
 
 
 def _check_finite(maps: Tensor, name: str) -> None:
-    sums = [pixels.sum(1) for _, (pixels,) in _in_chunks(maps)]
+    sums = [pixels.sum(1) for (pixels,) in _in_chunks(maps)]
     refuse_not_finite(torch.cat([maps.new_zeros(0), *sums]), name)
 
 
 def _check_density(log_density: Tensor, name: str) -> None:
-    for images, (pixels,) in _in_chunks(log_density):
-        total = pixels.exp().sum(1)
-        wrong = ~((total - 1).abs() <= MOST_LOG_MASS)
-        if bool(wrong.any()):
-            at = int(wrong.nonzero()[0])
-            raise ValueError(
-                f"{name}: the density of image {images.start + at} sums to {float(total[at]):.6g}, not to 1"
-            )
+    space = _work_space(log_density, at_least_float32(log_density[:0]).dtype)
+    sums = [torch.exp(pixels, out=space[: len(pixels)]).sum(1) for (pixels,) in _in_chunks(log_density)]
+    totals = torch.cat([space.new_zeros(0), *sums])
+    wrong = ~((totals - 1).abs() <= MOST_LOG_MASS)
+    if bool(wrong.any()):
+        image = int(wrong.nonzero()[0])
+        raise ValueError(f"{name}: the density of image {image} sums to {float(totals[image]):.6g}, not to 1")

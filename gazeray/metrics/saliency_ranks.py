@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the AUCs of `saliency` count: how many fixations of an image outscore each of its negatives.
 
-On the CPU no negative is sorted, and few are searched. Each falls into a cell of float32 numbers with the same leading
-bits; only one that shares its cell with a fixated value is compared with the fixated values. The counts are exact for
-every distribution of the values: rounding to float32 and dropping trailing bits keep the order, so a value in a lower
-cell is a lower value.
+On the CPU the negatives are sorted where they are few, and the fixated values searched among them. Of many negatives
+each falls into a cell of float32 numbers with the same leading bits, and only those in the cell of a fixated value are
+sorted. The counts are exact for every distribution of the values: rounding to float32 and dropping trailing bits keep
+the order, so a value in a lower cell is a lower value.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 
 MOST_CELL_BITS = 14
 """At most 2**14 cells between the lowest and the highest fixated value: their counts stay in the cache."""
-SEARCHED = 1024
-"""Up to so many negatives a search of each is quicker than cells."""
+SORTED = 2**15
+"""Up to so many negatives sorting them is quicker than cells."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,12 @@ def checked_points(points: Tensor, maps: Tensor, name: str) -> Points:
         raise ValueError(f"{name} must have shape (N, 3): image, y, x; not {tuple(points.shape)}")
     if points.dtype.is_floating_point or points.dtype.is_complex or points.dtype == torch.bool:
         raise ValueError(f"{name} must be integers, not {points.dtype}")
-    columns = points.to("cpu", torch.int64).T.contiguous()
+    columns = points.to("cpu", torch.int32 if points.dtype == torch.int32 else torch.int64).T.contiguous()
     for column, size, what in zip(columns, maps.shape, ("image", "y", "x"), strict=True):
-        outside = (column < 0) | (column >= size)
-        if bool(outside.any()):
-            row = int(outside.nonzero()[0])
+        if len(column) and (int(column.min()) < 0 or int(column.max()) >= size):
+            row = int(((column < 0) | (column >= size)).nonzero()[0])
             raise ValueError(f"{name}: {what} of row {row} is {int(column[row])}, not in 0..{size - 1}")
-    image, pixel = columns[0], columns[1] * maps.shape[2] + columns[2]
+    image, pixel = columns[0], columns[1].to(torch.int64) * maps.shape[2] + columns[2]
     if bool((image[1:] < image[:-1]).any()):
         order = torch.argsort(image, stable=True)
         image, pixel = image[order], pixel[order]
@@ -79,8 +78,9 @@ def distinct(points: Points, n_pixels: int) -> Points:
 
 
 def _points(image: Tensor, pixel: Tensor, n_images: int, device: torch.device) -> Points:
-    ends = np.searchsorted(image.cpu().numpy(), np.arange(n_images + 1))
-    return Points(image.to(device), pixel.to(device), ends)
+    images = image.cpu().numpy()
+    ends = np.searchsorted(images, np.arange(n_images + 1, dtype=images.dtype))  # of another type, all would be copied
+    return Points(image.to(device, torch.int64), pixel.to(device), ends)
 
 
 def values_at(maps: Tensor, points: Points) -> Tensor:
@@ -101,6 +101,19 @@ def refuse_not_finite(sums: Tensor, name: str) -> None:
         raise ValueError(f"{name}: image {image} has NaN, infinity, or values too great to be summed")
 
 
+class Room:
+    """Memory for the cells and credits of an image's negatives, used again: fresh pages cost more than the sums."""
+
+    def __init__(self) -> None:
+        self.cells, self.credits = np.empty(0, dtype=np.int32), torch.empty(0, dtype=torch.float64)
+
+    def of(self, n: int) -> tuple[np.ndarray, Tensor]:
+        """Room for n negatives: (n,) int32 and (n,) float64."""
+        if len(self.cells) < n:
+            self.cells, self.credits = np.empty(n, dtype=np.int32), torch.empty(n, dtype=torch.float64)
+        return self.cells[:n], self.credits[:n]
+
+
 def sum_credits(
     maps: Tensor, fixations: Points, negatives: Callable[[int], Tensor] | None = None, coarse: bool = False
 ) -> Tensor:
@@ -112,21 +125,22 @@ def sum_credits(
     naming the image, where a pixel of `maps` (B, H, W) is not finite.
     """
     positives = values_at(maps, fixations)
-    totals = torch.zeros(len(maps), dtype=positives.dtype, device=maps.device)
-    credits = torch.zeros(len(maps), dtype=torch.float64, device=maps.device)
+    totals, credits, room = [], [], Room()
     for image, pixels in enumerate(maps):
         values, own = at_least_float32(pixels.reshape(-1)), positives[fixations.of(image)]
-        totals[image] = values.sum()  # while the image is in the cache
-        if negatives is not None:
-            values = torch.index_select(values, 0, negatives(image))
-        if len(own) == 0:
-            continue
-        if maps.is_cuda:
-            credits[image] = _credit_on_gpu(own.sort().values, values, coarse)
-        else:
-            credits[image] = _credit(np.sort(own.numpy()), values.numpy(), coarse)
-    refuse_not_finite(totals, "maps")
-    return credits
+        totals.append(values.sum())  # while the image is in the cache
+        credit: Tensor | float = 0.0
+        if len(own):
+            if negatives is not None:
+                values = torch.index_select(values, 0, negatives(image))
+            if maps.is_cuda:
+                credit = _credit_on_gpu(own.sort().values, values, coarse)
+            else:
+                credit = _credit(np.sort(own.numpy()), values.numpy(), coarse, room)
+        credits.append(torch.as_tensor(credit, dtype=torch.float64, device=maps.device))
+    empty = maps.new_zeros(0, dtype=torch.float64)
+    refuse_not_finite(torch.stack(totals) if totals else empty, "maps")
+    return torch.stack(credits) if credits else empty
 
 
 def _credit_on_gpu(points: Tensor, values: Tensor, coarse: bool) -> Tensor:
@@ -142,45 +156,44 @@ def _mean_rank(points: Tensor) -> Tensor:
     return (torch.searchsorted(points, points) + torch.searchsorted(points, points, right=True)) / 2
 
 
-def _credit(points: np.ndarray, values: np.ndarray, coarse: bool) -> float:
-    """As `_credit_on_gpu`, on the CPU: by cells where there are many values."""
-    n, upto = len(points), np.searchsorted(points, points, side="right")
-    levels = np.empty(n + 1)
-    levels[0] = n
-    levels[1:] = n - ((upto + np.searchsorted(points, points)) / 2 if coarse else upto)
-    if len(values) <= SEARCHED:
-        return _searched_credit(points, values, levels, coarse)
+def _credit(points: np.ndarray, values: np.ndarray, coarse: bool, room: Room) -> float:
+    """As `_credit_on_gpu`, on the CPU: by sorting the values, or most of them into cells."""
+    if len(values) <= SORTED:
+        return _sorted_credit(points, np.sort(values), coarse)
+    n, keys = len(points), _keys(points, np.empty(len(points), dtype=np.int32), signed := bool(points[0] < 0))
+    spread, bits = int(keys[-1]) - int(keys[0]), min(MOST_CELL_BITS, len(values).bit_length() - 3)
+    cell_of_point = keys >> (shift := max(0, spread.bit_length() - bits))
+    low, high = int(cell_of_point[0]) - 1, int(cell_of_point[-1]) + 1
+    lengths = np.empty(n + 1, dtype=np.int64)  # in cells: from each point to the next
+    lengths[0], lengths[1:n], lengths[n] = 1, np.diff(cell_of_point), 2
+    table = np.repeat(_levels(points) if coarse else np.arange(n, -1.0, -1.0), lengths)
+    table[cell_of_point - low] = -1.0
 
-    signed = bool(points[0] < 0)
-    keys = _keys(points, signed)
-    low, high = int(keys[0]), int(keys[-1])
-    shift = max(0, (high - low).bit_length() - min(MOST_CELL_BITS, len(values).bit_length() - 3))
-    low, high = (low >> shift) - 1, (high >> shift) + 1
-    cell_of_point = (keys >> shift) - low
-    table = np.repeat(levels, np.diff(cell_of_point, prepend=0, append=high - low + 1))
-    table[cell_of_point] = -1.0
-    cell = _keys(values, signed)
-    cell >>= shift
-    np.maximum(cell, low, out=cell)
-    np.minimum(cell, high, out=cell)
-    cell -= low
-    credit = torch.index_select(torch.from_numpy(table), 0, torch.from_numpy(cell))
-    near = values[credit.numpy() < 0]
-    return float(credit.sum()) + len(near) + _searched_credit(points, near, levels, coarse)
+    cells, credits = room.of(len(values))
+    cell = torch.from_numpy(np.right_shift(_keys(values, cells, signed), shift, out=cells)).clamp_(low, high).sub_(low)
+    torch.index_select(torch.from_numpy(table), 0, cell, out=credits)
+    close = values[credits.numpy() < 0]
+    return float(credits.sum()) + len(close) + _sorted_credit(points, np.sort(close), coarse)
 
 
-def _searched_credit(points: np.ndarray, values: np.ndarray, levels: np.ndarray, coarse: bool) -> float:
-    upto = np.searchsorted(points, values, side="right")
+def _levels(points: np.ndarray) -> np.ndarray:
+    """What a value gets below the rising points (N,) and from each to the next, (N + 1,), where `coarse`."""
+    return len(points) - np.concatenate([[0.0], _mean_rank(torch.from_numpy(points)).numpy()])
+
+
+def _sorted_credit(points: np.ndarray, values: np.ndarray, coarse: bool) -> float:
+    """The credit of rising values, by binary search of each point."""
+    less = np.searchsorted(values, points)
     if coarse:
-        return float(levels[upto].sum())
-    return len(points) * len(values) - float((upto + np.searchsorted(points, values)).sum()) / 2
+        return float(_levels(points) @ np.diff(np.concatenate([[0], less, [len(values)]])))
+    return float((less + np.searchsorted(values, points, side="right")).sum()) / 2
 
 
-def _keys(values: np.ndarray, signed: bool) -> np.ndarray:
-    """New int32 numbers that never fall where `values` rise: the bits of the float32 values (-0 made 0).
+def _keys(values: np.ndarray, out: np.ndarray, signed: bool) -> np.ndarray:
+    """`out`, int32: numbers that never fall where `values` rise, the bits of the float32 values (-0 made 0).
 
     Not `signed`: the keys of negative values are negative, in no order.
     """
     with np.errstate(over="ignore"):  # beyond float32: infinity, in order too
-        bits = (values.astype(np.float32, copy=False) + np.float32(0)).view(np.int32)
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF) if signed else bits
+        np.add(values, 0.0, out=out.view(np.float32), casting="same_kind")
+    return np.bitwise_xor(out, (out >> 31) & 0x7FFFFFFF, out=out) if signed else out

@@ -130,7 +130,7 @@ def test_the_search_of_the_gpu_counts_as_the_cells_of_the_cpu(n_values: int, coa
     rng = np.random.default_rng(2)
     points, values = np.sort(np.round(rng.random(40), 2)), np.round(rng.standard_normal(n_values), 2)
     searched = saliency_ranks._credit_on_gpu(torch.from_numpy(points), torch.from_numpy(values), coarse)
-    assert float(searched) == saliency_ranks._credit(points, values, coarse)
+    assert float(searched) == saliency_ranks._credit(points, values, coarse, saliency_ranks.Room())
 
 
 def test_negative_zero_ties_with_zero() -> None:
@@ -320,6 +320,16 @@ def test_lower_precision_scores_as_the_same_values_in_float64(dtype: torch.dtype
         assert pair(maps, targets).dtype == torch.float64
         torch.testing.assert_close(pair(maps, targets), pair(maps.double(), targets.double()), rtol=0, atol=1e-6)
         torch.testing.assert_close(pair(maps, targets.double()), pair(maps, targets), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32], ids=str)
+def test_rows_of_any_integers_count_alike(dtype: torch.dtype) -> None:
+    maps, fixations = batch(n_images=257, height=20, width=20, n_fixations=900)
+    fixations = fixations[fixations[:, 0] < 256]
+    for score in AT_FIXATIONS.values():
+        torch.testing.assert_close(
+            score(maps, fixations.to(dtype)), score(maps, fixations), rtol=0, atol=0, equal_nan=True
+        )
 
 
 def test_transposed_and_expanded_maps_score_as_their_copies() -> None:

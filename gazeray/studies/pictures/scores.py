@@ -76,9 +76,16 @@ class ShuffledNegatives:
             owner.append(np.full(len(theirs), picture.info.stimulus))
         return cls(np.concatenate(relative), np.concatenate(owner))
 
-    def others(self, stimulus: str) -> np.ndarray:
-        """(M, 2) the relative positions of all other pictures' fixations."""
-        return self.relative[self.owner != stimulus]
+    @cached_property
+    def _numbered(self) -> tuple[dict[str, int], np.ndarray]:
+        """A number for each stimulus, and (M,) the owners' numbers: quicker to compare than their names."""
+        names, numbers = np.unique(self.owner, return_inverse=True)
+        return {str(name): number for number, name in enumerate(names)}, numbers
+
+    def of_others(self, stimulus: str) -> np.ndarray:
+        """(M,) bool: which belong to another picture."""
+        number_of, numbers = self._numbered
+        return numbers != number_of.get(stimulus, -1)
 
 
 @dataclass(frozen=True)
@@ -167,19 +174,20 @@ class _Batch:
     @cached_property
     def negatives(self) -> torch.Tensor:
         """(M, 3) the fixations of other pictures, for each map."""
-        known: dict[str, np.ndarray] = {}
-        for one in self.shown:
-            if one.stimulus not in known:
-                others = self.pool.others(one.stimulus)
-                grid = (one.values.shape[0], one.values.shape[1])
-                known[one.stimulus] = grid_cells(others[:, 0], others[:, 1], (1, 1), grid)
+        height, width = self.shown[0].values.shape
+        x, y = self.pool.relative.T
+        cells = grid_cells(x, y, (1, 1), (height, width)).astype(np.int32).T.copy()
+        of_others = {one.stimulus: self.pool.of_others(one.stimulus) for one in self.shown}
+        known = {stimulus: np.compress(kept, cells, axis=1).T for stimulus, kept in of_others.items()}
         return self._rows([known[one.stimulus] for one in self.shown])
 
     def _rows(self, cells: Sequence[np.ndarray]) -> torch.Tensor:
-        """(N, 3) rows of image in batch, y, x."""
-        image = np.repeat(np.arange(len(cells)), [len(some) for some in cells])
-        rows = np.concatenate([image[:, None], np.concatenate(cells).reshape(-1, 2)], axis=1)
-        return torch.from_numpy(rows.astype(np.int64)).to(self.device)
+        """(N, 3) int32 rows of image in batch, y, x."""
+        lengths = [len(some) for some in cells]
+        columns = np.empty((3, sum(lengths)), dtype=np.int32)  # by column, as the metrics check them
+        columns[0] = np.repeat(np.arange(len(cells), dtype=np.int32), lengths)
+        np.concatenate([some.reshape(-1, 2).T for some in cells], axis=1, out=columns[1:], casting="same_kind")
+        return torch.from_numpy(columns).T.to(self.device)
 
     def _tensor(self, maps: Sequence[np.ndarray]) -> torch.Tensor:
         return torch.from_numpy(np.stack(maps)).to(self.device, torch.float32)
