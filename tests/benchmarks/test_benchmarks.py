@@ -50,13 +50,15 @@ def neighbours() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(FOLDER)
         yield
-    for name in ("ingest", "exported_pictures", "known_gaze"):
+    for name in ("ingest", "exported_pictures", "known_gaze", "published_way", "units"):
         sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")
 def cross_validation(neighbours: None) -> ModuleType:
-    return _load("cross_validation")
+    module = _load("cross_validation")
+    cloudpickle.register_pickle_by_value(sys.modules["published_way"])  # a script's folder is on the workers' path
+    return module
 
 
 @pytest.fixture(scope="module")
@@ -128,21 +130,55 @@ def test_memory_fields_are_summed_in_kilobytes(ingest: ModuleType, tmp_path: Pat
 def test_cross_validation_prints_both_sides_and_their_ratio(
     cross_validation: ModuleType, ray_cluster: None, settings_restored: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cross_validation.main(TINY) == 0
+    code = cross_validation.main([*TINY, "--seeds", "2"])
     printed = capsys.readouterr().out
     theirs, ours = _number(r"published way: +([\d.]+) s", printed), _number(r"gazeray: +([\d.]+) s", printed)
     assert _number(r"ratio: ([\d.]+) times faster", printed) == pytest.approx(theirs / ours, abs=0.1 / ours + 0.02)
-    assert len(re.findall(r"mean test accuracy 0\.\d{3}|mean test accuracy 1\.000", printed)) == 2
-    assert re.findall(r"(\d+) optimiser steps", printed) == ["12", "12"]  # 3 folds x 2 epochs x 2 batches
-    for phase in ("start the workers", "read, decode, resize, cache", "share", "scoring"):
+    assert re.findall(r"^seed (\d): .* (\d+) optimiser steps each$", printed, re.MULTILINE) == [
+        ("0", "12"),
+        ("1", "12"),
+    ]
+    assert len(re.findall(r"mean test accuracy [01]\.\d{3} \([01]\.\d{3} to [01]\.\d{3} over 2 seeds", printed)) == 2
+    assert code == int("NOT within the range" in printed)
+    assert _number(r"neither reading nor folds: ([\d.]+) s", printed) > 0
+    for phase in ("folds", "read, decode, resize, cache", "after the last fold", "scoring"):
         assert f"{phase} " in printed.partition("gazeray, wall:")[2]
+
+
+def test_both_sides_take_the_same_steps_without_dropout(
+    cross_validation: ModuleType, settings_restored: None, tmp_path: Path
+) -> None:
+    options = cross_validation.parsed([*TINY, "--dropout", "0", "--workers", "0"])
+    pictures = cross_validation.draw_pictures(tmp_path, options.people, options.trials)
+    published, ours = cross_validation.both(options, tmp_path, pictures, seed=3)
+    assert published.losses.shape == (options.folds, options.epochs)
+    np.testing.assert_allclose(ours.losses, published.losses, rtol=1e-4)
+    assert ours.accuracy == published.accuracy
+    other, _ = cross_validation.both(options, tmp_path, pictures, seed=4)
+    assert abs(other.losses - published.losses).max() > 0.01
+
+
+def test_sides_agree_where_each_mean_is_within_the_range_of_the_other(
+    cross_validation: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phases = {cross_validation.READING: 1.0, cross_validation.FOLDS: 5.0, "start": 2.5}
+
+    def turns(*accuracies: tuple[float, float]) -> list[tuple[object, object]]:
+        return [
+            tuple(cross_validation.Side(one, np.ones((2, 2)), 4, 8.5, phases) for one in pair) for pair in accuracies
+        ]
+
+    assert cross_validation.report(turns((0.6, 0.7), (0.8, 0.7)))
+    assert "neither reading nor folds: 2.5 s" in capsys.readouterr().out
+    assert not cross_validation.report(turns((0.6, 0.9), (0.8, 0.9)))
+    assert "NOT within the range" in capsys.readouterr().out
 
 
 def test_both_sides_test_every_picture_once_and_validate_on_others(
     cross_validation: ModuleType, tmp_path: Path
 ) -> None:
     pictures = cross_validation.draw_pictures(tmp_path, 6, 4)
-    cfg = cross_validation.job_config(cross_validation.parsed(TINY), "")
+    cfg = cross_validation.job_config(cross_validation.parsed(TINY), "", 0)
     folds = cross_validation.folds_of(cfg, pa.Table.from_pandas(pictures))
     assert sorted(row for fold in folds for row in fold.test) == list(range(len(pictures)))
     people = pictures["participant"].to_numpy()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import platform
+import resource
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import torch
 from safetensors.numpy import load
 
 from gazeray.config import TrainConfig
-from gazeray.learn.fit import DivergedError, Fit, Task, predict
+from gazeray.learn.fit import DivergedError, Fit, Task, keep_freed_memory, predict
 from gazeray.learn.trained import Trained
 from gazeray.storage import Folder
 from gazeray.store import Column, Store
@@ -291,3 +293,18 @@ def test_units_change_their_hash_with_all_that_they_depend_on(store: Store) -> N
         hashed([fold], Variant({}, learner, store, "other content")),
     ]
     assert all(other != base for other in others)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
+def test_steps_use_the_same_memory_again() -> None:
+    def step() -> int:
+        """Page faults of tensors that are made and freed together, as the activations of a step are."""
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        kept = [torch.ones(2**20) for _ in range(12)]
+        del kept
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    keep_freed_memory()
+    step()
+    pages = 12 * 2**20 * 4 // resource.getpagesize()
+    assert sum(step() for _ in range(5)) < pages / 2
