@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the report costs with many people: `python benchmarks/report.py`.
+"""What the report costs with many people: `python benchmarks/large_report.py`.
 
 A small cross-validation is run once, without Ray. Its run folder is then grown to 24, 1,000 and 5,000 people of 8
 trials (`--people`, `--trials`, `--folds`, `--rejects`): tables, scores by participant and folds are those of as many,
