@@ -149,11 +149,15 @@ class Executor:
             store.cache_bytes = self.left_gb * 1e9 / sharers
             self._unread.append((work, store))
             return
-        shelf = Shelf(lambda: self._heal(work, partial(store.read, work.memory)), self.here)
+
+        def read() -> Held:
+            self.view.line(f"{work.name}: {size_gb * 1e3:.1f} MB into shared memory")
+            return self._heal(work, partial(store.read, work.memory))
+
+        shelf = Shelf(read, self.here)
         store.shared = shelf
         self._shelves.append(shelf)
         self.left_gb -= size_gb
-        self.view.line(f"{work.name}: {size_gb * 1e3:.1f} MB in shared memory")
 
     def _heal(self, work: Pass, read: Callable[[], T]) -> T:
         """What `read` gives of the packs of a pass, those that are damaged done again. Raises StorageError."""

@@ -19,7 +19,7 @@ def classification_table(metrics: dict[str, Any]) -> str:
             _number(entry["chance"]),
             *(_number(entry["baselines"].get(baseline)) for baseline in baselines),
         ]
-        for name, entry in metrics["metrics"].items()
+        for name, entry in ((name, metrics["metrics"][name]) for name in metrics["metrics_shown"])
     ]
     lines = _aligned([header, *rows])
     test = metrics["permutation"]

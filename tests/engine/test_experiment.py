@@ -141,7 +141,7 @@ def test_local_run_starts_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert ray.is_initialized() == running
     assert outcome.failed == {}
     assert "in this process, without Ray (resources.workers=0)" in shown
-    assert "in shared memory" in shown
+    assert "into shared memory" in shown
     assert "fold-1: done" in shown
 
 
@@ -156,7 +156,7 @@ def test_local_run_leaves_torch_as_it_was(tmp_path: Path) -> None:
 def test_examples_too_many_for_memory_change_no_number(tmp_path: Path) -> None:
     kept, shown = do(BlobStudy(config(tmp_path / "kept")))
     streamed, told = do(BlobStudy(config(tmp_path / "streamed", "data.cache_gb=0")))
-    assert "in shared memory" in shown
+    assert "into shared memory" in shown
     assert "streamed from the shards (0 left of data.cache_gb)" in told
     assert kept.run.read_bytes("metrics.json") == streamed.run.read_bytes("metrics.json")
 
