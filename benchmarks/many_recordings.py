@@ -6,9 +6,9 @@ scores them as `jobs/cv_heatmap.py` does (2 folds, 1 epoch, no maps, no report),
 to do. Each number of people has two fresh processes, one for the run and one for the rerun.
 
 Prints for each number of people: seconds of the phases of the run (listing and checking the data set, reading, units,
-scoring), of opening the store again and of the whole rerun (by the clock, and of the processor); the objects below `stores/`; the peak memory of the process
-that does the rerun, and with it nothing but the driver's work; and by how much the last row is above the first.
-docs/scale.md holds such tables.
+scoring), of opening the store again and of the whole rerun, by the clock and of the processor; the objects below
+`stores/`; the peak memory of the process that does the rerun, and with it nothing but the driver's work; and by how
+much the last row is above the first. docs/scale.md holds such tables.
 """
 
 from __future__ import annotations
