@@ -37,6 +37,7 @@ bench: $(READY)
 	$(VENV)/bin/python benchmarks/ridge.py
 	$(VENV)/bin/python benchmarks/salicon.py
 	$(VENV)/bin/python benchmarks/probe_features.py
+	$(VENV)/bin/python benchmarks/large_report.py
 
 # The constraints pin every package to the version that was tested; without them the lower bounds of pyproject.toml hold.
 $(READY): pyproject.toml constraints.txt

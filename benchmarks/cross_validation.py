@@ -40,6 +40,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import cv2
@@ -99,10 +100,7 @@ class PictureLearner(Learner):
 
     columns: Sequence[str] = ("picture",)
     targets: Sequence[str] = ("label_index",)
-
-    @property
-    def watched(self) -> Mapping[str, bool]:
-        return {"loss": False, "accuracy": True}
+    watched: Mapping[str, bool] = MappingProxyType({"loss": False, "accuracy": True})
 
     def model(self) -> torch.nn.Module:
         return network(self.options)

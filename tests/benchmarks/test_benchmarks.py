@@ -312,3 +312,30 @@ def test_scaling_prints_the_efficiency_of_two_workers_and_what_nodes_send_each_o
         for pattern in (r"examples of ([\d.]+) MB", r".* in (\d) stores", r".* moved ([\d.]+) MB")
     )
     assert moved == pytest.approx(size * (copies - 1), abs=0.011)
+
+
+@pytest.mark.slow
+@pytest.mark.nightly
+def test_report_prints_seconds_and_size_of_each_study(
+    settings_restored: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark = _load("large_report")
+    benchmark.main(["--people", "24", "100", "--trials", "4", "--folds", "4", "--rejects", "300"])
+    printed = capsys.readouterr().out
+    costs = re.findall(r"(\d+) people: +([\d.]+) s of CPU, +([\d.]+) MB; ([\d.]+) and ([\d.]+) times", printed)
+    assert [people for people, *_ in costs] == ["24", "100"]
+    assert costs[0][3:] == ("1.0", "1.0")
+    assert all(float(seconds) > 0 and 0.1 < float(megabytes) < 5 for _, seconds, megabytes, *_ in costs)
+
+
+@pytest.mark.parametrize(("people", "seconds", "megabytes", "code"), [
+    (5000, 14.9, 2.9, 0), (5000, 15.1, 2.9, 1), (5000, 14.9, 3.1, 1), (9000, 99.0, 9.0, 0),
+])  # fmt: skip
+def test_report_beyond_its_limits_is_told_by_the_exit_code(
+    people: int, seconds: float, megabytes: float, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    benchmark = _load("large_report")
+    monkeypatch.setattr(benchmark, "small_run", lambda folder: folder)
+    monkeypatch.setattr(benchmark, "grow", lambda small, big, size: None)
+    monkeypatch.setattr(benchmark, "drawn", lambda run, checkout: benchmark.Cost(seconds, megabytes))
+    assert benchmark.main(["--people", str(people)]) == code
