@@ -1,31 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same cross-validation on one worker and on two, and what several nodes send each other for it.
+"""The same cross-validation on one worker and on two; the flow of units, and of their data, on several nodes.
 
-The job is the heatmap study on simulated readers, as in `jobs/cv_heatmap.py` without maps: folds as units that workers
-of one thread take from a queue, a fixed number of epochs.
+Workers: the job is the heatmap study on simulated readers, as in `jobs/cv_heatmap.py` without maps: folds as units that
+workers of one thread take from a queue, a fixed number of epochs. Counted is the time from the start of the first fold
+to the end of the last, by the clocks of the workers, with one worker and with two on this machine, in turns; efficiency
+= median(t1) / (2 median(t2)). Starting Ray and the workers, reading, and scoring are left out. What a fold takes is
+printed for both: where it takes longer with two workers, they are in each other's way (cores that are shared with
+something else, memory bandwidth).
 
-Workers: the time from the start of the first fold to the end of the last, by the clocks of the workers, with one
-worker and with two on this machine, in turns; efficiency = median(t1) / (2 median(t2)). Starting Ray and the workers,
-reading, and scoring are left out. What a fold takes is printed for both: where it takes longer with two workers, they
-are in each other's way (cores that are shared with something else, memory bandwidth).
+Nodes: clusters of 1, 2 and 4 simulated nodes (`ray.cluster_utils.Cluster`: a raylet and an object store each, on this
+machine), one worker each.
 
-Nodes: the same job on clusters of 1, 2 and 4 simulated nodes (`ray.cluster_utils.Cluster`: a raylet and an object store
-each, on this machine), one worker each. The examples are one object in the store of the first node, which the others
-pull. Counted are its copies in the stores of other nodes, as Ray's directory of objects knows them after the last fold,
-times its size; per unit: divided by the folds. Not counted are messages below 100 kB, which Ray sends inline (units,
-progress), and what goes through the run folder (checkpoints, results, predictions).
+* The flow: `--units` units per node that sleep `--seconds`, so that two cores do for any number of nodes. Printed are
+  the units per second from the start of the first to the end of the last, also as a share of what sleeping alone allows
+  (one unit per node and `--seconds`; workers that start late cost some of it); how long a worker waits between two
+  units; and the CPU time of the driver per unit. The last two must not grow with the nodes.
+* The data: the folds from above. The examples are one object in the store of the first node, which the others pull.
+  Counted are its copies in the stores of other nodes, as Ray's directory of objects knows them after the last fold,
+  times its size; per unit: divided by the folds. Not counted are messages below 100 kB, which Ray sends inline (units,
+  progress), and what goes through the run folder (checkpoints, results, predictions).
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +40,7 @@ import ray
 import ray.experimental
 from ray.cluster_utils import Cluster
 from rich.console import Console
+from units import timed_units
 
 from gazeray.engine.cluster import cluster
 from gazeray.engine.experiment import run
@@ -143,30 +151,61 @@ def compare_workers(options: argparse.Namespace) -> None:
     print(f"efficiency of two workers: {one / (2 * two):.2f} (medians {one:.1f} s and {two:.1f} s)")
 
 
-def run_on_nodes(options: argparse.Namespace, nodes: int) -> Run:
-    """The job on a cluster of simulated nodes of one CPU each. Raises RuntimeError when another cluster is joined."""
+@contextmanager
+def simulated(nodes: int) -> Iterator[None]:
+    """A cluster of simulated nodes of one CPU each, joined. Raises RuntimeError when another cluster is joined."""
     if ray.is_initialized():
         raise RuntimeError("simulated nodes need a process that has joined no cluster")
     node = {"num_cpus": 1, "object_store_memory": STORE_BYTES}
-    simulated = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    machines = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     try:
         for _ in range(nodes - 1):
-            simulated.add_node(**node)
-        ray.init(address=simulated.address, log_to_driver=False, logging_level=logging.ERROR)
-        with tempfile.TemporaryDirectory() as store, cluster():
-            return run_folds(options, store, nodes)
+            machines.add_node(**node)
+        ray.init(address=machines.address, log_to_driver=False, logging_level=logging.ERROR)
+        with cluster():
+            yield
     finally:
         ray.shutdown()
-        simulated.shutdown()
+        machines.shutdown()
+
+
+class DriverClock(ProgressView):
+    """Shows nothing; CPU seconds of this process from the start of the first unit to the end of the last."""
+
+    def __init__(self) -> None:
+        super().__init__(Console(quiet=True))
+        self.cpu_s, self._began = 0.0, math.nan
+
+    def unit_event(self, name: str, kind: str, payload: Mapping[str, Any]) -> None:
+        super().unit_event(name, kind, payload)
+        if math.isnan(self._began):
+            self._began = time.process_time()
+        self.cpu_s = time.process_time() - self._began
+
+
+def sleep(options: argparse.Namespace, nodes: int) -> str:
+    """Let `options.units` units per node sleep on the cluster that is joined; what came of it, in words."""
+    count, clock = options.units * nodes, DriverClock()
+    timing = timed_units(count, options.seconds, nodes, clock)
+    wall_s = timing.ended - timing.began
+    share = count * options.seconds / nodes / wall_s
+    return (
+        f"{count} units that sleep {options.seconds:g} s on {timing.workers} worker{'s' * (timing.workers > 1)}: "
+        f"{count / wall_s:.2f} units per second, {share:.0%} of what sleeping allows; "
+        f"{1e3 * timing.between:.1f} ms between units; driver {1e3 * clock.cpu_s / count:.1f} ms of CPU per unit"
+    )
 
 
 def compare_nodes(options: argparse.Namespace) -> None:
-    """The bytes moved with each number of nodes."""
+    """The flow of units, and the bytes moved, with each number of nodes."""
     for nodes in options.nodes:
-        run = run_on_nodes(options, nodes)
+        with simulated(nodes), tempfile.TemporaryDirectory() as store:
+            name = f"{nodes} node{'s' * (nodes > 1)}"
+            print(f"{name}: {sleep(options, nodes)}", flush=True)
+            run = run_folds(options, store, nodes)
         moved, each = run.moved_bytes / 1e6, run.moved_bytes / run.folds / 1e6
         print(
-            f"{nodes} node{'s' * (nodes > 1)}: {run.folds} folds done on {run.nodes}; examples of "
+            f"{name}: {run.folds} folds done on {run.nodes}; examples of "
             f"{run.object_bytes / 1e6:.2f} MB in {run.copies} stores; moved {moved:.2f} MB, {each:.3f} MB per unit",
             flush=True,
         )
@@ -180,7 +219,11 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=20, help="epochs of each fold (default: 20)")
     parser.add_argument("--repeats", type=int, default=3, help="turns with one and two workers (default: 3; 0: none)")
     parser.add_argument("--nodes", type=int, nargs="*", default=[1, 2, 4], help="cluster sizes (default: 1 2 4)")
+    parser.add_argument("--units", type=int, default=20, help="units per node that sleep (default: 20)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="sleep of each of them (default: 0.5)")
     options = parser.parse_args(argv)
+    if options.units < 1 or options.seconds <= 0:
+        parser.error("--units must be at least 1, --seconds above 0")
     if options.repeats < 0 or any(nodes < 1 for nodes in options.nodes):
         parser.error("--repeats must be at least 0, --nodes 1 each")
     return options

@@ -98,13 +98,17 @@ class Sleeping:
 
 @dataclass(frozen=True)
 class Timing:
-    """One run, seconds: called, first unit begun, last unit ended, returned; and how many workers."""
+    """One run, seconds: called, first unit begun, last unit ended, returned; and how many workers.
+
+    between: mean from the end of a unit to the start of the next one of the same worker, NaN where each did one.
+    """
 
     called: float
     began: float
     ended: float
     returned: float
     workers: int
+    between: float = math.nan
 
     def overheads(self, units: int, seconds: float) -> tuple[float, float]:
         """Seconds per unit beyond the least time of so many units of so many seconds: up to the end of the last unit,
@@ -113,19 +117,34 @@ class Timing:
         return (self.ended - self.began - least) / units, (self.returned - self.began - least) / units
 
 
-def timed_units(units: int, seconds: float, workers: int) -> Timing:
-    """Do the units in a fresh run folder. Raises RuntimeError when one is not done."""
+def between_units(results: Sequence[Json]) -> float:
+    """Mean seconds from the end of a unit to the start of the next one of the same worker, NaN where each did one.
+
+    results: of units, each with began, ended (s) and process.
+    """
+    gaps, last = [], dict[int, float]()
+    for result in sorted(results, key=lambda one: one["began"]):
+        if result["process"] in last:
+            gaps.append(result["began"] - last[result["process"]])
+        last[result["process"]] = result["ended"]
+    return sum(gaps) / len(gaps) if gaps else math.nan
+
+
+def timed_units(units: int, seconds: float, workers: int, view: ProgressView | None = None) -> Timing:
+    """Do the units in a fresh run folder; view: by default one that shows nothing. Raises RuntimeError when one is not
+    done."""
     with tempfile.TemporaryDirectory() as folder:
         resources = ResourcesConfig(per_unit=PerUnit(gpu=0), workers=workers)
         study = Sleeping(JobConfig(resources=resources, run=RunSettings(dir=folder)), Sleep(units, seconds))
         called = time.time()
-        outcome = run(study, "sleeping", ProgressView(Console(quiet=True)))
+        outcome = run(study, "sleeping", view or ProgressView(Console(quiet=True)))
         returned = time.time()
     if outcome.failed or outcome.metrics is None:
         raise RuntimeError(f"units failed: {outcome.failed}")
     results = outcome.metrics["units"]
     began, ended = min(result["began"] for result in results), max(result["ended"] for result in results)
-    return Timing(called, began, ended, returned, len({result["process"] for result in results}))
+    used = len({result["process"] for result in results})
+    return Timing(called, began, ended, returned, used, between_units(results))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

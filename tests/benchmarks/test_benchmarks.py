@@ -247,6 +247,13 @@ def test_overhead_is_what_exceeds_whole_rounds(units: ModuleType) -> None:
     assert timing.overheads(5, 0.5) == pytest.approx((0.06, 0.16))  # three rounds of 0.5 s
 
 
+def test_time_between_units_is_that_of_one_worker(units: ModuleType) -> None:
+    one = [{"process": 1, "began": 0.0, "ended": 1.0}, {"process": 1, "began": 1.3, "ended": 2.0}]
+    other = [{"process": 2, "began": 0.5, "ended": 1.1}, {"process": 2, "began": 1.2, "ended": 1.9}]
+    assert units.between_units([*one, *other]) == pytest.approx(0.2)
+    assert math.isnan(units.between_units([one[0], other[0]]))
+
+
 def test_sleeping_unit_sleeps_as_long_as_asked(units: ModuleType) -> None:
     result = units.Sleep(1, 0.05).run(None, None, None)
     assert result["ended"] - result["began"] > 0.049
@@ -293,6 +300,7 @@ def test_onsets_are_compared_within_their_trial(ingest_vendor: ModuleType) -> No
 @pytest.mark.nightly
 def test_scaling_prints_the_efficiency_of_two_workers_and_what_nodes_send_each_other() -> None:
     words = ["--readers", "6", "--sentences", "4", "--folds", "4", "--epochs", "1", "--repeats", "1", "--nodes", "2"]
+    words += ["--units", "2", "--seconds", "0.2"]
     short = tempfile.mkdtemp(prefix="gr-", dir="/tmp")  # sockets lie below it, and their paths may have 107 bytes
     try:
         done = subprocess.run(
@@ -307,6 +315,13 @@ def test_scaling_prints_the_efficiency_of_two_workers_and_what_nodes_send_each_o
     assert done.returncode == 0, done.stdout + done.stderr
     assert _number(r"efficiency of two workers: ([\d.]+) \(medians", done.stdout) > 0
     assert re.search(r"^2 workers: folds [\d.]+ s; a fold takes [\d.]+ s$", done.stdout, re.MULTILINE)
+    slept = r"2 nodes: 4 units that sleep 0\.2 s on [12] workers?: "
+    per_second = _number(slept + r"([\d.]+) units per second", done.stdout)
+    assert _number(slept + r".*, (\d+)% of what sleeping allows", done.stdout) == pytest.approx(
+        10 * per_second, abs=0.6
+    )
+    assert _number(slept + r".*; ([\d.]+) ms between units", done.stdout) > 0
+    assert _number(slept + r".*; driver ([\d.]+) ms of CPU per unit", done.stdout) > 0
     size, copies, moved = (
         _number(rf"2 nodes: 4 folds done on [12]; {pattern}", done.stdout)
         for pattern in (r"examples of ([\d.]+) MB", r".* in (\d) stores", r".* moved ([\d.]+) MB")

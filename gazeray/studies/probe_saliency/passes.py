@@ -101,11 +101,13 @@ class Extract:
                 with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                     found = network(x)
                 for layer, values in found.items():
-                    for info, feature in zip(some, values.float(), strict=True):
-                        small = pool_to(feature, self.cfg.longest_cells).cpu().numpy()
-                        if not np.isfinite(small).all():
+                    small = pool_to(values.float(), self.cfg.longest_cells)
+                    finite = small.sum((1, 2, 3), dtype=torch.float64).isfinite().tolist()
+                    halves = small.clamp(-65504, 65504).half().cpu().contiguous().numpy()
+                    for info, fine, feature in zip(some, finite, halves, strict=True):
+                        if not fine:
                             raise RuntimeError(f"{info.stimulus}: layer {layer} is not finite")
-                        kept.setdefault(info.stimulus, {})[layer] = np.clip(small, -65504, 65504).astype(np.float16)
+                        kept.setdefault(info.stimulus, {})[layer] = feature
         return kept
 
     def _input(self, info: PictureInfo, size: tuple[int, int]) -> torch.Tensor:
