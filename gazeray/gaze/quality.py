@@ -147,12 +147,10 @@ def _precision(
         # Half a microsecond: onset + duration, a float32, may miss the sample after the fixation by its rounding.
         ends = onset + np.asarray(fixations["duration_ms"], np.float64) - 5e-4
         parts = list(zip(np.searchsorted(time, onset), np.searchsorted(time, ends), strict=True))
-    values = [
-        [rms_s2s(x_px[a:b], y_px[a:b]), rms_s2s(x_deg[a:b], y_deg[a:b]), bcea(x_px[a:b], y_px[a:b]),
-         bcea(x_deg[a:b], y_deg[a:b])]
-        for a, b in parts
-    ]  # fmt: skip
-    columns = zip(*values, strict=True)
+    units = ((x_px, y_px), (x_deg, y_deg))
+    steps = [_squared_steps(x, y) for x, y in units]
+    columns = [[_root_mean(squares[a : max(a, b - 1)]) for a, b in parts] for squares in steps]
+    columns += [[bcea(x[a:b], y[a:b]) for a, b in parts] for x, y in units]
     return {
         name: median([one for one in column if not math.isnan(one)] or [math.nan])
         for name, column in zip(names, columns, strict=True)
@@ -165,7 +163,15 @@ def rms_s2s(x: np.ndarray, y: np.ndarray) -> float:
     x, y: shape (N,), NaN = lost, in px or deg; the result is in the same unit. Pairs with a lost sample are left out;
     NaN when no pair is left.
     """
-    squares = (x[1:] - x[:-1]) ** 2 + (y[1:] - y[:-1]) ** 2  # np.diff and mean cost more than a fixation's arithmetic
+    return _root_mean(_squared_steps(x, y))
+
+
+def _squared_steps(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return (x[1:] - x[:-1]) ** 2 + (y[1:] - y[:-1]) ** 2
+
+
+def _root_mean(squares: np.ndarray) -> float:
+    """Of the finite ones; `np.mean` costs more than the few squares of a fixation."""
     squares = squares[np.isfinite(squares)]
     return float(np.sqrt(np.add.reduce(squares) / squares.size)) if squares.size else math.nan
 

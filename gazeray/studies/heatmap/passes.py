@@ -218,17 +218,21 @@ def _event_tables(
     events: Sequence[tuple[TrialGaze, Mapping[str, np.ndarray], Events | None]],
 ) -> dict[str, pa.Table]:
     """The tables `fixations` and `saccades` of a recording."""
-    fixations = [_rows(trial, found, FIXATIONS) for trial, found, _ in events]
-    saccades = [_rows(trial, found.saccades, SACCADES) for trial, _, found in events if found is not None]
-    return {
-        "fixations": pa.concat_tables([FIXATIONS.empty_table(), *fixations]),
-        "saccades": pa.concat_tables([SACCADES.empty_table(), *saccades]),
+    fixations = [(trial, found) for trial, found, _ in events]
+    saccades = [(trial, found.saccades) for trial, _, found in events if found is not None]
+    return {"fixations": _events_table(fixations, FIXATIONS), "saccades": _events_table(saccades, SACCADES)}
+
+
+def _events_table(trials: Sequence[tuple[TrialGaze, Mapping[str, np.ndarray]]], schema: pa.Schema) -> pa.Table:
+    """The events of some trials; columns that a trial's do not have are NaN."""
+    if not trials:
+        return schema.empty_table()
+    counts = [len(found["onset_ms"]) for _, found in trials]
+    columns: dict[str, Any] = {
+        name: [one for (trial, _), count in zip(trials, counts, strict=True) for one in [getattr(trial, name)] * count]
+        for name in ("participant", "trial")
     }
-
-
-def _rows(trial: TrialGaze, found: Mapping[str, np.ndarray], schema: pa.Schema) -> pa.Table:
-    """One trial's events; columns that it does not have are NaN."""
-    count = len(found["onset_ms"])
-    columns = {"participant": [trial.participant] * count, "trial": [trial.trial] * count}
-    own = {name: found.get(name, np.full(count, np.nan)) for name in schema.names if name not in columns}
-    return pa.table({**columns, **own}, schema=schema)
+    for name in schema.names[len(columns) :]:
+        parts = [found.get(name, np.full(count, np.nan)) for (_, found), count in zip(trials, counts, strict=True)]
+        columns[name] = np.concatenate(parts)
+    return pa.table(columns, schema=schema)
