@@ -38,9 +38,8 @@ import time
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import cv2
@@ -100,7 +99,7 @@ class PictureLearner(Learner):
 
     columns: Sequence[str] = ("picture",)
     targets: Sequence[str] = ("label_index",)
-    watched: Mapping[str, bool] = MappingProxyType({"loss": False, "accuracy": True})
+    watched: Mapping[str, bool] = field(default_factory=lambda: {"loss": False, "accuracy": True})
 
     def model(self) -> torch.nn.Module:
         return network(self.options)
