@@ -198,10 +198,19 @@ class StageClock(ProgressView):
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Stage]:
+        """A stage within another, as starting Ray is, leaves it waiting for the workers until its first step."""
+        outer = self._phase
         self.to(name)
         with super().stage(name, total) as stage:
+            step = stage.step
+
+            def first_step(count: int = 1) -> None:
+                self.to(name)
+                step(count)
+
+            stage.step = first_step  # type: ignore[method-assign]
             yield stage
-        self.to("between stages")
+        self.to("start the workers" if outer == READING else "between stages")
 
     def units(self, total: int, done: int) -> None:
         self.to("before the first fold")
