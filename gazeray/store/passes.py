@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 
 from gazeray.config import digest
 from gazeray.storage import Folder, StorageError
 from gazeray.store import DamagedError, Look, Shard, Store, Vouched, look, verify, write_pack
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 

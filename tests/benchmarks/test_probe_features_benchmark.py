@@ -63,11 +63,11 @@ def test_features_that_differ_are_told(benchmark: ModuleType, tmp_path: Path) ->
     assert benchmark.greatest_difference(job, tmp_path / "ours", tmp_path / "theirs") == 0
     path = tmp_path / "theirs" / "columns" / "layer2" / "00000.safetensors"
     changed = load_file(path)
-    changed["1"] = changed["1"].copy()
-    changed["1"][0, 0, 0] += changed["1"].max()
+    changed["00000001"] = changed["00000001"].copy()
+    changed["00000001"][0, 0, 0] += changed["00000001"].max()
     save_file(changed, path)
     assert benchmark.greatest_difference(job, tmp_path / "ours", tmp_path / "theirs") > 0.5
-    save_file({"1": changed["1"]}, path)
+    save_file({"00000001": changed["00000001"]}, path)
     with pytest.raises(RuntimeError, match="differ in pictures or shapes"):
         benchmark.greatest_difference(job, tmp_path / "ours", tmp_path / "theirs")
     path.unlink()

@@ -14,7 +14,8 @@ import pytest
 import gazeray
 from gazeray.engine import provenance
 from gazeray.engine.provenance import OF_A_COMMAND, command, cpu_model, driver, earlier_commands, total
-from gazeray.engine.run import RunFolder
+from gazeray.engine.run import RunFolder, read_manifest
+from gazeray.storage.seals import write_sealed
 from tests.engine.toy import BlobStudy, Says, config, do
 
 
@@ -114,6 +115,8 @@ def test_second_command_keeps_what_the_manifest_said_of_the_first(
     assert set(second["seconds"]) == {"one", "two"}
     assert second["seconds_total"] > first["seconds_total"]
     do(replace(study, more=(Says("one"), Says("two"))))
+    assert run.read_json("manifest.json") == second, "it did nothing"
+    do(replace(study, more=(Says("one"), Says("two"), Says("three"))))
     third = run.read_json("manifest.json")
     assert [one["command"] for one in third["earlier"]] == ["python first.py", "python second.py"]
 
@@ -121,7 +124,7 @@ def test_second_command_keeps_what_the_manifest_said_of_the_first(
 def test_commands_on_other_data_are_forgotten_with_their_results(tmp_path: Path) -> None:
     study = BlobStudy(config(tmp_path), (Says("one"),), fitted=False)
     run = do(study)[0].run
-    run.write_json("manifest.json", {**run.read_json("manifest.json"), "seconds_total": 1e6})
+    write_sealed(run, "manifest.json", {**read_manifest(run), "seconds_total": 1e6})
     do(replace(study, content="other content"))
     manifest = run.read_json("manifest.json")
     assert manifest["earlier"] == []
