@@ -17,6 +17,7 @@ import torch
 
 from gazeray.engine.pool import Event, Tell
 from gazeray.learn.fit import be_deterministic
+from gazeray.learn.trained import Trained
 from gazeray.storage import Folder
 from gazeray.study import Predictor
 from gazeray.unit import Unit, UnitFolder, Worker
@@ -32,6 +33,8 @@ class UnitWorker:
         """threads: of a fit. gpu: the share of one that it may fill."""
         be_deterministic(threads)
         self.work, self.worker = work, Worker(torch.device(device), run)
+        if any(isinstance(predictor, Trained) for _, predictor in work.values()):
+            torch.optim.SGD([torch.zeros(1)], 0.1)  # the first optimizer imports a compiler: now, not within a unit
         if device == "cuda" and gpu < 1:
             torch.cuda.set_per_process_memory_fraction(gpu, self.worker.device)
 
