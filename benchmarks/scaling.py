@@ -106,7 +106,7 @@ def run_folds(options: argparse.Namespace, store: str, workers: int, turn: int =
     results = [outcome.run.read_json(f"units/{name}/result.json") for name in units]
     if study.shared == [None]:
         raise RuntimeError("the examples do not fit into data.cache_gb: they are streamed, and no object is moved")
-    (reference,) = study.shared[0].args
+    reference = study.shared[0].place
     place = ray.experimental.get_object_locations([reference])[reference]
     return Run(
         max(result["ended"] for result in results) - min(result["began"] for result in results),
