@@ -104,8 +104,10 @@ def gpu_models() -> list[str]:
     if shutil.which("nvidia-smi") is None:
         return []
     asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=60)
-    return done.stdout.splitlines() if done.returncode == 0 else []  # else there is no card that can be used
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):  # it hangs, or there is no card that can be used
+        return []
 
 
 def total(machines: list[Mapping[str, float]]) -> Json:
