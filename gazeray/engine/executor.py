@@ -18,7 +18,7 @@ import ray
 import torch
 from ray import cloudpickle
 
-from gazeray.config import ResourcesConfig
+from gazeray.config import PerUnit, ResourcesConfig
 from gazeray.engine import search
 from gazeray.engine.cluster import cluster, machines, per_worker, room, workers_that_fit
 from gazeray.engine.passes import PieceWorker, pieces_of, raise_fault
@@ -103,10 +103,11 @@ class Executor:
         if self.here:
             _drain_here(job, tasks, queue, self.device if work.network else "cpu")
             return
+        most = workers_that_fit(ResourcesConfig(per_unit=PerUnit(cpu=1, gpu=0)), self.view.line)  # waits for a machine
         each, gpus = {"CPU": 1.0}, sum(room(machine, {"CPU": 1.0, "GPU": 1.0}) for machine in machines())
         if work.network and gpus:
-            each |= {"GPU": 1.0}
-        self.pool.work(job, tasks, queue, each, sum(room(machine, each) for machine in machines()))
+            each, most = each | {"GPU": 1.0}, gpus
+        self.pool.work(job, tasks, queue, each, most)
 
     def points(self, work: InnerSearch, points: Sequence[Point], until: int, step: Callable[[], None]) -> None:
         """Work on points of a search up to an epoch. Raises ConfigError, StorageError, SearchError."""

@@ -145,6 +145,8 @@ class Pool:
             starting = {member.begun: rank for rank, member in self.members.items() if member.begun is not None}
             watched = [*streams, *starting]
             seen, _ = ray.wait(watched, timeout=None if streams or said else max(0.0, say_at - time.monotonic()))
+            if streams:
+                say_at = time.monotonic() + SAY_AFTER_S  # somebody was at work: counted is the time that nobody is
             if not seen:
                 self.view.line(self._what_is_waited_for())
                 said = True

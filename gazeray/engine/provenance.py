@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shlex
@@ -21,7 +22,9 @@ from gazeray.unit import Json
 if TYPE_CHECKING:
     from gazeray.engine.executor import Executor
 
-OF_A_COMMAND = (*("command", "git", "machine", "versions", "status", "started", "finished", "stages", "seconds_total"),)
+OF_A_COMMAND = (
+    *("command", "git", "sources", "machine", "versions", "status", "started", "finished", "stages", "seconds_total"),
+)
 """What the manifest says of the command that wrote it last."""
 
 
@@ -49,6 +52,18 @@ def code() -> Json | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return {"commit": head.rpartition(" ")[2], "dirty": any(not line.startswith("#") for line in rest)}
+
+
+@cache
+def sources() -> str:
+    """SHA-256 over all files of this package: git tells neither one change of a tree from the next, nor any change of a
+    copy that was sent to a cluster."""
+    found, root = hashlib.sha256(), Path(gazeray.__file__).parent
+    for path in sorted(path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        data = path.read_bytes()
+        found.update(f"{path.relative_to(root).as_posix()} {len(data)}\n".encode())
+        found.update(data)
+    return found.hexdigest()
 
 
 def _git(*words: str) -> list[str]:
@@ -89,8 +104,10 @@ def gpu_models() -> list[str]:
     if shutil.which("nvidia-smi") is None:
         return []
     asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=60)
-    return done.stdout.splitlines() if done.returncode == 0 else []  # else there is no card that can be used
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):  # it hangs, or there is no card that can be used
+        return []
 
 
 def total(machines: list[Mapping[str, float]]) -> Json:

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from gazeray.config import LAYOUT, check_layout, config_hash, digest
-from gazeray.engine.provenance import code, command, earlier_commands
+from gazeray.engine.provenance import code, command, earlier_commands, sources
 from gazeray.storage import Folder
 from gazeray.storage.seals import DamagedError, Files, damages, plain, unsealed, write_sealed
 from gazeray.study import StudyConfig
@@ -24,7 +24,7 @@ PACKAGES = (
 )
 
 
-BASIS = ("layout", "job", "study", "config_hash", "seed", "versions", "git")
+BASIS = ("layout", "job", "study", "config_hash", "seed", "versions", "git", "sources")
 """What a manifest says of code and config: where it differs, everything is scored anew from the units."""
 
 
@@ -66,6 +66,7 @@ class RunFolder:
             "versions": versions(),
             "command": command(),
             "git": code(),
+            "sources": sources(),
             "earlier": earlier,
         }
         before = self.before if self.before and self.before["status"] == "done" else None

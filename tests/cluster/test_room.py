@@ -7,14 +7,21 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+from rich.console import Console
 
 from gazeray.config import ConfigError, PerUnit, ResourcesConfig
 from gazeray.engine import cluster as engine
 from gazeray.engine.cluster import cluster, per_worker, workers_that_fit
+from gazeray.engine.executor import Executor
+from gazeray.engine.passes import raise_fault
+from gazeray.engine.progress import ProgressView
+from gazeray.storage import Folder
+from gazeray.study import Pass
 
 Machine = dict[str, float]
 HEAD: Machine = {"memory": 8e9}
@@ -173,3 +180,18 @@ def test_cluster_is_joined_without_a_runtime_environment(
         assert os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0"
     said = {"log_to_driver": False, "logging_level": logging.WARNING}
     assert given == [{"address": address or "local", **said, **options}, {"shutdown": True}]
+
+
+def test_pass_waits_for_a_machine_as_units_do(
+    monkeypatch: pytest.MonkeyPatch, demand: list[Any], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(engine, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    monkeypatch.setattr(ray, "nodes", Machines([HEAD], [HEAD], [HEAD, CPUS]).nodes)
+    done: list[Any] = []
+    with Executor(ResourcesConfig(), 1.0, ProgressView(Console(quiet=True))) as workers:
+        monkeypatch.setattr(workers.pool, "work", lambda job, tasks, queue, *room: done.append(room))
+        work = Pass("reading", [{"key": "a"}], lambda device: lambda piece: None, Folder(tmp_path), ["a"])
+        workers._pieces(work, raise_fault)
+    assert done == [({"CPU": 1.0}, 16)]
+    assert demand == [[{"CPU": 1.0}]]

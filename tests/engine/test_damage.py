@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -188,16 +189,19 @@ def test_finished_run_starts_no_ray(job: Job, monkeypatch: pytest.MonkeyPatch) -
     assert stamps(job.run) == before
 
 
-def test_other_versions_score_again_and_fit_nothing(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("what", "told"), [("versions", {"python": "4"}), ("sources", "edited, and not committed")])
+def test_other_code_scores_again_and_fits_nothing(
+    job: Job, what: str, told: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = stamps(job.run)
-    monkeypatch.setattr(run, "versions", lambda: {"python": "4"})
+    monkeypatch.setattr(run, what, lambda: told)
     assert job() == 0
     after = stamps(job.run)
     assert after["metrics.json"] != before["metrics.json"]
     assert {path: after[path] for path in after if path.startswith("units/")} == {
         path: before[path] for path in before if path.startswith("units/")}  # fmt: skip
     assert job.drawn == 1
-    assert job.run.read_json("manifest.json")["versions"] == {"python": "4"}
+    assert job.run.read_json("manifest.json")[what] == told
 
 
 def test_map_with_another_bit_is_found_by_validation_alone(job: Job) -> None:

@@ -6,6 +6,7 @@ The features of a layer are shared by all its probes, folds and later runs; furt
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
 
 from gazeray.config import digest
 from gazeray.metrics.resampling import input_size, pool_to
@@ -128,8 +130,20 @@ class Extract:
         )[0].round_().to(torch.uint8)  # fmt: skip
 
 
-def features_pass(shards: PictureShards, extract: Extract) -> Generator[Pass, Store, Store]:
-    """The pass that computes what is missing of the wanted layers; the pictures joined with their features."""
+def keep_weights(weights: Mapping[str, torch.Tensor], folder: Folder, name: str) -> None:
+    """Put weights where all workers can read them. A file there that is not what was written is replaced."""
+    data = save_tensors({key: value.contiguous() for key, value in weights.items()})
+    if not folder.exists(name) or folder.sha256(name) != hashlib.sha256(data).hexdigest():
+        folder.write_bytes(name, data)
+
+
+def features_pass(
+    shards: PictureShards, extract: Extract, weights: Mapping[str, torch.Tensor] | None = None
+) -> Generator[Pass, Store, Store]:
+    """The pass that computes what is missing of the wanted layers; the pictures joined with their features.
+
+    weights: of the network, kept in the file `extract.weights` before the workers need them.
+    """
     found = look(extract.folder, shards.shards)
 
     def over(missing: Mapping[str, Sequence[str]]) -> Pass:
@@ -137,6 +151,8 @@ def features_pass(shards: PictureShards, extract: Extract) -> Generator[Pass, St
         pictures = {key: [shards.pictures[row].__dict__ for row in shards.rows_of(key)] for key in missing}
         pieces = [{"key": key, "layers": list(missing[key]), "pictures": own} for key, own in pictures.items()]
         wanted = {layer for layers in missing.values() for layer in layers}
+        if pieces and weights is not None and extract.weights is not None:
+            keep_weights(weights, *extract.weights)
         make = replace(extract, layers=tuple(layer for layer in extract.layers if layer in wanted))
         return Pass("computing features", pieces, make, extract.folder, shards.shards, extract.layers, network=True,
                     damaged=damaged_of(found, list(missing)), redo=again)  # fmt: skip

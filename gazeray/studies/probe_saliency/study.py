@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from safetensors.torch import save as save_tensors
 
 from gazeray.config import digest
 from gazeray.storage import Folder
@@ -58,14 +57,9 @@ class ProbeSaliencyStudy(PictureStudy):
         cfg, plan, found = self.cfg, source.data, source.data.pictures
         ready = yield from self.prepare_pictures(found, store)
         folder = features_folder(store, cfg.backbone, plan.state, ready.pictures, cfg.run.seed)
-        weights = None
-        if plan.weights is not None:  # in the store, where all workers can read them
-            weights = store.sub("weights"), f"{plan.state}.safetensors"
-            if not weights[0].exists(weights[1]):
-                tensors = {key: value.contiguous() for key, value in plan.weights.items()}
-                weights[0].write_bytes(weights[1], save_tensors(tensors))
+        weights = None if plan.weights is None else (store.sub("weights"), f"{plan.state}.safetensors")
         extract = Extract(found.root, folder, cfg.backbone, plan.layers, found.spec.max_pixels, cfg.run.seed, weights)
-        features = yield from features_pass(ready.shards, extract)
+        features = yield from features_pass(ready.shards, extract, plan.weights)
         return Stores(ready, features, folder)
 
     def items(self, source: Source[ProbeSaliencyPlan], stores: Stores) -> Items:

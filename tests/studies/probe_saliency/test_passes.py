@@ -257,7 +257,13 @@ def test_weights_of_a_file_reach_the_features(tmp_path: Path) -> None:
         kept[weights] = looked_up(stores.features, ["layer2"])["layer2"]
         root = Path(source.data.pictures.root.uri)
     loaded, control = kept.values()
-    assert len(list((tmp_path / "store" / "weights").iterdir())) == 1
+    (copy,) = (tmp_path / "store" / "weights").iterdir()
+    whole = copy.read_bytes()
+    copy.write_bytes(whole[:1000])
+    words = [f"run.dir={tmp_path}/runs", *scenes, *network, f"backbone.weights={tmp_path}/theirs.pth"]
+    study = ProbeSaliencyStudy(load_config(ProbeSaliencyConfig, None, [*words, "backbone.layers=[layer1]"]))
+    in_this_process(study.passes(study.open(), Folder(tmp_path / "store")))
+    assert copy.read_bytes() == whole, "a copy that was cut off is written again"
     for stimulus, values in loaded.items():
         picture = np.asarray(Image.open(root / "stimuli" / f"{stimulus}.jpg").convert("RGB"))
         assert relative_difference(values, by_torchvision(theirs, picture)["layer2"]) < 2e-3
