@@ -73,7 +73,7 @@ class Executor:
             shelf.fill()
         while self._unread:
             work, store = self._unread.pop()
-            self._heal(work, partial(verified, work, store, self._do))
+            self._heal(work, store, partial(verified, work, store, self._do))
 
     def _start(self) -> None:
         if not self.has_begun:
@@ -153,16 +153,16 @@ class Executor:
 
         def read() -> Held:
             self.view.line(f"{work.name}: {size_gb * 1e3:.1f} MB into shared memory")
-            return self._heal(work, partial(store.read, work.memory))
+            return self._heal(work, store, partial(store.read, work.memory))
 
         shelf = Shelf(read, self.here)
         store.shared = shelf
         self._shelves.append(shelf)
         self.left_gb -= size_gb
 
-    def _heal(self, work: Pass, read: Callable[[], T]) -> T:
+    def _heal(self, work: Pass, store: Store, read: Callable[[], T]) -> T:
         """What `read` gives of the packs of a pass, those that are damaged done again. Raises StorageError."""
-        return healed(work, read, self._do, self.view.line)
+        return healed(work, read, self._do, self.view.line, store)
 
     def _do(self, work: Pass) -> None:
         self._start()

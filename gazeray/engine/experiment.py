@@ -76,6 +76,7 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         predictors = study.predictors(ready)
         with view.timed("units"):
             units, status = _do_rounds(predictors, ready, folder, workers, heard)
+        workers.pool.close()  # others may want what they hold
         failed = {name: state for name, state in status.items() if state != "done"}
         if workers.has_begun:
             folder.manifest["machine"] = machine(workers)
@@ -221,6 +222,7 @@ def _do_rounds(
     folder.note(unit_hashes=hashes, units_of=units_of(folder.manifest["config_hash"], content, hashes))
     units = {name: one.out for name, one in planned.items()}
     status: dict[str, str] = {}
+    redone: set[str] = set()
     for number in sorted({predictor.round for predictor in predictors}):
         work: dict[str, tuple[Unit, Predictor]] = {}
         for name, one in planned.items():
@@ -230,18 +232,25 @@ def _do_rounds(
                     status[name] = f"{absent[0]}, which it reads, is not done"
                 else:
                     work[name] = one.unit, one.predictor
-        status |= _run_units(work, units, folder, workers, heard)
+        stale = {name for name in work if redone.intersection(planned[name].after)}
+        states, fresh = _run_units(work, units, stale, folder, workers, heard)
+        status |= states
+        redone |= fresh
     return units, status
 
 
 def _run_units(
-    work: Work, outs: Mapping[str, UnitFolder], folder: RunFolder, workers: Executor, heard: Followers
-) -> dict[str, str]:
-    """Do all units that are not done yet; returns {name: "done" or the error}. outs: their folders.
+    work: Work, outs: Mapping[str, UnitFolder], stale: set[str], folder: RunFolder, workers: Executor, heard: Followers
+) -> tuple[dict[str, str], set[str]]:
+    """Do all units that are not done yet; returns {name: "done" or the error}, and those that were not done before.
+
+    outs: their folders. stale: those that read a unit that was done again, so that they must be too.
 
     Raises StorageError when a worker could not read or write: no unit can be relied on until the storage works again.
     """
-    done = _done_before({name: outs[name] for name in work}, folder, workers.view)
+    done = _done_before({name: outs[name] for name in work if name not in stale}, folder, workers.view)
+    for name in stale:
+        outs[name].forget()
     missing = {name: one for name, one in work.items() if name not in done}
     workers.view.units(total=len(work), done=len(work) - len(missing))
     heard.units(total=len(work), done=len(work) - len(missing))
@@ -264,7 +273,7 @@ def _run_units(
         workers.units(missing, folder.folder, listen)
     if faults:
         raise StorageError(faults[0])
-    return {name: _status(outs[name]) for name in work}
+    return {name: _status(outs[name]) for name in work}, set(missing)
 
 
 def _done_before(outs: Mapping[str, UnitFolder], folder: RunFolder, view: ProgressView) -> set[str]:
@@ -299,11 +308,12 @@ def _note_start(folder: RunFolder, ready: Ready[D, S], view: ProgressView) -> No
     folder.forget_other_data(items.content)
     for line in folder.damage():
         view.line(f"{line}; written again")
-    folder.note(**{**items.manifest, "data": {**items.manifest.get("data", {}), "fingerprint": items.content}})
+    rejects = sorted(items.rejects, key=lambda one: (one.source, one.row, one.reason))
+    data = {**items.manifest.get("data", {}), "fingerprint": items.content}
+    folder.note(**{**items.manifest, "data": {**data, "rejects": digest([asdict(one) for one in rejects])}})
     if folder.kept is not None and folder.kept["tables"].keys() == items.tables.keys():
         folder.keep_tables()
         return
-    rejects = sorted(items.rejects, key=lambda one: (one.source, one.row, one.reason))
     folder.out.write_table("rejects.parquet", rejects_table(rejects))
     tables: Json = {}
     for name, make in items.tables.items():

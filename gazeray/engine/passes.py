@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Passes over a data set: workers that are set up once, and then do one piece after another.
 
-A piece writes its own shard, whose note is the mark that it is done: the study hands over only what is missing. Faults
+A piece writes its own pack, whose note is the mark that it is done: the study hands over only what is missing. Faults
 come back as words, told by their kind: the storage's, the data's, or a bug.
 """
 

@@ -102,7 +102,7 @@ class Pool:
         Raises RayTaskError: a job could not be set up. RuntimeError: workers die as they start.
         """
         try:
-            self._staff(each, min(most, len(tasks)))
+            self._staff(each, most, len(tasks))
             self._drain(uuid.uuid4().hex, [ray.put(job)], tasks, queue)
         except BaseException:
             self.close()  # some of them may be in the middle of something
@@ -113,14 +113,14 @@ class Pool:
         for rank in [*self.members]:
             ray.kill(self.members.pop(rank).actor)
 
-    def _staff(self, each: Mapping[str, float], count: int) -> None:
-        """Have so many workers, those that are there already first."""
+    def _staff(self, each: Mapping[str, float], most: int, tasks: int) -> None:
+        """Have a worker for each task, `most` at most; those that are there already first."""
         if self.each != each:
             self.close()
             self.each = each
-        for rank in [*self.members][count:]:
+        for rank in [*self.members][most:]:
             ray.kill(self.members.pop(rank).actor)
-        while len(self.members) < count:
+        while len(self.members) < min(most, tasks):
             self._hire()
 
     def _hire(self) -> None:

@@ -75,13 +75,15 @@ def keep_freed_memory() -> None:
     """Let this process keep what it frees, for its next step; without glibc nothing is done.
 
     By default glibc hands the activations back to the system after every step, and each page of the next step's is a
-    page fault: a third of the CPU time of small fits, more where several processes do it at the same time. Blocks above
-    32 MiB, the most that glibc takes here, still come and go.
+    page fault: a third of the CPU time of small fits, more where several processes do it at the same time. A thread
+    beside the main one has memory of its own, which follows the environment alone (`gazeray.engine.cluster.KEEP_MEMORY`
+    sets it for workers).
     """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**30)
+        if not libc.mallopt(M_MMAP_THRESHOLD, 2**30):  # the most that an older glibc takes
+            libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)
 
 
 class Fit:

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from gazeray.config import digest
-from gazeray.storage import Folder
+from gazeray.storage import Folder, StorageError
 from gazeray.store.columns import Column, Header, column_of, column_path, read_header, read_rows
 from gazeray.store.order import LRUCache, windows
 from gazeray.store.packs import (
@@ -33,7 +33,6 @@ from gazeray.store.packs import (
     concatenated,
     condemn,
     look,
-    missing_shards,
     read_checked,
     rows_and_rejects,
     table_in,
@@ -59,7 +58,6 @@ __all__ = [
     "Vouched",
     "column_path",
     "look",
-    "missing_shards",
     "verify",
     "windows",
     "write_column",
@@ -93,7 +91,7 @@ class Packs:
     of: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     first: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     rows: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    files: Mapping[str, Vouched] = field(default_factory=dict)
+    files: dict[str, Vouched] = field(default_factory=dict)
 
     @classmethod
     def of_notes(cls, found: Look, keys: Sequence[str]) -> Packs:
@@ -268,6 +266,18 @@ class Store:
         if faults:
             raise condemn(self.folder, faults, self.packs.files)
         return held
+
+    def renew(self, keys: Sequence[str]) -> None:
+        """Packs were done again, perhaps to other bytes (features of another machine): go by what is said of them now.
+
+        Raises StorageError where one has other rows than before.
+        """
+        found = look(self.folder, keys)
+        for key in keys:
+            rows = self.packs.rows[self.packs.of == self.packs.keys.index(key)].tolist()
+            if key not in found.notes or found.notes[key]["rows"] != rows:
+                raise StorageError(f"{self.folder.uri}: {key} was done again and holds other rows: run again")
+        self.packs.files.update({path: one for path, one in found.files.items() if one.key in keys})
 
     def _whole(self, name: str, pack: int) -> Column | None:
         """One column of one pack where it lies in memory."""

@@ -56,11 +56,6 @@ def column_of(data: bytes) -> Column:
     return values if values is not None else [arrays[name] for name in sorted(arrays)]
 
 
-def read_column(folder: Folder, name: str, key: str) -> Column:
-    """One column of one pack."""
-    return column_of(folder.read_bytes(column_path(name, key)))
-
-
 def read_header(folder: Folder, name: str, key: str) -> Header:
     """The header of a column's file, with which some of its rows can be read."""
     path = column_path(name, key)

@@ -196,7 +196,7 @@ class Look:
     """
 
     notes: Mapping[str, Json]
-    files: Mapping[str, Vouched]
+    files: dict[str, Vouched]
     columns: frozenset[tuple[str, str]]
     damaged: Mapping[str, str]
 
@@ -258,12 +258,6 @@ def several(read: Callable[[T], V], things: Iterable[T]) -> list[V]:
     """`read` of each thing, a few at the same time, in their order."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(read, things))
-
-
-def missing_shards(folder: Folder, keys: Sequence[str]) -> list[str]:
-    """The packs that are not complete."""
-    notes = look(folder, keys).notes
-    return [key for key in keys if key not in notes]
 
 
 def condemn(folder: Folder, faults: Mapping[str, str], files: Mapping[str, Vouched]) -> DamagedError:

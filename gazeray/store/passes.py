@@ -138,16 +138,22 @@ def damaged_of(found: Look, keys: Sequence[str]) -> dict[str, str]:
     return {key: found.damaged[key] for key in keys if key in found.damaged}
 
 
-def healed(work: Pass, read: Callable[[], T], do: Callable[[Pass], object], say: Callable[[str], object]) -> T:
+def healed(
+    work: Pass, read: Callable[[], T], do: Callable[[Pass], object], say: Callable[[str], object],
+    store: Store | None = None,
+) -> T:  # fmt: skip
     """What `read` gives of the packs of a pass; those that prove to be damaged are done again first, and `say` says so.
 
-    do: does a pass, and raises its faults. Raises DamagedError when what was done again is damaged too.
+    do: does a pass, and raises its faults. store: what `read` reads, where it was opened before. Raises DamagedError
+    when what was done again is damaged too, StorageError when it holds other rows.
     """
     try:
         return read()
     except DamagedError as error:
         say(work.said_of(error.packs))
         do(work.again(list(error.packs)))
+        if store is not None:
+            store.renew(list(error.packs))
         return read()
 
 

@@ -391,3 +391,16 @@ def test_config_that_no_machine_can_serve_is_refused(ray_cluster: None, tmp_path
     with pytest.raises(ConfigError, match=r"resources\.per_unit: one unit takes 64 CPU"):
         do(BlobStudy(config(tmp_path, "resources.workers=1", "resources.per_unit.cpu=64")))
     assert os.environ.get("RAY_ADDRESS") is None
+
+
+def test_unit_is_done_again_where_one_that_it_reads_was(tmp_path: Path) -> None:
+    """On a GPU the first may come out differently, and its hash does not tell."""
+    study = rounds(tmp_path, Adds("other", ("two",)))
+    folder = do(study)[0].run
+    before = stamps(folder)
+    folder.write_text("units/one/result.json", "{")
+    outcome, _ = do(study)
+    assert outcome.failed == {}
+    after = stamps(folder)
+    fresh = {path.split("/")[1] for path, when in after.items() if path.startswith("units/") and when != before[path]}
+    assert fresh == {"one", "sum"}

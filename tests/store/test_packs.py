@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,12 @@ import pyarrow as pa
 import pytest
 import torch
 
-from gazeray.storage import Folder
+from gazeray.storage import Folder, StorageError
 from gazeray.store import (
     DamagedError,
     Shard,
     Store,
     look,
-    missing_shards,
     verify,
     write_column,
     write_pack,
@@ -32,6 +32,12 @@ SIZES = [5, 1, 0, 9, 3, 7]
 ROWS = sum(SIZES)
 KEYS = [f"P{number}" for number in range(len(SIZES))]
 COLUMNS = ("picture", "series")
+
+
+def missing_shards(folder: Folder, keys: list[str]) -> list[str]:
+    """The packs that are not complete."""
+    notes = look(folder, keys).notes
+    return [key for key in keys if key not in notes]
 
 
 def read(piece: Mapping[str, Any]) -> Shard:
@@ -347,3 +353,30 @@ def test_column_that_was_added_later_is_vouched_for_too(tmp_path: Path) -> None:
     assert "late/one" not in Store.open(folder, ["00000", "00001"]).columns
     write_column(folder, "late/one", "00001", np.ones((10, 2), np.float32))
     assert "late/one" in Store.open(folder, ["00000", "00001"]).columns
+
+
+def bright(rows: int, brightness: float) -> Any:
+    """A pack whose content follows from who reads it: features of another machine, or of another version."""
+
+    def read(piece: Mapping[str, Any]) -> Shard:
+        values = np.full((rows, 2), brightness, np.float32)
+        return Shard(pa.table({"who": [piece["key"]] * rows}), {"picture": values, "series": list(values)})
+
+    return read
+
+
+def test_pack_that_is_done_again_may_hold_other_bytes_but_no_other_rows(tmp_path: Path) -> None:
+    folder, runs = Folder(tmp_path), Runs()
+
+    def work(read: Any) -> Pass:
+        return Pass.reading("reading", [{"key": key} for key in ("00000", "00001")], read, folder, COLUMNS)
+
+    runs.do(work(bright(3, 1)))
+    store = Store.open(folder, ["00000", "00001"])
+    flip(tmp_path / FILES[0])
+    read = partial(store.read, COLUMNS)
+    held = healed(work(bright(3, 2)), read, runs.do, runs.said.append, store)
+    assert [float(np.asarray(held["picture", key]).max()) for key in ("00000", "00001")] == [2, 1]
+    flip(tmp_path / FILES[0])
+    with pytest.raises(StorageError, match="00000 was done again and holds other rows: run again"):
+        healed(work(bright(4, 2)), read, runs.do, runs.said.append, store)

@@ -22,7 +22,7 @@ from gazeray.store import (
     LRUCache,
     Shard,
     Store,
-    missing_shards,
+    look,
     windows,
     write_column,
     write_shard,
@@ -35,6 +35,12 @@ from tests.chaos.faulty_s3 import faulty_s3
 SIZES = [5, 1, 0, 9, 3, 7]
 KEYS = [str(number) for number in range(len(SIZES))]
 ROWS = sum(SIZES)
+
+
+def missing_shards(folder: Folder, keys: list[str]) -> list[str]:
+    """The packs that are not complete."""
+    notes = look(folder, keys).notes
+    return [key for key in keys if key not in notes]
 
 
 def ragged_of(row: int) -> np.ndarray:
