@@ -27,7 +27,9 @@ import numpy as np
 import pyarrow as pa
 
 from gazeray.engine import cli
+from gazeray.engine.run import read_manifest
 from gazeray.storage import Folder
+from gazeray.storage.seals import write_sealed
 from gazeray.studies.heatmap.config import HeatmapConfig
 from gazeray.studies.heatmap.report import write_report
 from gazeray.studies.heatmap.study import HeatmapStudy
@@ -76,7 +78,7 @@ def grow(small: Path, big: Path, size: Size) -> None:
     people = np.repeat(np.arange(size.people), size.trials)
     folds = people % size.folds
     label, scores = _drawn(rng, people, size.people)
-    manifest, metrics = run.read_json("manifest.json"), run.read_json("metrics.json")
+    manifest, metrics = read_manifest(run), run.read_json("metrics.json")
     classes = np.array(manifest["classes"])
     old = run.read_table("predictions.parquet")
     rows = pa.array(np.arange(len(people)) % old.num_rows)
@@ -95,7 +97,7 @@ def grow(small: Path, big: Path, size: Size) -> None:
     metrics["participants"] = {name: {"confusion": one} for name, one in zip(names, confusion.tolist(), strict=True)}
     _folds(rng, small, run, names, size, manifest, metrics)
     run.write_json("metrics.json", metrics)
-    run.write_json("manifest.json", manifest)
+    write_sealed(run, "manifest.json", manifest)
 
 
 def _drawn(rng: np.random.Generator, people: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -250,7 +250,9 @@ class Learner(ABC):
 
     columns, targets: what it is fed with and what it learns, by the names of the store's columns. watched: metrics of
     validation rows, name -> is more better? Any of them may stop a fit early or steer a search. headline: the one that
-    tables show. What is here is what most write alike: nothing is fitted to the training rows beside the weights.
+    tables show. imports: modules that its fits import late, since the driver needs them not; workers load them before
+    the first fit, whose seconds they would be. What is here is what most write alike: nothing is fitted to the training
+    rows beside the weights.
     """
 
     train: TrainConfig
@@ -258,6 +260,7 @@ class Learner(ABC):
     targets: Sequence[str]
     watched: Mapping[str, bool] = MappingProxyType({"loss": False})
     headline: str = "loss"
+    imports: ClassVar[Sequence[str]] = ()
 
     def with_train(self, train: TrainConfig) -> Self:
         """The same, fitted in another way."""

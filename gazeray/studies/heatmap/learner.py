@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -53,6 +54,7 @@ class HeatmapLearner(Learner):
     targets: Sequence[str] = ("label_index",)
     headline: str = "balanced_accuracy"
     watched: Mapping[str, bool] = field(default_factory=lambda: WATCHED)
+    imports: ClassVar[Sequence[str]] = ("sklearn.linear_model", "sklearn.pipeline", "sklearn.preprocessing")
 
     def prepare(self, rows: np.ndarray, store: Store) -> HeatmapLearner:
         """Count the classes of the training rows."""
