@@ -26,7 +26,7 @@ from gazeray.store.packs import (
     FORMAT,
     REJECTS,
     ROWS,
-    DamagedError,
+    DamagedPacks,
     Look,
     Shard,
     Vouched,
@@ -47,7 +47,7 @@ from gazeray.tables import Reject
 __all__ = [
     "FORMAT",
     "Column",
-    "DamagedError",
+    "DamagedPacks",
     "Held",
     "LRUCache",
     "Log",
@@ -150,12 +150,12 @@ class Store:
     def open(cls, folder: Folder, keys: Sequence[str]) -> Store:
         """The store of some complete packs. Its columns are those that every pack with examples has.
 
-        Raises DamagedError naming the packs that are not complete, or whose tables are not those that were written.
+        Raises DamagedPacks naming the packs that are not complete, or whose tables are not those that were written.
         """
         found = look(folder, keys)
         absent = {key: found.damaged.get(key, f"{key}.json: missing") for key in keys if key not in found.notes}
         if absent:
-            raise DamagedError(folder, absent)
+            raise DamagedPacks(folder, absent)
         notes, packs = [found.notes[key] for key in keys], Packs.of_notes(found, keys)
         tables, rejects = rows_and_rejects(folder, keys, found)
         names = sorted({name for name, _ in found.columns})
@@ -252,7 +252,7 @@ class Store:
     def read(self, columns: Sequence[str]) -> dict[tuple[str, str], Column]:
         """Some columns of all packs with examples, to be held in memory.
 
-        Raises DamagedError naming every pack with a file that is not the one that was written.
+        Raises DamagedPacks naming every pack with a file that is not the one that was written.
         """
         held: dict[tuple[str, str], Column] = {}
         faults: dict[str, str] = {}

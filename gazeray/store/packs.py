@@ -11,7 +11,6 @@ note of its own beside its file, so that two runs that add different columns nev
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,8 +19,8 @@ from typing import Any, NamedTuple, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gazeray.config import digest, masked
 from gazeray.storage import Folder, StorageError
+from gazeray.storage.seals import DamagedError, read_sealed, write_sealed
 from gazeray.store.columns import Column, column_path, encoded, joined
 from gazeray.tables import QUALITY, Reject, rejects_table
 
@@ -39,7 +38,7 @@ AT_ONCE = 8
 """Files that are asked for at the same time: an object store takes tens of ms to answer."""
 
 
-class DamagedError(StorageError):
+class DamagedPacks(StorageError):
     """Packs are not what their notes say. packs: {key: what is wrong}. They count as not done from now on."""
 
     def __init__(self, folder: Folder, packs: Mapping[str, str]) -> None:
@@ -118,7 +117,7 @@ def write_pack(folder: Folder, key: str, shards: Mapping[str, Shard]) -> None:
         "notes": [text for shard in every for text in shard.notes],
         "files": files,
     }
-    _write_note(folder, f"{key}.json", note)
+    write_sealed(folder, f"{key}.json", note)
 
 
 def write_column(folder: Folder, name: str, key: str, values: Column) -> None:
@@ -126,11 +125,7 @@ def write_column(folder: Folder, name: str, key: str, values: Column) -> None:
     data = encoded(values)
     folder.write_bytes(column_path(name, key), data)
     files = {column_path(name, key): (len(data), hashlib.sha256(data).hexdigest())}
-    _write_note(folder, _column_note(name, key), {"key": key, "files": files})
-
-
-def _write_note(folder: Folder, path: str, note: Json) -> None:
-    folder.write_json(path, {**note, "digest": digest(json.loads(masked(json.dumps(note))))})  # as it will be read
+    write_sealed(folder, _column_note(name, key), {"key": key, "files": files})
 
 
 def tables_path(key: str) -> str:
@@ -240,16 +235,13 @@ def _notes(folder: Folder, paths: Mapping[str, str]) -> list[Json | str]:
     """Each note, or what is wrong with it."""
 
     def read(path: str) -> Json | str:
-        data = folder.read_bytes(path)
         try:
-            note = json.loads(data)
-            if "damaged" in note:
-                return str(note["damaged"])
-            if note.pop("digest") == digest(note) and note["key"] == paths[path]:
-                return dict(note)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            pass
-        return f"{path}: not the note that was written"
+            note = read_sealed(folder, path)
+        except DamagedError:
+            return f"{path}: not the note that was written"
+        if "damaged" in note:
+            return str(note["damaged"])
+        return note if note.get("key") == paths[path] else f"{path}: not the note that was written"
 
     return several(read, paths)
 
@@ -260,11 +252,11 @@ def several(read: Callable[[T], V], things: Iterable[T]) -> list[V]:
         return list(pool.map(read, things))
 
 
-def condemn(folder: Folder, faults: Mapping[str, str], files: Mapping[str, Vouched]) -> DamagedError:
+def condemn(folder: Folder, faults: Mapping[str, str], files: Mapping[str, Vouched]) -> DamagedPacks:
     """Let packs count as not done. faults: {path of a file: what is wrong}, of `files`. Returns the error to raise."""
     for path, fault in faults.items():
-        folder.write_json(files[path].note, {"damaged": fault})
-    return DamagedError(folder, {files[path].key: fault for path, fault in faults.items()})
+        write_sealed(folder, files[path].note, {"damaged": fault})
+    return DamagedPacks(folder, {files[path].key: fault for path, fault in faults.items()})
 
 
 def fault_of(path: str, data: bytes, vouched: Vouched) -> str | None:
@@ -284,7 +276,7 @@ def read_checked(folder: Folder, path: str, vouched: Vouched) -> tuple[bytes, st
 
 
 def verify(folder: Folder, files: Mapping[str, Vouched]) -> None:
-    """Read files and compare them with what is said of them. Raises DamagedError naming every pack that differs."""
+    """Read files and compare them with what is said of them. Raises DamagedPacks naming every pack that differs."""
     checked = {path: read_checked(folder, path, one)[1] for path, one in files.items()}
     faults = {path: fault for path, fault in checked.items() if fault is not None}
     if faults:
@@ -301,7 +293,7 @@ def table_in(data: bytes, place: Sequence[int], start: int = 0) -> pa.Table:
 
 
 def rows_and_rejects(folder: Folder, keys: Sequence[str], found: Look) -> tuple[list[pa.Table], list[Reject]]:
-    """The rows of each pack, and all rejects. Raises DamagedError naming the packs whose tables are not as written."""
+    """The rows of each pack, and all rejects. Raises DamagedPacks naming the packs whose tables are not as written."""
 
     faults: dict[str, str] = {}
 

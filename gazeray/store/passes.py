@@ -15,7 +15,7 @@ import numpy as np
 
 from gazeray.config import digest
 from gazeray.storage import Folder, StorageError
-from gazeray.store import DamagedError, Look, Shard, Store, Vouched, look, verify, write_pack
+from gazeray.store import DamagedPacks, Look, Shard, Store, Vouched, look, verify, write_pack
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +57,7 @@ class VerifyPacks:
 
     def do(self, piece: Piece) -> None:
         """piece: key, and of each file its path and what is vouched for."""
-        with contextlib.suppress(DamagedError):  # its note says so from now on
+        with contextlib.suppress(DamagedPacks):  # its note says so from now on
             verify(self.folder, {path: Vouched(*said) for path, *said in piece["files"]})
 
 
@@ -144,12 +144,12 @@ def healed(
 ) -> T:  # fmt: skip
     """What `read` gives of the packs of a pass; those that prove to be damaged are done again first, and `say` says so.
 
-    do: does a pass, and raises its faults. store: what `read` reads, where it was opened before. Raises DamagedError
+    do: does a pass, and raises its faults. store: what `read` reads, where it was opened before. Raises DamagedPacks
     when what was done again is damaged too, StorageError when it holds other rows.
     """
     try:
         return read()
-    except DamagedError as error:
+    except DamagedPacks as error:
         say(work.said_of(error.packs))
         do(work.again(list(error.packs)))
         if store is not None:
@@ -160,7 +160,7 @@ def healed(
 def verified(work: Pass, store: Store, do: Callable[[Pass], object]) -> None:
     """Have the workers compare the columns `memory` of packs that this run has not written with their notes.
 
-    do: as for `healed`, in which this may be called as `read`. Raises DamagedError naming all packs that differ.
+    do: as for `healed`, in which this may be called as `read`. Raises DamagedPacks naming all packs that differ.
     """
     written = {piece["key"] for piece in work.pieces}
     kept = {key: files for key, files in store.files_of(work.memory).items() if key not in written}
@@ -169,4 +169,4 @@ def verified(work: Pass, store: Store, do: Callable[[Pass], object]) -> None:
         do(Pass(f"{work.name}: comparing", pieces, VerifyPacks(work.folder), work.folder, work.keys))
         found = damaged_of(look(work.folder, list(kept)), list(kept))
         if found:
-            raise DamagedError(work.folder, found)
+            raise DamagedPacks(work.folder, found)

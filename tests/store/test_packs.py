@@ -17,7 +17,7 @@ import torch
 
 from gazeray.storage import Folder, StorageError
 from gazeray.store import (
-    DamagedError,
+    DamagedPacks,
     Shard,
     Store,
     look,
@@ -330,9 +330,9 @@ def test_damage_that_stays_is_an_error_that_names_it(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     store = Runs().all(folder, in_memory=False)
     flip(tmp_path / FILES[0])
-    with pytest.raises(DamagedError, match=r"damaged, to be done again: columns/picture/00000\.safetensors: not the b"):
+    with pytest.raises(DamagedPacks, match=r"damaged, to be done again: columns/picture/00000\.safetensors: not the b"):
         healed(reading(folder), lambda: store.read(COLUMNS), lambda work: None, lambda line: None)
-    with pytest.raises(DamagedError, match="00000"):
+    with pytest.raises(DamagedPacks, match="00000"):
         Store.open(folder, ["00000", "00001"])
 
 
@@ -344,7 +344,7 @@ def test_column_that_was_added_later_is_vouched_for_too(tmp_path: Path) -> None:
     store = Store.open(folder, ["00000", "00001"])
     assert "late/one" in store.columns
     flip(tmp_path / "columns/late/one/00001.safetensors")
-    with pytest.raises(DamagedError) as caught:
+    with pytest.raises(DamagedPacks) as caught:
         verify(folder, {path: one for files in store.files_of(["late/one"]).values() for path, one in files.items()})
     assert list(caught.value.packs) == ["00001"]
     found = look(folder, ["00000", "00001"])
