@@ -76,7 +76,7 @@ def trial_quality(
         fixations: onset_ms and duration_ms (F,) of the fixations detected in the trial's samples. Precision is taken
             over them, the median of all; None or none: over the trial as a whole, where saccades count as noise.
 
-    n_samples, n_fixations   how many were read, lost ones included
+    n_samples, n_fixations   how many were read, lost ones included; fixations that were not read are those detected
     duration_ms     first to last sample; without samples: first onset to the end of the last fixation
     sampling_hz     1000 / median time between samples; NaN with fewer than two samples or a median of 0
     lost_share      lost samples / samples; NaN without samples
@@ -99,7 +99,7 @@ def trial_quality(
         "participant": trial.participant,
         "trial": trial.trial,
         "n_samples": 0 if trial.samples is None else len(trial.samples["x_px"]),
-        "n_fixations": 0 if trial.fixations is None else len(trial.fixations["x_px"]),
+        "n_fixations": _count(trial.fixations if trial.fixations is not None else fixations),
         **_times(trial, valid),
         "outside_share": _share_out(gaze, valid, window),
         "off_screen_share": _share_out(gaze, valid, whole),
@@ -130,6 +130,10 @@ def _share_out(gaze: Mapping[str, np.ndarray], valid: np.ndarray, window: Sequen
     if not valid.any() or np.isnan(window).any():
         return math.nan
     return float((valid & ~inside(gaze["x_px"], gaze["y_px"], window)).sum() / valid.sum())
+
+
+def _count(fixations: Mapping[str, np.ndarray] | None) -> int:
+    return 0 if fixations is None else len(fixations["onset_ms"])
 
 
 def _precision(

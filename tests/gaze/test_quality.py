@@ -188,6 +188,8 @@ def test_precision_is_the_median_over_fixations() -> None:
     found = {"onset_ms": np.array([0.0, 10, 20]), "duration_ms": np.full(3, 10, np.float32)}
     gaze = TrialGaze("P1", "7", samples(list(time), list(x), [0.0] * 30), None)
     assert trial_quality(gaze, WINDOW, SCREEN, found)["rms_s2s_px"] == pytest.approx(2.0)
+    assert trial_quality(gaze, WINDOW, SCREEN, found)["n_fixations"] == 3, "those detected, where none were read"
+    assert trial_quality(gaze, WINDOW, SCREEN)["n_fixations"] == 0
 
 
 def test_off_screen_share_is_of_the_samples_that_are_not_lost() -> None:
