@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from gazeray.gaze.declaration import DatasetSpec
-from gazeray.gaze.files import canonical, identifier, is_unsafe, nth, placeholders, plain_number, trial_name
+from gazeray.gaze.files import canonical, identifier, name_fault, nth, placeholders, plain_number, trial_name
 from gazeray.gaze.readers.base import SCREEN, SCREEN_COLUMNS
 from gazeray.gaze.readers.cells import MISSING_CELLS
 from gazeray.gaze.text_tables import TextTable
@@ -89,8 +89,8 @@ class TrialsReader:
                 for what, called in (("participant", participant), ("trial", trial), ("stimulus", stimulus)):
                     if not called:
                         raise _Unusable("trials", f"no {what}")
-                    if is_unsafe(called):
-                        raise _Unusable("trials", f"unsafe name of the {what}: {called!r}")
+                    if fault := name_fault(called):
+                        raise _Unusable("trials", f"{what}: {fault}")
                 if index in duplicate:
                     raise _Unusable("trials", duplicate[index])
                 if self._participants and participant not in self._persons:
@@ -98,8 +98,8 @@ class TrialsReader:
                     raise _Unusable("trials", reason)
                 name, number = self._class_of(label[index])
                 geometry = self._geometry({column: cells[index] for column, cells in columns.items()})
-            except _Unusable as fault:
-                self.rejects.append(self._trials.reject(index, fault.stage, str(fault), participant, trial))
+            except _Unusable as why:
+                self.rejects.append(self._trials.reject(index, why.stage, str(why), participant[:60], trial[:60]))
             else:
                 good.append((participant, trial, stimulus, name, number, *geometry, self._trials.rows[index]))
         frame = pd.DataFrame(good, columns=list(TRIAL_COLUMNS))
