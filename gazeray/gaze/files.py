@@ -69,11 +69,12 @@ def is_unsafe(name: str) -> bool:
     return any(unicodedata.category(sign) in ("Cc", "Zl", "Zp", "Cs") for sign in name)
 
 
-def name_fault(name: str) -> str:
-    """What is wrong with the name of a person, a trial or a stimulus; "": nothing."""
+def name_fault(name: str, of: str = "") -> str:
+    """What is wrong with the name of a person, a trial or a stimulus (`of`); "": nothing."""
+    what = f"name of the {of}" if of else "name"
     if len(name) > LONGEST_NAME:
-        return f"name of more than {LONGEST_NAME} characters: {name[:20]!r}..."
-    return f"unsafe name {name!r}" if is_unsafe(name) else ""
+        return f"{what} longer than {LONGEST_NAME} characters: {name[:20]!r}..."
+    return f"unsafe {what}: {name!r}" if is_unsafe(name) else ""
 
 
 def trial_name(parts: Sequence[str]) -> str:

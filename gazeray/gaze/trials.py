@@ -89,8 +89,8 @@ class TrialsReader:
                 for what, called in (("participant", participant), ("trial", trial), ("stimulus", stimulus)):
                     if not called:
                         raise _Unusable("trials", f"no {what}")
-                    if fault := name_fault(called):
-                        raise _Unusable("trials", f"{what}: {fault}")
+                    if fault := name_fault(called, what):
+                        raise _Unusable("trials", fault)
                 if index in duplicate:
                     raise _Unusable("trials", duplicate[index])
                 if self._participants and participant not in self._persons:
@@ -221,9 +221,10 @@ def _repeated(table: TextTable, keys: Sequence[object], same: str, different: st
     found: dict[int, str] = {}
     for alike in (group for group in groups.values() if len(group) > 1):
         rows = ", ".join(str(table.rows[index]) for index in alike[:10]) + (", ..." if len(alike) > 10 else "")
-        contents = {tuple(cells[index] for cells in table.columns.values()) for index in alike}
-        if len(contents) == 1:
-            found |= dict.fromkeys(alike[1:], f"{same}: the same as row {table.rows[alike[0]]}")
+        differ = [name for name, cells in table.columns.items() if len({cells[index] for index in alike}) > 1]
+        if differ:
+            contradict = f"{different}: rows {rows} contradict each other in {', '.join(differ[:5])}"
+            found |= dict.fromkeys(alike, contradict)
         else:
-            found |= dict.fromkeys(alike, f"{different}: rows {rows} contradict each other")
+            found |= dict.fromkeys(alike[1:], f"{same}: the same as row {table.rows[alike[0]]}")
     return found

@@ -103,6 +103,14 @@ def measured(values: np.ndarray, words: Any, spec: ChannelSpec) -> np.ndarray:
     return np.where(lost, np.nan, values)
 
 
+def parquet_names(data: bytes, source: str) -> list[str]:
+    """The names of the columns of a Parquet file. Raises ReadError: not Parquet, truncated."""
+    try:
+        return list(pq.ParquetFile(io.BytesIO(data)).schema_arrow.names)
+    except (pa.ArrowException, OSError) as error:
+        raise ReadError(source, f"not a readable Parquet file: {error}") from error
+
+
 def parquet_columns(data: bytes, source: str, wanted: Sequence[str]) -> pa.Table:
     """Columns of a Parquet file. Raises ReadError: not Parquet, truncated, no rows, a column that is missing."""
     try:
@@ -141,7 +149,7 @@ def gaze_table(
     """
     source, times = file.source, TIMES[file.spec.kind]
     people, trials = (
-        _names_in(source, *columns[name]) if name in columns else ([given], None)
+        names_in(source, *columns[name]) if name in columns else ([given], None)
         for name, given in zip(IDS, file.ids, strict=True)
     )
     ids, codes, first = _presentations(people, trials, len(rows), presentation)
@@ -305,7 +313,8 @@ def joined_names(columns: Sequence[Any]) -> Any:
     return pa.DictionaryArray.from_arrays(pa.array(code, pa.int32()), joined)
 
 
-def _names_in(source: str, theirs: str, cells: Any) -> tuple[list[str], np.ndarray]:
+def names_in(source: str, theirs: str, cells: Any) -> tuple[list[str], np.ndarray]:
+    """`different_names` of a column of a file. Raises ReadError naming it."""
     try:
         return different_names(cells)
     except ValueError as error:
@@ -330,19 +339,23 @@ def _presentations(
     (people, person), (trials, code) = participant, trial
     if code is None and further is None and person is None:
         return [(people[0], trials[0])], np.zeros(n, dtype=np.int64), np.zeros(1, dtype=np.int64)
-    person = np.zeros(n, dtype=np.int64) if person is None else person
-    code = np.zeros(n, dtype=np.int64) if code is None else code
-    further = np.zeros(n, dtype=np.int64) if further is None else further
-    order = np.argsort(person, kind="stable")  # rows of other people do not come between
-    changes = np.zeros(n, dtype=bool)
+    person, code, further = (np.zeros(n, dtype=np.int64) if own is None else own for own in (person, code, further))
+    run, first = runs(person, code, further)
+    return [(people[person[row]], trials[code[row]]) for row in first.tolist()], run, first
+
+
+def runs(person: np.ndarray, *keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Runs of rows of a person in which all keys (each (N,) int) stay the same, whatever rows of other people come
+    between: (N,) int, the run of each row, counted as they begin, and (R,) the first row of each."""
+    order = np.argsort(person, kind="stable")
+    changes = np.zeros(len(person), dtype=bool)
     changes[:1] = True
-    for key in (person[order], code[order], further[order]):
+    for key in (person[order], *(own[order] for own in keys)):
         changes[1:] |= key[1:] != key[:-1]
-    run = np.empty(n, dtype=np.int64)
+    run = np.empty(len(person), dtype=np.int64)
     run[order] = np.cumsum(changes) - 1
     first = order[np.flatnonzero(changes)]
     place = np.empty(len(first), dtype=np.int64)
     begins = np.argsort(first, kind="stable")
     place[begins] = np.arange(len(first))
-    ids = [(people[person[row]], trials[code[row]]) for row in first[begins].tolist()]
-    return ids, place[run], first[begins]
+    return place[run], first[begins]
