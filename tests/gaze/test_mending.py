@@ -123,30 +123,40 @@ def test_window_without_an_end_cuts_nothing_there() -> None:
     assert found.columns["duration_ms"].tolist() == [100, 1e6]
 
 
-def test_touching_fixations_are_cut_and_overlapping_ones_left_out() -> None:
-    parted = apart(np.array([0.0, 200, 300, 500, 700, 900]), np.array([210.0, 90, 100, 100, 100, 100]))
+@pytest.mark.parametrize(
+    ("onset", "duration", "kept", "durations", "overlapping"),
+    [
+        ([0, 200, 300], [210, 90, 100], [0, 1, 2], [200, 90, 100], 0),  # touching
+        ([0, 100, 300], [250, 90, 100], [0, 1, 2], [100, 90, 100], 1),  # the second lies in the first
+        ([0, 300, 300], [250, 90, 100], [0, 2], [250, 100], 1),  # two with one onset
+        ([0, 300, 300], [250, 100, 90], [0, 1], [250, 100], 1),
+        ([0, 300], [0, 100], [0, 1], [0, 100], 0),
+        ([], [], [], [], 0),
+    ],
+)
+def test_fixations_that_overlap_are_cut(
+    onset: list[float], duration: list[float], kept: list[int], durations: list[float], overlapping: int
+) -> None:
+    parted = apart(np.array(onset, np.float64), np.array(duration, np.float64))
     assert parted is not None
-    assert parted[0].tolist() == [200, 90, 100, 100, 100, 100]
-    assert parted[1].all()
-    parted = apart(np.array([0.0, 100, 300, 500, 700, 900]), np.array([250.0, 90, 100, 100, 100, 100]))
-    assert parted is not None
-    assert parted[1].tolist() == [True, False, True, True, True, True]
+    assert (parted[0].tolist(), parted[1].tolist(), parted[2]) == (kept, durations, overlapping)
 
 
 def test_fixations_that_mostly_overlap_are_refused() -> None:
-    onset = np.arange(10) * 0.25
-    assert apart(onset, np.full(10, 200.0)) is None  # onsets in s, durations in ms
+    assert apart(np.arange(10) * 0.25, np.full(10, 200.0)) is None  # onsets in s, durations in ms
+    onset = np.sort(np.r_[np.arange(10) * 250.0, np.arange(10) * 250.0 + 8])  # two eyes
+    assert apart(onset, np.full(20, 220.0)) is None
 
 
 def test_sum_of_fixations_never_exceeds_their_time() -> None:
     rng = np.random.default_rng(2)
     for _ in range(100):
-        onset = np.cumsum(rng.uniform(150, 300, 30))
-        duration = rng.uniform(100, 180, 30)
+        onset = np.cumsum(rng.uniform(0, 300, 30))
+        duration = rng.uniform(0, 250, 30)
         parted = apart(onset, duration)
         if parted is not None:
-            durations, keep = parted
-            assert durations[keep].sum() <= (onset + duration).max() - onset[0] + 1e-9
+            assert parted[1].sum() <= (onset + duration).max() - onset[0] + 1e-9
+            assert (onset[parted[0]][:-1] + parted[1][:-1] <= onset[parted[0]][1:] + 1e-9).all()
 
 
 def test_fixations_are_cut_to_the_samples_of_their_trial() -> None:
