@@ -126,14 +126,19 @@ class GazeSpec(FileSpec, _ReaderFirst):
         [], validate_default=False, description="the words of the validity columns that mean valid gaze"
     )
     messages: MessagesSpec | None = Field(None, validate_default=False, description="what brackets a trial")
+    windows: Literal["trials"] | None = Field(
+        None, description="trials: a trial lasts from start_ms to end_ms of the trials table, on the clock of the gaze"
+    )
     columns: dict[str, Column] = Field({}, description="gazeray's name -> the file's; vendor formats know their own")
     units: dict[str, str] = Field(
         {}, validate_default=False, description="column -> ms, s, us, ns, iso (times) or px, normalised (x_px, y_px)"
     )
     missing: list[float] = Field([], validate_default=False, description="a coordinate equal to one of these is lost")
-    origin: Literal["screen", "stimulus", "scene_camera"] = Field(
-        "screen", description="what 0, 0 is the top left of; scene_camera: then `screen` is the camera's picture"
+    origin: Literal["screen", "stimulus", "screen_centre", "scene_camera"] = Field(
+        "screen",
+        description="what 0, 0 is the top left (screen_centre: the middle) of; scene_camera: `screen` is its picture",
     )
+    y_axis: Literal["down", "up"] = Field("down", description="where y grows; up: from the bottom, or from the centre")
     eye: Literal["best", "left", "right", "mean"] = Field(
         "best",
         validate_default=False,
@@ -212,14 +217,16 @@ class GazeSpec(FileSpec, _ReaderFirst):
         if names := info.data.get("names"):
             spelt = [part for own in columns.values() for part in ([own] if isinstance(own, str) else own)]
             faults += [f"{name!r} is not one of names" for name in dict.fromkeys(spelt) if name not in names]
-        messages = info.data.get("messages")
-        supplied = (*known.supplies, *(("trial",) if messages and messages.file else ()))
+        messages, windows = info.data.get("messages"), info.data.get("windows")
+        supplied = (*known.supplies, *(("trial",) if windows or (messages and messages.file) else ()))
+        if messages and windows:
+            faults.append("trials come from messages or from windows, not from both")
         for name in IDS if "path" in info.data else ():
             in_path = name in placeholders(info.data["path"])
             if in_path and name in columns:
                 faults.append(f"{name} comes from the path already")
-            if name == "trial" and name in columns and messages:
-                faults.append("trial comes from the messages already")
+            if name == "trial" and name in columns and (messages or windows):
+                faults.append(f"trial comes from the {'messages' if messages else 'windows'} already")
             if not in_path and name not in columns and name not in supplied:
                 faults.append(f"{name} is neither in the path nor in a column")
         if faults:
