@@ -283,6 +283,7 @@ def different_names(cells: Any) -> tuple[list[str], np.ndarray]:
 def words_of(values: Any) -> list[str | None]:
     """Values of Arrow as a text file would have them: nothing is "", true is "1", whole floats are ints; None for bytes
     that are not UTF-8."""
+    values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
     kind = values.type
     if any(is_it(kind) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)):
         values = values.cast(pa.large_binary())  # Parquet is not checked for UTF-8 when it is read

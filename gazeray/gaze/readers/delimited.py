@@ -118,7 +118,7 @@ def _as_declared(file: GazeFile, table: pa.Table, rows: np.ndarray, n_rows: int,
         f"no row holds a word of `valid`: column {spec.column(name)}" for name, ok in valid.items() if not ok.any()
     ]
     notes += [f"no value in a channel: {name}" for name, values in further.items() if np.isnan(values).all()]
-    return replace(_with_one_gaze(found, file), notes=[*found.notes, *notes])
+    return _with_one_gaze(replace(found, notes=notes), file)
 
 
 def _counted_ms(people: Any, rows: np.ndarray, hz: float) -> np.ndarray:

@@ -51,7 +51,7 @@ def _are_cells(names: Sequence[str]) -> bool:
     """Are they the cells of a row, numbers and lost ones, instead of names? Columns may be counted: 0, 1, 2, ..."""
     numbers = [name for name in names if NUMBER.fullmatch(name)]
     plain = all(name in numbers or name.lower() in ("", "nan", "na", ".") for name in names)
-    return bool(numbers) and plain and not _are_counted(numbers)
+    return bool(numbers) and plain and not _are_counted([name for name in names if name])
 
 
 def _are_counted(numbers: Sequence[str]) -> bool:
