@@ -171,7 +171,9 @@ def gaze_table(
             raise ReadError(source, f"column {theirs!r} {error}") from error
         if name not in times and missing:
             values = np.where(np.isin(values, missing), np.nan, values)
-        if bad.any() and (hint := wrong_setting(cells, bad, name, units.get(name, "px"), file.spec.decimal)):
+        if bad.any() and (
+            hint := wrong_setting(cells, bad, units.get(name, "px"), f"units: {{{name}: iso}}", file.spec.decimal)
+        ):
             raise ReadError(source, f"column {theirs!r} {hint}")
         bad = bad | (np.abs(values) > LARGEST)
         empty = np.isnan(values) & ~bad if name in times else np.zeros_like(bad)
@@ -197,14 +199,14 @@ def parsed_times(cells: Any, unit: str, decimal: Decimal = ".") -> tuple[np.ndar
     return (column.values if factor == 1.0 else column.values * factor), column.bad
 
 
-def wrong_setting(cells: Any, bad: np.ndarray, name: str, unit: str, decimal: Decimal = ".") -> str:
+def wrong_setting(cells: Any, bad: np.ndarray, unit: str, iso: str, decimal: Decimal = ".") -> str:
     """What a declaration should say, where more than half of the cells of a column are bad (N,) and the first of them
-    tells why; else ""."""
+    tells why; else "". `iso` is how it says that they are dates."""
     if 2 * bad.sum() <= len(cells) - cells.null_count:
         return ""
     text = str(cells[int(np.argmax(bad))].as_py()).strip()
     if DATE.match(text) and unit in TIME_UNITS_MS:
-        return f"holds {text!r}, no number: a date or a time of day? declare units: {{{name}: iso}}"
+        return f"holds {text!r}, no number: a date or a time of day? declare {iso}"
     if decimal == "." and COMMA_NUMBER.fullmatch(text):
         return f"holds {text!r}: a decimal comma? declare decimal: ','"
     if decimal == "," and re.match(NUMBER, text):
