@@ -147,20 +147,30 @@ def gaze_table(
     while `presentation` (N,) int, what else tells presentations apart, stays the same. `windows` (S, 2) are start and
     end, ms, of presentation 0, 1, ...
     """
-    source, times = file.source, TIMES[file.spec.kind]
+    source, times, rejects, channels = file.source, TIMES[file.spec.kind], list(rejects), channels or {}
+    for name in IDS:
+        bad = _unusable_names(source, *columns[name]) if name in columns else None
+        if bad is not None:  # they part no presentations
+            first = int(np.argmax(bad))
+            reason = (
+                f"{bad.sum()} rows have no usable {name}, this is the first: {_name_fault(columns[name][1], first)}"
+            )
+            rejects.append(Reject(source, int(rows[first]), "read", reason))
+            columns = {ours: (theirs, cells.filter(pa.array(~bad))) for ours, (theirs, cells) in columns.items()}
+            channels = {ours: (values[~bad], unit) for ours, (values, unit) in channels.items()}
+            rows, presentation = rows[~bad], None if presentation is None else presentation[~bad]
     people, trials = (
         names_in(source, *columns[name]) if name in columns else ([given], None)
         for name, given in zip(IDS, file.ids, strict=True)
     )
-    ids, codes, first = _presentations(people, trials, len(rows), presentation)
-    found = GazeTable(ids, codes, {}, rows, n_rows, list(rejects))
+    ids, codes, begins = _presentations(people, trials, len(rows), presentation)
+    found = GazeTable(ids, codes, {}, rows, n_rows, rejects)
     if presentation is not None and windows is not None:
-        found = replace(found, windows=windows[presentation[first]])
+        found = replace(found, windows=windows[presentation[begins]])
     for number, name in enumerate(IDS):
         nameless = np.flatnonzero(np.isin(codes, [code for code, pair in enumerate(ids) if not pair[number]]))
         if len(nameless):
-            fault = _why_nameless(columns[name][1], int(nameless[0])) if name in columns else ""
-            reason = f"{len(nameless)} rows have no {name}, this is the first{fault}"
+            reason = f"{len(nameless)} rows have no {name}, this is the first"
             found.rejects.append(Reject(source, int(rows[nameless[0]]), "read", reason))
     faulty = np.isin(codes, [code for code, pair in enumerate(ids) if not all(pair)])
     for name in (*times, *(name for name in columns if name not in (*IDS, *times))):
@@ -181,7 +191,7 @@ def gaze_table(
             found.rejects.extend(_faults(found, cells, theirs, np.flatnonzero(mask & ~faulty), fault, source))
         faulty |= bad | empty
         found.columns[name] = values
-    for name, (channel, unit) in (channels or {}).items():
+    for name, (channel, unit) in channels.items():
         found.columns[name], found.units[name] = channel, unit
     return replace(found.where(~faulty), rejects=found.rejects)
 
@@ -270,21 +280,27 @@ def different_names(cells: Any) -> tuple[list[str], np.ndarray]:
     Whole floats read as ints: 3.0 is trial "3". A name that nobody can use (`name_fault`, not UTF-8) is none. Raises
     ValueError for a column of another type.
     """
-    cells = cells if isinstance(cells, pa.ChunkedArray) else pa.chunked_array([cells])
-    try:
-        encoded = cells if pa.types.is_dictionary(cells.type) else cells.dictionary_encode()
-    except pa.ArrowNotImplementedError as error:
-        raise ValueError(f"has the type {cells.type}, not names") from error
-    encoded = pa.chunked_array(encoded.unify_dictionaries().chunks, type=encoded.type).combine_chunks()
+    encoded = _encoded(cells)
     texts = ["" if name is None or name_fault(name) else name for name in words_of(encoded.dictionary)]
     number = {name: at for at, name in enumerate(dict.fromkeys(filter(None, texts)))}
     code = np.array([number.get(text, len(number)) for text in [*texts, ""]])
     return [*number, ""], code[encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)]
 
 
+def _encoded(cells: Any) -> Any:
+    """A column as one Arrow dictionary array. Raises ValueError for a column of a type without names."""
+    cells = cells if isinstance(cells, pa.ChunkedArray) else pa.chunked_array([cells])
+    try:
+        encoded = cells if pa.types.is_dictionary(cells.type) else cells.dictionary_encode()
+    except pa.ArrowNotImplementedError as error:
+        raise ValueError(f"has the type {cells.type}, not names") from error
+    return pa.chunked_array(encoded.unify_dictionaries().chunks, type=encoded.type).combine_chunks()
+
+
 def words_of(values: Any) -> list[str | None]:
     """Values of Arrow as a text file would have them: nothing is "", true is "1", whole floats are ints; None for bytes
     that are not UTF-8."""
+    values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
     kind = values.type
     if any(is_it(kind) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)):
@@ -324,11 +340,22 @@ def names_in(source: str, theirs: str, cells: Any) -> tuple[list[str], np.ndarra
         raise ReadError(source, f"column {theirs!r} {error}") from error
 
 
-def _why_nameless(cells: Any, row: int) -> str:
-    """Why the cell of a row is no name, as the end of a message."""
-    (name,) = words_of((cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells)[row : row + 1])
-    fault = "name that is not UTF-8 text" if name is None else name_fault(name)
-    return f": {fault}" if fault else ""
+def _unusable_names(source: str, theirs: str, cells: Any) -> np.ndarray | None:
+    """(N,) bool, which cells hold a name that nobody can use; None: none of them. Raises ReadError as `names_in`."""
+    try:
+        encoded = _encoded(cells)
+    except ValueError as error:
+        raise ReadError(source, f"column {theirs!r} {error}") from error
+    bad = [name is None or bool(name_fault(name)) for name in words_of(encoded.dictionary)]
+    if not any(bad):
+        return None
+    return np.array([*bad, False])[encoded.indices.fill_null(len(bad)).to_numpy(zero_copy_only=False)]
+
+
+def _name_fault(cells: Any, row: int) -> str:
+    """What is wrong with the name in a row."""
+    (name,) = words_of(cells[row : row + 1])
+    return "not UTF-8 text" if name is None else name_fault(name)
 
 
 def _presentations(

@@ -172,10 +172,10 @@ def read_columns(
     Raises ReadError as `open_text`, and: a column is missing, not parsable at all, no row has the fields of the header.
     """
     text = open_text(data, source, spec)
-    check_columns(list(kinds), text.names, source, delimiter_hint(text, list(kinds)))
+    hint = delimiter_hint(text, list(kinds))
+    check_columns(list(kinds), text.names, source, hint)
     parsed = parse(text.data, source, text.delimiter, text.names, text.skip, kinds, ids, decimal)
     if not len(parsed[1]):
-        hint = delimiter_hint(text, list(kinds))
         first = f"the first has {parsed[3][0].reason}" if parsed[3] else "there is none"
         raise ReadError(source, f"no row with the columns of the header: {first}{hint}")
     return parsed

@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from gazeray.gaze.files import delimiter_of
 from gazeray.gaze.readers.base import CHUNK_BYTES, ReadError, unpacked
@@ -129,13 +130,14 @@ def header_of(data: bytes, source: str, delimiter: str, skip: int = 0) -> tuple[
 
 
 def delimiter_hint(text: PlainText, wanted: Sequence[str]) -> str:
-    """Which other delimiter would give the columns that are wanted, as the end of a message; "": none."""
-    lines = io.BytesIO(text.data)
-    for _ in range(text.skip):
-        header = lines.readline()
-    header = header if text.header else next((line for line in lines if line.strip()), b"")
+    """Which other delimiter would give the columns that are wanted, as the end of a message; "": none, or they are
+    there."""
+    if text.header and set(wanted) <= set(text.names):
+        return ""
+    behind = islice(io.BytesIO(text.data), text.skip - text.header, None)
+    line = next((line for line in behind if line.strip()), b"").decode()
     for other in "\t;,| ":
-        cells = [cell.strip() for cell in next(csv.reader([header.decode().strip("\r\n")], delimiter=other), [])]
+        cells = [cell.strip().strip('"') for cell in line.split(other)]
         fits = set(wanted) <= set(cells) if text.header else len(cells) == len(text.names)
         if other != text.delimiter and fits and len(cells) > 1:
             return f"; declare delimiter: {other!r}, which would give them"

@@ -308,8 +308,9 @@ def test_several_columns_name_a_trial() -> None:
 def test_name_that_nobody_can_use_costs_its_rows(name: str) -> None:
     table = read(f"trial,t,x,y\n1,0,1,1\n{name},1,2,2\n{name},2,2,2\n1,3,3,3\n")
     assert table.rows.tolist() == [1, 4]
+    assert table.ids == [("P1", "1")]
     assert [reject.row for reject in table.rejects] == [2]
-    assert table.rejects[0].reason.startswith("2 rows have no trial, this is the first: ")
+    assert table.rejects[0].reason.startswith("2 rows have no usable trial, this is the first: ")
     assert len(table.rejects[0].reason) < 150
 
 
