@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from gazeray.gaze.declaration import TableSpec, TrialsSpec
 from gazeray.gaze.files import placeholders
 from gazeray.gaze.readers.base import ReadError, unpacked
-from gazeray.gaze.readers.cells import names_in, parquet_columns, parquet_names, runs, words_of
+from gazeray.gaze.readers.cells import parquet_columns, parquet_names, runs
 from gazeray.gaze.readers.delimited import DICTIONARY, parse
+from gazeray.gaze.readers.names import names_in, words_of
 from gazeray.gaze.readers.plain_text import check_columns, delimiter_hint, open_text
 from gazeray.tables import Reject
 

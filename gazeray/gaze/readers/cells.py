@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gazeray.gaze.files import canonical, identifier, name_fault, trial_name
+from gazeray.gaze.files import canonical
 from gazeray.gaze.readers.base import IDS, TIME_UNITS_MS, TIMES, GazeFile, GazeTable, ReadError
+from gazeray.gaze.readers.names import fault_of_name, names_in, unusable_names
 from gazeray.gaze.readers.plain_text import check_columns
 from gazeray.gaze.readers.spec import ChannelSpec, Word
 from gazeray.tables import Reject
@@ -149,13 +150,9 @@ def gaze_table(
     """
     source, times, rejects, channels = file.source, TIMES[file.spec.kind], list(rejects), channels or {}
     for name in IDS:
-        bad = _unusable_names(source, *columns[name]) if name in columns else None
+        bad = unusable_names(source, *columns[name]) if name in columns else None
         if bad is not None:  # they part no presentations
-            first = int(np.argmax(bad))
-            reason = (
-                f"{bad.sum()} rows have no usable {name}, this is the first: {_name_fault(columns[name][1], first)}"
-            )
-            rejects.append(Reject(source, int(rows[first]), "read", reason))
+            rejects.append(_unusable(source, columns[name][1], bad, rows, name))
             columns = {ours: (theirs, cells.filter(pa.array(~bad))) for ours, (theirs, cells) in columns.items()}
             channels = {ours: (values[~bad], unit) for ours, (values, unit) in channels.items()}
             rows, presentation = rows[~bad], None if presentation is None else presentation[~bad]
@@ -175,16 +172,9 @@ def gaze_table(
     faulty = np.isin(codes, [code for code, pair in enumerate(ids) if not all(pair)])
     for name in (*times, *(name for name in columns if name not in (*IDS, *times))):
         theirs, cells = columns[name]
-        try:
-            values, bad = parsed_times(cells, units.get(name, ""), file.spec.decimal)
-        except ValueError as error:
-            raise ReadError(source, f"column {theirs!r} {error}") from error
+        values, bad = _values(file, name, theirs, cells, units)
         if name not in times and missing:
             values = np.where(np.isin(values, missing), np.nan, values)
-        if bad.any() and (
-            hint := wrong_setting(cells, bad, units.get(name, "px"), f"units: {{{name}: iso}}", file.spec.decimal)
-        ):
-            raise ReadError(source, f"column {theirs!r} {hint}")
         bad = bad | (np.abs(values) > LARGEST)
         empty = np.isnan(values) & ~bad if name in times else np.zeros_like(bad)
         for mask, fault in ((bad, "is not a usable number"), (empty, "is not a time")):
@@ -194,6 +184,28 @@ def gaze_table(
     for name, (channel, unit) in channels.items():
         found.columns[name], found.units[name] = channel, unit
     return replace(found.where(~faulty), rejects=found.rejects)
+
+
+def _unusable(source: str, cells: Any, bad: np.ndarray, rows: np.ndarray, name: str) -> Reject:
+    """One reject for the rows whose id is `bad` (N,)."""
+    first = int(np.argmax(bad))
+    reason = f"{bad.sum()} rows have no usable {name}, this is the first: {fault_of_name(cells, first)}"
+    return Reject(source, int(rows[first]), "read", reason)
+
+
+def _values(
+    file: GazeFile, name: str, theirs: str, cells: Any, units: Mapping[str, str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A column as `parsed_times` gives it. Raises ReadError where its type or most of its cells are no such numbers."""
+    decimal = file.spec.decimal
+    try:
+        values, bad = parsed_times(cells, units.get(name, ""), decimal)
+    except ValueError as error:
+        raise ReadError(file.source, f"column {theirs!r} {error}") from error
+    iso = f"units: {{{name}: iso}}"
+    if bad.any() and (hint := wrong_setting(cells, bad, units.get(name, "px"), iso, decimal)):
+        raise ReadError(file.source, f"column {theirs!r} {hint}")
+    return values, bad
 
 
 def parsed_times(cells: Any, unit: str, decimal: Decimal = ".") -> tuple[np.ndarray, np.ndarray]:
@@ -272,90 +284,6 @@ def _faults(found: GazeTable, cells: Any, name: str, where: np.ndarray, fault: s
         return f"column {name}: {'an empty cell' if value is None else repr(value)[:60]} {fault}"
 
     return row_rejects(source, found.rows[where], "read", reason, lambda index: found.ids[found.codes[where[index]]])
-
-
-def different_names(cells: Any) -> tuple[list[str], np.ndarray]:
-    """A column of names: the different names, the last of which is "" (none), and (N,) which of them each row has.
-
-    Whole floats read as ints: 3.0 is trial "3". A name that nobody can use (`name_fault`, not UTF-8) is none. Raises
-    ValueError for a column of another type.
-    """
-    encoded = _encoded(cells)
-    texts = ["" if name is None or name_fault(name) else name for name in words_of(encoded.dictionary)]
-    number = {name: at for at, name in enumerate(dict.fromkeys(filter(None, texts)))}
-    code = np.array([number.get(text, len(number)) for text in [*texts, ""]])
-    return [*number, ""], code[encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)]
-
-
-def _encoded(cells: Any) -> Any:
-    """A column as one Arrow dictionary array. Raises ValueError for a column of a type without names."""
-    cells = cells if isinstance(cells, pa.ChunkedArray) else pa.chunked_array([cells])
-    try:
-        encoded = cells if pa.types.is_dictionary(cells.type) else cells.dictionary_encode()
-    except pa.ArrowNotImplementedError as error:
-        raise ValueError(f"has the type {cells.type}, not names") from error
-    return pa.chunked_array(encoded.unify_dictionaries().chunks, type=encoded.type).combine_chunks()
-
-
-def words_of(values: Any) -> list[str | None]:
-    """Values of Arrow as a text file would have them: nothing is "", true is "1", whole floats are ints; None for bytes
-    that are not UTF-8."""
-    values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    values = values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
-    kind = values.type
-    if any(is_it(kind) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)):
-        values = values.cast(pa.large_binary())  # Parquet is not checked for UTF-8 when it is read
-    return [_word(value) for value in values.to_pylist()]
-
-
-def _word(value: Any) -> str | None:
-    if value is None or value != value:
-        return ""
-    if isinstance(value, bytes):
-        try:
-            return identifier(value.decode())
-        except UnicodeDecodeError:
-            return None
-    text = str(int(value)) if isinstance(value, bool) else str(value)
-    return identifier(text.removesuffix(".0") if isinstance(value, float) else text)
-
-
-def joined_names(columns: Sequence[Any]) -> Any:
-    """The names that several Arrow columns (N,) give together, as one; none where one of them has none."""
-    codes, parts = np.zeros(len(columns[0]), dtype=np.int64), [different_names(cells) for cells in columns]
-    for names, code in parts:
-        codes = codes * len(names) + code
-    code, _ = pd.factorize(codes)
-    first = np.unique(code, return_index=True)[1]
-    rows = [[names[own[row]] for names, own in parts] for row in first.tolist()]
-    joined = pa.array([trial_name(row) if all(row) else None for row in rows], pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(code, pa.int32()), joined)
-
-
-def names_in(source: str, theirs: str, cells: Any) -> tuple[list[str], np.ndarray]:
-    """`different_names` of a column of a file. Raises ReadError naming it."""
-    try:
-        return different_names(cells)
-    except ValueError as error:
-        raise ReadError(source, f"column {theirs!r} {error}") from error
-
-
-def _unusable_names(source: str, theirs: str, cells: Any) -> np.ndarray | None:
-    """(N,) bool, which cells hold a name that nobody can use; None: none of them. Raises ReadError as `names_in`."""
-    try:
-        encoded = _encoded(cells)
-    except ValueError as error:
-        raise ReadError(source, f"column {theirs!r} {error}") from error
-    bad = [name is None or bool(name_fault(name)) for name in words_of(encoded.dictionary)]
-    if not any(bad):
-        return None
-    return np.array([*bad, False])[encoded.indices.fill_null(len(bad)).to_numpy(zero_copy_only=False)]
-
-
-def _name_fault(cells: Any, row: int) -> str:
-    """What is wrong with the name in a row."""
-    (name,) = words_of(cells[row : row + 1])
-    return "not UTF-8 text" if name is None else name_fault(name)
 
 
 def _presentations(

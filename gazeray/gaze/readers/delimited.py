@@ -24,13 +24,12 @@ from gazeray.gaze.readers.cells import (
     Decimal,
     are_valid,
     as_numbers,
-    different_names,
     gaze_table,
-    joined_names,
     measured,
     parquet_columns,
     row_rejects,
 )
+from gazeray.gaze.readers.names import different_names, joined_names
 from gazeray.gaze.readers.plain_text import check_columns, delimiter_hint, open_text
 from gazeray.gaze.readers.spec import EYE_COLUMNS, VALIDITY, FileSpec
 from gazeray.gaze.readers.text import one_gaze, without_missing
