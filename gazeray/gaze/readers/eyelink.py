@@ -21,6 +21,7 @@ from gazeray.gaze.readers.eyelink_lines import (
     Lines,
     Samples,
     check_gaze,
+    most_common,
     numbers,
     parse_samples,
     split_lines,
@@ -157,7 +158,7 @@ def _fixations(file: GazeFile, lines: Lines, events: Events) -> GazeTable:
     check_gaze(events.layouts["EVENTS"], file.source, "events", "")
     header, notes = _header(events)
     used, more = _used_fixations(file, found, lines, events)
-    usual = int(np.bincount([len(event.cells) for event in used]).argmax())
+    usual = most_common(np.array([len(event.cells) for event in used]))
     values, broken = np.full((len(used), 6), np.nan), {}
     for row, event in enumerate(used):
         values[row] = cells = (numbers(event.cells[:6]) + [np.nan] * 6)[:6]

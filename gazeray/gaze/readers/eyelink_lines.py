@@ -251,6 +251,12 @@ def _lost(x: np.ndarray, y: np.ndarray, pupil: np.ndarray) -> np.ndarray:
     return lost
 
 
+def most_common(counts: np.ndarray) -> int:
+    """The number that is there most often in (n,), the largest of several: a line is cut more often than it grows."""
+    times = np.bincount(counts)
+    return int(len(times) - 1 - times[::-1].argmax())
+
+
 def check_gaze(layouts: list[Layout], source: str, what: str, option: str) -> None:
     """Raises ReadError when lines hold angles of the eye (HREF) or pupil positions (RAW, PUPIL), not gaze in px."""
     for layout in layouts:
@@ -272,7 +278,7 @@ def _groups(
     for layout, start, end in zip(layouts, cuts, [*cuts[1:], len(lines.samples)], strict=True):
         if start == end:
             continue
-        usual = int(np.bincount(fields[start:end]).argmax())
+        usual = most_common(fields[start:end])
         needed = 1 + 3 * len(layout.eyes)
         expected = usual if usual >= needed and layout.eyes else max(needed, 4)
         wrong = (fields[start:end] != expected) | (length[start:end] > 1000)  # bytes
