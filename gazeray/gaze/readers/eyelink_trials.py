@@ -195,10 +195,10 @@ def tell_trials(file: GazeFile, events: Events) -> tuple[list[str], list[list[st
     Variables (`!V TRIAL_VAR name value`, or TRIAL_VAR_LABELS and `!V TRIAL_VAR_DATA values`) belong to the TRIALID
     before them, and so to the presentations that begin between it and the next; without TRIALID to the presentation
     that has begun. The last value counts. One called trial or participant gets the name var_trial, var_participant.
-    Raises ReadError for messages that are in a file of their own.
+    Raises ReadError where another file tells the trials, and for messages that never match.
     """
-    if file.spec.messages is not None and file.spec.messages.file is not None:
-        raise ReadError(file.source, "its trials are told by a file of messages: give a table of trials")
+    if file.spec.windows or (file.spec.messages is not None and file.spec.messages.file is not None):
+        raise ReadError(file.source, "its trials are told by another file: give a table of trials")
     trials = find_trials(file, events)
     marks, owner = _owners(trials, events)
     values: list[dict[str, str]] = [{} for _ in range(max([*marks, *owner], default=-1) + 1)]

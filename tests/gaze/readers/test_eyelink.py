@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ def test_samples_come_out_with_times_lost_ones_and_line_numbers() -> None:
         pytest.param(PLAIN.replace("\t...", "\t  127.0\tC.R"), id="input_and_flags"),
         pytest.param(PLAIN.replace("\t...", "\t  1.5\t  -2.5\t  47.7\t  45.9\t..."), id="velocity_and_resolution"),
         pytest.param(PLAIN.replace("\t...", "\t 1.0\t 2.0\t 600.0\tM............"), id="remote_target"),
+        pytest.param(re.sub("\t +", "\t", PLAIN), id="tabs_alone"),
         pytest.param(PLAIN.replace("\t", " "), id="blanks_instead_of_tabs"),
     ],
 )
