@@ -78,16 +78,31 @@ def _samples(file: GazeFile, lines: Lines, events: Events) -> GazeTable:
     """The samples as a GazeTable."""
     samples = parse_samples(lines, events, file.source)
     header, notes = _header(events)
-    notes += clock_notes(header, clock_hz(samples.time_ms, np.searchsorted(samples.lines, events.blocks)))
     blinks = _blinks(samples, events)
     x, y, more = _gaze(file, samples, blinks)
-    columns = {"timestamp_ms": samples.time_ms, "x_px": x, "y_px": y}
+    rates = [layout.rate_hz for layout in events.layouts["SAMPLES"] if layout.rate_hz is not None]
+    time_ms, spread = _spread(samples.time_ms, rates)
+    notes += clock_notes(header, clock_hz(time_ms, np.searchsorted(samples.lines, events.blocks))) + spread
+    columns = {"timestamp_ms": time_ms, "x_px": x, "y_px": y}
     pupils = {f"pupil_{eye}": np.where(blinks[eye], np.nan, size) for eye, size in samples.pupils.items()}
     eye = next(iter(samples.eyes)) if len(samples.eyes) == 1 else ""
     trials = find_trials(file, events)
-    starts = trials.positions(samples.lines, samples.time_ms)
+    starts = trials.positions(samples.lines, time_ms)
     table = _table(file, events, trials, columns, pupils, samples.lines, samples.broken, (starts, None))
     return replace(table, header=header, notes=[*notes, *more, *table.notes], eye=eye, n_rows=len(lines.samples))
+
+
+def _spread(time_ms: np.ndarray, rates_hz: list[float]) -> tuple[np.ndarray, list[str]]:
+    """Times (n,) of samples that come faster than whole ms can tell, each equal one a step of the rate later than the
+    one before it; and a note where there are some."""
+    rate = max((hz for hz in rates_hz if hz < LARGEST), default=0.0)
+    same = np.diff(time_ms, prepend=np.nan) == 0
+    if rate <= 1000 or not same.any():
+        return time_ms, []
+    first = np.flatnonzero(~same)
+    place = np.arange(len(same)) - first[np.cumsum(~same) - 1]
+    step = np.where(place < rate / 1000, place * 1000 / rate, 0.0)
+    return time_ms + step, [f"times in whole ms at {rate:g} Hz, equal ones put a step later: {int((step > 0).sum())}"]
 
 
 def _gaze(file: GazeFile, samples: Samples, blinks: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, list[str]]:
