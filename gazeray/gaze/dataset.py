@@ -35,7 +35,7 @@ class Recording:
     Plain values, so that it travels as a row. `key` is unique and safe as a file name. Paths are relative to the data
     set's root. `refused` lists "participant, line feed, trial" of trials that were rejected before any gaze was read:
     their gaze is left out without a further reject. `state` changes when one of the files, or one that belongs to it,
-    does. `beside` lists, for each file that has any, the files that belong to it.
+    does. `beside` has a list for each gaze file to which others belong: its path, and theirs.
     """
 
     key: str
@@ -46,7 +46,7 @@ class Recording:
     mtime_ns: int
     refused: list[str] = field(default_factory=list)
     state: str = ""
-    beside: dict[str, list[str]] = field(default_factory=dict)
+    beside: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -154,10 +154,8 @@ def _recordings(
         stats = {kind: files.of_all(theirs) for kind, files in found.items()}
         paths = {"samples": list[str](), "fixations": list[str]()} | {kind: sorted(own) for kind, own in stats.items()}
         every = {path: stat for own in stats.values() for path, stat in own.items()}
-        further = {path: more for kind in stats for path in paths[kind] if (more := beside.of(kind, path))}
-        decisive = [
-            listing.files[path] for path in sorted({*every, *(own for more in further.values() for own in more)})
-        ]
+        further = [[path, *more] for kind in stats for path in paths[kind] if (more := beside.of(kind, path))]
+        decisive = [listing.files[path] for path in sorted({*every, *(own for more in further for own in more)})]
         state = digest([(stat.path, stat.size, stat.mtime_ns) for stat in decisive])
         recordings.append(
             Recording(

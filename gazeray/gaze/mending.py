@@ -29,8 +29,9 @@ ONE_FIXATION_MS = (1.0, 60e3)
 TOUCHING_MS = 20.0
 """Fixations that overlap by less touch: trackers round their times, and count the last sample in."""
 
-OVERLAPPING = 0.2
-"""The largest share of fixations of a trial that may overlap others; beyond it their times are wrong."""
+MOST_DWELL = 1.5
+"""Fixations of one eye cannot last longer than the time in which they lie. Some detectors let some of them overlap; two
+eyes, two clocks, or onsets and durations in different units overlap nearly always."""
 
 
 def in_order(time: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -119,25 +120,24 @@ def cut_to_windows(table: GazeTable) -> GazeTable:
     return replace(table, columns=columns, notes=[*table.notes, *notes]).where(inside)
 
 
-def apart(onset: np.ndarray, duration: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Fixations in order of onset (N,) without overlap: the durations (N,), cut where one touches the next, and which
-    of them (N,) to keep: one that begins more than TOUCHING_MS before another ends is left out.
+def apart(onset: np.ndarray, duration: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
+    """Fixations (N,) ms in order of onset without overlap: which of them, in order of onset (K,), their durations (K,),
+    each cut where the next begins, and how many overlapped by more than TOUCHING_MS. Of two with one onset the longer
+    one is kept.
 
-    None where more than OVERLAPPING of them (but for a single one) overlap: their times are wrong.
+    None where they last longer in all than MOST_DWELL times the time from the first to the last: their times are wrong.
     """
-    keep, last = np.ones(len(onset), dtype=bool), -1
-    cut = duration.astype(np.float64)
-    for row in range(len(onset)):
-        if last >= 0:
-            over = onset[last] + cut[last] - onset[row]
-            if over > TOUCHING_MS or (over > 0 and onset[row] <= onset[last]):
-                keep[row] = False
-                continue
-            if over > 0:
-                cut[last] -= over
-        last = row
-    out = int((~keep).sum())
-    return None if out > max(1, OVERLAPPING * len(onset)) else (cut, keep)
+    if not len(onset):
+        return np.empty(0, dtype=np.int64), np.empty(0), 0
+    order = np.lexsort((duration, onset))
+    onset, duration = onset[order], duration[order].astype(np.float64)
+    ends = onset + duration
+    if duration.sum() > MOST_DWELL * (ends.max() - onset[0]):
+        return None
+    over = np.maximum(ends[:-1] - onset[1:], 0.0)
+    kept = duration - np.append(over, 0.0)
+    there = (kept > 0) | (duration == 0)
+    return order[there], kept[there], int((over > TOUCHING_MS).sum())
 
 
 def within_samples(fixations: Mapping[str, np.ndarray], time: np.ndarray) -> tuple[dict[str, np.ndarray], int, str]:

@@ -61,11 +61,12 @@ def read_files(
 ) -> GazeRead:
     """Read files of one kind; one reject for each trial with gaze that is neither `known` nor refused already."""
     read, parts = GazeRead(), parts_in_path(gaze, spec.trials)
+    beside = {path: more for path, *more in recording.beside}
     eyes: dict[tuple[tuple[str, str], ...], list[tuple[str, Mapping[str, str], GazeTable]]] = {}
     for path in sorted(recording.samples if gaze.kind == "samples" else recording.fixations, key=natural):
         fixed = _ids_of(gaze, path, parts, known)
         try:
-            table = _read_file(spec, gaze, root, path, fixed, recording.beside.get(path, []), hashing)
+            table = _read_file(spec, gaze, root, path, fixed, beside.get(path, []), hashing)
         except ReadError as error:
             read.failed.append((path, error.reason))
             read.rejects.append(Reject(path, -1, "read", error.reason, *(fixed.get(name, "") for name in IDS)))

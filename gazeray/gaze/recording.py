@@ -182,11 +182,11 @@ def _mended(
     if parted is None:
         why = "fixations overlap: two eyes or two clocks in one, or onset and duration in different units"
         return {}, int(one.rows[0]), why, rejects
-    duration, keep = parted
-    if not keep.all():
-        mended["fixations that overlap the one before, left out"] += int((~keep).sum())
-    gaze["duration_ms"] = duration.astype(np.float32)
-    return {name: values[keep] for name, values in gaze.items()}, -1, "", rejects
+    kept, duration, overlapping = parted
+    if overlapping:
+        mended["fixations that last into the next one, cut where it begins"] += overlapping
+    gaze = {name: values[kept] for name, values in gaze.items()} | {"duration_ms": duration.astype(np.float32)}
+    return gaze, -1, "", rejects
 
 
 def _on_screen(columns: Mapping[str, np.ndarray], table: GazeTable, row: Mapping[Any, Any]) -> dict[str, np.ndarray]:
