@@ -317,9 +317,10 @@ def _parts(export: Export, clock: Clock) -> tuple[Parts, Columns]:
         return parts, {"trial": ("the trial of the messages", parts.trial)}
     several = trial_of_several(cells)
     keys = [export.ids["trial"]] if "trial" in export.ids else sheet.file.spec.trial_columns if several else []
-    shown = named(sheet, "shown")
-    keys = [*keys, *([shown] if shown and keys else [])]
-    return parts_of_rows(clock, len(cells.rows), [codes_of(cells, name) for name in keys]), several
+    shown = named(sheet, "shown") if keys else None
+    parts = parts_of_rows(clock, len(cells.rows), [codes_of(cells, name) for name in [*keys, *filter(None, [shown])]])
+    nowhere = np.logical_or.reduce([~says_something(cells, name) for name in keys]) if keys else False
+    return replace(parts, codes=np.where(nowhere, -1, parts.codes)), several
 
 
 def _fixations(sheet: Sheet) -> GazeTable:
