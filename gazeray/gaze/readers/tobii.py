@@ -219,12 +219,12 @@ def _unit(
 def _placed(export: Export, found: list[Points], media: Mapping[str, str], rows: np.ndarray) -> tuple[Cells, Points]:
     """The cells with coordinates from the top left of the display where the export tells them in the `rows` (N,), and
     what they are now; else those of the medium."""
-    convertible = export.sheet.file.spec.origin == "screen"
-    for one in found:
-        if one.where != "medium":
-            return export.cells, one
-        if convertible and (moved := on_display(export.cells, one, media, rows)):
-            return moved
+    if export.sheet.file.spec.origin == "screen" or found[0].where != "medium":
+        for one in found:
+            if one.where != "medium":
+                return export.cells, one
+            if moved := on_display(export.cells, one, media, rows):
+                return moved
     best = min(found, key=lambda one: one.unit != "normalised")
     return fractions(export.cells, best, media)
 
