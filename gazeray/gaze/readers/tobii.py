@@ -142,24 +142,27 @@ def _ids(sheet: Sheet) -> dict[str, str]:
     return sheet.ids(IDS[:1] if told else IDS, **found)
 
 
-def _read(sheet: Sheet, time: str, text: list[str | None], numbers: list[str], more: list[str]) -> Export:
-    """Read the columns that samples and fixations need, besides those of `text`, `numbers` and, where what is no number
-    is just lost, `more`. Raises ReadError: the path names one person and the rows several; no unit of time."""
+def _read(sheet: Sheet, time: str, text: list[str | None], numbers: list[str]) -> Export:
+    """Read the columns that samples and fixations need, besides those of `text` and `numbers`.
+
+    Raises ReadError: the path names one person and the rows several; no unit of time.
+    """
     ids, fixed = _ids(sheet), "participant" in sheet.file.fixed
     person, recording = ids.get("participant") or named(sheet, "participant"), named(sheet, "recording")
     tracker_time, sensor = named(sheet, "tracker_time"), named(sheet, "sensor")
     flags = [named(sheet, f"validity_{eye}") for eye in ("left", "right")]
     screen = [named(sheet, name) for name in ("screen_width", "screen_height", "screen")]
     words, values = channel_columns(sheet)
-    several = [
-        sheet.need("trial", name) for name in sheet.file.spec.trial_columns[1:] and sheet.file.spec.trial_columns
-    ]
+    parts = sheet.file.spec.trial_columns
+    several = [sheet.need("trial", name) for name in parts if len(parts) > 1]
     own = [named(sheet, name) for name in CHANNELS]
     cells = sheet.read(
         [*ids.values(), person, recording, sensor, *flags, *screen, *message_columns(sheet), *words, *text, *several],
         [time, *numbers],
-        [*filter(None, [tracker_time, *own]), *values, *more, *media_columns(sheet).values()],
+        [*filter(None, [tracker_time, *own]), *values, *media_columns(sheet).values()],
     )
+    if not len(cells.rows):
+        raise sheet.error("no row with as many fields as the header")
     gaze = _gaze_rows(cells, sensor, [*filter(None, flags)], tracker_time, numbers)
     people = codes_of(cells, person)
     if person:
@@ -199,6 +202,8 @@ def _unit(
         raise cells.sheet.error(f"units.{ours}: iso: the column {name!r} is read as a number")
     if said := declared or clock_unit(tag):
         return said, []
+    if key(name)[0] in NAMES["tracker_time"]:
+        return "us", []
     if " " not in name and key(name)[0] in NAMES["time"]:
         return "ms", []
     order = np.flatnonzero(gaze)[np.argsort(group[gaze], kind="stable")]
@@ -252,10 +257,11 @@ def _samples(sheet: Sheet) -> GazeTable:
     declared = sheet.file.spec.columns
     time = sheet.column("timestamp_ms", named(sheet, "time") or "Recording timestamp")
     found = points(sheet, GAZE)
+    eyes = {eye for one in found for eye in one.pairs}
     found = found if "x_px" in declared else _wanted(found, sheet.file.spec.eye, sheet)
     found = found[:1] if found and found[0].where == "display" else found
     names = [*chain.from_iterable(chain.from_iterable(one.pairs.values() for one in found))]
-    export = _read(sheet, time, [named(sheet, "shown")], names, [])
+    export = _read(sheet, time, [named(sheet, "shown")], names)
     cells, media = export.cells, media_columns(sheet)
     lost = _lost(cells)
     cells, place = _placed(export, found, media, export.gaze)
@@ -274,7 +280,8 @@ def _samples(sheet: Sheet) -> GazeTable:
     outside = np.flatnonzero(export.gaze & np.isfinite(export.ms) & ~keep)
     rejects = rejects_outside(sheet.file.source, "samples", cells.rows[outside], sheet.file.ids[0])
     rejects += _rejects(sheet, cells.rows[timeless], f"column {time}: an empty cell is not a time")
-    return _described(table, place, rejects)
+    eye = next(iter(eyes)) if len(eyes) == 1 else ""
+    return replace(_described(table, place, rejects), eye=eye if eye in ("left", "right") else "")
 
 
 def _lost(cells: Cells) -> dict[str, np.ndarray]:
@@ -297,14 +304,7 @@ def _described(table: GazeTable, place: Points, rejects: list[Reject]) -> GazeTa
     """The table with what its coordinates are, and further rejects."""
     origin = {"display": "", "medium": "stimulus", "camera": "scene_camera"}[place.where]
     units = dict.fromkeys(COORDINATES, place.unit) if place.unit != "px" else {}
-    eye = next(iter(place.pairs)) if len(place.pairs) == 1 else ""
-    return replace(
-        table,
-        units=table.units | units,
-        origin=origin,
-        eye=eye if eye in ("left", "right") else "",
-        rejects=[*table.rejects, *rejects],
-    )
+    return replace(table, units=table.units | units, origin=origin, rejects=[*table.rejects, *rejects])
 
 
 def _parts(export: Export, clock: Clock) -> tuple[Parts, Columns]:
@@ -334,7 +334,7 @@ def _fixations(sheet: Sheet) -> GazeTable:
     if not found:
         raise sheet.error(f"no column Fixation point X in px of the display (present: {', '.join(sheet.names)})")
     names = [*chain.from_iterable(chain.from_iterable(one.pairs.values() for one in found))]
-    export = _read(sheet, onset, [kind, number, named(sheet, "shown")], [duration, *names], [])
+    export = _read(sheet, onset, [kind, number, named(sheet, "shown")], [duration, *names])
     cells = export.cells
     fixed = is_any(cells, kind, ["fixation"]) if kind else np.ones(len(cells.rows), dtype=bool)
     fixed &= says_something(cells, number) & ~is_any(cells, number, ["0", "nan"])

@@ -200,7 +200,12 @@ def _mapped(name: str, system: tuple[str, str]) -> tuple[str, str]:
 def media_columns(sheet: Sheet) -> dict[str, str]:
     """Our name -> the column that says where on the display the medium lay and how large it and its file are."""
     names = ("left_px", "top_px", "shown_width", "shown_height", "own_width", "own_height")
-    return {ours: name for ours in names if (name := named(sheet, ours))}
+    found = {ours: name for ours in names if (name := named(sheet, ours))}
+    pairs = {system: (x, y) for x, y, system in reversed(_spelt(sheet, GAZE["combined"]))}
+    display, medium = pairs.get(("display", "px")), pairs.get(("medium", "px"))
+    if display and medium:  # the same gaze in both tells how they lie to each other
+        found |= dict(zip(("display_x", "display_y", "medium_x", "medium_y"), (*display, *medium), strict=True))
+    return found
 
 
 def on_display(cells: Cells, found: Points, media: Mapping[str, str], rows: np.ndarray) -> tuple[Cells, Points] | None:
@@ -209,16 +214,20 @@ def on_display(cells: Cells, found: Points, media: Mapping[str, str], rows: np.n
     need = {"x": ("left_px", "shown_width", "own_width"), "y": ("top_px", "shown_height", "own_height")}
     numbers, missing = dict(cells.numbers), cells.sheet.file.spec.missing
     for axis, (corner, size, own) in need.items():
-        if corner not in media:
-            return None
-        scale = np.ones(len(cells.rows))
+        scale, start = np.ones(len(cells.rows)), np.full(len(cells.rows), np.nan)
+        if corner in media:
+            start = cells.values(media[corner])
         if found.unit == "normalised":
             scale = cells.values(media[size]) if size in media else scale * np.nan
         elif own in media and size in media:
             scale = cells.values(media[size]) / np.where(cells.values(media[own]) > 0, cells.values(media[own]), np.nan)
-        elif key(media[corner])[0].startswith("presented"):
+        elif corner in media and key(media[corner])[0].startswith("presented"):
             return None  # px of the medium itself, and it may have been shown larger or smaller
-        start = cells.values(media[corner])
+        else:
+            offset = start  # a page may have been scrolled since
+            if "display_x" in media:
+                offset = cells.values(media[f"display_{axis}"]) - cells.values(media[f"medium_{axis}"])
+            start = np.where(np.isfinite(offset), offset, start)
         if not np.isfinite(start + scale)[rows].any():
             return None
         for name in {pair[axis == "y"] for pair in found.pairs.values()}:

@@ -282,3 +282,17 @@ def test_file_of_one_eye_says_which() -> None:
     rows = [{name.replace("point", "point left"): cell for name, cell in row.items()} for row in ten()]
     assert read(export(rows)).eye == "left"
     assert read(export(ten())).eye == ""
+
+
+def test_fixations_on_a_page_that_was_scrolled_lie_where_the_gaze_does() -> None:
+    rows = only("MCSpx", 400, 300, **{"MediaPosX (ADCSpx)": 30, "MediaPosY (ADCSpx)": 77})
+    for row in rows:
+        row |= {"GazePointX (ADCSpx)": 431, "GazePointY (ADCSpx)": 178, "Gaze point Y [MCSpx]": 301}
+        row["Gaze point X [MCSpx]"] = 401
+    assert places(read(export(rows), "fixations")) == (430, 177)
+
+
+def test_clock_of_the_tracker_counts_in_us() -> None:
+    rows = [row | {"EyeTrackerTimestamp": 10_000 * at} for at, row in enumerate(ten())]
+    table = read(export(rows), columns={"timestamp_ms": "EyeTrackerTimestamp"})
+    assert table.columns["timestamp_ms"].tolist() == list(range(0, 100, 10))
