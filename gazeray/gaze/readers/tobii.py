@@ -26,17 +26,14 @@ from gazeray.gaze.readers.tobii_columns import (
     Points,
     check_unit,
     clock_unit,
-    codes_of,
     first_text,
     fractions,
-    is_any,
     key,
     media_columns,
     message_columns,
     named,
     on_display,
     points,
-    says_something,
 )
 from gazeray.gaze.readers.tobii_parts import (
     PAUSE,
@@ -56,8 +53,11 @@ from gazeray.gaze.readers.vendor_tables import (
     build,
     channel_columns,
     chosen_gaze,
+    codes_of,
     first_of_events,
+    is_any,
     open_sheet,
+    says_something,
     trial_of_several,
 )
 from gazeray.tables import Reject

@@ -16,10 +16,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from gazeray.gaze.readers.base import COORDINATES
-from gazeray.gaze.readers.vendor_tables import Cells, Pairs, Sheet, declared_pair
+from gazeray.gaze.readers.vendor_tables import Cells, Pairs, Sheet, declared_pair, says_something
 
 NAMES: dict[str, tuple[str, ...]] = {
     "participant": ("participantname",),  # Pro Lab 1.x to 24.x, Studio 3.x
@@ -261,25 +260,6 @@ def check_unit(sheet: Sheet, found: Points) -> None:
     tagged = any(key(name)[1] for pair in found.pairs.values() for name in pair)
     if found.where == "display" and tagged and spec.origin != "screen":
         raise sheet.error(f"origin: {spec.origin}: the export holds gaze on the display alone")
-
-
-def is_any(cells: Cells, name: str, words: list[str]) -> np.ndarray:
-    """(N,) bool, where a column of text says one of the words, whatever its capitals."""
-    text = pc.is_in(pc.utf8_lower(cells.text[name]), value_set=pa.array(words, pa.string()))
-    return np.asarray(text.to_numpy(zero_copy_only=False), dtype=bool)
-
-
-def says_something(cells: Cells, name: str) -> np.ndarray:
-    """(N,) bool, where a column of text is not empty."""
-    return ~is_any(cells, name, ["", "-"]) & cells.text[name].is_valid().to_numpy(zero_copy_only=False)
-
-
-def codes_of(cells: Cells, name: str | None) -> np.ndarray:
-    """(N,) int, rows with the same text have the same number; all 0 for None."""
-    if name is None:
-        return np.zeros(len(cells.rows), dtype=np.int64)
-    indices = cells.text[name].dictionary_encode(null_encoding="encode").indices
-    return indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def first_text(cells: Cells, name: str) -> str:

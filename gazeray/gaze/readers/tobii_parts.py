@@ -11,8 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from gazeray.gaze.readers.text import bracketed
-from gazeray.gaze.readers.tobii_columns import says_something
-from gazeray.gaze.readers.vendor_tables import Cells
+from gazeray.gaze.readers.vendor_tables import Cells, says_something
 
 PAUSE = 5.0
 """Rows that are more than so many samples apart are not neighbours: the export leaves out what came between."""
