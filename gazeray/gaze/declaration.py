@@ -16,9 +16,12 @@ from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from gazeray.config import ConfigError, Section, StorageConfig, parse_yaml, read_yaml, validate
 from gazeray.gaze.files import canonical, check_placeholders, placeholders
-from gazeray.gaze.readers.base import IDS, READERS, SCREEN_COLUMNS, Kind
+from gazeray.gaze.readers.base import IDS, READERS, SCREEN_COLUMNS, TIME_UNITS_MS, Kind
 from gazeray.gaze.readers.spec import Column, FileSpec, FixationsSpec, GazeSpec, SamplesSpec
 from gazeray.storage import Folder, masked, split_uri
+
+WINDOW_MS = ("start_ms", "end_ms")
+"""Columns of the trials table that say when a trial begins and ends, on the clock of the gaze."""
 
 
 def _quantity(value: Any) -> float | str:
@@ -103,6 +106,7 @@ class TrialsSpec(TableSpec):
 
     needed = IDS
 
+    units: dict[str, str] = Field({}, description="start_ms, end_ms -> ms (default), s, us, ns or iso")
     reader: str | None = Field(
         None, description="take the trials from what gaze files say of them (eyelink: TRIAL_VAR); default: a table"
     )
@@ -125,6 +129,15 @@ class TrialsSpec(TableSpec):
         if reader is not None and reader not in able:
             raise ValueError(f"files of {reader} do not tell of trials (those of: {', '.join(able)})")
         return reader
+
+    @field_validator("units")
+    @classmethod
+    def _known_units(cls, units: dict[str, str]) -> dict[str, str]:
+        allowed = (*TIME_UNITS_MS, "iso")
+        wrong = [f"{name}: {unit}" for name, unit in units.items() if name not in WINDOW_MS or unit not in allowed]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: allowed are {' and '.join(WINDOW_MS)} in {', '.join(allowed)}")
+        return units
 
     @property
     def trial_columns(self) -> list[str]:
@@ -191,7 +204,7 @@ class DatasetSpec(LabelledSpec):
     @field_validator("participants", "trials")
     @classmethod
     def _columns_that_mean_something(cls, table: TableSpec | None, info: ValidationInfo) -> TableSpec | None:
-        used = {"participant", "trial", "stimulus", *SCREEN_COLUMNS.values(), *info.data.get("labels", ())}
+        used = {"participant", "trial", "stimulus", *WINDOW_MS, *SCREEN_COLUMNS.values(), *info.data.get("labels", ())}
         for section in (info.data.get("screen"), info.data.get("stimulus")):
             used |= {value for value in dict(section or ()).values() if isinstance(value, str)}
         unknown = [name for name in (table.columns if table else ()) if name not in used]
@@ -229,6 +242,11 @@ class DatasetSpec(LabelledSpec):
     def tables(self) -> list[TableSpec]:
         """The trials table, and the participants table when one is declared."""
         return [self.trials, *([self.participants] if self.participants else [])]
+
+    @property
+    def timed(self) -> bool:
+        """Does the trials table say when trials begin and end?"""
+        return any(gaze.windows for gaze in self.gaze().values())
 
     def gaze(self) -> dict[Kind, GazeSpec]:
         """The declared kinds of gaze. The first decides whether a trial has gaze."""

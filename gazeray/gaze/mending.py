@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gazeray.gaze.readers.base import GazeTable, ReadError
+from gazeray.gaze.readers.base import COORDINATES, GazeTable, ReadError
 from gazeray.gaze.readers.cells import row_rejects
 
 NEAR_MS = 200.0
@@ -100,6 +100,21 @@ def check_times(table: GazeTable, kind: str, source: str) -> GazeTable:
 
     rejects = row_rejects(source, table.rows[where], "gaze", reason, lambda index: table.ids[table.codes[where[index]]])
     return replace(table.where(~odd), rejects=rejects)
+
+
+def check_places(table: GazeTable, units: Mapping[str, str], source: str) -> None:
+    """Raises ReadError where coordinates that should be px are fractions, or the other way round."""
+    for name in COORDINATES:
+        there = np.abs(table.columns[name][np.isfinite(table.columns[name])])
+        if len(there) < 10:
+            continue
+        usual, unit = float(np.quantile(there, 0.9)), units[name]
+        if unit == "px" and usual <= 1.5 and there.any():
+            raise ReadError(
+                source, f"{name} lies between 0 and {usual:.3g}: fractions, not px; declare units: normalised"
+            )
+        if unit == "normalised" and usual > 20:
+            raise ReadError(source, f"{name} reaches {usual:.4g}: px, not fractions; declare units: px")
 
 
 def cut_to_windows(table: GazeTable) -> GazeTable:

@@ -7,18 +7,18 @@ Whatever is wrong with a file costs that file alone. What raises is storage that
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from gazeray.gaze.bracketing import bracketed_elsewhere
+from gazeray.gaze.bracketing import bracketed, is_bracketed
 from gazeray.gaze.dataset import Recording
 from gazeray.gaze.dataset_files import path_ids
 from gazeray.gaze.declaration import DatasetSpec, parts_in_path
 from gazeray.gaze.files import EYE, ids_in_path, natural, numbered, plain_part, trial_name
-from gazeray.gaze.mending import check_times, cut_to_windows
+from gazeray.gaze.mending import check_places, check_times, cut_to_windows
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
 from gazeray.gaze.readers.base import COORDINATES, IDS, GazeFile, fetched
 from gazeray.gaze.readers.spec import GazeSpec
@@ -57,16 +57,23 @@ class GazeRead:
 
 
 def read_files(
-    spec: DatasetSpec, gaze: GazeSpec, root: Folder, recording: Recording, known: set[tuple[str, str]], hashing: Any
+    spec: DatasetSpec,
+    gaze: GazeSpec,
+    root: Folder,
+    recording: Recording,
+    known: Mapping[tuple[str, str], Mapping[Any, Any]],
+    hashing: Any,
 ) -> GazeRead:
-    """Read files of one kind; one reject for each trial with gaze that is neither `known` nor refused already."""
+    """Read files of one kind; one reject for each trial with gaze that is neither `known` ((participant, trial) -> its
+    row) nor refused already."""
     read, parts = GazeRead(), parts_in_path(gaze, spec.trials)
     beside = {path: more for path, *more in recording.beside}
     eyes: dict[tuple[tuple[str, str], ...], list[tuple[str, Mapping[str, str], GazeTable]]] = {}
     for path in sorted(recording.samples if gaze.kind == "samples" else recording.fixations, key=natural):
         fixed = _ids_of(gaze, path, parts, known)
         try:
-            table = _read_file(spec, gaze, root, path, fixed, beside.get(path, []), hashing)
+            file = _fetched(gaze, root, path, fixed, beside.get(path, []), hashing)
+            table = _read_file(spec, file, _windows(gaze, fixed, parts, known))
         except ReadError as error:
             read.failed.append((path, error.reason))
             read.rejects.append(Reject(path, -1, "read", error.reason, *(fixed.get(name, "") for name in IDS)))
@@ -85,7 +92,7 @@ def read_files(
             continue
         read.notes += [f"{path}: {note}" for note in table.notes]
         _take_in(read, path, table, [plain_part(files[0][1][name]) for name in parts])
-    _compare(read, spec.trials.repeats, known, set(recording.refused))
+    _compare(read, spec.trials.repeats, set(known), set(recording.refused))
     return read
 
 
@@ -107,7 +114,26 @@ def _compare(read: GazeRead, repeats: str, known: set[tuple[str, str]], refused:
                 read.rejects.append(Reject(shown[0].source, int(shown[0].rows[0]), "gaze", reason, *ids))
 
 
-def _ids_of(gaze: GazeSpec, path: str, parts: Sequence[str], known: set[tuple[str, str]]) -> dict[str, str]:
+def _windows(
+    gaze: GazeSpec,
+    fixed: Mapping[str, str],
+    parts: Sequence[str],
+    known: Mapping[tuple[str, str], Mapping[Any, Any]],
+) -> list[tuple[str, float, float]]:
+    """Name, start and end (ms) of the trials that a file may hold, where their times tell them; the name without the
+    parts that the path gives."""
+    if gaze.windows is None:
+        return []
+    own = {name: plain_part(fixed[name]) for name in parts} | {name: fixed[name] for name in IDS if name in fixed}
+    said = {ids: path_ids(ids, parts) for ids in known}
+    return [
+        (said[ids]["trial"], float(row["start_ms"]), float(row["end_ms"]))
+        for ids, row in known.items()
+        if own.items() <= said[ids].items()
+    ]
+
+
+def _ids_of(gaze: GazeSpec, path: str, parts: Sequence[str], known: Iterable[tuple[str, str]]) -> dict[str, str]:
     """What a path says; of several readings the one that fits a known trial."""
     readings = ids_in_path(gaze.path, path)
     said = [path_ids(pair, parts) for pair in known]
@@ -120,17 +146,11 @@ def _ids_of(gaze: GazeSpec, path: str, parts: Sequence[str], known: set[tuple[st
     return next((ids for ids in readings if fits(ids)), readings[0]) if len(readings) > 1 else readings[0]
 
 
-def _read_file(
-    spec: DatasetSpec,
-    gaze: GazeSpec,
-    root: Folder,
-    path: str,
-    fixed: Mapping[str, str],
-    beside: Sequence[str],
-    hashing: Any,
-) -> GazeTable:
-    """One file as a table whose times, units and origin are known. Raises ReadError for whatever is wrong with it, and
-    OSError when the storage fails."""
+def _fetched(
+    gaze: GazeSpec, root: Folder, path: str, fixed: Mapping[str, str], beside: Sequence[str], hashing: Any
+) -> GazeFile:
+    """A file and those that belong to it. Raises ReadError where one is missing or forbidden, and OSError when the
+    storage fails."""
     data = fetched(root, path)
     hashing.update(f"{gaze.kind} {path} {len(data)}\n".encode())
     hashing.update(data)
@@ -142,8 +162,15 @@ def _read_file(
             raise ReadError(path, f"{companion}, which belongs to it, {error.reason}") from error
         hashing.update(f"beside {companion} {len(further[companion])}\n".encode())
         hashing.update(further[companion])
+    return GazeFile(data, path, gaze, fixed, further)
+
+
+def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[tuple[str, float, float]]) -> GazeTable:
+    """One file as a table whose times, units and origin are known; `windows` are those of `bracketed`. Raises ReadError
+    for whatever is wrong with it."""
+    gaze, path = file.spec, file.source
     try:
-        table = _parsed(GazeFile(data, path, gaze, fixed, further))
+        table = _parsed(file, windows)
     except ReadError:
         raise
     except Exception as error:  # whatever a damaged file makes a reader raise: it costs this file alone
@@ -156,12 +183,13 @@ def _read_file(
         raise ReadError(path, "gaze counts from the top left of the stimulus: declare where it lay, as `stimulus`")
     units = {name: gaze.unit(name) for name in COORDINATES} | table.units
     units |= {name: unit for name, unit in gaze.units.items() if name in COORDINATES}
+    check_places(table, units, path)
     return replace(table, origin=origin, units=units)
 
 
-def _parsed(file: GazeFile) -> GazeTable:
+def _parsed(file: GazeFile, windows: Sequence[tuple[str, float, float]]) -> GazeTable:
     """The table of a file, its rows sorted into trials, its events within them. Raises ReadError."""
-    spec, elsewhere = file.spec, file.spec.messages is not None and file.spec.messages.file is not None
+    spec, elsewhere = file.spec, is_bracketed(file.spec)
     read = READERS[spec.reader].read
     if elsewhere:
         plain = spec.model_copy(update={"messages": None})
@@ -171,7 +199,7 @@ def _parsed(file: GazeFile) -> GazeTable:
     checked = check_times(table, spec.kind, file.source)
     table = replace(checked, rejects=[*table.rejects, *checked.rejects])
     if elsewhere:
-        table = bracketed_elsewhere(table, file)
+        table = bracketed(table, file, windows)
     return cut_to_windows(table) if spec.kind == "fixations" else table
 
 

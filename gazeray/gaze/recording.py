@@ -61,7 +61,7 @@ def read_recording(spec: DatasetSpec, root: Folder, recording: Recording, trials
     hashing = hashlib.sha256()
     mine = trials[trials["participant"].isin(list(recording.participants))]
     geometry = {(row["participant"], row["trial"]): row for row in plain_rows(mine)}
-    read = {kind: read_files(spec, gaze, root, recording, set(geometry), hashing) for kind, gaze in spec.gaze().items()}
+    read = {kind: read_files(spec, gaze, root, recording, geometry, hashing) for kind, gaze in spec.gaze().items()}
     rejects = [reject for part in read.values() for reject in part.rejects]
     paths = {"samples": list(recording.samples), "fixations": list(recording.fixations)}
     good, mended = [], Counter[str]()
@@ -115,7 +115,7 @@ def _trial(
         gaze: dict[str, np.ndarray] = {}
         source, at = (one.source, int(one.rows[0])) if one is not None else (gaze_spec.path, -1)
         if one is not None and not why:
-            gaze, at, why, faults = _mended(one, kind, row, found.get("samples"), mended, ids)
+            gaze, at, why, faults = _mended(one, gaze_spec, row, found.get("samples"), mended, ids)
             rejects += faults
             at, why = (at, why) if why else _fault(gaze, one.rows, kind, row, decides)
         if why and decides:
@@ -143,7 +143,7 @@ def _empty(spec: GazeSpec) -> dict[str, np.ndarray]:
 
 def _mended(
     one: Presentation,
-    kind: Kind,
+    spec: GazeSpec,
     row: Mapping[Any, Any],
     samples: Mapping[str, np.ndarray] | None,
     mended: Counter[str],
@@ -151,7 +151,8 @@ def _mended(
 ) -> tuple[dict[str, np.ndarray], int, str, list[Reject]]:
     """The gaze of a presentation in screen px, in order of time and (fixations) without overlap; the row and the reason
     why there is none ("": there is); and the rows that were left out."""
-    gaze = _on_screen(one.columns, one.table, row)
+    kind = spec.kind
+    gaze = _on_screen(one.columns, one.table, row, spec.y_axis)
     time = gaze[TIMES[kind][0]]
     order = in_order(time)
     if order is None:
@@ -189,12 +190,18 @@ def _mended(
     return gaze, -1, "", rejects
 
 
-def _on_screen(columns: Mapping[str, np.ndarray], table: GazeTable, row: Mapping[Any, Any]) -> dict[str, np.ndarray]:
+def _on_screen(
+    columns: Mapping[str, np.ndarray], table: GazeTable, row: Mapping[Any, Any], y_axis: str
+) -> dict[str, np.ndarray]:
     """Coordinates in px from the top left of the screen, NaN in both where one is lost; the types of the tables."""
     region, found = "window" if table.origin == "stimulus" else "screen", dict(columns)
-    for name, size, corner in (("x_px", "width_px", "left_px"), ("y_px", "height_px", "top_px")):
-        factor = row[f"{region}_{size}"] if table.units[name] == "normalised" else 1.0
-        found[name] = columns[name] * factor + (row[f"window_{corner}"] if region == "window" else 0.0)
+    centred = 0.5 if table.origin == "screen_centre" else 0.0
+    for name, side, corner in (("x_px", "width_px", "left_px"), ("y_px", "height_px", "top_px")):
+        size = row[f"{region}_{side}"]
+        place = columns[name] * (size if table.units[name] == "normalised" else 1.0)
+        if name == "y_px" and y_axis == "up":
+            place = (0.0 if centred else size) - place
+        found[name] = place + centred * size + (row[f"window_{corner}"] if region == "window" else 0.0)
     lost = np.isnan(found["x_px"]) | np.isnan(found["y_px"])
     found["x_px"][lost] = found["y_px"][lost] = np.nan
     numbers = {name: values for name, values in found.items() if values.dtype.kind == "f"}

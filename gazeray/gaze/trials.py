@@ -12,11 +12,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
+import pyarrow as pa
 
-from gazeray.gaze.declaration import DatasetSpec
-from gazeray.gaze.files import canonical, identifier, is_unsafe, nth, placeholders, plain_number, trial_name
+from gazeray.gaze.declaration import WINDOW_MS, DatasetSpec
+from gazeray.gaze.files import canonical, identifier, name_fault, nth, placeholders, plain_number, trial_name
 from gazeray.gaze.readers.base import SCREEN, SCREEN_COLUMNS
-from gazeray.gaze.readers.cells import MISSING_CELLS
+from gazeray.gaze.readers.cells import MISSING_CELLS, parsed_times
 from gazeray.gaze.text_tables import TextTable
 from gazeray.tables import Reject
 
@@ -61,6 +62,7 @@ class TrialsReader:
         ]
         stimulus = dict(self._spec.stimulus or ()).items()
         named = {f"label {self._label}": self._label}
+        named |= {f"windows: {name}": name for name in WINDOW_MS if self._spec.timed}
         for place, section in (("screen", dict(self._spec.screen).items()), ("stimulus", stimulus)):
             named |= {f"{place}.{key}": name for key, name in section if isinstance(name, str) and key != "placed"}
         for key in ("width_px", "height_px"):
@@ -83,14 +85,15 @@ class TrialsReader:
         duplicate = _repeated(self._trials, [pair[:2] for pair in ids], "duplicate trial", hint)
         columns = self._resolved()
         label = self._cells(self._label)
+        windows = self._windows()
         good = []
         for index, (participant, trial, stimulus) in enumerate(ids):
             try:
                 for what, called in (("participant", participant), ("trial", trial), ("stimulus", stimulus)):
                     if not called:
                         raise _Unusable("trials", f"no {what}")
-                    if is_unsafe(called):
-                        raise _Unusable("trials", f"unsafe name of the {what}: {called!r}")
+                    if fault := name_fault(called, what):
+                        raise _Unusable("trials", fault)
                 if index in duplicate:
                     raise _Unusable("trials", duplicate[index])
                 if self._participants and participant not in self._persons:
@@ -98,12 +101,23 @@ class TrialsReader:
                     raise _Unusable("trials", reason)
                 name, number = self._class_of(label[index])
                 geometry = self._geometry({column: cells[index] for column, cells in columns.items()})
-            except _Unusable as fault:
-                self.rejects.append(self._trials.reject(index, fault.stage, str(fault), participant, trial))
+                if windows and not windows[index][0] < windows[index][1]:
+                    raise _Unusable("trials", f"no time from start_ms to end_ms: {windows[index]}")
+            except _Unusable as why:
+                self.rejects.append(self._trials.reject(index, why.stage, str(why), participant[:60], trial[:60]))
             else:
-                good.append((participant, trial, stimulus, name, number, *geometry, self._trials.rows[index]))
-        frame = pd.DataFrame(good, columns=list(TRIAL_COLUMNS))
+                row = (participant, trial, stimulus, name, number, *geometry, self._trials.rows[index])
+                good.append((*row, *windows[index]) if windows else row)
+        frame = pd.DataFrame(good, columns=[*TRIAL_COLUMNS, *(WINDOW_MS if windows else ())])
         return frame, {(participant, trial) for participant, trial, _ in ids}
+
+    def _windows(self) -> list[tuple[float, float]]:
+        """Start and end of every row in ms, NaN where there is none; no rows where they are not declared."""
+        if not self._spec.timed:
+            return []
+        units = self._spec.trials.units
+        found = [parsed_times(pa.array(self._cells(name)), units.get(name, "ms"))[0].tolist() for name in WINDOW_MS]
+        return list(zip(*found, strict=True))
 
     def _ids(self) -> list[tuple[str, str, str]]:
         """Participant, trial and stimulus of every row; the stimulus is what the trial is called when no column is
@@ -221,9 +235,10 @@ def _repeated(table: TextTable, keys: Sequence[object], same: str, different: st
     found: dict[int, str] = {}
     for alike in (group for group in groups.values() if len(group) > 1):
         rows = ", ".join(str(table.rows[index]) for index in alike[:10]) + (", ..." if len(alike) > 10 else "")
-        contents = {tuple(cells[index] for cells in table.columns.values()) for index in alike}
-        if len(contents) == 1:
-            found |= dict.fromkeys(alike[1:], f"{same}: the same as row {table.rows[alike[0]]}")
+        differ = [name for name, cells in table.columns.items() if len({cells[index] for index in alike}) > 1]
+        if differ:
+            contradict = f"{different}: rows {rows} contradict each other in {', '.join(differ[:5])}"
+            found |= dict.fromkeys(alike, contradict)
         else:
-            found |= dict.fromkeys(alike, f"{different}: rows {rows} contradict each other")
+            found |= dict.fromkeys(alike[1:], f"{same}: the same as row {table.rows[alike[0]]}")
     return found

@@ -234,3 +234,98 @@ def test_durations_in_s_need_their_unit(tmp_path: Path, unit: str, works: bool) 
     found, why = trials_of(write(tmp_path, files), samples=None, fixations={**FIXATIONS, "units": units})
     assert bool(found) == works
     assert works or "fixations last 0.2 ms (median): the unit of duration_ms must be wrong" in why[0][2]
+
+
+WINDOWS = "participant,trial,condition,start_ms,end_ms\nP1,a,C,1000,1100\nP1,b,P,1100,1150\n"
+WINDOW_TRIALS = {"path": "trials.csv"}
+
+
+def test_trials_are_told_by_their_times_in_the_trials_table(tmp_path: Path) -> None:
+    rows = "t,x,y\n" + "".join(f"{time},{time / 10},100\n" for time in range(950, 1200, 10))
+    samples = {
+        "reader": "delimited",
+        "path": "gaze/{participant}.csv",
+        "windows": "trials",
+        "columns": {"timestamp_ms": "t", "x_px": "x", "y_px": "y"},
+    }
+    root = write(tmp_path, {"trials.csv": WINDOWS, "gaze/P1.csv": rows})
+    found, why = trials_of(root, samples=samples, trials=WINDOW_TRIALS)
+    assert x_of(found["a"]) == [100 + step for step in range(10)]
+    assert x_of(found["b"]) == [110 + step for step in range(5)]
+    assert why == [("gaze/P1.csv", 1, "10 samples lie outside any trial, this is the first")]
+    in_s = WINDOWS.replace("1000,1100", "1.0,1.1").replace("1100,1150", "1.1,1.15")
+    write(tmp_path, {"trials.csv": in_s})
+    trials = {"path": "trials.csv", "units": {"start_ms": "s", "end_ms": "s"}}
+    assert x_of(trials_of(root, samples=samples, trials=trials)[0]["a"]) == x_of(found["a"])
+
+
+def test_fixations_are_cut_to_the_windows_of_the_trials_table(tmp_path: Path) -> None:
+    fixations = {
+        "reader": "delimited",
+        "path": "fixations/{participant}.csv",
+        "windows": "trials",
+        "columns": {"onset_ms": "t", "duration_ms": "d", "x_px": "x", "y_px": "y"},
+    }
+    files = {"trials.csv": WINDOWS, "fixations/P1.csv": "t,d,x,y\n900,150,200,100\n1060,300,300,110\n2000,90,1,1\n"}
+    root = write(tmp_path, files)
+    _, (one,) = read_all(root, declared(samples=None, fixations=fixations, trials=WINDOW_TRIALS))
+    spans = {
+        trial.trial: list(zip(trial.fixations["onset_ms"], trial.fixations["duration_ms"], strict=True))
+        for trial in one.trials
+        if trial.fixations is not None
+    }
+    assert spans == {"a": [(1000, 50), (1060, 40)], "b": [(1100, 50)]}
+    assert one.notes == ["fixations/P1.csv: fixations cut at the edge of a trial: 3 of 3"]
+
+
+def test_windows_that_overlap_or_end_before_they_begin_are_refused(tmp_path: Path) -> None:
+    samples = {
+        "reader": "delimited",
+        "path": "gaze/{participant}.csv",
+        "windows": "trials",
+        "columns": {"timestamp_ms": "t", "x_px": "x", "y_px": "y"},
+    }
+    gaze = "t,x,y\n1000,100,100\n1100,100,100\n1200,100,100\n"
+    root = write(tmp_path, {"trials.csv": WINDOWS.replace("1100,1150", "1090,1150"), "gaze/P1.csv": gaze})
+    assert (
+        "the windows of the trials 'a' and 'b' overlap"
+        in trials_of(root, samples=samples, trials=WINDOW_TRIALS)[1][0][2]
+    )
+    write(tmp_path, {"trials.csv": WINDOWS.replace("1100,1150", "1190,1150") + "P1,c,P,1190,1300\n"})
+    found, why = trials_of(root, samples=samples, trials=WINDOW_TRIALS)
+    assert list(found) == ["a", "c"]
+    assert why[0][2].startswith("no time from start_ms to end_ms")
+
+
+@pytest.mark.parametrize(
+    ("origin", "y_axis", "unit", "given", "place"),
+    [
+        ("screen", "down", "px", (200, 100), (200, 100)),
+        ("screen", "up", "px", (200, 100), (200, 400)),
+        ("screen_centre", "down", "px", (-300, -150), (200, 100)),
+        ("screen_centre", "up", "px", (-300, 150), (200, 100)),
+        ("screen", "up", "normalised", (0.2, 0.8), (200, 100)),
+        ("screen_centre", "up", "normalised", (-0.3, 0.3), (200, 100)),
+        ("stimulus", "down", "px", (100, 50), (200, 100)),
+        ("stimulus", "up", "px", (100, 350), (200, 100)),
+    ],
+)
+def test_origins_are_brought_to_the_top_left_of_the_screen(
+    tmp_path: Path, origin: str, y_axis: str, unit: str, given: tuple[float, float], place: tuple[float, float]
+) -> None:
+    gaze = HEADER + "".join(f"{trial},{10 * n},{given[0]},{given[1]}\n" for trial in (1, 2) for n in range(20))
+    samples = {**SAMPLES, "origin": origin, "y_axis": y_axis, "units": {"x_px": unit, "y_px": unit}}
+    found, why = trials_of(write(tmp_path, {"trials.csv": TRIALS, "gaze/P1.csv": gaze}), samples=samples)
+    assert not why
+    assert found["1"].samples is not None
+    assert found["1"].samples["x_px"][0] == pytest.approx(place[0], abs=1e-3)
+    assert found["1"].samples["y_px"][0] == pytest.approx(place[1], abs=1e-3)
+
+
+@pytest.mark.parametrize(("unit", "value", "words"), [("px", 0.4, "fractions, not px"), ("normalised", 400, "px, not")])
+def test_coordinates_in_the_wrong_unit_are_refused(tmp_path: Path, unit: str, value: float, words: str) -> None:
+    gaze = HEADER + "".join(f"{trial},{10 * n},{value},{value}\n" for trial in (1, 2) for n in range(20))
+    samples = {**SAMPLES, "units": {"x_px": unit, "y_px": unit}}
+    found, why = trials_of(write(tmp_path, {"trials.csv": TRIALS, "gaze/P1.csv": gaze}), samples=samples)
+    assert not found
+    assert words in why[0][2]

@@ -31,7 +31,7 @@ def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed
     data = unpacked(stream.read(), source)
     wanted = {ours: theirs for ours, theirs in spec.columns.items() if ours not in fixed}
     if data[:4] == b"PAR1":
-        table, rejects = parquet_columns(data, source, wanted), list[Reject]()
+        table, rejects = parquet_columns(data, source, list(wanted.values())), list[Reject]()
         rows = np.arange(1, table.num_rows + 1)
     else:
         kinds = {theirs: DICTIONARY if ours in NAMES else pa.float64() for ours, theirs in wanted.items()}
