@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gazeray.gaze.files import trial_name
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, GazeTable, ReadError
 from gazeray.gaze.readers.cells import MISSING_CELLS, Numbers, as_numbers, gaze_table, measured, row_rejects
 from gazeray.gaze.readers.delimited import parse
@@ -170,6 +171,25 @@ def open_sheet(file: GazeFile) -> Sheet:
     return Sheet(file, text, delimiter, names, skip, notes)
 
 
+def is_any(cells: Cells, name: str, words: list[str]) -> np.ndarray:
+    """(N,) bool, where a column of text says one of the words, whatever its capitals."""
+    text = pc.is_in(pc.utf8_lower(cells.text[name]), value_set=pa.array(words, pa.string()))
+    return np.asarray(text.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def says_something(cells: Cells, name: str) -> np.ndarray:
+    """(N,) bool, where a column of text is not empty."""
+    return ~is_any(cells, name, ["", "-"]) & cells.text[name].is_valid().to_numpy(zero_copy_only=False)
+
+
+def codes_of(cells: Cells, name: str | None) -> np.ndarray:
+    """(N,) int, rows with the same text have the same number; all 0 for None."""
+    if name is None:
+        return np.zeros(len(cells.rows), dtype=np.int64)
+    indices = cells.text[name].dictionary_encode(null_encoding="encode").indices
+    return indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
 def declared_pair(sheet: Sheet, known: Mapping[str, Sequence[str]]) -> Pairs | None:
     """The columns of x and y that a declaration names, None when it names none.
 
@@ -227,6 +247,18 @@ def in_spans(spans: Spans, span: np.ndarray, called: str) -> Columns:
     messages."""
     names = pa.array([spans.names[code] if code >= 0 else None for code in span.tolist()], pa.string())
     return {"trial": (called, names), PRESENTATION: (called, span)}
+
+
+def trial_of_several(cells: Cells) -> Columns:
+    """The column of the trial for `build` where the declaration names several columns that give it together and that
+    were read; none where it does not."""
+    names = cells.sheet.file.spec.trial_columns
+    if len(names) < 2 or "trial" in cells.sheet.file.fixed:
+        return {}
+    joined = pc.binary_join_element_wise(*(cells.text[name] for name in names), "\x1f").dictionary_encode()
+    parts = [[part.strip() for part in text.split("\x1f")] for text in joined.dictionary.to_pylist()]
+    trials = pa.array([trial_name(own) if all(own) else "" for own in parts], pa.string())
+    return {"trial": (" and ".join(names), trials.take(joined.indices))}
 
 
 def first_of_events(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
