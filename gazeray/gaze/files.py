@@ -6,6 +6,7 @@ No path is ever built from a cell of a table, so a malicious name in a table can
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from gazeray.tables import Reject
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}|\*")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 EYE = "eye"
 """The placeholder in which the files of the two eyes of one recording differ."""
@@ -43,6 +46,19 @@ class Listing:
 def identifier(text: str) -> str:
     """A name as it is compared everywhere: blanks around it removed, Unicode composed (macOS decomposes file names)."""
     return unicodedata.normalize("NFC", text.strip())
+
+
+def plain_number(text: str) -> float | None:
+    """The finite number that a cell of a table spells, or None. Unlike float(): no nan, inf or 1_000."""
+    text = text.strip()
+    value = float(text) if PLAIN_NUMBER.fullmatch(text) else math.nan
+    return value if math.isfinite(value) else None
+
+
+def canonical(value: str | int | float) -> str:
+    """A word of a table (of a label, say) as it is compared: 0, "0", 0.0, "0.0" are the same, other text is itself."""
+    number = plain_number(str(value))
+    return str(value).strip() if number is None else repr(number + 0.0).removesuffix(".0")
 
 
 def is_unsafe(name: str) -> bool:

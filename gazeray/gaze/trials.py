@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import pyarrow as pa
 
-from gazeray.gaze.declaration import WINDOW_MS, DatasetSpec, canonical, plain_number
-from gazeray.gaze.files import identifier, is_unsafe, nth, placeholders, trial_name
+from gazeray.gaze.declaration import WINDOW_MS, DatasetSpec
+from gazeray.gaze.files import canonical, identifier, is_unsafe, nth, placeholders, plain_number, trial_name
 from gazeray.gaze.readers.base import SCREEN, SCREEN_COLUMNS
 from gazeray.gaze.readers.cells import MISSING_CELLS, parsed_times
 from gazeray.gaze.text_tables import TextTable

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gazeray.gaze.files import identifier
+from gazeray.gaze.files import canonical, identifier
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIME_UNITS_MS, TIMES, GazeFile, GazeTable, ReadError
 from gazeray.gaze.readers.plain_text import check_columns
+from gazeray.gaze.readers.spec import ChannelSpec, Word
 from gazeray.tables import Reject
 
 MISSING_CELLS = ("", "nan", "NaN", "NAN", "NA", ".")
@@ -75,6 +76,23 @@ def as_numbers(
     values = np.asarray(plain.to_numpy(zero_copy_only=False), dtype=np.float64)
     bad = bad | (np.abs(values) > largest)
     return Numbers(np.where(bad, np.nan, values), bad, cells)
+
+
+def are_valid(words: Any, valid: Sequence[Word]) -> np.ndarray:
+    """(N,) bool, which of the words of an Arrow column are among `valid`; 1, "1" and 1.0 are the same word."""
+    words = words.cast(pa.int8()) if pa.types.is_boolean(words.type) else words
+    words, known = words.cast(pa.string()), {canonical(word) for word in valid}
+    mine = [word for word in pc.unique(words).to_pylist() if word is not None and canonical(word) in known]
+    return np.asarray(pc.is_in(words, value_set=pa.array(mine, pa.string())).to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def measured(values: np.ndarray, words: Any, spec: ChannelSpec) -> np.ndarray:
+    """The numbers of a declared channel (N,), NaN where they are lost: equal to one of `missing`, or not valid by the
+    Arrow column of `words` (None: there is no such column)."""
+    lost = np.isin(values, spec.missing) if spec.missing else np.zeros(len(values), dtype=bool)
+    if words is not None:
+        lost |= ~are_valid(words, spec.valid)
+    return np.where(lost, np.nan, values)
 
 
 def wanted_columns(file: GazeFile) -> dict[str, str]:

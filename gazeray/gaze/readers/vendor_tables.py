@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, GazeTable, ReadError
-from gazeray.gaze.readers.cells import MISSING_CELLS, Numbers, as_numbers, gaze_table, row_rejects
+from gazeray.gaze.readers.cells import MISSING_CELLS, Numbers, as_numbers, gaze_table, measured, row_rejects
 from gazeray.gaze.readers.delimited import parse
 from gazeray.gaze.readers.plain_text import check_columns, header_of
 from gazeray.gaze.readers.spec import GazeSpec
@@ -202,6 +202,24 @@ def chosen_gaze(cells: Cells, pairs: Pairs, lost: Mapping[str, np.ndarray] | Non
         gaze, notes = one_gaze(eyes, file.spec, file.source)
     called = [" or ".join(names) for names in zip(*pairs.values(), strict=True)]
     return {"x_px": (called[0], gaze[0]), "y_px": (called[1], gaze[1])}, notes
+
+
+def channel_columns(sheet: Sheet) -> tuple[list[str], list[str]]:
+    """The columns that the declared channels need, in the spelling of the file: those of validity (for the `text` of
+    `Sheet.read`) and those of values (for its `channels`). Raises ReadError when one is not there."""
+    declared = sheet.file.spec.channels.items()
+    words = [sheet.need(f"the validity of {name}", own.validity) for name, own in declared if own.validity]
+    return words, [sheet.need(f"the channel {name}", own.column) for name, own in declared]
+
+
+def declared_channels(cells: Cells) -> Channels:
+    """The channels that the declaration names, for `build`, where `channel_columns` were read: NaN where the value is
+    no number, missing or not valid."""
+    sheet, found = cells.sheet, Channels()
+    for name, own in sheet.file.spec.channels.items():
+        words = cells.text[sheet.need(name, own.validity)] if own.validity else None
+        found[name] = measured(cells.values(sheet.need(name, own.column)), words, own), own.unit
+    return found
 
 
 def in_spans(spans: Spans, span: np.ndarray, called: str) -> Columns:
