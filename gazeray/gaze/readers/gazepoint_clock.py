@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from gazeray.gaze.mending import NEAR_MS
 from gazeray.gaze.readers.base import TIME_UNITS_MS
 from gazeray.gaze.readers.vendor_tables import Cells
 
 AWAY_MS = 100.0
 """TIMETICK runs ahead of TIME by less from row to row, unless TIME begins anew."""
+
+BACK_MS = 200.0
+"""A TIME without TIMETICK that steps back by less is out of order."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def in_ms(cells: Cells, column: str | None, name: str = "") -> np.ndarray:
 def clock_of(cells: Cells, ms: np.ndarray, tick: str | None, medium: str | None) -> Clock:
     """The clock of a file: its TIME in ms (N,), and its columns of TIMETICK and of the medium, if it has them.
 
-    TIME begins anew where TIMETICK runs ahead of it, without a TIMETICK where it steps back by more than NEAR_MS; and
+    TIME begins anew where TIMETICK runs ahead of it, without a TIMETICK where it steps back by more than BACK_MS; and
     where it steps back with another medium. Rows out of order are no new beginning.
     """
     n, anew, other, back = len(ms), *np.zeros((3, len(ms)), dtype=bool)
@@ -76,7 +78,7 @@ def clock_of(cells: Cells, ms: np.ndarray, tick: str | None, medium: str | None)
     step = np.diff(ms[rows])
     back[rows[1:]] = step < 0
     if ticks is None:
-        anew[rows[1:]] = step < -NEAR_MS
+        anew[rows[1:]] = step < -BACK_MS
     else:
         anew[rows[1:]] = np.diff(ticks[rows]) - step > AWAY_MS
     if medium:

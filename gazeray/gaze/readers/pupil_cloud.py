@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pupil Labs, Pupil Cloud and Neon Player (Neon, Invisible): gaze.csv, fixations.csv of a recording or an enrichment.
+
+Column names after Pupil Labs' documentation of Neon and of Pupil Cloud: "Time Series Data Format", "Marker Mapper" and
+"Reference Image Mapper". Gaze of a recording is in px of the scene camera; that of a surface in fractions of it, that
+in a reference image in its px, both from the top left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from gazeray.gaze.readers.base import COORDINATES, GazeFile, GazeTable, register_reader
+from gazeray.gaze.readers.known_channels import Known, channel_values, channels_of
+from gazeray.gaze.readers.pupil import times_of, units_of
+from gazeray.gaze.readers.vendor_tables import PRESENTATION, Cells, Columns, Sheet, build, chosen_gaze, open_sheet
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where gaze is: names of x and y without what they end in, the column that says whether it was detected there (""
+    in a recording), and what the numbers mean."""
+
+    pair: tuple[str, str]
+    detected: str
+    origin: str
+    unit: str
+
+
+LAYOUTS = {
+    "samples": (
+        Layout(  # Marker Mapper of Pupil Cloud, Neon Player
+            ("gaze position on surface x [normalized]", "gaze position on surface y [normalized]"),
+            *("gaze detected on surface", "screen", "normalised"),
+        ),
+        Layout(  # Reference Image Mapper of Pupil Cloud
+            ("gaze position in reference image x [px]", "gaze position in reference image y [px]"),
+            *("gaze detected in reference image", "stimulus", "px"),
+        ),
+        Layout(("gaze x [px]", "gaze y [px]"), "", "scene_camera", "px"),  # recordings of Neon and Invisible
+    ),
+    "fixations": (
+        Layout(
+            ("fixation x [normalized]", "fixation y [normalized]"),
+            *("fixation detected on surface", "screen", "normalised"),
+        ),
+        Layout(("fixation x [px]", "fixation y [px]"), "fixation detected in reference image", "stimulus", "px"),
+        Layout(("fixation x [px]", "fixation y [px]"), "", "scene_camera", "px"),
+    ),
+}
+
+NAMES = {
+    "timestamp_ms": ("timestamp [ns]",),
+    "onset_ms": ("start timestamp [ns]",),
+    "duration_ms": ("duration [ms]",),
+    "recording": ("recording id",),
+    "section": ("section id",),  # Pupil Cloud alone
+}
+"""Ours, or what is looked for -> the names of its column: the same in all versions of Pupil Cloud and Neon Player."""
+
+CHANNELS = {  # 3d_eye_states.csv of Neon, where somebody has joined it to the gaze
+    "pupil_left": (Known("pupil diameter left [mm]", "mm"),),
+    "pupil_right": (Known("pupil diameter right [mm]", "mm"),),
+}
+
+KEYS = ("columns", "units", "missing", "channels", "delimiter")
+
+
+@register_reader("pupil_cloud", described=True, keys=KEYS)
+def read_pupil_cloud(file: GazeFile) -> GazeTable:
+    """Read one gaze.csv or fixations.csv; see `Reader`. The table says what its coordinates count from.
+
+    A sample is lost where the device was not worn (worn 0), a fixation where it was not detected on the surface or in
+    the reference image; samples beside it keep their place. Each section of each recording is a presentation of its
+    own. Times: timestamps ns, durations ms.
+    Raises ReadError: empty, a column is missing, several recordings in the file of one person.
+    """
+    sheet, of = open_sheet(file), file.spec.kind
+    ids, worn, times = sheet.ids(), sheet.find("worn") if of == "samples" else None, times_of(sheet, NAMES)
+    layout = _layout(sheet)
+    pair = (sheet.column("x_px", layout.pair[0]), sheet.column("y_px", layout.pair[1]))
+    detected = sheet.find(layout.detected) if of == "fixations" and layout.detected else None
+    parts = [name for what in ("recording", "section") if (name := sheet.find(*NAMES[what]))]
+    words, values = channels_of(sheet, CHANNELS)
+    cells = sheet.read([*ids.values(), worn, detected, *parts, *words], [*times.values(), *pair], values)
+    absent = [np.isin(cells.words(name), ["0", "0.0", "false"]) for name in (worn, detected) if name]
+    gaze, _ = chosen_gaze(cells, {"gaze": pair}, {"gaze": absent[0]} if absent else {})
+    columns = cells.columns(**times) | gaze | _presentations(cells, parts, list(ids.values()))
+    channels = channel_values(cells, CHANNELS)
+    found = build(cells, ids, columns, units_of("ns", file), channels=channels)
+    if pair[0].lower() != layout.pair[0]:  # a column of somebody's own
+        return found
+    return replace(found, origin=layout.origin, units=found.units | dict.fromkeys(COORDINATES, layout.unit))
+
+
+def _layout(sheet: Sheet) -> Layout:
+    """What the coordinates of the file mean: of those declared, else of those found, mapped ones first."""
+    layouts, spec = LAYOUTS[sheet.file.spec.kind], sheet.file.spec
+    wanted = spec.column("x_px") if "x_px" in spec.columns else None
+    there = [
+        one
+        for one in layouts
+        if sheet.find(one.pair[0])
+        and (not one.detected or sheet.find(one.detected))
+        and (wanted is None or wanted.lower() == one.pair[0])
+    ]
+    return there[0] if there else layouts[-1]
+
+
+def _presentations(cells: Cells, parts: list[str], ids: list[str]) -> Columns:
+    """The number of the section of the recording (N,) that each row belongs to, for `build`.
+
+    Raises ReadError when the path names one person and the file holds several recordings, unless a column tells them
+    apart.
+    """
+    if not parts:
+        return {}
+    sheet, code = cells.sheet, np.zeros(len(cells.rows), dtype=np.int64)
+    for name in parts:
+        told = pd.Series(cells.text[name].to_numpy(zero_copy_only=False)).replace("", None).ffill().bfill()
+        number, names = pd.factorize(told, use_na_sentinel=False)
+        if name == parts[0] and len(names) > 1 and "participant" in sheet.file.fixed and not set(parts) & set(ids):
+            raise sheet.error(
+                f"several recordings under the name of one person: {', '.join(map(str, names[:3]))}: say which"
+                f" column names the participant or the trial ({' or '.join(parts)})"
+            )
+        code = pd.factorize(code * (len(names) + 1) + number)[0]
+    return {PRESENTATION: ("", code)}
