@@ -7,6 +7,7 @@ coordinates from them, and hands both to `build`, which rejects what is no numbe
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -167,7 +168,17 @@ def open_sheet(file: GazeFile) -> Sheet:
     first = next((line for line in text.split(b"\n", 20)[:20] if line.strip()), b"").decode()
     delimiter = file.spec.delimiter or max(DELIMITERS, key=first.count)
     names, skip = header_of(text, file.source, delimiter)
-    return Sheet(file, text, delimiter, names, skip, notes)
+    return Sheet(file, text, delimiter, _as_rows_end(names, text, skip, delimiter), skip, notes)
+
+
+def _as_rows_end(names: list[str], text: bytes, skip: int, delimiter: str) -> list[str]:
+    """The names of the columns, with or without a nameless one at the end as the first row (behind `skip` lines) has
+    it: not every software that ends rows with a delimiter ends the header so."""
+    row = next((line for line in text.split(b"\n", skip + 20)[skip : skip + 20] if line.strip()), b"").decode()
+    cells = next(csv.reader([row], delimiter=delimiter), [])
+    if len(cells) == len(names) + 1 and not cells[-1]:
+        return [*names, ""]
+    return names[:-1] if len(cells) == len(names) - 1 and not names[-1] else names
 
 
 def declared_pair(sheet: Sheet, known: Mapping[str, Sequence[str]]) -> Pairs | None:
