@@ -48,7 +48,7 @@ NAMES = {
 
 CHANNELS = {
     "pupil_left": (
-        Known("LPMM", "mm", "LPMMV"),  # Open Gaze API 2.0, Analysis 5 to 7.3
+        Known("LPMM", "mm", "LPMMV"),  # Open Gaze API 2.0, Analysis from 2019 to 7.3
         Known("LPUPILD", "mm", "LPUPILV", 1e3),  # Open Gaze API, PyGaze: m
         Known("LPD", "px", "LPV"),  # all; px of the camera
     ),
@@ -57,13 +57,16 @@ CHANNELS = {
         Known("RPUPILD", "mm", "RPUPILV", 1e3),
         Known("RPD", "px", "RPV"),
     ),
-    "gsr": (Known("GSR_US", "uS", "GSRV"), Known("GSR", "ohm", "GSRV")),  # Analysis 7; Open Gaze API 2.0, Analysis 5
-    "gsr_tonic": (Known("GSR_US_TONIC", "uS", "GSRV", positive=False),),  # Analysis 7
-    "gsr_phasic": (Known("GSR_US_PHASIC", "uS", "GSRV", positive=False),),  # Analysis 7
-    "heart_rate": (Known("HR", "bpm", "HRV"),),  # Open Gaze API 2.0, Analysis 5 to 7.3
-    "pulse": (Known("HRP", "a.u."),),  # Open Gaze API 2.0, Analysis 7: 0 without the sensor
-    "heart_beat_interval": (Known("IBI", "s", "HRV"), Known("HRIBI", "s", "HRV")),  # Analysis 7; Open Gaze API 2.0
-    "dial": (Known("DIAL", "", "DIALV", positive=False),),  # Open Gaze API 2.0, Analysis 5 to 7.3: 0 to 1
+    "gsr": (
+        Known("GSR_US", "uS", "GSRV"),
+        Known("GSR", "ohm", "GSRV"),
+    ),  # Analysis 7.2; Open Gaze API 2.0, Analysis of 2019
+    "gsr_tonic": (Known("GSR_US_TONIC", "uS", "GSRV", positive=False),),  # Analysis 7.2
+    "gsr_phasic": (Known("GSR_US_PHASIC", "uS", "GSRV", positive=False),),  # Analysis 7.2
+    "heart_rate": (Known("HR", "bpm", "HRV"),),  # Open Gaze API 2.0, Analysis from 2019 to 7.3
+    "pulse": (Known("HRP", "a.u."),),  # Open Gaze API 2.0, Analysis 7.2: 0 without the sensor
+    "heart_beat_interval": (Known("IBI", "s", "HRV"), Known("HRIBI", "s", "HRV")),  # Analysis 7.2; Open Gaze API 2.0
+    "dial": (Known("DIAL", "", "DIALV", positive=False),),  # Open Gaze API 2.0, Analysis from 2019 to 7.3: 0 to 1
 }
 
 KEYS = ("columns", "units", "missing", "channels", "delimiter", "eye", "messages")

@@ -22,13 +22,13 @@ LEAST_CONFIDENCE = 0.6
 """Below it Pupil Player itself takes gaze for lost (its default minimum data confidence)."""
 
 NAMES = {
-    "timestamp_ms": ("gaze_timestamp", "timestamp"),  # Player 1.8 to 3.5; before
+    "timestamp_ms": ("gaze_timestamp", "timestamp", "eye_timestamp"),  # Player 3.5; older; surfaces of 0.x
     "onset_ms": ("start_timestamp",),
     "duration_ms": ("duration",),
     "x_px": ("x_norm", "norm_pos_x"),  # gaze on a surface; other gaze, and fixations also on a surface
     "y_px": ("y_norm", "norm_pos_y"),
-    "fixation": ("fixation_id", "id"),  # on a surface since Player 1.17; else
-    "surface": ("on_surf", "on_srf", "x_norm"),  # Player 1.17 to 3.5; before
+    "fixation": ("fixation_id", "id"),  # on a surface; else, and there in older ones
+    "surface": ("on_surf", "on_srf", "x_norm"),  # Player 3.5; older; both
 }
 """Ours, or what is looked for -> the names of its column; `surface` is there only in files of a surface."""
 
