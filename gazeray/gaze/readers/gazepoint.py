@@ -97,8 +97,7 @@ def _named(sheet: Sheet, what: str) -> str | None:
 def _ids(sheet: Sheet) -> dict[str, str]:
     """The columns of participant and trial, where neither the path nor messages give them."""
     spec, trial = sheet.file.spec, _named(sheet, "trial")
-    told = spec.messages or trial or "trial" in (*sheet.file.fixed, *spec.columns)
-    if not told:
+    if not (spec.messages or trial or "trial" in (*sheet.file.fixed, *spec.columns)):
         user = _named(sheet, "message")
         where = f"in the column {user}, as " if user else "(there is no column USER either), as messages.file or "
         raise sheet.error(

@@ -44,14 +44,15 @@ def read_pupil(file: GazeFile) -> GazeTable:
     A sample or fixation whose confidence is below LEAST_CONFIDENCE is lost. Gaze off a surface (on_surf False) keeps
     its place, outside 0 to 1. A fixation on a surface has a row for each frame of the world video: one fixation comes
     out, at the mean of its rows. Times: timestamps s, durations ms.
-    Raises ReadError: empty, a column is missing, an export of Pupil Cloud, y_scaled declared (it counts upwards).
+    Raises ReadError: empty, a column is missing, an export of Pupil Cloud, y_scaled declared without y_axis: up.
     """
     sheet = open_sheet(file)
     if sheet.find("timestamp [ns]", "start timestamp [ns]") and not file.spec.columns:
         raise sheet.error("an export of Pupil Cloud (columns in ns and px): use the reader pupil_cloud")
     pair, ids = (sheet.column("x_px", *NAMES["x_px"]), sheet.column("y_px", *NAMES["y_px"])), sheet.ids()
-    if pair[1].lower() == "y_scaled":
-        raise sheet.error("y_scaled counts from the bottom of the surface: leave x_px and y_px to x_norm and y_norm")
+    upwards = file.spec.y_axis == "up"  # then y is turned over elsewhere
+    if pair[1].lower() == "y_scaled" and not upwards:
+        raise sheet.error("y_scaled counts from the bottom of the surface: declare y_axis: up, or take y_norm")
     confidence, times = sheet.find("confidence"), times_of(sheet, NAMES)
     number = sheet.find(*NAMES["fixation"]) if file.spec.kind == "fixations" else None
     words, values = channels_of(sheet, {})
@@ -59,7 +60,7 @@ def read_pupil(file: GazeFile) -> GazeTable:
     lost = {"gaze": ~(cells.values(confidence) >= LEAST_CONFIDENCE)} if confidence else {}
     gaze, _ = chosen_gaze(cells, {"gaze": pair}, lost)
     (x_name, x), (y_name, y) = gaze.values()
-    if y_name.lower() in NAMES["y_px"]:
+    if y_name.lower() in NAMES["y_px"] and not upwards:
         y = 1.0 - y
     keep = None
     if number:

@@ -209,9 +209,12 @@ def test_declared_columns_win_and_are_not_turned_over() -> None:
     assert table.columns["timestamp_ms"].tolist() == [100, 100]
 
 
-def test_scaled_gaze_that_counts_upwards_is_refused() -> None:
+def test_scaled_gaze_counts_upwards_and_must_be_declared_so() -> None:
+    columns = {"x_px": "x_scaled", "y_px": "y_scaled"}
     with pytest.raises(ReadError, match="y_scaled counts from the bottom"):
-        read(SURFACE, columns={"x_px": "x_scaled", "y_px": "y_scaled"})
+        read(SURFACE, columns=columns)
+    assert read(SURFACE, columns=columns, y_axis="up").columns["y_px"].tolist() == [9, 9]
+    np.testing.assert_allclose(read(SURFACE, y_axis="up").columns["y_px"], [0.9, 0.9])  # turned over once, elsewhere
 
 
 def test_declared_channel_comes_along() -> None:
