@@ -69,28 +69,40 @@ def clock_of(cells: Cells, ms: np.ndarray, tick: str | None, medium: str | None)
     """The clock of a file: its TIME in ms (N,), and its columns of TIMETICK and of the medium, if it has them.
 
     TIME begins anew where TIMETICK runs ahead of it, without a TIMETICK where it steps back by more than BACK_MS; and
-    where it steps back with another medium. Rows out of order are no new beginning.
+    where it steps back with another medium. Rows out of order are no new beginning, nor is a wrong cell between others.
     """
-    n, anew, other, back = len(ms), *np.zeros((3, len(ms)), dtype=bool)
+    n, anew, back = len(ms), np.zeros(len(ms), dtype=bool), np.zeros(len(ms), dtype=bool)
     ticks = _ticks_ms(cells, ms, tick)
-    known = ~np.isnan(ms) & (~np.isnan(ticks) if ticks is not None else True)
-    rows = np.flatnonzero(known)
-    step = np.diff(ms[rows])
-    back[rows[1:]] = step < 0
-    if ticks is None:
-        anew[rows[1:]] = step < -BACK_MS
-    else:
-        anew[rows[1:]] = np.diff(ticks[rows]) - step > AWAY_MS
-    if medium:
-        shown = pd.Series(cells.text[medium].to_numpy(zero_copy_only=False)).replace("", None).ffill()
-        code = pd.factorize(shown, use_na_sentinel=False)[0]
-        other[1:] = code[1:] != code[:-1]
-        anew |= other & back
-    media = np.cumsum(anew | other)
+    falls = -ms if ticks is None else ticks - ms
+    rows = np.flatnonzero(~np.isnan(falls))
+    least = BACK_MS if ticks is None else AWAY_MS
+    rows = rows if ticks is None else rows[~_alone(falls[rows], least)]
+    anew[rows[1:]] = np.diff(falls[rows]) > least
+    back[rows[1:]] = np.diff(ms[rows]) < 0
+    other = _another(cells, medium, anew) if medium else np.zeros(n, dtype=bool)
+    anew |= other & back
     ahead = np.full(n, np.nan)
     if ticks is not None:
-        ahead = pd.Series(ticks - ms).groupby(np.cumsum(anew)).transform("first").to_numpy()
-    return Clock(ms, media, anew, ahead)
+        ahead = pd.Series(ticks - ms).groupby(np.cumsum(anew)).transform("median").to_numpy()
+    return Clock(ms, np.cumsum(anew | other), anew, ahead)
+
+
+def _alone(values: np.ndarray, least: float) -> np.ndarray:
+    """(N,) bool, single values that stand out from those before and after them by more than `least`."""
+    alone, step = np.zeros(len(values), dtype=bool), np.diff(values)
+    far = np.abs(step) > least
+    alone[1:-1] = far[:-1] & far[1:] & (step[:-1] * step[1:] < 0)
+    return alone
+
+
+def _another(cells: Cells, medium: str, anew: np.ndarray) -> np.ndarray:
+    """(N,) bool, where another medium is shown. An empty cell is the medium before, and so is a single one between rows
+    of the same medium while TIME goes on."""
+    shown = pd.Series(cells.text[medium].to_numpy(zero_copy_only=False)).replace("", None).ffill()
+    code = pd.factorize(shown, use_na_sentinel=False)[0]
+    between = (code[:-2] == code[2:]) & (code[:-2] != code[1:-1]) & ~anew[1:-1] & ~anew[2:]
+    code[1:-1] = np.where(between, code[:-2], code[1:-1])
+    return np.append(False, code[1:] != code[:-1])
 
 
 def _ticks_ms(cells: Cells, ms: np.ndarray, tick: str | None) -> np.ndarray | None:

@@ -8,9 +8,11 @@ coordinates from them, and hands both to `build`, which rejects what is no numbe
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -174,7 +176,7 @@ def open_sheet(file: GazeFile) -> Sheet:
 def _as_rows_end(names: list[str], text: bytes, skip: int, delimiter: str) -> list[str]:
     """The names of the columns, with or without a nameless one at the end as the first row (behind `skip` lines) has
     it: not every software that ends rows with a delimiter ends the header so."""
-    row = next((line for line in text.split(b"\n", skip + 20)[skip : skip + 20] if line.strip()), b"").decode()
+    row = next((line for line in islice(io.BytesIO(text), skip, None) if line.strip()), b"").rstrip(b"\n").decode()
     cells = next(csv.reader([row], delimiter=delimiter), [])
     if len(cells) == len(names) + 1 and not cells[-1]:
         return [*names, ""]

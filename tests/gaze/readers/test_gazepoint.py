@@ -218,6 +218,20 @@ def test_fixation_of_the_same_number_and_medium_is_another_where_the_tick_has_ju
     assert table.ids == [("P1", "b"), ("P1", "b")]
 
 
+@pytest.mark.parametrize("column", ["MEDIA_ID", "TIME(2024/05/17 10:11:12)", "TIMETICK(f=10000000)"])
+@pytest.mark.parametrize("cell", ["", "x", "-5"])
+def test_wrong_cell_costs_its_row_not_the_presentation(column: str, cell: str) -> None:
+    head, *rows = SHOWN_TWICE.splitlines()
+    more = [f"14,b,{n},{n / 10:.5f},{250_000_000 + n * 1_000_000},0.3,0.5,0.0,{n / 10:.5f},1,1," for n in range(5, 10)]
+    cells = more[2].split(",")
+    cells[head.split(",").index(column)] = cell
+    for kind in ("samples", "fixations"):
+        table = read("\n".join([head, *rows, *more[:2], ",".join(cells), *more[3:]]), kind)
+        used = [table.ids[code] for code in dict.fromkeys(table.codes.tolist())]
+        assert used == [("P1", "a"), ("P1", "b"), ("P1", "b")]
+        assert kind == "fixations" or len(table.rows) + len(table.rejects) == 11
+
+
 def test_rows_out_of_order_are_no_new_presentation() -> None:
     lines = SHOWN_TWICE.splitlines()
     assert read("\n".join([lines[0], lines[2], lines[1]])).ids == [("P1", "a")]
