@@ -79,7 +79,8 @@ def clock_of(cells: Cells, ms: np.ndarray, tick: str | None, medium: str | None)
     rows = rows if ticks is None else rows[~_alone(falls[rows], least)]
     anew[rows[1:]] = np.diff(falls[rows]) > least
     back[rows[1:]] = np.diff(ms[rows]) < 0
-    other = _another(cells, medium, anew) if medium else np.zeros(n, dtype=bool)
+    code = cells.blocks(medium, anew) if medium else np.zeros(n, dtype=np.int64)
+    other = np.append(False, code[1:] != code[:-1])[:n]
     anew |= other & back
     ahead = np.full(n, np.nan)
     if ticks is not None:
@@ -93,16 +94,6 @@ def _alone(values: np.ndarray, least: float) -> np.ndarray:
     far = np.abs(step) > least
     alone[1:-1] = far[:-1] & far[1:] & (step[:-1] * step[1:] < 0)
     return alone
-
-
-def _another(cells: Cells, medium: str, anew: np.ndarray) -> np.ndarray:
-    """(N,) bool, where another medium is shown. An empty cell is the medium before, and so is a single one between rows
-    of the same medium while TIME goes on."""
-    shown = pd.Series(cells.text[medium].to_numpy(zero_copy_only=False)).replace("", None).ffill()
-    code = pd.factorize(shown, use_na_sentinel=False)[0]
-    between = (code[:-2] == code[2:]) & (code[:-2] != code[1:-1]) & ~anew[1:-1] & ~anew[2:]
-    code[1:-1] = np.where(between, code[:-2], code[1:-1])
-    return np.append(False, code[1:] != code[:-1])
 
 
 def _ticks_ms(cells: Cells, ms: np.ndarray, tick: str | None) -> np.ndarray | None:

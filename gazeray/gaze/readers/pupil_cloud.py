@@ -120,12 +120,12 @@ def _presentations(cells: Cells, parts: list[str], ids: list[str]) -> Columns:
         return {}
     sheet, code = cells.sheet, np.zeros(len(cells.rows), dtype=np.int64)
     for name in parts:
-        told = pd.Series(cells.text[name].to_numpy(zero_copy_only=False)).replace("", None).ffill().bfill()
-        number, names = pd.factorize(told, use_na_sentinel=False)
-        if name == parts[0] and len(names) > 1 and "participant" in sheet.file.fixed and not set(parts) & set(ids):
+        number = cells.blocks(name)
+        first = np.unique(number, return_index=True)[1]
+        if name == parts[0] and len(first) > 1 and "participant" in sheet.file.fixed and not set(parts) & set(ids):
             raise sheet.error(
-                f"several recordings under the name of one person: {', '.join(map(str, names[:3]))}: say which"
-                f" column names the participant or the trial ({' or '.join(parts)})"
+                f"several recordings under the name of one person: {', '.join(cells.keys([name])[0][first[:3]])}: say"
+                f" which column names the participant or the trial ({' or '.join(parts)})"
             )
-        code = pd.factorize(code * (len(names) + 1) + number)[0]
+        code = pd.factorize(code * (number.max(initial=0) + 1) + number)[0]
     return {PRESENTATION: ("", code)}

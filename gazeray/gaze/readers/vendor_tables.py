@@ -73,6 +73,20 @@ class Cells:
         """The text of columns, (N,) of objects each."""
         return [self.text[name].to_numpy(zero_copy_only=False) for name in names]
 
+    def blocks(self, name: str, begins: np.ndarray | None = None) -> np.ndarray:
+        """(N,) int, the number of the text of each row of a column whose rows come in blocks, each of the same text.
+
+        An empty cell is that before it. So is a single one between two rows of the same text, a wrong cell, unless it
+        `begins` something (N,) bool, or the row behind it does.
+        """
+        text = pd.Series(self.keys([name])[0]).replace("", None).ffill().bfill()
+        code = pd.factorize(text, use_na_sentinel=False)[0]
+        wrong = (code[:-2] == code[2:]) & (code[:-2] != code[1:-1])
+        if begins is not None:
+            wrong &= ~begins[1:-1] & ~begins[2:]
+        code[1:-1] = np.where(wrong, code[:-2], code[1:-1])
+        return code
+
     def columns(self, **names: str) -> Columns:
         """Columns of numbers for `build`, by our name."""
         return {ours: (theirs, self.values(theirs)) for ours, theirs in names.items()}

@@ -166,6 +166,12 @@ def test_two_recordings_of_one_name_are_never_mixed() -> None:
     assert sections.ids == [("P1", "a"), ("P1", "a2")]
 
 
+@pytest.mark.parametrize("cell", ["", "b?"])
+def test_wrong_name_of_a_recording_in_one_row_is_no_other_recording(cell: str) -> None:
+    data = MAPPED.replace("a,b,1700000000005000000", f"a,{cell},1700000000005000000")
+    assert read(data, reader="pupil_cloud").ids == [("P1", "1")]
+
+
 def test_sections_of_a_recording_are_presentations() -> None:
     table = read(CLOUD.replace("a,b,1700000000005000000", "a2,b,1700000000005000000"), reader="pupil_cloud")
     assert table.ids == [("P1", "1"), ("P1", "1")]
