@@ -13,10 +13,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from gazeray.gaze.readers.base import COORDINATES, GazeFile, GazeTable, register_reader
+from gazeray.gaze.files import Listing
+from gazeray.gaze.readers.base import COORDINATES, GazeFile, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.known_channels import Known, channel_values, channels_of
 from gazeray.gaze.readers.pupil import times_of, units_of
-from gazeray.gaze.readers.vendor_tables import PRESENTATION, Cells, Columns, Sheet, build, chosen_gaze, open_sheet
+from gazeray.gaze.readers.vendor_tables import (
+    PRESENTATION,
+    Cells,
+    Channels,
+    Columns,
+    Sheet,
+    build,
+    chosen_gaze,
+    open_sheet,
+)
 
 
 @dataclass(frozen=True)
@@ -61,21 +71,29 @@ NAMES = {
 }
 """Ours, or what is looked for -> the names of its column: the same in all versions of Pupil Cloud and Neon Player."""
 
-CHANNELS = {  # 3d_eye_states.csv of Neon, where somebody has joined it to the gaze
+CHANNELS = {  # of 3d_eye_states.csv of Neon, wherever it stands
     "pupil_left": (Known("pupil diameter left [mm]", "mm"),),
     "pupil_right": (Known("pupil diameter right [mm]", "mm"),),
+    "pupil": (Known("pupil diameter [mm]", "mm"),),  # of 2023
 }
+EYE_STATES = ("3d_eye_states.csv", "3d_eye_states.csv.gz")
 
 KEYS = ("columns", "units", "missing", "channels", "delimiter")
 
 
-@register_reader("pupil_cloud", described=True, keys=KEYS)
+def _eye_states(source: str, files: Listing) -> list[str]:
+    """The file of pupils beside a file of gaze, if there is one."""
+    folder = source.rpartition("/")[0]
+    return [path for name in EYE_STATES if (path := f"{folder}/{name}" if folder else name) in files.files][:1]
+
+
+@register_reader("pupil_cloud", described=True, keys=KEYS, companions=_eye_states)
 def read_pupil_cloud(file: GazeFile) -> GazeTable:
     """Read one gaze.csv or fixations.csv; see `Reader`. The table says what its coordinates count from.
 
     A sample is lost where the device was not worn (worn 0), a fixation where it was not detected on the surface or in
     the reference image; samples beside it keep their place. Each section of each recording is a presentation of its
-    own. Times: timestamps ns, durations ms.
+    own. Pupils come from 3d_eye_states.csv beside the samples. Times: timestamps ns, durations ms.
     Raises ReadError: empty, a column is missing, several recordings in the file of one person.
     """
     sheet, of = open_sheet(file), file.spec.kind
@@ -89,11 +107,37 @@ def read_pupil_cloud(file: GazeFile) -> GazeTable:
     absent = [np.isin(cells.words(name), ["0", "0.0", "false"]) for name in (worn, detected) if name]
     gaze, _ = chosen_gaze(cells, {"gaze": pair}, {"gaze": absent[0]} if absent else {})
     columns = cells.columns(**times) | gaze | _presentations(cells, parts, list(ids.values()))
-    channels = channel_values(cells, CHANNELS)
-    found = build(cells, ids, columns, units_of("ns", file), channels=channels)
+    channels, notes = channel_values(cells, CHANNELS), list[str]()
+    for path in file.beside if of == "samples" else ():
+        if path.endswith(EYE_STATES):
+            pupils, notes = _pupils(file, path, cells.values(times["timestamp_ms"]))
+            channels = pupils | channels
+    found = build(cells, ids, columns, units_of("ns", file), notes=notes, channels=channels)
     if pair[0].lower() != layout.pair[0]:  # a column of somebody's own
         return found
     return replace(found, origin=layout.origin, units=found.units | dict.fromkeys(COORDINATES, layout.unit))
+
+
+def _pupils(file: GazeFile, path: str, stamps: np.ndarray) -> tuple[Channels, list[str]]:
+    """The pupils of the file beside at the times `stamps` (N,) of the samples, NaN where it has none; and a note where
+    it cannot be read."""
+    try:
+        sheet = open_sheet(
+            replace(file, data=file.beside[path], source=path, spec=file.spec.model_copy(update={"channels": {}}))
+        )
+        time, values = sheet.need("the time", *NAMES["timestamp_ms"]), channels_of(sheet, CHANNELS)[1]
+        cells = sheet.read([], [], [time, *values])
+    except ReadError as error:
+        return {}, [f"no pupils: {error}"]
+    known, first = np.unique(cells.values(time), return_index=True)
+    if not len(known):
+        return {}, [f"no pupils: {path}: no row has the right number of fields"]
+    at = np.minimum(np.searchsorted(known, stamps), len(known) - 1)
+    same = known[at] == stamps
+    return {
+        name: (np.where(same, sizes[first][at], np.nan), unit)
+        for name, (sizes, unit) in channel_values(cells, CHANNELS).items()
+    }, []
 
 
 def _layout(sheet: Sheet) -> Layout:

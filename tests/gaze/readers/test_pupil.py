@@ -185,6 +185,28 @@ def test_pupils_joined_to_the_gaze_come_along() -> None:
     assert (table.columns["pupil_left"].tolist(), table.units["pupil_left"]) == ([3.5, 3.5], "mm")
 
 
+def test_pupils_of_the_file_beside_are_joined_by_time(tmp_path: Path) -> None:
+    states = (
+        "section id,recording id,timestamp [ns],pupil diameter left [mm],pupil diameter right [mm]\n"
+        "a,b,1700000000005000000,3.5,0\na,b,1700000000010000000,3.7,3.9\n"
+    )
+    head, one, two = CLOUD.splitlines()
+    three = two.replace("05000000", "10000000").replace(",0.0,", ",1.0,")
+    files = {f"{person}/1/gaze.csv": "\n".join([head, one, two, three]) for person in ("P1", "P2")}
+    files |= {"P1/1/3d_eye_states.csv": states, "P2/1/3d_eye_states.csv": "broken"}
+    root = write(tmp_path, {"trials.csv": "participant,trial,condition\nP1,1,C\nP2,1,P\n", **files})
+    section = {"reader": "pupil_cloud", "path": "{participant}/{trial}/gaze.csv", "origin": "scene_camera"}
+    screen = {"width_px": 1600, "height_px": 1200}
+    _, (first, second) = read_all(root, declared(samples=section, stimulus=None, screen=screen))
+    samples = first.trials[0].samples
+    assert samples is not None
+    np.testing.assert_allclose(samples["pupil_left"], [np.nan, 3.5, 3.7])
+    np.testing.assert_allclose(samples["pupil_right"], [np.nan, np.nan, 3.9])
+    assert first.trials[0].units["pupil_left"] == "mm"
+    assert len(second.trials) == 1
+    assert "no pupils" in second.notes[0]
+
+
 @pytest.mark.parametrize(("reader", "data"), [("pupil", GAZE), ("pupil_cloud", CLOUD)])
 def test_gaze_of_the_scene_camera_is_refused_unless_declared(tmp_path: Path, reader: str, data: str) -> None:
     trials = "participant,trial,condition\nP1,1,C\nP2,1,P\n"
