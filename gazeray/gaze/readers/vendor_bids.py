@@ -34,8 +34,8 @@ DOWN = {"top": 0.0, "center": 0.5, "bottom": 1.0}
 SIZE_MM, DISTANCE_MM = (10.0, 20e3), (50.0, 20e3)
 """What is possible of a screen. Sidecars give sizes and distances in m, and now and then in cm (ScreenDistance: 60)."""
 
-FIXATION_MS = (5.0, 20e3)
-"""What half of all fixations last at least, at most."""
+SHORTEST_MS, USUAL_S = 5.0, (0.05, 2.0)
+"""Half of all fixations last longer than that; and between these, if their durations are in s."""
 
 Clock = tuple[np.ndarray, np.ndarray]
 """The clock of a recording: what events refer to (its time stamps, or the number of the row), and the same in ms; (N,)
@@ -215,7 +215,7 @@ def unit_of_stamps(
     """The unit of time stamps (N,), and notes: the declared one, else their Units, else the one in which their step is
     that of SamplingFrequency, within a factor of 2.
 
-    Raises ReadError when no unit or more than one fits.
+    Raises ReadError when none fits.
     """
     unit = declared or unit_of(sidecar, name)
     if unit in TIME_UNITS_MS:
@@ -229,9 +229,9 @@ def unit_of_stamps(
     # a clock that ticks more slowly than samples come repeats itself; pauses do not count
     step = float(steps[(steps >= 0) & (steps <= 3 * np.median(moving))].mean())
     fits = [unit for unit, tick in TIME_UNITS_MS.items() if 0.5 <= step * tick / 1e3 * rate <= 2]
-    if len(fits) != 1:
-        reason = f"{name} steps by {step:.4g}, which fits SamplingFrequency {rate:g} in no unit of s, ms, us, ns"
-        raise ReadError(source, f"the sidecar gives no Units for {name}, and it {reason.removeprefix(f'{name} ')}")
+    if not fits:
+        reason = f"the sidecar gives no Units for {name}, and in none of s, ms, us, ns does it fit SamplingFrequency"
+        raise ReadError(source, f"{reason} ({rate:g} Hz; it steps by {step:.4g})")
     return fits[0], [f"the sidecar gives no Units for {name}; seen from SamplingFrequency: {fits[0]}"]
 
 
@@ -275,7 +275,6 @@ def lasting_ms(durations: np.ndarray, unit: str, tick: float) -> tuple[np.ndarra
         return durations * TIME_UNITS_MS[unit], []
     known = durations[durations > 0]
     usual = float(np.median(known)) if len(known) else 0.0
-    fits = [ms for ms in (tick, 1e3) if FIXATION_MS[0] <= usual * ms <= FIXATION_MS[1]]
-    if fits == [1e3] and tick != 1e3:
+    if usual * tick < SHORTEST_MS and USUAL_S[0] <= usual <= USUAL_S[1]:
         return durations * 1e3, ["the sidecar gives no Units for durations; seen from their size: s"]
     return durations * tick, []
