@@ -31,6 +31,7 @@ from gazeray.gaze.readers.bids_tables import (
     pairs_of,
     read_samples,
     recording_of,
+    with_rows,
 )
 from gazeray.gaze.readers.bids_trials import Trials, sorted_into, trials_of_events
 from gazeray.gaze.readers.text import clock_hz, clock_notes, spans_by_messages
@@ -96,7 +97,7 @@ def _fixations(recording: Recording) -> GazeTable:
     words, values = channel_columns(sheet)
     numbers = [onset, duration, *(name for pair in pairs.values() for name in pair)]
     further = [name for name in sheet.names if sheet.names.count(name) == 1 and name != kind]
-    cells = sheet.read([*ids.values(), kind, *words], numbers, [*values, *further])
+    cells = with_rows(sheet.read([*ids.values(), kind, *words], numbers, [*values, *further]))
     keep = cells.words(kind) == "fixation"
     if not keep.any():
         raise sheet.error("no event of trial_type fixation")

@@ -149,7 +149,7 @@ def read_samples(recording: Recording, further: Sequence[str], ids: Sequence[str
     words, values = channel_columns(sheet)
     further = [name for name in further if sheet.names.count(name) == 1 and name not in ids]
     numbers = [time, *(name for pair in pairs.values() for name in pair)]
-    cells = sheet.read([*ids, *words], numbers, [*values, *further])
+    cells = with_rows(sheet.read([*ids, *words], numbers, [*values, *further]))
     gaze, unit, notes = on_screen(recording, cells, pairs)
     if time is None:
         ms = vendor_bids.rows_ms(cells.rows, sidecar, source)
@@ -159,6 +159,13 @@ def read_samples(recording: Recording, further: Sequence[str], ids: Sequence[str
         ms = vendor_bids.stamps_ms(stamps, cells.rows, its_unit, sidecar, source)
         notes += more
     return Samples(cells, time, ms, gaze, unit, notes)
+
+
+def with_rows(cells: Cells) -> Cells:
+    """The cells. Raises ReadError where no row has as many fields as there are names."""
+    if not len(cells.rows):
+        raise cells.sheet.error(f"no row fits the columns {', '.join(cells.sheet.names)}: {cells.rejects[0].reason}")
+    return cells
 
 
 def pairs_of(sheet: Sheet) -> Pairs:

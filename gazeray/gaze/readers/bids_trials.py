@@ -117,8 +117,10 @@ def sorted_into(table: GazeTable, trials: Trials, kind: Kind, file: GazeFile) ->
         lies = f"the {kind} from {times.min() / 1e3:.6g} to {times.max() / 1e3:.6g} s"
         where = f"the trials of {trials.source} from {spans.starts[0] / 1e3:.6g} to {spans.ends[-1] / 1e3:.6g} s"
         raise ReadError(file.source, f"all gaze lies outside every trial: {lies}, {where}")
-    outside = len(times) - len(np.unique(index))
-    notes = [f"{kind} outside every trial, left out: {outside} of {len(times)}"] if outside else []
+    outside = np.ones(len(times), dtype=bool)
+    outside[index] = False
+    n = int(outside.sum())
+    notes = [f"{kind} outside every trial, left out: {n} of {len(times)}"] if n else []
     person = people[0] if people else file.ids[0]
     rejects = [replace(reject, trial=file.fixed.get("trial", "")) for reject in table.rejects]
     return replace(

@@ -225,7 +225,8 @@ def unit_of_stamps(
     rate, steps = positive(sidecar.get("SamplingFrequency")), np.diff(stamps[~np.isnan(stamps)])
     moving = steps[steps > 0]
     if not rate or not len(moving):
-        raise ReadError(source, f"the sidecar gives neither Units of {name} (s, ms, us, ns) nor a SamplingFrequency")
+        reason = f"the sidecar gives neither Units of {name} (s, ms, us, ns) nor a SamplingFrequency that tells it"
+        raise ReadError(source, reason)
     # a clock that ticks more slowly than samples come repeats itself; pauses do not count
     step = float(steps[(steps >= 0) & (steps <= 3 * np.median(moving))].mean())
     fits = [unit for unit, tick in TIME_UNITS_MS.items() if 0.5 <= step * tick / 1e3 * rate <= 2]

@@ -126,6 +126,11 @@ def test_header_in_the_table_itself_is_no_row(named: bool) -> None:
     assert "the table has a header, which is not Columns of its sidecar: the header is used" in table.notes
 
 
+def test_table_that_no_sidecar_fits_is_refused() -> None:
+    with pytest.raises(ReadError, match=r"no row fits the columns timestamp, .*: 5 fields instead of 4"):
+        read(fixed=ONE, beside=files(samples=SAMPLES.replace("\t90", "\t1\t90")))
+
+
 def test_onsets_that_are_row_numbers() -> None:
     changes = {"Columns": ["foreign_index", "duration", "trial_type"], "ForeignIndexColumn": None}
     events = files(events="0\t0.2\tfixation\n2\t0.3\tfixation\n-1\t0.2\tsaccade\n", events_sidecar=changes)
@@ -282,6 +287,18 @@ def test_fixations_of_two_eyes_in_a_file_each(tmp_path: Path, eye: str, x: float
     assert [one["x_px"].tolist() for one in gaze if one is not None] == [[x], [x]]
     assert [one["duration_ms"].tolist() for one in gaze if one is not None] == [[40], [36]]
     assert found.trials[0].accuracy == {f"validation_{'right' if eye == 'right' else 'left'}_deg": 0.3}
+
+
+def test_rows_of_events_may_be_the_trials_table(tmp_path: Path) -> None:
+    base = "sub-{participant}/beh/sub-{participant}_task-read_run-{run}"
+    rows = "onset\tduration\tn\tcondition\n0\t0.04\t1\tC\n0.04\t0.04\t2\tP\n"
+    here = {name: rows if name.endswith("events.tsv") else data for name, data in binocular(2).items()}
+    spec = declared(
+        trials={"path": f"{base}_events.tsv", "columns": {"trial": ["run", "n"]}},
+        samples={"reader": "bids", "path": f"{base}_recording-eye1_physio.tsv.gz", "columns": {"trial": "n"}},
+    )
+    _, found = read_all(write(tmp_path, here), spec)
+    assert [trial.trial for trial in found[0].trials] == ["1/1", "1/2", "2/1", "2/2"]
 
 
 def test_trial_numbers_that_start_again_in_every_run(tmp_path: Path) -> None:
