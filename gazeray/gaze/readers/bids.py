@@ -83,7 +83,7 @@ def _samples(recording: Recording) -> GazeTable:
     used = [read.time, *(name for pair in pairs_of(recording.sheet).values() for name in pair), *ids.values()]
     keep = np.ones(len(read.ms), dtype=bool)
     channels = channels_of(recording, read.cells, used, keep)
-    return _table(read.cells, ids, columns, keep, read.unit, channels, notes, header, trials)
+    return _table(read.cells, ids, columns, keep, read.placed, channels, notes, header, trials)
 
 
 def _fixations(recording: Recording) -> GazeTable:
@@ -109,17 +109,18 @@ def _fixations(recording: Recording) -> GazeTable:
     durations = np.where(keep, cells.values(duration), np.nan)
     lasts, notes = vendor_bids.lasting_ms(durations, units["duration_ms"], tick)
     if own:
-        gaze, unit, more = on_screen(recording, cells, pairs)
+        gaze, placed = on_screen(recording, cells, pairs)
+        notes += placed.notes
     elif physio:
         mean_x, mean_y = _mean_gaze(ms, lasts, physio)
-        gaze, unit = {"x_px": ("mean gaze x", mean_x), "y_px": ("mean gaze y", mean_y)}, physio.unit
-        more = [*physio.notes, "fixations have no coordinates; they are the mean gaze of the recording"]
+        gaze, placed = {"x_px": ("mean gaze x", mean_x), "y_px": ("mean gaze y", mean_y)}, physio.placed
+        notes += [*physio.notes, "fixations have no coordinates; they are the mean gaze of the recording"]
     else:
         raise sheet.error("fixations have no coordinates, and there is no *_physio.tsv.gz beside them")
     trials = _trials(recording, ids, named, physio)
     columns = {"onset_ms": (onset, ms), "duration_ms": (duration, lasts)} | gaze
     channels = channels_of(recording, cells, [*numbers, *ids.values()], keep)
-    return _table(cells, ids, columns, keep, unit, channels, [*notes, *more], recording.screen.header, trials)
+    return _table(cells, ids, columns, keep, placed, channels, notes, recording.screen.header, trials)
 
 
 def _onset_column(recording: Recording) -> tuple[str, str]:
@@ -238,7 +239,7 @@ def _table(
     ids: Mapping[str, str],
     columns: Columns,
     keep: np.ndarray,
-    unit: str,
+    placed: vendor_bids.Placed,
     channels: Channels,
     notes: Sequence[str],
     header: Mapping[str, float],
@@ -247,9 +248,10 @@ def _table(
     """The GazeTable, sorted into trials where these are not in the path or in a column."""
     kind, file = cells.sheet.file.spec.kind, cells.sheet.file
     if trials is not None:
-        placed = replace(file, fixed={**file.fixed, "trial": "by events"})
-        cells = replace(cells, sheet=replace(cells.sheet, file=placed))
+        whole = replace(file, fixed={**file.fixed, "trial": "by events"})
+        cells = replace(cells, sheet=replace(cells.sheet, file=whole))
     times = dict.fromkeys(TIMES[kind], "ms")
     table = build(cells, ids, columns, times, keep, notes, header, channels)
-    table = replace(table, units=table.units | ({} if unit == "px" else dict.fromkeys(COORDINATES, unit)))
+    units = {} if placed.unit == "px" else dict.fromkeys(COORDINATES, placed.unit)
+    table = replace(table, units=table.units | units, origin=placed.origin)
     return table if trials is None else sorted_into(table, trials, kind, file)

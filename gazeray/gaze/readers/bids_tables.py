@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -91,13 +91,13 @@ class Recording:
 @dataclass(frozen=True)
 class Samples:
     """The samples of a recording: its cells, which column is the clock (None: the rate is), ms (N,), x_px and y_px as
-    `build` takes them, their unit, and notes."""
+    `build` takes them, where on the screen these are, and notes."""
 
     cells: Cells
     time: str | None
     ms: np.ndarray
     gaze: Columns
-    unit: str
+    placed: vendor_bids.Placed
     notes: list[str]
 
     def clock(self, column: str) -> vendor_bids.Clock:
@@ -150,7 +150,8 @@ def read_samples(recording: Recording, further: Sequence[str], ids: Sequence[str
     further = [name for name in further if sheet.names.count(name) == 1 and name not in ids]
     numbers = [time, *(name for pair in pairs.values() for name in pair)]
     cells = with_rows(sheet.read([*ids, *words], numbers, [*values, *further]))
-    gaze, unit, notes = on_screen(recording, cells, pairs)
+    gaze, placed = on_screen(recording, cells, pairs)
+    notes = list(placed.notes)
     if time is None:
         ms = vendor_bids.rows_ms(cells.rows, sidecar, source)
     else:
@@ -158,7 +159,7 @@ def read_samples(recording: Recording, further: Sequence[str], ids: Sequence[str
         its_unit, more = vendor_bids.unit_of_stamps(stamps, sidecar, time, spec.units.get("timestamp_ms"), source)
         ms = vendor_bids.stamps_ms(stamps, cells.rows, its_unit, sidecar, source)
         notes += more
-    return Samples(cells, time, ms, gaze, unit, notes)
+    return Samples(cells, time, ms, gaze, placed, notes)
 
 
 def with_rows(cells: Cells) -> Cells:
@@ -188,19 +189,22 @@ def pairs_of(sheet: Sheet) -> Pairs:
     return found
 
 
-def on_screen(recording: Recording, cells: Cells, pairs: Pairs) -> tuple[Columns, str, list[str]]:
-    """x_px and y_px of the eye asked for, from the top left of the screen, for `build`; their unit, and notes."""
+def on_screen(recording: Recording, cells: Cells, pairs: Pairs) -> tuple[Columns, vendor_bids.Placed]:
+    """x_px and y_px of the eye asked for, for `build`, and where on the screen they are. What is declared wins over the
+    sidecars."""
     source, spec = recording.sheet.file.source, recording.sheet.file.spec
     gaze, notes = chosen_gaze(cells, pairs)
     names = [name for pair in pairs.values() for name in pair]
     declared = [spec.units.get(name, "") for name in COORDINATES]
-    unit = declared[0] or declared[1]
     if declared[0] != declared[1]:
         raise ReadError(source, "x_px and y_px are declared in different units")
-    unit = unit or vendor_bids.unit_of_gaze(names, [recording.sidecar, recording.about], source)
+    unit = declared[0] or vendor_bids.unit_of_gaze(names, [recording.sidecar, recording.about], source)
+    screen = recording.screen
+    if spec.origin != "screen":
+        screen = replace(screen, origin=vendor_bids.CENTRE if spec.origin == "screen_centre" else None)
     (x_name, x), (y_name, y) = gaze.values()
-    x, y, unit, more = vendor_bids.to_px(x, y, unit, recording.screen, source)
-    return {"x_px": (x_name, x), "y_px": (y_name, y)}, unit, [*notes, *more]
+    placed = vendor_bids.to_px(x, y, unit, screen, spec.y_axis, source)
+    return {"x_px": (x_name, placed.x), "y_px": (y_name, placed.y)}, replace(placed, notes=[*notes, *placed.notes])
 
 
 def channels_of(recording: Recording, cells: Cells, used: Sequence[str | None], keep: np.ndarray) -> Channels:

@@ -30,6 +30,7 @@ SPELLINGS |= {
 
 ACROSS = {"left": 0.0, "center": 0.5, "right": 1.0}
 DOWN = {"top": 0.0, "center": 0.5, "bottom": 1.0}
+CENTRE = (0.5, 0.5)
 
 SIZE_MM, DISTANCE_MM = (10.0, 20e3), (50.0, 20e3)
 """What is possible of a screen. Sidecars give sizes and distances in m, and now and then in cm (ScreenDistance: 60)."""
@@ -57,6 +58,17 @@ class Screen:
         """What is known, as `GazeTable.header` has it."""
         values = (*self.sizes[0], *self.sizes[1], self.distance_mm)
         return {name: value for name, value in zip(SCREEN_COLUMNS.values(), values, strict=True) if value > 0}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Coordinates (N,) in px or normalised, NaN where lost; `origin` as `GazeTable` has it; and notes."""
+
+    x: np.ndarray
+    y: np.ndarray
+    unit: str
+    origin: str
+    notes: list[str]
 
 
 def screen_of(sidecar: Mapping[str, Any], file: GazeFile) -> Screen:
@@ -124,41 +136,45 @@ def unit_of_gaze(names: Sequence[str], sidecars: Sequence[Mapping[str, Any]], so
     )
 
 
-def to_px(
-    x: np.ndarray, y: np.ndarray, unit: str, screen: Screen, source: str
-) -> tuple[np.ndarray, np.ndarray, str, list[str]]:
-    """Coordinates (N,) from the top left of the screen, x to the right and y down; their unit, px or normalised; notes.
+def to_px(x: np.ndarray, y: np.ndarray, unit: str, screen: Screen, y_axis: str, source: str) -> Placed:
+    """Coordinates (N,) in px or normalised, x to the right and y down, from the top left of the screen or its centre.
 
-    Px, lengths and normalised coordinates count from the ScreenOrigin (default: top left): from its centre to the right
-    and down, from an edge towards the other edge. Angles count from the centre.
+    Px, lengths and normalised coordinates count from the ScreenOrigin (default: top left), from an edge towards the
+    other one. Angles count from the centre. With a `y_axis` that goes up y stays as it is, to be turned over later.
     Raises ReadError for a unit or an origin that needs a geometry which the sidecars do not give, for an unknown unit,
     and for angles from a corner.
     """
     origin = screen.origin or (0.0, 0.0)
-    if unit in PIXELS or unit in NORMALISED:
-        sizes = screen.sizes[0] if unit in PIXELS else (1.0, 1.0)
-    elif unit in LENGTHS_MM or unit in ANGLES_DEG:
-        sizes, px_per_mm = screen.sizes[0], _px_per_mm(unit, screen, source)
-        if unit in LENGTHS_MM:
-            x, y = (values * LENGTHS_MM[unit] * scale for values, scale in zip((x, y), px_per_mm, strict=True))
-        elif screen.origin not in (None, (0.5, 0.5)):
+    sizes = (1.0, 1.0) if unit in NORMALISED else screen.sizes[0]
+    if unit in LENGTHS_MM:
+        x, y = (values * LENGTHS_MM[unit] * scale for values, scale in _each(x, y, _px_per_mm(unit, screen, source)))
+    elif unit in ANGLES_DEG:
+        scales, distance = _px_per_mm(unit, screen, source), screen.distance_mm
+        if screen.origin not in (None, CENTRE):
             raise ReadError(source, f"coordinates in {unit} count from the centre, but ScreenOrigin is another place")
-        else:
-            origin, distance = (0.5, 0.5), screen.distance_mm
-            x, y = (
-                distance * np.tan(np.deg2rad(values * ANGLES_DEG[unit])) * scale
-                for values, scale in zip((x, y), px_per_mm, strict=True)
-            )
-    else:
+        origin, factor = CENTRE, ANGLES_DEG[unit]
+        x, y = (distance * np.tan(np.deg2rad(values * factor)) * scale for values, scale in _each(x, y, scales))
+    elif unit not in PIXELS and unit not in NORMALISED:
         raise ReadError(source, f"gaze is in {unit!r}, which is neither px, mm, cm, m, degrees nor normalised")
+    notes = []
+    if origin[1] == 0.5 and y_axis == "down":
+        notes = ["coordinates from the centre: y is taken to count downwards; if it does not, declare y_axis: up"]
+    unit = "normalised" if unit in NORMALISED else "px"
+    if origin == CENTRE:
+        return Placed(x, y, unit, "screen_centre", notes)
+    if y_axis == "up" and origin[1] == 1.0:
+        origin = origin[0], 0.0
     if any(origin) and not all(sizes):
         raise ReadError(source, "ScreenOrigin is not the top left, and ScreenResolution is not given")
-    notes = ["coordinates from the centre: y is taken to count downwards"] if origin[1] == 0.5 else []
-    placed = [
+    x, y = (
         size - values if from_edge == 1.0 else values + size * from_edge
         for values, size, from_edge in zip((x, y), sizes, origin, strict=True)
-    ]
-    return placed[0], placed[1], "normalised" if unit in NORMALISED else "px", notes
+    )
+    return Placed(x, y, unit, "", notes)
+
+
+def _each(x: np.ndarray, y: np.ndarray, scales: Sequence[float]) -> zip[tuple[np.ndarray, float]]:
+    return zip((x, y), scales, strict=True)
 
 
 def _px_per_mm(unit: str, screen: Screen, source: str) -> list[float]:

@@ -153,10 +153,11 @@ def test_degrees_count_from_the_centre_of_the_screen() -> None:
     sidecar = {"x_coordinate": {"Units": "deg"}, "y_coordinate": {"Units": "deg"}}
     rows = "1000\t5\t-3\t1\n1004\t0\t0\t1\n"
     table = read(fixed=ONE, beside=files(samples=rows, sidecar=sidecar, screen=SCREEN))
-    assert table.columns["x_px"][0] == pytest.approx(500 + 600 * math.tan(math.radians(5)) * 1000 / 400)
-    assert table.columns["y_px"][0] == pytest.approx(300 - 600 * math.tan(math.radians(3)) * 600 / 300)
-    assert (table.columns["x_px"][1], table.columns["y_px"][1]) == (500, 300)
-    assert "coordinates from the centre: y is taken to count downwards" in table.notes
+    assert table.origin == "screen_centre"
+    assert table.columns["x_px"][0] == pytest.approx(600 * math.tan(math.radians(5)) * 1000 / 400)
+    assert table.columns["y_px"][0] == pytest.approx(-600 * math.tan(math.radians(3)) * 600 / 300)
+    assert (table.columns["x_px"][1], table.columns["y_px"][1]) == (0, 0)
+    assert any(note.startswith("coordinates from the centre: y is taken to count downwards") for note in table.notes)
 
 
 def test_origin_at_the_bottom_is_turned_over() -> None:

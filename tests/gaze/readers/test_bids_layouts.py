@@ -178,6 +178,26 @@ def test_normalised_coordinates_stay_so(kind: str) -> None:
     assert (table.units["x_px"], table.units["y_px"]) == ("normalised", "normalised")
 
 
+@pytest.mark.parametrize(
+    ("declaration", "origin", "y"),
+    [
+        ({}, ["center", "center"], 350),
+        ({"y_axis": "up"}, ["center", "center"], 150),
+        ({"origin": "screen_centre"}, ["top", "left"], 350),
+        ({}, ["bottom", "left"], 400),
+        ({"y_axis": "up"}, ["bottom", "left"], 400),
+    ],
+)
+def test_origins_end_at_the_top_left_of_the_screen(
+    tmp_path: Path, declaration: dict[str, str], origin: list[str], y: float
+) -> None:
+    screen = {"ScreenOrigin": origin, "ScreenResolution": [1000, 500]}
+    (tmp_path / "events.json").write_text(json.dumps({"StimulusPresentation": screen}))
+    samples = read_eyes(tmp_path, **declaration).trials[0].samples
+    assert samples is not None
+    assert samples["y_px"][1] == y
+
+
 @pytest.mark.parametrize("system", ["gaze-in-world", "eye-in-head", "custom"])
 @pytest.mark.parametrize("kind", ["samples", "fixations"])
 def test_other_coordinate_systems_are_refused(kind: str, system: str) -> None:
@@ -242,7 +262,7 @@ def binocular(runs: int = 1) -> dict[str, str | bytes]:
         base = f"sub-P1/beh/sub-P1_task-read_run-0{run}"
         found[f"{base}_events.tsv"] = "onset\tduration\n0\t0.04\n0.04\t0.04\n"
         for eye, side, x in (("eye1", "left", 100), ("eye2", "right", 110)):
-            rows = "".join(f"{5000 + 4 * at}\t{x + 100 * run}\t50\t900\n" for at in range(20))
+            rows = "".join(f"{5000 + 4 * at}\t{x + 100 * run}\t100\t900\n" for at in range(20))
             rows = rows.replace(f"5000\t{x + 100 * run}", "5000\tn/a") if side == "right" else rows
             error = {"RecordedEye": side, "StartTime": 0, "AverageCalibrationError": 0.3}
             found[f"{base}_recording-{eye}_physio.json"] = json.dumps(error)

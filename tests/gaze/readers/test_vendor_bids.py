@@ -29,11 +29,12 @@ SPEC = declared(samples={"reader": "bids", "path": "sub-{participant}/x_physio.t
 KNOWN = {"ScreenSize": [0.4, 0.3], "ScreenResolution": [1000, 600], "ScreenDistance": 0.6}
 
 
-def placed(unit: str, x: float, y: float, **said: Any) -> tuple[float, float, str]:
-    """One point on the screen that StimulusPresentation describes, and its unit."""
+def placed(unit: str, x: float, y: float, y_axis: str = "down", **said: Any) -> tuple[float, float, str]:
+    """One point on the screen that StimulusPresentation describes, from the top left, and its unit."""
     screen = screen_of({"StimulusPresentation": {**KNOWN, **said}}, GazeFile(b"", "x_physio.tsv", SPEC))
-    found = to_px(np.array([x]), np.array([y]), unit, screen, "x")
-    return round(float(found[0][0]), 6), round(float(found[1][0]), 6), found[2]
+    found = to_px(np.array([x]), np.array([y]), unit, screen, y_axis, "x")
+    half = np.array((1000, 600) if found.unit == "px" else (1, 1)) / 2 * (found.origin == "screen_centre")
+    return round(float(found.x[0] + half[0]), 6), round(float(found.y[0] + half[1]), 6), found.unit
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,12 @@ def test_known_origins_are_converted(origin: Any, expected: tuple[float, float])
 def test_unknown_origin_is_refused(origin: Any) -> None:
     with pytest.raises(ReadError, match="ScreenOrigin is"):
         placed("px", 1, 1, ScreenOrigin=origin)
+
+
+def test_y_that_is_declared_to_go_up_is_left_to_be_turned_over() -> None:
+    assert placed("px", 100, 50, "up", ScreenOrigin=["bottom", "left"]) == (100, 50, "px")
+    assert placed("px", 100, 50, "up", ScreenOrigin=["bottom", "right"]) == (900, 50, "px")
+    assert placed("px", 100, 50, "up", ScreenOrigin=["center", "left"]) == (100, 350, "px")
 
 
 def test_origin_of_a_draft_is_known_and_the_newer_key_wins() -> None:
