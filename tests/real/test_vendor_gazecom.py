@@ -11,7 +11,7 @@ import pytest
 import gazeray.gaze.readers.gazecom  # noqa: F401
 from gazeray.gaze.readers import READERS, ReadError
 from gazeray.gaze.readers.base import GazeFile
-from gazeray.gaze.readers.text import clock_hz
+from gazeray.gaze.clock import clock_hz
 from tests.gaze.tiny_dataset import declared
 
 pytestmark = pytest.mark.real

@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from gazeray.gaze.clock import clock_notes
 from gazeray.gaze.readers import vendor_bids
 from gazeray.gaze.readers.base import IDS, TIME_UNITS_MS, GazeFile, GazeTable, ReadError, register_reader
-from gazeray.gaze.readers.text import clock_hz, clock_notes, spans_by_messages
+from gazeray.gaze.readers.text import spans_by_messages
 from gazeray.gaze.readers.vendor_tables import Cells, Columns, Sheet, build, chosen_gaze, decoded, in_spans
 
 X, Y = ("x_coordinate", "x", "gaze_x"), ("y_coordinate", "y", "gaze_y")
@@ -144,7 +145,7 @@ def _samples(recording: _Recording) -> GazeTable:
     rate = recording.sidecar.get("SamplingFrequency")
     if isinstance(rate, int | float) and rate > 0:
         header["sampling_hz"] = float(rate)
-    notes = [*read.notes, *more, *clock_notes(header, clock_hz(read.ms[~np.isnan(read.ms)]))]
+    notes = [*read.notes, *more, *clock_notes(header, read.ms[~np.isnan(read.ms)])]
     return build(read.cells, ids, columns, {"timestamp_ms": "ms"}, inside, notes, header)
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from gazeray.gaze.clock import clock_notes
 from gazeray.gaze.events.samples import covered
 from gazeray.gaze.readers.base import TIME_UNITS_MS, GazeFile, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.cells import LARGEST, row_rejects
@@ -21,8 +22,7 @@ from gazeray.gaze.readers.text import (
     Spans,
     as_bytes,
     bracketed,
-    clock_hz,
-    clock_notes,
+    chosen_eye,
     eye_of_fixations,
     one_gaze,
     rejects_outside,
@@ -58,7 +58,7 @@ def _samples(file: GazeFile, lines: Lines, events: Events) -> GazeTable:
     samples = parse_samples(lines, events, file.source)
     header, notes = _header(events)
     time_ms = samples.time_ms * TIME_UNITS_MS[file.spec.unit("timestamp_ms")]
-    notes += clock_notes(header, clock_hz(time_ms, np.searchsorted(samples.lines, events.blocks)))
+    notes += clock_notes(header, time_ms, np.searchsorted(samples.lines, events.blocks))
     x, y, more = _gaze(file, samples, events)
     columns = {"timestamp_ms": time_ms, "x_px": x, "y_px": y}
     table = _table(file, events, columns, samples.lines, samples.broken, len(lines.samples))
@@ -160,7 +160,7 @@ def _fixation_eye(file: GazeFile, found: list[Event], lines: Lines, events: Even
         lost = {eye: int(np.isnan(eyes[eye][0]).sum()) for eye in there if eye in eyes}
         if len(lost) == 2 and len(samples.lines):
             eye = min(lost, key=lambda eye: lost[eye])
-            return eye, [f"both eyes are in the file; the {eye} eye is used (lost samples: {lost})"]
+            return eye, [chosen_eye(eye, lost)]
     count = {eye: sum(event.eye == eye for event in found) for eye in there}
     eye = max(count, key=lambda eye: count[eye])
     return eye, [f"both eyes are in the file, without samples; the {eye} eye is used (it has more fixations)"]

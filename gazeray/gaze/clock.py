@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the time stamps of samples say: how fast the tracker sampled, and when, where the clock ticks more slowly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+PAUSE = 3.0
+"""A step of more than so many usual ones is a pause."""
+DROPPED = 0.77
+"""A step that is longer than the mean one by more than this share of the usual one holds samples that were dropped.
+
+Whole ms make a step at most one ms longer than it was, which is less at any rate that a tracker has (at 1000 Hz nothing,
+at 300 Hz 2/3 of a ms, at 2000 Hz half a ms)."""
+SHARED = 0.1
+"""Where more than this share of the samples have the stamp of the one before, the tracker is faster than its clock."""
+
+
+def interval_ms(times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()) -> float:
+    """Time from sample to sample, ms, by the whole clock; NaN where it never advances.
+
+    The mean of the steps, so that a clock in whole ms gives 3.33 ms at 300 Hz and 0.5 ms at 2000 Hz, without those that
+    are longer because samples were dropped or the recording paused. Equal times count: a tracker that samples faster
+    than its clock ticks repeats them. (A sample dropped between two of the same ms leaves no trace.)
+
+    times_ms: (N,), ms. breaks: the indices at which a new block begins, whose step from the block before is none.
+    """
+    steps = np.diff(np.asarray(times_ms, dtype=np.float64))
+    within = np.ones(len(steps), dtype=bool)
+    within[[index - 1 for index in breaks if 0 < index <= len(steps)]] = False
+    steps = steps[within & (steps >= 0)]
+    if not (steps > 0).any():
+        return math.nan
+    usual = float(np.median(steps[steps > 0]))
+    steady = steps[steps <= PAUSE * usual]
+    return float(steady[steady <= max(usual, steady.mean() + DROPPED * usual)].mean())
+
+
+def clock_hz(times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()) -> float:
+    """Samples per second, by `interval_ms`; NaN where the clock never advances. times_ms: (N,), ms."""
+    return round(1e3 / interval_ms(times_ms, breaks), 6)  # the stamps are not exact to the last bit
+
+
+def clock_notes(header: Mapping[str, float], times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()) -> list[str]:
+    """A note when the sampling rate of the header differs from that of the clock by more than 5 %.
+
+    times_ms, breaks: see `interval_ms`. Fewer than 10 steps are too few to contradict a header.
+    """
+    said, clock = header.get("sampling_hz"), clock_hz(times_ms, breaks)
+    steps = np.diff(times_ms)
+    if said is None or np.count_nonzero(steps > 0) < 10 or not abs(clock - said) > 0.05 * said:
+        return []
+    return [f"the header says {said:g} Hz, the clock says {clock:.4g} Hz; the clock is used"]
+
+
+def spread(times_ms: np.ndarray) -> np.ndarray:
+    """The times (N,) of samples in ms, none decreasing; where many are equal, evenly between those of the clock.
+
+    A tracker that samples faster than its clock ticks gives several samples the same stamp. They are put on lines
+    through the middles of such groups, so that 2000 Hz in whole ms becomes a sample every half ms whether the stamps
+    were rounded or cut off; over a pause no line is drawn. Where at most `SHARED` of the stamps are repeated they are
+    returned as they are: then a few rows were written twice.
+    """
+    times = np.asarray(times_ms, dtype=np.float64)
+    first = np.flatnonzero(np.diff(times, prepend=-np.inf) > 0)
+    count, ticks = len(times), times[first]
+    if len(first) < 2 or count - len(first) <= max(1, SHARED * count):
+        return times
+    usual = float(np.median(np.diff(ticks)))
+    stops = np.append(first[1:], count)
+    begins = np.flatnonzero(np.diff(ticks, prepend=-np.inf) > PAUSE * usual)  # the first tick after each pause
+    ends = np.append(begins[1:], len(ticks)) - 1
+    at = np.concatenate([(first + stops - 1) / 2, first[begins] - 0.5, stops[ends] - 0.5])
+    then = np.concatenate([ticks, ticks[begins] - usual / 2, ticks[ends] + usual / 2])
+    order = np.lexsort((then, at))
+    return np.asarray(np.interp(np.arange(count), at[order], then[order]))
