@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+WHOLE = 0.1
+"""A mean this near to a whole number of samples per tick of the clock is that number: what lacks was dropped."""
 PAUSE = 3.0
 """A step of more than so many usual ones is a pause."""
-DROPPED = 0.77
-"""A step that is longer than the mean one by more than this share of the usual one holds samples that were dropped.
-
-Whole ms make a step at most one ms longer than it was, which is less at any rate that a tracker has (at 1000 Hz nothing,
-at 300 Hz 2/3 of a ms, at 2000 Hz half a ms)."""
+ONE = 1.62
+"""A step of up to so many mean ones is a single interval; one of more holds samples that were dropped. In whole ms, of
+no usual rate below 1000 Hz does a single interval become longer than that, and two of them stay longer."""
 SHARED = 0.1
 """Where more than this share of the samples have the stamp of the one before, the tracker is faster than its clock."""
 
@@ -22,9 +22,9 @@ SHARED = 0.1
 def interval_ms(times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()) -> float:
     """Time from sample to sample, ms, by the whole clock; NaN where it never advances.
 
-    The mean of the steps, so that a clock in whole ms gives 3.33 ms at 300 Hz and 0.5 ms at 2000 Hz, without those that
-    are longer because samples were dropped or the recording paused. Equal times count: a tracker that samples faster
-    than its clock ticks repeats them. (A sample dropped between two of the same ms leaves no trace.)
+    The mean of the steps, so that a clock in whole ms gives 3.33 ms at 300 Hz and 0.5 ms at 2000 Hz. Pauses are left
+    out, and a step over dropped samples is divided by the intervals that it holds. Equal times count: a tracker that
+    samples faster than its clock ticks repeats them.
 
     times_ms: (N,), ms. breaks: the indices at which a new block begins, whose step from the block before is none.
     """
@@ -32,11 +32,17 @@ def interval_ms(times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()) -
     within = np.ones(len(steps), dtype=bool)
     within[[index - 1 for index in breaks if 0 < index <= len(steps)]] = False
     steps = steps[within & (steps >= 0)]
-    if not (steps > 0).any():
+    positive = steps[steps > 0]
+    if not len(positive):
         return math.nan
-    usual = float(np.median(steps[steps > 0]))
-    steady = steps[steps <= PAUSE * usual]
-    return float(steady[steady <= max(usual, steady.mean() + DROPPED * usual)].mean())
+    usual = float(np.median(positive))
+    steps = steps[steps <= PAUSE * usual]
+    mean = float(steps.mean())
+    if len(steps) - np.count_nonzero(steps) > SHARED * len(steps):  # the usual step is a tick of the clock
+        samples = round(usual / mean)
+        return usual / samples if abs(usual / mean - samples) <= WHOLE and samples > 1 else mean
+    intervals = steps / mean
+    return float(steps.sum() / np.where(intervals <= ONE, intervals >= 0.5, np.round(intervals)).sum())
 
 
 def clock_hz(times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()) -> float:
@@ -44,7 +50,9 @@ def clock_hz(times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()) -> f
     return round(1e3 / interval_ms(times_ms, breaks), 6)  # the stamps are not exact to the last bit
 
 
-def clock_notes(header: Mapping[str, float], times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()) -> list[str]:
+def clock_notes(
+    header: Mapping[str, float], times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()
+) -> list[str]:
     """A note when the sampling rate of the header differs from that of the clock by more than 5 %.
 
     times_ms, breaks: see `interval_ms`. Fewer than 10 steps are too few to contradict a header.

@@ -76,7 +76,7 @@ def detect(samples: Mapping[str, np.ndarray], screen: Screen | None, cfg: Events
 
     Args:
         samples: timestamp_ms, x_px, y_px, each (N,); NaN in either coordinate = lost. Timestamps must not decrease;
-            where many are the same, since the tracker is faster than its clock, they are spread evenly (`clock.spread`).
+            where many are the same (the tracker is faster than its clock) they are spread evenly, see `clock.spread`.
             Of a few with the same timestamp the first counts and the others get its code (in idt_px all count).
         screen: None only with detector idt_px, and then deg are NaN.
         cfg: which detector, and the thresholds.
