@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import gazeray.gaze.readers.bids  # noqa: F401
-from gazeray.gaze.readers import READERS, GazeTable, ReadError
+from gazeray.gaze.readers import READERS, GazeTable, ReadError, vendor_bids
 from gazeray.gaze.readers.base import GazeFile
 from tests.gaze.tiny_dataset import declared, read_all, write, zipped
 
@@ -231,3 +231,10 @@ def test_whole_data_set_finds_the_companions(tmp_path: Path) -> None:
     _, found = read_all(root, spec)
     assert [[trial.trial for trial in part.trials] for part in found] == [["1", "3"]]
     assert [reject for part in found for reject in part.rejects] == []
+
+
+@pytest.mark.parametrize(("tick_ms", "stamps_per_ms"), [(1.0, 1.0), (1e-3, 1e3), (1e-6, 1e6), (1e3, 1e-3)])
+@pytest.mark.parametrize("hz", [2000, 300])
+def test_unit_of_stamps_fits_the_rate_where_whole_ms_repeat(hz: int, tick_ms: float, stamps_per_ms: float) -> None:
+    stamps = np.floor(np.arange(500) * 1e3 / hz) * stamps_per_ms
+    assert vendor_bids.tick_ms(stamps, {"SamplingFrequency": hz}, "timestamp", None, "x.tsv") == tick_ms
