@@ -15,6 +15,8 @@ PAUSE = 3.0
 ONE = 1.62
 """A step of up to so many mean ones is a single interval; one of more holds samples that were dropped. In whole ms, of
 no usual rate below 1000 Hz does a single interval become longer than that, and two of them stay longer."""
+ENOUGH = 10
+"""Steps from which on a clock contradicts a header."""
 SHARED = 0.1
 """Where more than this share of the samples have the stamp of the one before, the tracker is faster than its clock."""
 
@@ -45,21 +47,17 @@ def interval_ms(times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()) -
     return float(steps.sum() / np.where(intervals <= ONE, intervals >= 0.5, np.round(intervals)).sum())
 
 
-def clock_hz(times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()) -> float:
-    """Samples per second, by `interval_ms`; NaN where the clock never advances. times_ms: (N,), ms."""
+def clock_hz(times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = (), least: int = 1) -> float:
+    """Samples per second, by `interval_ms`; NaN where the clock advances fewer than `least` times."""
+    if np.count_nonzero(np.diff(times_ms) > 0) < least:
+        return math.nan
     return round(1e3 / interval_ms(times_ms, breaks), 6)  # the stamps are not exact to the last bit
 
 
-def clock_notes(
-    header: Mapping[str, float], times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()
-) -> list[str]:
-    """A note when the sampling rate of the header differs from that of the clock by more than 5 %.
-
-    times_ms, breaks: see `interval_ms`. Fewer than 10 steps are too few to contradict a header.
-    """
-    said, clock = header.get("sampling_hz"), clock_hz(times_ms, breaks)
-    steps = np.diff(times_ms)
-    if said is None or np.count_nonzero(steps > 0) < 10 or not abs(clock - said) > 0.05 * said:
+def clock_notes(header: Mapping[str, float], clock: float) -> list[str]:
+    """A note when the sampling rate of the header differs from that of the clock, NaN if unknown, by more than 5 %."""
+    said = header.get("sampling_hz")
+    if said is None or not abs(clock - said) > 0.05 * said:
         return []
     return [f"the header says {said:g} Hz, the clock says {clock:.4g} Hz; the clock is used"]
 

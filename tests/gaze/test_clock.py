@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.known_gaze import simulate_gaze, to_px
-from gazeray.gaze.clock import clock_hz, clock_notes, interval_ms, spread
+from gazeray.gaze.clock import ENOUGH, clock_hz, clock_notes, interval_ms, spread
 from gazeray.gaze.events import DETECTORS, EventsConfig, Screen, detect
 from gazeray.gaze.quality import QualityConfig, TrialGaze, gate, trial_quality
 from gazeray.gaze.render import sample_durations
@@ -87,13 +87,15 @@ def test_the_step_into_a_new_block_counts_in_no_rate() -> None:
 
 
 def test_a_header_is_contradicted_from_ten_steps_on_and_beyond_five_percent() -> None:
-    assert clock_notes({"sampling_hz": 500.0}, np.arange(11) * 4.0) == [
+    header = {"sampling_hz": 500.0}
+    assert clock_notes(header, clock_hz(np.arange(11) * 4.0, least=ENOUGH)) == [
         "the header says 500 Hz, the clock says 250 Hz; the clock is used"
     ]
-    assert clock_notes({"sampling_hz": 500.0}, np.arange(10) * 4.0) == []
-    assert clock_notes({}, np.arange(11) * 4.0) == []
+    assert clock_notes(header, clock_hz(np.arange(10) * 4.0, least=ENOUGH)) == []
+    assert clock_notes(header, clock_hz(np.arange(99) * 2.09)) == []
+    assert clock_notes({}, 250.0) == []
     for hz in (2000, 300):
-        assert clock_notes({"sampling_hz": float(hz)}, np.floor(stamps(hz))) == []
+        assert clock_notes({"sampling_hz": float(hz)}, clock_hz(np.floor(stamps(hz)))) == []
 
 
 # -- spread

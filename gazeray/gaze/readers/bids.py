@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from gazeray.gaze.clock import clock_notes
+from gazeray.gaze.clock import ENOUGH, clock_hz, clock_notes
 from gazeray.gaze.readers import vendor_bids
 from gazeray.gaze.readers.base import IDS, TIME_UNITS_MS, GazeFile, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.text import spans_by_messages
@@ -145,7 +145,8 @@ def _samples(recording: _Recording) -> GazeTable:
     rate = recording.sidecar.get("SamplingFrequency")
     if isinstance(rate, int | float) and rate > 0:
         header["sampling_hz"] = float(rate)
-    notes = [*read.notes, *more, *clock_notes(header, read.ms[~np.isnan(read.ms)])]
+    clock = clock_hz(read.ms[~np.isnan(read.ms)], least=ENOUGH)
+    notes = [*read.notes, *more, *clock_notes(header, clock)]
     return build(read.cells, ids, columns, {"timestamp_ms": "ms"}, inside, notes, header)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gazeray.gaze.clock import clock_notes
+from gazeray.gaze.clock import ENOUGH, clock_hz, clock_notes
 from gazeray.gaze.events.samples import covered
 from gazeray.gaze.readers.base import TIME_UNITS_MS, GazeFile, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.cells import LARGEST, row_rejects
@@ -58,7 +58,8 @@ def _samples(file: GazeFile, lines: Lines, events: Events) -> GazeTable:
     samples = parse_samples(lines, events, file.source)
     header, notes = _header(events)
     time_ms = samples.time_ms * TIME_UNITS_MS[file.spec.unit("timestamp_ms")]
-    notes += clock_notes(header, time_ms, np.searchsorted(samples.lines, events.blocks))
+    blocks = np.searchsorted(samples.lines, events.blocks)
+    notes += clock_notes(header, clock_hz(time_ms, blocks, ENOUGH))
     x, y, more = _gaze(file, samples, events)
     columns = {"timestamp_ms": time_ms, "x_px": x, "y_px": y}
     table = _table(file, events, columns, samples.lines, samples.broken, len(lines.samples))

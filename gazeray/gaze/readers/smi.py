@@ -23,7 +23,7 @@ from itertools import chain
 import numpy as np
 import pyarrow as pa
 
-from gazeray.gaze.clock import clock_notes
+from gazeray.gaze.clock import ENOUGH, clock_hz, clock_notes
 from gazeray.gaze.files import identifier
 from gazeray.gaze.readers.base import IDS, GazeFile, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.cells import LARGEST, NUMBER, Numbers
@@ -210,7 +210,7 @@ def _samples(export: Export) -> GazeTable:
     if counted > 0 and counted != len(cells.rows):
         notes = [*notes, f"the header counts {counted:.0f} samples, the file has {len(cells.rows)}"]
     breaks = np.flatnonzero(np.diff(found.codes)) + 1
-    notes += clock_notes(export.header, found.columns["timestamp_ms"], breaks)
+    notes += clock_notes(export.header, clock_hz(found.columns["timestamp_ms"], breaks, ENOUGH))
     return replace(found, notes=[*found.notes, *notes])
 
 
