@@ -112,6 +112,10 @@ class Reject:
     trial: str = ""
 
 
+class Fault(str):
+    """A line of a plan that says what is wrong: the plan goes on, but ends as an error."""
+
+
 class DataError(ValueError):
     """The recordings make the study impossible. `errors` holds one line per reason."""
 

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from gazeray.config import Section
+from gazeray.gaze.clock import clock_hz, spread
 from gazeray.gaze.events.screen import Screen
 from gazeray.tables import ACCURACY, QUALITY
 
@@ -54,7 +55,7 @@ class QualityConfig(Section):
     max_validation_deg: float | None = Field(
         None, gt=0, description="largest mean error of the tracker's last validation, deg; the worse of two eyes"
     )
-    min_sampling_hz: float | None = Field(None, gt=0, description="lowest sampling rate by the clock, Hz")
+    min_sampling_hz: float | None = Field(None, gt=0, description="lowest sampling rate, Hz; 1 % less passes")
     min_duration_ms: float | None = Field(None, gt=0, description="shortest trial, ms")
 
 
@@ -85,7 +86,7 @@ def trial_quality(
 
     n_samples, n_fixations   how many were read, lost ones included; fixations that were not read are those detected
     duration_ms     first to last sample; without samples: first onset to the end of the last fixation
-    sampling_hz     1000 / median time between samples; NaN with fewer than two samples or a median of 0
+    sampling_hz     samples per second by the whole clock (`clock.clock_hz`); NaN where it never advances
     lost_share      lost samples / samples; NaN without samples
     outside_share   samples outside the window / samples that are not lost (without samples: the same of fixations)
     off_screen_share   the same with the whole screen for the window
@@ -124,8 +125,7 @@ def _times(trial: TrialGaze, valid: np.ndarray) -> dict[str, float]:
     if samples is not None and len(valid):
         time = samples["timestamp_ms"]
         duration_ms = float(time[-1] - time[0])
-        step_ms = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
-        sampling_hz = 1000.0 / step_ms if step_ms > 0 else math.nan
+        sampling_hz = clock_hz(time)
         lost_share = float(1 - valid.mean())
         longest_gap_ms = float(np.diff(np.concatenate([time[:1], time[valid], time[-1:]])).max())
     elif samples is None and fixations is not None and len(valid):
@@ -156,7 +156,7 @@ def _precision(
     x_deg, y_deg = screen.to_deg(x_px, y_px) if screen is not None else (x_px * np.nan, y_px * np.nan)
     parts = [(0, len(x_px))]
     if fixations is not None and len(fixations["onset_ms"]):
-        time, onset = samples["timestamp_ms"], np.asarray(fixations["onset_ms"], np.float64)
+        time, onset = spread(samples["timestamp_ms"]), np.asarray(fixations["onset_ms"], np.float64)
         # Half a microsecond: onset + duration, a float32, may miss the sample after the fixation by its rounding.
         ends = onset + np.asarray(fixations["duration_ms"], np.float64) - 5e-4
         parts = list(zip(np.searchsorted(time, onset), np.searchsorted(time, ends), strict=True))
@@ -219,6 +219,9 @@ MEASURED = {
 }
 """Key of QualityConfig -> the columns of the quality table that it limits, of which one at least must be known."""
 
+RATE_SLACK = 0.99
+"""Part of the lowest rate that suffices: a clock in whole ms shows 60 Hz as 59.9 or 60.1 in a trial of seconds."""
+
 
 def gate(row: Mapping[str, str | int | float | None], cfg: QualityConfig) -> str:
     """Why a trial is not good enough, "" when it is: "lost_share 0.62 > quality.max_lost_share 0.5".
@@ -240,6 +243,6 @@ def gate(row: Mapping[str, str | int | float | None], cfg: QualityConfig) -> str
                 f"{' and '.join(columns)} {'are' if columns[1:] else 'is'} not known, quality.{key} {limit:g}"
             )
         for name, value in known.items():
-            if value > limit if sign == ">" else value < limit:
+            if value > limit if sign == ">" else value < limit * (RATE_SLACK if name == "sampling_hz" else 1.0):
                 reasons.append(f"{name} {value:.4g} {sign} quality.{key} {limit:g}")
     return "; ".join(reasons)

@@ -60,7 +60,7 @@ def test_shares_of_samples_agree_with_counting_one_by_one() -> None:
     assert row["outside_share"] == pytest.approx(outside / (n - lost))
 
 
-def test_sampling_rate_is_that_of_the_median_step() -> None:
+def test_sampling_rate_is_that_of_the_clock_without_its_pauses() -> None:
     row = quality(samples([0, 10, 20, 500, 510], [1] * 5, [1] * 5), None)
     assert row["sampling_hz"] == pytest.approx(100)
     assert row["duration_ms"] == 510

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from gazeray.gaze.clock import ENOUGH, clock_hz, clock_notes
 from gazeray.gaze.files import EYE
 from gazeray.gaze.readers import bids_files, vendor_bids
 from gazeray.gaze.readers.base import COORDINATES, TIME_UNITS_MS, TIMES, GazeFile, GazeTable, ReadError, register_reader
@@ -34,7 +35,7 @@ from gazeray.gaze.readers.bids_tables import (
     with_rows,
 )
 from gazeray.gaze.readers.bids_trials import Trials, sorted_into, trials_of_events
-from gazeray.gaze.readers.text import clock_hz, clock_notes, spans_by_messages
+from gazeray.gaze.readers.text import spans_by_messages
 from gazeray.gaze.readers.vendor_tables import Cells, Channels, Columns, Sheet, build, channel_columns
 
 
@@ -79,7 +80,7 @@ def _samples(recording: Recording) -> GazeTable:
     header = dict(recording.screen.header)
     if rate := bids_files.positive(recording.about.get("SamplingFrequency")):
         header["sampling_hz"] = rate
-    notes = [*read.notes, *clock_notes(header, clock_hz(read.ms[~np.isnan(read.ms)]))]
+    notes = [*read.notes, *clock_notes(header, clock_hz(read.ms[~np.isnan(read.ms)], least=ENOUGH))]
     used = [read.time, *(name for pair in pairs_of(recording.sheet).values() for name in pair), *ids.values()]
     keep = np.ones(len(read.ms), dtype=bool)
     channels = channels_of(recording, read.cells, used, keep)

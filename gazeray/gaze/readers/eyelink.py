@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from gazeray.gaze.clock import ENOUGH, clock_hz, clock_notes
 from gazeray.gaze.events.samples import covered
 from gazeray.gaze.readers.base import GazeFile, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.cells import LARGEST, row_rejects
@@ -30,8 +31,7 @@ from gazeray.gaze.readers.eyelink_trials import Trials, accuracy, find_trials, t
 from gazeray.gaze.readers.text import (
     Eyes,
     as_bytes,
-    clock_hz,
-    clock_notes,
+    chosen_eye,
     eye_of_fixations,
     one_gaze,
     rejects_outside,
@@ -80,9 +80,8 @@ def _samples(file: GazeFile, lines: Lines, events: Events) -> GazeTable:
     header, notes = _header(events)
     blinks = _blinks(samples, events)
     x, y, more = _gaze(file, samples, blinks)
-    rates = [layout.rate_hz for layout in events.layouts["SAMPLES"] if layout.rate_hz is not None]
-    time_ms, spread = _spread(samples.time_ms, rates)
-    notes += clock_notes(header, clock_hz(time_ms, np.searchsorted(samples.lines, events.blocks))) + spread
+    time_ms = samples.time_ms
+    notes += clock_notes(header, clock_hz(time_ms, np.searchsorted(samples.lines, events.blocks), ENOUGH))
     columns = {"timestamp_ms": time_ms, "x_px": x, "y_px": y}
     pupils = {f"pupil_{eye}": np.where(blinks[eye], np.nan, size) for eye, size in samples.pupils.items()}
     eye = next(iter(samples.eyes)) if len(samples.eyes) == 1 else ""
@@ -90,19 +89,6 @@ def _samples(file: GazeFile, lines: Lines, events: Events) -> GazeTable:
     starts = trials.positions(samples.lines, time_ms)
     table = _table(file, events, trials, columns, pupils, samples.lines, samples.broken, (starts, None))
     return replace(table, header=header, notes=[*notes, *more, *table.notes], eye=eye, n_rows=len(lines.samples))
-
-
-def _spread(time_ms: np.ndarray, rates_hz: list[float]) -> tuple[np.ndarray, list[str]]:
-    """Times (n,) of samples that come faster than whole ms can tell, each equal one a step of the rate later than the
-    one before it; and a note where there are some."""
-    rate = max((hz for hz in rates_hz if hz < LARGEST), default=0.0)
-    same = np.diff(time_ms, prepend=np.nan) == 0
-    if rate <= 1000 or not same.any():
-        return time_ms, []
-    first = np.flatnonzero(~same)
-    place = np.arange(len(same)) - first[np.cumsum(~same) - 1]
-    step = np.where(place < rate / 1000, place * 1000 / rate, 0.0)
-    return time_ms + step, [f"times in whole ms at {rate:g} Hz, equal ones put a step later: {int((step > 0).sum())}"]
 
 
 def _gaze(file: GazeFile, samples: Samples, blinks: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -225,7 +211,7 @@ def _fixation_eye(file: GazeFile, found: list[Event], lines: Lines, events: Even
         lost = {eye: int(np.isnan(eyes[eye][0]).sum()) for eye in there if eye in eyes}
         if len(lost) == 2 and len(samples.lines):
             eye = min(lost, key=lambda eye: lost[eye])
-            return eye, [f"both eyes are in the file; the {eye} eye is used (lost samples: {lost})"]
+            return eye, [chosen_eye(eye, lost)]
     count = {eye: sum(event.eye == eye for event in found) for eye in there}
     eye = max(count, key=lambda eye: count[eye])
     return eye, [f"both eyes are in the file, without samples; the {eye} eye is used (it has more fixations)"]

@@ -22,6 +22,7 @@ from itertools import chain
 import numpy as np
 import pyarrow as pa
 
+from gazeray.gaze.clock import ENOUGH, clock_hz, clock_notes
 from gazeray.gaze.readers.base import IDS, TIME_UNITS_MS, GazeFile, GazeTable, register_reader
 from gazeray.gaze.readers.smi_export import (
     FIXATION_PUPILS,
@@ -34,8 +35,6 @@ from gazeray.gaze.readers.smi_export import (
 )
 from gazeray.gaze.readers.text import (
     Spans,
-    clock_hz,
-    clock_notes,
     eye_of_fixations,
     rejects_outside,
     spans_by_messages,
@@ -118,7 +117,7 @@ def _samples(export: Export) -> GazeTable:
     if counted > 0 and counted != len(cells.rows):
         notes = [*notes, f"the header counts other samples than the file has: {counted:.0f}, {len(cells.rows)}"]
     breaks = np.flatnonzero(np.diff(found.codes)) + 1
-    notes += clock_notes(export.header, clock_hz(found.columns["timestamp_ms"], breaks))
+    notes += clock_notes(export.header, clock_hz(found.columns["timestamp_ms"], breaks, ENOUGH))
     glasses = any(is_any(cells, name, [INTAKE]).any() for name in kinds)
     eyes = set(there) if "declared" not in pairs else set()
     eye = next(iter(eyes)) if len(eyes) == 1 and not eyes & {"binocular"} else ""

@@ -238,13 +238,10 @@ def unit_of_stamps(
         return unit, []
     if unit:
         raise ReadError(source, f"{name} is in {unit!r}, which is neither s, ms, us nor ns")
-    rate, steps = positive(sidecar.get("SamplingFrequency")), np.diff(stamps[~np.isnan(stamps)])
-    moving = steps[steps > 0]
-    if not rate or not len(moving):
+    rate, step = positive(sidecar.get("SamplingFrequency")), interval_ms(stamps[~np.isnan(stamps)])
+    if not rate or np.isnan(step):
         reason = f"the sidecar gives neither Units of {name} (s, ms, us, ns) nor a SamplingFrequency that tells it"
         raise ReadError(source, reason)
-    # a clock that ticks more slowly than samples come repeats itself; pauses do not count
-    step = float(steps[(steps >= 0) & (steps <= 3 * np.median(moving))].mean())
     fits = [unit for unit, tick in TIME_UNITS_MS.items() if 0.5 <= step * tick / 1e3 * rate <= 2]
     if not fits:
         reason = f"the sidecar gives no Units for {name}, and in none of s, ms, us, ns does it fit SamplingFrequency"

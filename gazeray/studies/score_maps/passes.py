@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,19 +11,16 @@ import numpy as np
 import pyarrow as pa
 
 from gazeray.metrics.resampling import same_aspect, to_grid
-from gazeray.stimuli.decode import PictureError, read_map
+from gazeray.stimuli.decode import PictureError
 from gazeray.storage import Folder
 from gazeray.store import Shard
 from gazeray.studies.pictures.passes import PictureData, PictureShards
 from gazeray.studies.score_maps.config import MapsConfig
+from gazeray.studies.score_maps.maps import MapError, load_map
 from gazeray.tables import Reject
 
 LEAST_SHARE = 1e-3
 """Of the uniform density, mixed into people's densities."""
-
-
-class MapError(ValueError):
-    """A map cannot be used; says which and why."""
 
 
 @dataclass(frozen=True)
@@ -56,38 +50,6 @@ class FitMaps:
                 reason = error.reason if isinstance(error, PictureError) else str(error)
                 rejects.append(Reject(path, -1, "maps", reason, trial=stimulus))
         return Shard(pa.table({"stimulus": pa.array(stimuli, pa.string())}), {"map": kept}, rejects)
-
-
-def load_map(root: Folder, path: str, max_pixels: int) -> np.ndarray:
-    """A map (H, W) float64 from a picture, .npy or .npz with one array. Raises MapError, PictureError."""
-    if not path.lower().endswith((".npy", ".npz")):
-        return read_map(root, path, max_pixels).astype(np.float64)
-    data = root.read_bytes(path)
-    try:
-        values = np.squeeze(_array(data, max_pixels))
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, MapError):
-            raise
-        raise MapError(f"cannot be read: {' '.join(str(error).split())}") from error
-    if values.dtype.kind not in "fiub":
-        raise MapError(f"holds {values.dtype}, not numbers")
-    if values.ndim != 2:
-        raise MapError(f"has the shape {values.shape}, not (height, width)")
-    return np.asarray(values, np.float64)
-
-
-def _array(data: bytes, max_pixels: int) -> np.ndarray:
-    """The only array of a .npy or .npz file; nothing is unpickled."""
-    if zipfile.is_zipfile(io.BytesIO(data)):
-        size = sum(entry.file_size for entry in zipfile.ZipFile(io.BytesIO(data)).infolist())
-        if size > max_pixels * 8 + 4096:
-            raise MapError(f"unpacks to {size} bytes, more than {max_pixels} values")
-    found = np.load(io.BytesIO(data), allow_pickle=False)
-    if isinstance(found, np.ndarray):
-        return found
-    if len(found.files) != 1:
-        raise MapError(f"holds {len(found.files)} arrays, not one")
-    return np.asarray(found[found.files[0]])
 
 
 def fit_to_grid(values: np.ndarray, picture: PictureData, cfg: MapsConfig) -> np.ndarray:

@@ -13,7 +13,7 @@ import pytest
 
 import gazeray.gaze.readers.bids  # noqa: F401
 from gazeray.gaze.files import Listing
-from gazeray.gaze.readers import READERS, GazeTable, ReadError
+from gazeray.gaze.readers import READERS, GazeTable, ReadError, vendor_bids
 from gazeray.gaze.readers.base import GazeFile
 from gazeray.storage import FileStat
 from tests.gaze.tiny_dataset import declared, read_all, write, zipped
@@ -240,3 +240,10 @@ def test_whole_data_set_finds_the_companions(tmp_path: Path) -> None:
     _, found = read_all(root, spec)
     assert [[trial.trial for trial in part.trials] for part in found] == [["1", "3"]]
     assert [reject for part in found for reject in part.rejects] == []
+
+
+@pytest.mark.parametrize(("unit", "per_ms"), [("ms", 1.0), ("us", 1e3), ("ns", 1e6), ("s", 1e-3)])
+@pytest.mark.parametrize("hz", [2000, 300])
+def test_unit_of_stamps_fits_the_rate_where_whole_ms_repeat(hz: int, unit: str, per_ms: float) -> None:
+    stamps = np.floor(np.arange(500) * 1e3 / hz) * per_ms
+    assert vendor_bids.unit_of_stamps(stamps, {"SamplingFrequency": hz}, "timestamp", None, "x.tsv")[0] == unit

@@ -194,3 +194,14 @@ def test_cell_that_is_no_number_rejects_its_row() -> None:
 def test_unusable_file_raises_read_error(data: str, kind: str, reason: str) -> None:
     with pytest.raises(ReadError, match=reason):
         read(data, kind)
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(1, "ms"), (1000, "us")])
+@pytest.mark.parametrize("hz", [2000, 1200, 60])
+def test_unit_of_a_clock_is_seen_from_its_steps_at_any_rate(hz: int, scale: int, unit: str) -> None:
+    names = "Recording timestamp", "Participant name", "Presented Stimulus name"
+    head = "\t".join([*names, "Gaze point X [DACS px]", "Gaze point Y [DACS px]"])
+    times = np.floor(np.arange(200) * 1e3 / hz * scale).astype(int)
+    table = read(text([head, *(f"{time}\tP1\tcat\t100\t50" for time in times)]))
+    assert table.columns["timestamp_ms"].tolist() == pytest.approx((times / scale).tolist())
+    assert f"by its steps it counts in {unit}" in table.notes[0]
