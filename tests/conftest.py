@@ -73,3 +73,12 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("GAZERAY_REAL_DATA is not set: no real recordings on this machine")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def cases(real_data: Path) -> Path:
+    """The folder of small data sets that once went wrong, beside the real recordings; skipped where there is none."""
+    folder = real_data.parent / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"{folder}: no such folder")
+    return folder
