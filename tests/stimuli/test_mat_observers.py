@@ -130,10 +130,14 @@ def test_files_at_fault_are_refused_by_name_and_the_others_kept(tmp_path: Path) 
 
 
 def test_nobody_in_a_file_is_a_picture_without_fixations(tmp_path: Path) -> None:
-    files = {**A, **jpegs("b.jpg", "c.jpg"), "a.mat": mat(gaze=structs_of(worker(ONE)))}
-    files |= {"b.mat": mat(gaze=NO), "c.mat": mat(gaze=structs_of(worker(NO), worker(NO)))}
-    found = opened(tmp_path, files, fixations=SALICON)
-    assert reasons(found.rejects) == [(f"pictures/{n}.jpg", -1, "a picture without fixations") for n in "bc"]
+    nobody = {"b": NO, "c": structs_of(worker(NO), worker(NO)), "d": cell(), "e": cell(NO, NO), "f": worker(cell())}
+    files = {**A, **jpegs(*(f"{name}.jpg" for name in nobody))}
+    files |= {f"{name}.mat": mat(gaze=gaze) for name, gaze in {"a": structs_of(worker(ONE)), **nobody}.items()}
+    found = opened(tmp_path / "plain", files, fixations=SALICON)
+    assert reasons(found.rejects) == [(f"pictures/{n}.jpg", -1, "a picture without fixations") for n in nobody]
+    files = {f"eva/{name}" if name.endswith("mat") else name: data for name, data in files.items()}
+    found = opened(tmp_path / "eva", files, fixations={**SALICON, "path": "{observer}/{stimulus}.mat"})
+    assert reasons(found.rejects) == [(f"pictures/{n}.jpg", -1, "a picture without fixations") for n in nobody]
 
 
 def test_path_that_names_the_observer_allows_one_that_is_not_empty(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def read_mat_folders(stream: BinaryIO, source: str, spec: FixationsSpec, fixed: 
         names = [str(place + 1) for place in range(len(values))] if several else []
     what = [f"{spec.variable}, element {place + 1}" if several else spec.variable for place in range(len(values))]
     parts = [_fixations(value, name, spec, source) for value, name in zip(values, what, strict=True)]
-    counts = [len(x) for x, _ in parts]
+    counts = np.array([len(x) for x, _ in parts], np.int64)
     x, y = (np.concatenate([NO_PLACE, *(part[axis] for part in parts)]) for axis in (0, 1))
     codes = np.repeat(np.arange(len(parts), dtype=np.int32), counts)
     codes = codes if names else np.full_like(codes, NO_OBSERVER)
