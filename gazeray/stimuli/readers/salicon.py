@@ -71,7 +71,7 @@ class _Tee:
     def read(self, size: int = -1) -> bytes:
         chunk = self.stream.read(size)
         self.n_bytes += len(chunk)
-        depths = self.depth + np.cumsum(_STEPS[np.frombuffer(chunk, np.uint8)], dtype=np.int64)
+        depths = self.depth + np.cumsum(_STEPS[np.frombuffer(chunk, np.uint8)], dtype=np.int32)
         if depths.max(initial=0) > DEEPEST:
             raise ReadError(self.source, f"not SALICON's file: nested deeper than {DEEPEST}")
         self.depth = int(depths[-1]) if len(depths) else self.depth

@@ -150,6 +150,8 @@ def fit_to_grid(values: np.ndarray, picture: PictureData, cfg: MapsConfig) -> np
     if cfg.kind == "saliency":
         if np.ptp(small) > 0 and np.ptp(small.astype(np.float32)) == 0:
             raise MapError(f"its values, from {small.min():g} to {small.max():g}, are all the same in float32")
+        if np.abs(small).sum() > LARGEST:
+            raise MapError(f"its values, up to {np.abs(small).max():g}, are too great to be summed in float32")
         return np.asarray(small, np.float32)
     total = small.sum()
     if not total > 0:

@@ -190,6 +190,7 @@ def spoilt(change: Callable[[np.ndarray], Any]) -> np.ndarray:
         (np.zeros((30, 40)), "density", "0 everywhere"),
         (np.full((30, 40), -np.inf), "log_density", "0 everywhere"),
         (np.empty((0, 40)), "saliency", "no values"),
+        (spoilt(lambda v: v.__imul__(-1e37)), "saliency", "up to 1e\\+37, are too great to be summed"),
         (spoilt(lambda v: v.__setitem__((0, 0), 1e300)), "saliency", r"holds 1e\+300: .*float32"),
         (spoilt(lambda v: v.__setitem__((0, 0), 1e308)), "density", r"holds 1e\+308: .*float32"),
         (spoilt(lambda v: v.__imul__(1e-300).__setitem__((0, 0), 1e-301)), "saliency", "all the same in float32"),
