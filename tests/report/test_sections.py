@@ -16,7 +16,7 @@ from gazeray.report.blocks import Cell, Section, Table
 from gazeray.report.results import Results, read_results
 from gazeray.report.sections import explanations, gallery, quality, search
 from gazeray.report.sections.gallery import Given
-from gazeray.report.words import map_unit, method_name
+from gazeray.report.words import map_meaning, map_unit, method_name
 from gazeray.storage import Folder
 from gazeray.studies.heatmap import report as page
 from gazeray.studies.heatmap.words import given
@@ -361,3 +361,12 @@ def test_gallery_draws_another_map_where_there_is_no_gradient() -> None:
 def test_units_follow_picture_and_method(kind: str, method: str, expected: tuple[str, ...]) -> None:
     words = given(Results({"pictures": {"kind": kind}}))
     assert (words.name, words.unit, method_name(method), map_unit(method, words.unit)) == expected
+
+
+def test_maps_are_called_what_they_are(run: Folder) -> None:
+    groups = explanations.map_figures(run, read_results(run), Given())
+    caption = next(figure.caption for group in groups.values() for figure in group if figure.name == "class_maps")
+    assert "contribution" not in caption
+    assert "Gradient: how the logit would change with a little more gaze there (a sensitivity); red: it" in caption
+    assert "Integrated gradients: what the gaze there adds to the logit" in caption
+    assert map_meaning("smoothgrad", "ink").startswith("SmoothGrad: the mean over noisy copies of how the logit would")

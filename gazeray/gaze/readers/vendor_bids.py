@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gazeray.gaze.clock import interval_ms
 from gazeray.gaze.readers.base import SCREEN_COLUMNS, TIME_UNITS_MS, GazeFile, ReadError
 from gazeray.gaze.readers.bids_files import number, part, positive, sidecar_of
 

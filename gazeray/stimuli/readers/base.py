@@ -8,13 +8,23 @@ one new module here with one `@register_picture_reader`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Annotated, BinaryIO, Literal, Self
+from typing import Annotated, Any, BinaryIO, Literal, Self
 
 import numpy as np
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from gazeray.config import Section
 from gazeray.gaze.files import check_placeholders, identifier, placeholders
@@ -28,6 +38,10 @@ NO_OBSERVER = -1
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 """What the name of a picture ends in, in either case."""
+
+
+LONGEST_NAME = 4096
+"""Characters in the name of a picture or an observer, at most; URLs are shorter."""
 
 
 @dataclass(frozen=True)
@@ -95,38 +109,84 @@ class FixationsSpec(Section):
     skip_first: int = Field(0, ge=0, description="mat_folders: fixations left out at the start of each viewing")
     offset_px: float = Field(0.0, description="added to x and y: -0.5 where the first pixel's centre is called 1")
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _every_key_is_used(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """What the reader has no use for is listed beside the mistakes of the other keys."""
+        given = values if isinstance(values, dict) else {}
+        known = PICTURE_READERS.get(str(given.get("reader")))  # None: an unknown reader, which is named already
+        used = ("reader", "path", *known.keys) if known else tuple(cls.model_fields)
+        faults = [
+            InitErrorDetails(type=_unused(given["reader"], key, used), loc=(key,), input=value)
+            for key, value in given.items()
+            if key in cls.model_fields and key not in used
+        ]
+        try:
+            spec = handler(values)
+        except ValidationError as error:
+            faults += [
+                InitErrorDetails(type=one["type"], loc=one["loc"], input=one["input"], ctx=one.get("ctx", {}))
+                for one in error.errors()
+            ]
+        if faults:
+            raise ValidationError.from_exception_data(cls.__name__, faults)
+        return spec
+
     @field_validator("reader")
     @classmethod
     def _known_reader(cls, reader: str) -> str:
         return PICTURE_READERS.check(reader)
 
-    @model_validator(mode="after")
-    def _fits_the_reader(self) -> Self:
-        known = PICTURE_READERS[self.reader]
-        check_placeholders(self.path, known.in_path, known.needed)
-        unused = sorted(self.model_fields_set - {"reader", "path", "offset_px", *known.keys})
-        if unused:
-            raise ValueError(f"the reader {self.reader} has no use for {', '.join(unused)}")
-        if "columns" in known.keys:
-            self._check_columns()
-        if (self.holds == "samples") != (self.detect is not None):
-            raise ValueError("detect belongs to holds: samples; give both or neither")
-        if self.holds == "map" and ("{observer}" in self.path or self.skip_first):
-            raise ValueError("a map has no observers and no first fixation: leave out {observer} and skip_first")
-        return self
+    @field_validator("path")
+    @classmethod
+    def _names_what_the_reader_needs(cls, path: str, info: ValidationInfo) -> str:
+        if known := PICTURE_READERS.get(info.data.get("reader", "")):
+            check_placeholders(path, known.in_path, known.needed)
+        return path
 
-    def _check_columns(self) -> None:
-        """Raises ValueError: unknown or missing columns, or a name both in the path and in a column."""
-        in_path = placeholders(self.path)
-        faults = [
-            f"{name} is not a column (allowed: {', '.join(COLUMNS)})" for name in self.columns if name not in COLUMNS
-        ]
-        faults += [f"columns do not say which holds {name}" for name in ("x_px", "y_px") if name not in self.columns]
-        if "stimulus" not in (*self.columns, *in_path):
-            faults.append("stimulus is neither in the path nor in a column")
-        faults += [f"{name} comes from the path already" for name in self.columns if name in in_path]
+    @field_validator("columns")
+    @classmethod
+    def _all_columns(cls, columns: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        known = PICTURE_READERS.get(info.data.get("reader", ""))
+        if known is None or "columns" not in known.keys:
+            return columns
+        faults = [f"{name} is not a column (allowed: {', '.join(COLUMNS)})" for name in columns if name not in COLUMNS]
+        faults += [f"columns do not say which holds {name}" for name in ("x_px", "y_px") if name not in columns]
+        if "path" in info.data:
+            in_path = placeholders(info.data["path"])
+            if "stimulus" not in (*columns, *in_path):
+                faults.append("stimulus is neither in the path nor in a column")
+            faults += [f"{name} comes from the path already" for name in columns if name in in_path]
         if faults:
             raise ValueError("; ".join(faults))
+        return columns
+
+    @field_validator("holds")
+    @classmethod
+    def _maps_are_of_everybody(cls, holds: str, info: ValidationInfo) -> str:
+        if holds == "map" and "{observer}" in info.data.get("path", ""):
+            raise ValueError("a map has no observers: leave out {observer} in the path")
+        return holds
+
+    @field_validator("detect")
+    @classmethod
+    def _samples_need_it(cls, detect: DetectSpec | None, info: ValidationInfo) -> DetectSpec | None:
+        if "holds" in info.data and (info.data["holds"] == "samples") != (detect is not None):
+            raise ValueError("detect belongs to holds: samples; give both or neither")
+        return detect
+
+    @field_validator("skip_first", "offset_px")
+    @classmethod
+    def _not_of_a_map(cls, value: float, info: ValidationInfo) -> float:
+        if value and info.data.get("holds") == "map":
+            why = {"skip_first": "no first fixation", "offset_px": "whole pixels, whose centres are known"}
+            raise ValueError(f"a map has {why[str(info.field_name)]}: leave out {info.field_name}")
+        return value
+
+
+def _unused(reader: str, key: str, used: Sequence[str]) -> PydanticCustomError:
+    about = {"reader": reader, "key": key, "used": ", ".join(used)}
+    return PydanticCustomError("unused", "the reader {reader} has no use for {key} (allowed: {used})", about)
 
 
 PictureReader = Callable[[BinaryIO, str, FixationsSpec, Mapping[str, str]], RawGaze]
@@ -136,7 +196,7 @@ says: stimulus, observer. Raises ReadError when nothing of the file can be used.
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """A registered reader. `keys` of the declaration mean something to it beside reader, path and offset_px.
+    """A registered reader. `keys` of the declaration mean something to it beside reader and path.
 
     in_path: placeholders that the path may have; needed: those it must have.
     """
@@ -167,7 +227,33 @@ def stimulus_id(name: str) -> str:
     return text[: -len(suffix)] if suffix.lower() in SUFFIXES else text
 
 
+def checked_name(name: str) -> str:
+    """A name of a picture or an observer as it is compared. It may be a URL or a path: names never become paths.
+
+    Raises ValueError: empty, longer than LONGEST_NAME, with signs that no text holds (control characters, halves of
+    surrogate pairs).
+    """
+    text = identifier(name)
+    if not text:
+        raise ValueError("an empty name")
+    if len(text) > LONGEST_NAME:
+        raise ValueError(f"a name of {len(text)} characters (at most {LONGEST_NAME}): {text[:20]!r}...")
+    if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in text):
+        raise ValueError(f"a name with control characters: {text[:60]!r}")
+    return text
+
+
+def in_words(error: Exception) -> str:
+    """What a parser raised of a file, in one line: the name of the exception and its message."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """A key to sort names by, in which 2 comes before 10."""
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
+    """A key to sort names by, in which 2 comes before 10, however many digits there are."""
+    return [_whole(part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+
+
+def _whole(digits: str) -> tuple[int, int, str]:
+    """A key of whole numbers: Python makes no number of more than 4,300 digits."""
+    plain = "".join(str(unicodedata.decimal(sign)) for sign in digits).lstrip("0")
+    return 0, len(plain), plain

@@ -15,18 +15,28 @@ from gazeray.gaze.readers.cells import Numbers, as_numbers, parquet_columns, row
 from gazeray.gaze.readers.delimited import DICTIONARY, read_columns
 from gazeray.gaze.readers.names import different_names
 from gazeray.gaze.readers.spec import FileSpec
-from gazeray.stimuli.readers.base import NO_OBSERVER, FixationsSpec, Gaze, RawGaze, as_px, register_picture_reader
+from gazeray.stimuli.readers.base import (
+    NO_OBSERVER,
+    FixationsSpec,
+    Gaze,
+    RawGaze,
+    as_px,
+    checked_name,
+    register_picture_reader,
+)
 from gazeray.tables import Reject
 
 NAMES = ("stimulus", "observer")
 
 
-@register_picture_reader("table", keys=("columns", "delimiter"), in_path=("stimulus", "category", "observer"))
+@register_picture_reader(
+    "table", keys=("columns", "delimiter", "offset_px"), in_path=("stimulus", "category", "observer")
+)
 def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed: Mapping[str, str]) -> RawGaze:
     """Read one table; see `PictureReader`.
 
-    Rejected by row: another number of fields than the header has, no stimulus, no observer where a column holds them,
-    x_px or y_px that is no number.
+    Rejected by row: another number of fields than the header has, no stimulus, no observer where a column holds them, a
+    name that `checked_name` refuses, x_px or y_px that is no number.
     Raises ReadError: empty, damaged, not UTF-8, no rows, a column that is missing or does not hold numbers.
     """
     data = unpacked(stream.read(), source)
@@ -46,6 +56,9 @@ def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed
             (*names[name], _), code = different_names(table[wanted[name]])
             codes[name] = np.where(code == len(names[name]), NO_OBSERVER, code).astype(np.int32)
             _reject(source, rows, codes[name] < 0, faulty, lambda index, name=name: f"no {name}", rejects)
+            bad = _unusable(names[name])
+            _reject(source, rows, np.isin(code, list(bad)), faulty,
+                    lambda at, name=name, bad=bad, code=code: f"{name}: {bad[code[at]]}", rejects)  # fmt: skip
     xy = []
     for name in ("x_px", "y_px"):
         try:
@@ -57,6 +70,17 @@ def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed
         _reject(source, rows, np.isnan(numbers.values), faulty, lambda at, n=name: f"{wanted[n]}: no value", rejects)
         xy.append(as_px(numbers.values, spec.offset_px))
     return RawGaze(_by_stimulus(names["stimulus"], codes, xy, ~faulty), names["observer"], rejects)
+
+
+def _unusable(names: list[str]) -> dict[int, str]:
+    """Which of the names cannot be used -> why."""
+    bad = {}
+    for place, name in enumerate(names):
+        try:
+            checked_name(name)
+        except ValueError as error:
+            bad[place] = str(error)
+    return bad
 
 
 def _reject(

@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The maps that are scored, from their files: pictures, .npy or .npz. PyTorch is not needed for it."""
+"""The maps that are scored, as files: pictures and arrays of numbers, nothing of which is trusted."""
 
 from __future__ import annotations
 
 import io
+import math
 import zipfile
-import zlib
 
 import numpy as np
 
+from gazeray.gaze.readers.base import fetched
 from gazeray.stimuli.decode import read_map
+from gazeray.stimuli.readers.base import in_words
 from gazeray.storage import Folder
+
+HEADER_BYTES = 4096
+"""What a .npy file may hold beside its values."""
 
 
 class MapError(ValueError):
@@ -18,32 +23,51 @@ class MapError(ValueError):
 
 
 def load_map(root: Folder, path: str, max_pixels: int) -> np.ndarray:
-    """A map (H, W) float64 from a picture, .npy or .npz with one array. Raises MapError, PictureError."""
+    """A map (H, W) float64 from a picture, .npy or .npz with one array. Raises MapError, PictureError.
+
+    Also OSError, when the storage fails: what the bytes of a file lead a parser to is a MapError.
+    """
     if not path.lower().endswith((".npy", ".npz")):
         return read_map(root, path, max_pixels).astype(np.float64)
-    data = root.read_bytes(path)
+    data = fetched(root, path)
     try:
-        values = np.squeeze(_array(data, max_pixels))
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, MapError):
-            raise
-        raise MapError(f"cannot be read: {' '.join(str(error).split())}") from error
-    if values.dtype.kind not in "fiub":
-        raise MapError(f"holds {values.dtype}, not numbers")
-    if values.ndim != 2:
-        raise MapError(f"has the shape {values.shape}, not (height, width)")
-    return np.asarray(values, np.float64)
+        return _numbers(_unzipped(data, max_pixels) if data[:2] == b"PK" else data, max_pixels)
+    except MapError:
+        raise
+    except Exception as error:  # parsers raise whatever a damaged file leads them to
+        raise MapError(f"cannot be read: {in_words(error)}") from error
 
 
-def _array(data: bytes, max_pixels: int) -> np.ndarray:
-    """The only array of a .npy or .npz file; nothing is unpickled."""
-    if zipfile.is_zipfile(io.BytesIO(data)):
-        size = sum(entry.file_size for entry in zipfile.ZipFile(io.BytesIO(data)).infolist())
-        if size > max_pixels * 8 + 4096:
-            raise MapError(f"unpacks to {size} bytes, more than {max_pixels} values")
-    found = np.load(io.BytesIO(data), allow_pickle=False)
-    if isinstance(found, np.ndarray):
-        return found
-    if len(found.files) != 1:
-        raise MapError(f"holds {len(found.files)} arrays, not one")
-    return np.asarray(found[found.files[0]])
+def _unzipped(data: bytes, max_pixels: int) -> bytes:
+    """The only file in a .npz. Raises MapError, and what zipfile raises."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        entries = archive.infolist()
+        if len(entries) != 1:
+            raise MapError(f"holds {len(entries)} arrays, not one")
+        if entries[0].file_size > max_pixels * 8 + HEADER_BYTES:
+            raise MapError(f"unpacks to {entries[0].file_size} bytes, more than {max_pixels} values")
+        return archive.read(entries[0])
+
+
+def _numbers(data: bytes, max_pixels: int) -> np.ndarray:
+    """The array of a .npy file, (H, W) float64; nothing is unpickled, and no more is allocated than there are bytes.
+
+    Raises MapError, and what NumPy raises of a broken header.
+    """
+    stream = io.BytesIO(data)
+    version = np.lib.format.read_magic(stream)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = header(stream)
+    if kind.hasobject:
+        raise MapError("cannot be read: it holds pickled objects, which may run code")
+    if kind.kind not in "fiub":
+        raise MapError(f"holds {kind}, not numbers")
+    sides = [side for side in shape if side != 1] if len(shape) > 2 else shape
+    if len(sides) != 2 or min(sides) < 1:
+        raise MapError(f"has the shape {shape}, not (height, width)")
+    if math.prod(sides) > max_pixels:
+        raise MapError(f"has the shape {shape}, more than {max_pixels} values")
+    if math.prod(sides) * kind.itemsize > len(data) - stream.tell():
+        raise MapError(f"cannot be read: too few bytes for the shape {shape}")
+    stream.seek(0)
+    return np.asarray(np.lib.format.read_array(stream, allow_pickle=False).reshape(sides), np.float64)
