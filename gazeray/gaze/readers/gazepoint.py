@@ -178,7 +178,9 @@ def _spans(cells: Cells, user: str) -> Spans:
 
 def _trials(cells: Cells, ids: Mapping[str, str]) -> np.ndarray:
     """What is one trial whatever comes between, (N,): the name, or everything where messages or the path name it."""
-    return cells.keys([ids["trial"]])[0] if "trial" in ids else np.zeros(len(cells.rows))
+    file = cells.sheet.file
+    names = [ids["trial"]] if "trial" in ids else file.spec.trial_columns if "trial" not in file.fixed else []
+    return first_of_events(*cells.keys(names))[0] if names else np.zeros(len(cells.rows))
 
 
 def _fixations(sheet: Sheet, ids: Mapping[str, str]) -> GazeTable:
