@@ -22,6 +22,9 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
+LONGEST_NAME = 200
+"""Characters of the name of a person, a trial or a stimulus; what is longer is text in the wrong column."""
+
 EYE = "eye"
 """The placeholder in which the files of the two eyes of one recording differ."""
 
@@ -64,6 +67,14 @@ def canonical(value: str | int | float) -> str:
 def is_unsafe(name: str) -> bool:
     """Would the name garble a line or a listing? It may be a URL or a path: no path is ever built from it."""
     return any(unicodedata.category(sign) in ("Cc", "Zl", "Zp", "Cs") for sign in name)
+
+
+def name_fault(name: str, of: str = "") -> str:
+    """What is wrong with the name of a person, a trial or a stimulus (`of`); "": nothing."""
+    what = f"name of the {of}" if of else "name"
+    if len(name) > LONGEST_NAME:
+        return f"{what} longer than {LONGEST_NAME} characters: {name[:20]!r}..."
+    return f"unsafe {what}: {name!r}" if is_unsafe(name) else ""
 
 
 def trial_name(parts: Sequence[str]) -> str:

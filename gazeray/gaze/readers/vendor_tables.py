@@ -202,6 +202,25 @@ def _as_rows_end(names: list[str], text: bytes, skip: int, delimiter: str) -> li
     return names[:-1] if len(cells) == len(names) - 1 and not names[-1] else names
 
 
+def is_any(cells: Cells, name: str, words: list[str]) -> np.ndarray:
+    """(N,) bool, where a column of text says one of the words, whatever its capitals."""
+    text = pc.is_in(pc.utf8_lower(cells.text[name]), value_set=pa.array(words, pa.string()))
+    return np.asarray(text.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def says_something(cells: Cells, name: str) -> np.ndarray:
+    """(N,) bool, where a column of text is not empty."""
+    return ~is_any(cells, name, ["", "-"]) & cells.text[name].is_valid().to_numpy(zero_copy_only=False)
+
+
+def codes_of(cells: Cells, name: str | None) -> np.ndarray:
+    """(N,) int, rows with the same text have the same number; all 0 for None."""
+    if name is None:
+        return np.zeros(len(cells.rows), dtype=np.int64)
+    indices = cells.text[name].dictionary_encode(null_encoding="encode").indices
+    return indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
 def declared_pair(sheet: Sheet, known: Mapping[str, Sequence[str]]) -> Pairs | None:
     """The columns of x and y that a declaration names, None when it names none.
 

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from gazeray.gaze.readers.base import ReadError, unpacked
-from gazeray.gaze.readers.cells import Numbers, as_numbers, different_names, parquet_columns, row_rejects
+from gazeray.gaze.readers.cells import Numbers, as_numbers, parquet_columns, row_rejects
 from gazeray.gaze.readers.delimited import DICTIONARY, read_columns
+from gazeray.gaze.readers.names import different_names
 from gazeray.gaze.readers.spec import FileSpec
 from gazeray.stimuli.readers.base import NO_OBSERVER, FixationsSpec, Gaze, RawGaze, as_px, register_picture_reader
 from gazeray.tables import Reject
@@ -31,7 +32,7 @@ def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed
     data = unpacked(stream.read(), source)
     wanted = {ours: theirs for ours, theirs in spec.columns.items() if ours not in fixed}
     if data[:4] == b"PAR1":
-        table, rejects = parquet_columns(data, source, wanted), list[Reject]()
+        table, rejects = parquet_columns(data, source, list(wanted.values())), list[Reject]()
         rows = np.arange(1, table.num_rows + 1)
     else:
         kinds = {theirs: DICTIONARY if ours in NAMES else pa.float64() for ours, theirs in wanted.items()}
