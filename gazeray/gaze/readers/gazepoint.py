@@ -49,12 +49,12 @@ NAMES = {
 CHANNELS = {
     "pupil_left": (
         Known("LPMM", "mm", "LPMMV"),  # Open Gaze API 2.0, Analysis from 2019 to 7.3
-        Known("LPUPILD", "mm", "LPUPILV", 1e3),  # Open Gaze API, PyGaze: m
+        Known("LPUPILD", "mm", "LPUPILV", 1e3, most=20),  # Open Gaze API, PyGaze: m, though "same as LPMM"
         Known("LPD", "px", "LPV"),  # all; px of the camera
     ),
     "pupil_right": (
         Known("RPMM", "mm", "RPMMV"),
-        Known("RPUPILD", "mm", "RPUPILV", 1e3),
+        Known("RPUPILD", "mm", "RPUPILV", 1e3, most=20),
         Known("RPD", "px", "RPV"),
     ),
     "gsr": (

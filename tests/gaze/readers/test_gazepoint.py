@@ -346,6 +346,7 @@ def test_channels_come_in_their_units_and_are_lost_where_not_valid() -> None:
     newer = LOG.replace("LPUPILD", "LPMM").replace("LPUPILV", "LPMMV").replace("GSR\t", "GSR_US\t")
     table = read(newer.replace("0.0031", "3.25"), messages=BRACKETS)
     assert (table.units["gsr"], table.columns["pupil_left"][0]) == ("uS", 3.25)
+    np.testing.assert_allclose(read(LOG.replace("0.0031", "3.1"), messages=BRACKETS).columns["pupil_left"], 3.1)
     older = LOG.replace("LPUPILD", "A").replace("LPUPILV", "B")
     table = read(older, messages=BRACKETS)
     assert table.units["pupil_left"] == "px"
