@@ -49,12 +49,12 @@ NAMES = {
 CHANNELS = {
     "pupil_left": (
         Known("LPMM", "mm", "LPMMV"),  # Open Gaze API 2.0, Analysis from 2019 to 7.3
-        Known("LPUPILD", "mm", "LPUPILV", 1e3),  # Open Gaze API, PyGaze: m
+        Known("LPUPILD", "mm", "LPUPILV", 1e3, most=20),  # Open Gaze API, PyGaze: m, though "same as LPMM"
         Known("LPD", "px", "LPV"),  # all; px of the camera
     ),
     "pupil_right": (
         Known("RPMM", "mm", "RPMMV"),
-        Known("RPUPILD", "mm", "RPUPILV", 1e3),
+        Known("RPUPILD", "mm", "RPUPILV", 1e3, most=20),
         Known("RPD", "px", "RPV"),
     ),
     "gsr": (
@@ -178,7 +178,9 @@ def _spans(cells: Cells, user: str) -> Spans:
 
 def _trials(cells: Cells, ids: Mapping[str, str]) -> np.ndarray:
     """What is one trial whatever comes between, (N,): the name, or everything where messages or the path name it."""
-    return cells.keys([ids["trial"]])[0] if "trial" in ids else np.zeros(len(cells.rows))
+    file = cells.sheet.file
+    names = [ids["trial"]] if "trial" in ids else file.spec.trial_columns if "trial" not in file.fixed else []
+    return first_of_events(*cells.keys(names))[0] if names else np.zeros(len(cells.rows))
 
 
 def _fixations(sheet: Sheet, ids: Mapping[str, str]) -> GazeTable:

@@ -17,6 +17,7 @@ class Known:
 
     unit      of the channel: that of the column times `factor`
     validity  the column that is above 0 where the value is valid; "": there is none
+    most      above it half of the values cannot be: then the column has the unit of the channel already
     positive  0 and below stand for no value
     """
 
@@ -25,6 +26,7 @@ class Known:
     validity: str = ""
     factor: float = 1.0
     positive: bool = True
+    most: float = np.inf
 
 
 Vocabulary = Mapping[str, Sequence[Known]]
@@ -46,12 +48,13 @@ def channel_values(cells: Cells, known: Vocabulary) -> Channels:
     """The channels for `build`: those of `known` that have any valid value, and in their place those declared."""
     channels = Channels()
     for name, (column, validity, one) in _found(cells.sheet, known).items():
-        values = cells.values(column) * one.factor
-        lost = values <= 0 if one.positive else np.isnan(values)
+        values = cells.values(column)
+        lost = np.isnan(values) | (values <= 0 if one.positive else False)
         if validity:
-            lost = lost | ~(cells.values(validity) > 0)
-        if not (lost | np.isnan(values)).all():
-            channels[name] = np.where(lost, np.nan, values), one.unit
+            lost |= ~(cells.values(validity) > 0)
+        if not lost.all():
+            factor = one.factor if np.median(values[~lost]) * one.factor <= one.most else 1.0
+            channels[name] = np.where(lost, np.nan, values * factor), one.unit
     return channels | declared_channels(cells)
 
 

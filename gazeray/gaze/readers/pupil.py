@@ -64,7 +64,8 @@ def read_pupil(file: GazeFile) -> GazeTable:
         y = 1.0 - y
     keep = None
     if number:
-        x, y, keep = _one_row_each(x, y, cells.keys([*ids.values(), number]))
+        parts = file.spec.trial_columns if len(file.spec.trial_columns) > 1 else []
+        x, y, keep = _one_row_each(x, y, cells.keys([*ids.values(), *parts, number]))
     columns = cells.columns(**times) | {"x_px": (x_name, x), "y_px": (y_name, y)}
     found = build(cells, ids, columns, units_of("s", file), keep, channels=channel_values(cells, {}))
     return replace(found, origin=_origin(sheet, x_name))

@@ -143,8 +143,10 @@ class Sheet:
         return self.need(name, spec.column(name)) if name in spec.columns else self.need(name, *defaults)
 
     def ids(self, names: Sequence[str] = IDS, **defaults: Sequence[str]) -> dict[str, str]:
-        """participant, trial (or `names` of them) -> the column that holds it, for those that are not in the path."""
-        return {name: self.column(name, *defaults.get(name, ())) for name in names if name not in self.file.fixed}
+        """participant, trial (or `names` of them) -> the column that holds it, for those that are not in the path; not
+        for a trial that several columns give together, which `read` and `build` know of."""
+        told = (*self.file.fixed, *(["trial"] if len(self.file.spec.trial_columns) > 1 else []))
+        return {name: self.column(name, *defaults.get(name, ())) for name in names if name not in told}
 
     def read(
         self, text: Iterable[str | None], numbers: Iterable[str | None], channels: Iterable[str | None] = ()
@@ -153,6 +155,8 @@ class Sheet:
 
         Raises ReadError when one is there twice or the text cannot be parsed.
         """
+        parts = self.file.spec.trial_columns if "trial" not in self.file.fixed else []
+        text = [*text, *(parts if len(parts) > 1 else [])]
         texts, strict, loose = ([name for name in names if name] for names in (text, numbers, channels))
         every = [*strict, *(name for name in dict.fromkeys(loose) if name not in strict)]
         kinds = dict.fromkeys(every, pa.float64()) | dict.fromkeys(texts, pa.string())
@@ -338,7 +342,8 @@ def build(
     for reject in rejects:
         once.setdefault(reject.row, reject)
     presentation = columns[PRESENTATION][1][keep] if PRESENTATION in columns else None
-    columns = {name: (theirs, cells.text[theirs]) for name, theirs in ids.items()} | columns
+    named: Columns = {name: (theirs, cells.text[theirs]) for name, theirs in ids.items()}
+    columns = trial_of_several(cells) | named | columns
     arrow = {  # nulls for NaN
         ours: (theirs, pa.chunked_array([pa.array(values, from_pandas=True).filter(pa.array(keep))]))
         for ours, (theirs, values) in columns.items()

@@ -232,6 +232,16 @@ def test_wrong_cell_costs_its_row_not_the_presentation(column: str, cell: str) -
         assert kind == "fixations" or len(table.rows) + len(table.rejects) == 11
 
 
+def test_several_columns_name_a_trial_together() -> None:
+    section = {"reader": "gazepoint", "path": "{participant}.csv", "columns": {"trial": ["MEDIA_NAME", "MEDIA_ID"]}}
+    table_of_trials = {"path": "trials.csv", "columns": {"participant": "participant", "trial": ["name", "nr"]}}
+    spec = declared(samples=section, trials=table_of_trials).samples
+    assert spec is not None
+    table = READERS["gazepoint"].read(GazeFile(SHOWN_TWICE.encode(), "P1.csv", spec, {"participant": "P1"}))
+    assert table.ids == [("P1", "a/12"), ("P1", "b/13"), ("P1", "b/14")]
+    np.testing.assert_allclose(table.columns["timestamp_ms"], [0, 200, 0, 300, 0, 400])
+
+
 def test_rows_out_of_order_are_no_new_presentation() -> None:
     lines = SHOWN_TWICE.splitlines()
     assert read("\n".join([lines[0], lines[2], lines[1]])).ids == [("P1", "a")]
@@ -336,6 +346,7 @@ def test_channels_come_in_their_units_and_are_lost_where_not_valid() -> None:
     newer = LOG.replace("LPUPILD", "LPMM").replace("LPUPILV", "LPMMV").replace("GSR\t", "GSR_US\t")
     table = read(newer.replace("0.0031", "3.25"), messages=BRACKETS)
     assert (table.units["gsr"], table.columns["pupil_left"][0]) == ("uS", 3.25)
+    np.testing.assert_allclose(read(LOG.replace("0.0031", "3.1"), messages=BRACKETS).columns["pupil_left"], 3.1)
     older = LOG.replace("LPUPILD", "A").replace("LPUPILV", "B")
     table = read(older, messages=BRACKETS)
     assert table.units["pupil_left"] == "px"
