@@ -180,7 +180,8 @@ def _ids(sheet: Sheet) -> tuple[dict[str, str], list[str]]:
     if "participant" not in fixed:
         ids["participant"] = sheet.column("participant", "participant_id")
     if "trial" not in fixed:
-        own = [sheet.find(name) for name in spec.trial_columns]
+        # trial_type of *_physioevents is what kind of event a row is: a trial of that name is one of *_events.tsv
+        own = [None if name == "trial_type" else sheet.find(name) for name in spec.trial_columns]
         if len(own) == 1 and own[0]:
             ids["trial"] = own[0]
         else:

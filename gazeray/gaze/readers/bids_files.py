@@ -55,9 +55,11 @@ def companions(source: str, listing: Listing) -> list[str]:
     """The files that belong to a table: its sidecars in all folders up to the root of its BIDS data set, and the table
     of samples, of events of the recording, and of events of the run that apply to it."""
     folder, paths = source.rpartition("/")[0], list[str]()
+    first = {*_parts(source)[0], *ENDS}  # a quick look at the first entity: a folder may hold files of many people
     while True:
         names = listing.folders.get(folder, ())
-        paths += [f"{folder}/{name}".lstrip("/") for name in names if name.endswith(ENDS)]
+        near = [name for name in names if name.partition("_")[0] in first and name.endswith(ENDS)]
+        paths += [f"{folder}/{name}".lstrip("/") for name in near]
         if not folder or ROOT in names:
             break
         folder = folder.rpartition("/")[0]

@@ -132,7 +132,8 @@ def _columns(text: bytes, sidecar: Mapping[str, Any], suffix: str, source: str) 
     before = len(text) - len(text.lstrip(b"\n"))
     header = [cell.strip().strip('"') for cell in text[before:].split(b"\n", 1)[0].decode().split("\t")]
     known = {*TIME, ROW, "onset", *(name for pairs in GAZE.values() for pair in pairs for name in pair)}
-    if (header == said) or (known & {name.lower() for name in header} and len(set(header)) == len(header)):
+    is_header = bool(known & {name.lower() for name in header}) and len(set(header)) == len(header)
+    if header == said or (is_header and all(np.isnan(bids_files.number(cell)) for cell in header)):
         notes = ["the table has a header, which is not Columns of its sidecar: the header is used"]
         return header, before + 1, notes if named and header != said else []
     if not named:

@@ -26,6 +26,12 @@ def test_trial_shown_twice_is_two_presentations() -> None:
     assert table.windows.tolist() == [[2000, 2004], [2004, 2008], [2008, 2108]]
 
 
+@pytest.mark.parametrize("kind", ["samples", "fixations"])
+def test_trials_may_be_named_by_the_type_of_the_events_of_the_run(kind: str) -> None:
+    run = "onset\tduration\ttrial_type\n2.0\t0.008\tface\n2.008\t1\thouse\n"
+    assert read(kind, columns={"trial": "trial_type"}, beside=files(run=run)).ids == [("P1", "face"), ("P1", "house")]
+
+
 def test_a_sample_out_of_order_makes_no_second_presentation() -> None:
     rows = SAMPLES.replace("1004", "1011", 1)
     table = read(
@@ -129,6 +135,11 @@ def test_header_in_the_table_itself_is_no_row(named: bool) -> None:
 def test_table_that_no_sidecar_fits_is_refused() -> None:
     with pytest.raises(ReadError, match=r"no row fits the columns timestamp, .*: 5 fields instead of 4"):
         read(fixed=ONE, beside=files(samples=SAMPLES.replace("\t90", "\t1\t90")))
+
+
+def test_a_first_message_that_looks_like_a_name_is_no_header() -> None:
+    table = read("fixations", fixed=ONE, beside=files(events="1000\t4\tfixation\tonset\n1008\t4\tfixation\tn/a\n"))
+    assert table.rows.tolist() == [1, 2]
 
 
 def test_onsets_that_are_row_numbers() -> None:

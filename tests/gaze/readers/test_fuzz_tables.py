@@ -119,3 +119,34 @@ def test_damaged_companions_give_a_table_or_a_read_error(kind: str) -> None:
         messages = {"start": "trial (?P<trial>.)"} if variant % 2 else None
         found = read(kind, CASES[kind][3], plain | {name: damaged}, messages=messages)
         assert isinstance(found, GazeTable | ReadError)
+
+
+@pytest.mark.parametrize("kind", ["bids", "bids_fixations"])
+def test_sidecars_with_values_of_any_type_give_a_table_or_a_read_error(kind: str) -> None:
+    rng = np.random.default_rng(9)
+    odd = [
+        None,
+        True,
+        -1,
+        1e308,
+        "",
+        "n/a",
+        "center",
+        [],
+        [1],
+        ["a", "a"],
+        [[]],
+        {},
+        {"Units": ["px"]},
+        {"Units": None},
+    ]
+    keys = ["Columns", "SamplingFrequency", "StartTime", "RecordedEye", "SampleCoordinateSystem", "OnsetSource"]
+    keys += ["ForeignIndexColumn", "x_coordinate", "timestamp", "onset", "duration", "AverageCalibrationError"]
+    nested = ["ScreenOrigin", "ScreenSize", "ScreenResolution", "ScreenDistance"]
+    for _ in range(VARIANTS):
+        said = {keys[rng.integers(len(keys))]: odd[rng.integers(len(odd))] for _ in range(2)}
+        screen = {nested[rng.integers(4)]: odd[rng.integers(len(odd))]}
+        changes = {"sidecar": said | {"StimulusPresentation": screen}, "events_sidecar": said, "screen": said}
+        beside = test_bids.files(**changes)
+        found = read(kind, beside[test_bids.PHYSIO if kind == "bids" else test_bids.EVENTS], beside)
+        assert isinstance(found, GazeTable | ReadError)
