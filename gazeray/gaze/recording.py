@@ -104,8 +104,7 @@ def _trial(
     accuracy: dict[str, float] = {}
     for index, (kind, gaze_spec) in enumerate(spec.gaze().items()):
         decides = index == 0
-        shown, reason = presented(ids, spec.trials.repeats, read)
-        one, why = shown.get(kind), reason
+        one, why = presented(ids, spec.trials.repeats, read[kind])
         if one is None and not why and decides:
             path, why = _why_none(gaze_spec, ids, read[kind], paths[kind])
             return None, [Reject(path, -1, "gaze", f"trial without gaze: {why}", *ids)]

@@ -38,7 +38,7 @@ from gazeray.gaze.readers.text import (
     without_missing,
 )
 
-COORDS = re.compile(r"^(?:-?\d+\s+)?(DISPLAY|GAZE)_COORDS\W*" + r"(-?\d+\.?\d*)[\s,]+" * 3 + r"(-?\d+\.?\d*)")
+COORDS = re.compile(r"^(?:-?\d+\s+)?(DISPLAY|GAZE)_COORDS[^\w-]*" + r"(-?\d+\.?\d*)[\s,]+" * 3 + r"(-?\d+\.?\d*)")
 
 
 def _opened(file: GazeFile) -> tuple[Lines, Events]:
@@ -82,13 +82,16 @@ def _samples(file: GazeFile, lines: Lines, events: Events) -> GazeTable:
     x, y, more = _gaze(file, samples, blinks)
     time_ms = samples.time_ms
     notes += clock_notes(header, clock_hz(time_ms, np.searchsorted(samples.lines, events.blocks), ENOUGH))
+    x, y, moved = _on_screen(file, events, x, y)
     columns = {"timestamp_ms": time_ms, "x_px": x, "y_px": y}
     pupils = {f"pupil_{eye}": np.where(blinks[eye], np.nan, size) for eye, size in samples.pupils.items()}
     eye = next(iter(samples.eyes)) if len(samples.eyes) == 1 else ""
     trials = find_trials(file, events)
     starts = trials.positions(samples.lines, time_ms)
     table = _table(file, events, trials, columns, pupils, samples.lines, samples.broken, (starts, None))
-    return replace(table, header=header, notes=[*notes, *more, *table.notes], eye=eye, n_rows=len(lines.samples))
+    return replace(
+        table, header=header, notes=[*notes, *more, *moved, *table.notes], eye=eye, n_rows=len(lines.samples)
+    )
 
 
 def _gaze(file: GazeFile, samples: Samples, blinks: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -174,6 +177,7 @@ def _fixations(file: GazeFile, lines: Lines, events: Events) -> GazeTable:
     onset, duration_ms, pupil = values[good][:, [0, 2, 5]].T
     x, y = values[good][:, 3], values[good][:, 4]
     x, y = without_missing({"": (x, y)}, file.spec)[""]
+    x, y, moved = _on_screen(file, events, x, y)
     columns = {"onset_ms": onset, "duration_ms": duration_ms, "x_px": x, "y_px": y}
     eyes = np.array([event.eye for event in used])
     size = np.where(pupil > 0, pupil, np.nan)
@@ -183,7 +187,7 @@ def _fixations(file: GazeFile, lines: Lines, events: Events) -> GazeTable:
     where = trials.positions(at, onset), trials.positions(at, onset + duration_ms)
     table = _table(file, events, trials, columns, pupils, at, broken, where)
     eye = found[0].eye if len({event.eye for event in found}) == 1 else ""
-    return replace(table, header=header, notes=[*notes, *more, *table.notes], eye=eye, n_rows=len(used))
+    return replace(table, header=header, notes=[*notes, *more, *moved, *table.notes], eye=eye, n_rows=len(used))
 
 
 def _used_fixations(file: GazeFile, found: list[Event], lines: Lines, events: Events) -> tuple[list[Event], list[str]]:
@@ -273,18 +277,41 @@ def _header(events: Events) -> tuple[dict[str, float], list[str]]:
     rates = [rate for rate in rates if 0 < rate < LARGEST]
     if rates:
         header["sampling_hz"] = rates[0]
-    coords = [match for said in events.messages if (match := COORDS.match(said.text))]
-    for match in sorted(coords, key=lambda match: match[1] != "DISPLAY")[:1]:
-        left, top, right, bottom = (float(match[group]) for group in range(2, 6))
-        for name, size in (("screen_width_px", _pixels(left, right)), ("screen_height_px", _pixels(top, bottom))):
-            if size > 0:
-                header[name] = size
+    for left, top, right, bottom in (_coords(events, "DISPLAY") or _coords(events, "GAZE"))[:1]:
+        header["screen_width_px"], header["screen_height_px"] = _pixels(left, right), _pixels(top, bottom)
     more = f"the sampling rate changes in the file: {', '.join(f'{rate:g}' for rate in rates)} Hz"
     return header, [more] if len(rates) > 1 else []
 
 
+def _coords(events: Events, kind: str) -> list[tuple[float, ...]]:
+    """Left, top, right, bottom of the screen as the messages DISPLAY_COORDS (of the experiment) or GAZE_COORDS (of the
+    tracker) have them."""
+    found = [match for said in events.messages if (match := COORDS.match(said.text)) and match[1] == kind]
+    edges = [tuple(float(match[group]) for group in range(2, 6)) for match in found]
+    return [own for own in edges if own[0] != own[2] and own[1] != own[3]]
+
+
+def _on_screen(
+    file: GazeFile, events: Events, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """x and y (n,) from the top left of the screen, where the file says that they count otherwise (from the middle,
+    upwards) and the declaration says nothing; and a note then. Raises ReadError where that changes in the file."""
+    edges = _coords(events, "GAZE") or _coords(events, "DISPLAY")
+    ways = {
+        (left, top, float(np.sign(right - left)), float(np.sign(bottom - top))) for left, top, right, bottom in edges
+    }
+    if file.spec.origin != "screen" or file.spec.y_axis != "down" or ways <= {(0.0, 0.0, 1.0, 1.0)}:
+        return x, y, []
+    if len(ways) > 1:
+        raise ReadError(file.source, f"the coordinates of the screen change in the file: {sorted(set(edges))}")
+    left, top, across, down = ways.pop()
+    note = "coordinates of another origin, brought to the top left of the screen: the file has "
+    note += " ".join(f"{edge:g}" for edge in edges[0]) + " for left, top, right, bottom"
+    return (x - left) * across, (y - top) * down, [note]
+
+
 def _pixels(first: float, last: float) -> float:
-    """Pixels from the first to the last. 0..1919 are 1920, and so are 0..1920 as some experiments write: no screen
-    has an odd number."""
-    size = last - first + 1
+    """Pixels from the first to the last or back. 0..1919 are 1920, and so are 0..1920 as some experiments write: no
+    screen has an odd number."""
+    size = abs(last - first) + 1
     return size - 1 if size % 2 == 1 else size

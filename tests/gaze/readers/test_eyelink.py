@@ -163,6 +163,30 @@ def test_declared_missing_values_are_lost() -> None:
     np.testing.assert_array_equal(xs(read(PLAIN, missing=[-5])), [10, NAN, 30.5, NAN])
 
 
+@pytest.mark.parametrize(
+    ("edges", "xy"),
+    [
+        pytest.param("-960 -540 959 539", (970, 560), id="from_the_middle"),
+        pytest.param("-960 540 959 -540", (970, 520), id="from_the_middle_upwards"),
+        pytest.param("0 1079 1919 0", (10, 1059), id="from_the_bottom"),
+        pytest.param("1920 0 3839 1079", (-1910, 20), id="second_screen"),
+    ],
+)
+def test_coordinates_of_another_origin_are_brought_to_the_top_left(edges: str, xy: tuple[float, float]) -> None:
+    text = PREAMBLE.replace("0 0 1919 1079", edges) + block(100, [ROWS[0], "EFIX L 100\t150\t51\t10\t20\t9"])
+    for kind in ("samples", "fixations"):
+        table = read(text, kind)
+        assert (table.columns["x_px"][0], table.columns["y_px"][0]) == xy
+        assert table.notes == [
+            "coordinates of another origin, brought to the top left of the screen: the file has "
+            f"{edges} for left, top, right, bottom"
+        ]
+        assert (table.header["screen_width_px"], table.header["screen_height_px"]) == (1920, 1080)
+    assert xs(read(text, origin="screen_centre")) == [10]
+    with pytest.raises(ReadError, match="the coordinates of the screen change in the file"):
+        read(text + PREAMBLE)
+
+
 @pytest.mark.parametrize("kind", ["HREF", "PUPIL"])
 def test_data_that_is_not_gaze_raises(kind: str) -> None:
     with pytest.raises(ReadError, match=f"the samples are {kind} data"):
