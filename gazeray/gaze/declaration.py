@@ -76,6 +76,13 @@ class TableSpec(FileSpec):
         """The file's name of a column that is one column."""
         return str(self.columns.get(name, name))
 
+    @property
+    def needed_columns(self) -> list[str]:
+        """The file's names of the columns that are declared or needed, without those that the path gives."""
+        own = {name: name for name in self.needed} | dict(self.columns)
+        names = [name for named in own.values() for name in ([named] if isinstance(named, str) else named)]
+        return [name for name in dict.fromkeys(names) if name not in placeholders(self.path)]
+
     @field_validator("columns")
     @classmethod
     def _one_column_each(cls, columns: dict[str, Column]) -> dict[str, Column]:

@@ -24,7 +24,7 @@ from gazeray.gaze.presentations import GazeRead, Presentation, presented, read_f
 from gazeray.gaze.quality import TrialGaze, inside
 from gazeray.gaze.readers import GazeTable
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, Kind
-from gazeray.gaze.readers.cells import row_rejects
+from gazeray.gaze.readers.cells import LARGEST, row_rejects
 from gazeray.gaze.readers.spec import GazeSpec
 from gazeray.gaze.trials import WINDOW_COLUMNS
 from gazeray.storage import Folder
@@ -202,9 +202,13 @@ def _on_screen(
         if name == "y_px" and y_axis == "up":
             place = (0.0 if centred else size) - place
         found[name] = place + centred * size + (row[f"window_{corner}"] if region == "window" else 0.0)
-    lost = np.isnan(found["x_px"]) | np.isnan(found["y_px"])
-    found["x_px"][lost] = found["y_px"][lost] = np.nan
-    numbers = {name: values for name, values in found.items() if values.dtype.kind == "f"}
+    numbers = {  # what float32 would make infinite is lost
+        name: values if name in TYPES else np.where(np.abs(values) <= LARGEST, values, np.nan)
+        for name, values in found.items()
+        if values.dtype.kind == "f"
+    }
+    lost = np.isnan(numbers["x_px"]) | np.isnan(numbers["y_px"])
+    numbers["x_px"][lost] = numbers["y_px"][lost] = np.nan
     return found | {name: values.astype(TYPES.get(name, np.float32)) for name, values in numbers.items()}
 
 

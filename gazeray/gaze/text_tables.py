@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 
 from gazeray.gaze.declaration import TableSpec, TrialsSpec
 from gazeray.gaze.files import placeholders
-from gazeray.gaze.readers.base import IDS, ReadError, unpacked
-from gazeray.gaze.readers.cells import names_in, parquet_columns, parquet_names, runs, words_of
+from gazeray.gaze.readers.base import ReadError, unpacked
+from gazeray.gaze.readers.cells import parquet_columns, parquet_names, runs
 from gazeray.gaze.readers.delimited import DICTIONARY, parse
+from gazeray.gaze.readers.names import names_in, words_of
 from gazeray.gaze.readers.plain_text import check_columns, delimiter_hint, open_text
 from gazeray.tables import Reject
 
@@ -76,8 +77,8 @@ def trials_in_gaze(data: bytes, source: str, spec: TrialsSpec, used: Collection[
 
     Raises ReadError as `read_text_table`, and for a column that is missing.
     """
-    plain, ids = unpacked(data, source), [name for name in IDS if name not in placeholders(spec.path)]
-    people = [spec.column("participant")] if "participant" in ids else []
+    plain = unpacked(data, source)
+    people = [] if "participant" in placeholders(spec.path) else [spec.column("participant")]
     trials = [name for name in spec.trial_columns if name not in placeholders(spec.path)]
     text = None if plain[:4] == PARQUET else open_text(plain, source, spec)
     names = text.names if text else parquet_names(plain, source)
@@ -138,6 +139,8 @@ def stacked(source: str, tables: Sequence[TextTable]) -> TextTable:
 def _csv_records(data: bytes, source: str, spec: TableSpec) -> tuple[list[str], list[list[str]]]:
     """Header and rows of delimited text; blank lines are skipped, quoted cells may span lines."""
     opened = open_text(data, source, spec)
+    if hint := delimiter_hint(opened, spec.needed_columns):
+        check_columns(spec.needed_columns, opened.names, source, hint)
     text = io.StringIO(opened.data.decode(), newline="")
     for _ in range(opened.skip):
         text.readline()

@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from gazeray.gaze.declaration import WINDOW_MS, DatasetSpec
-from gazeray.gaze.files import canonical, identifier, name_fault, nth, placeholders, plain_number, trial_name
+from gazeray.gaze.files import canonical, identifier, name_fault, nth, plain_number, trial_name
 from gazeray.gaze.readers.base import SCREEN, SCREEN_COLUMNS
 from gazeray.gaze.readers.cells import MISSING_CELLS, parsed_times
 from gazeray.gaze.text_tables import TextTable
@@ -57,7 +57,7 @@ class TrialsReader:
         errors = [
             f"{table.source}: no column {name!r} (present: {', '.join(table.columns)})"
             for table in tables
-            for name in dict.fromkeys(_names_of(table))
+            for name in table.spec.needed_columns
             if name not in table.columns
         ]
         stimulus = dict(self._spec.stimulus or ()).items()
@@ -217,13 +217,6 @@ def _quantity(name: str, cell: str | float, needed: bool) -> float:
     if value <= 0 and name not in ("window_left_px", "window_top_px"):
         raise _Unusable("trials", f"{name} must be greater than 0: {cell!r}")
     return value
-
-
-def _names_of(table: TextTable) -> list[str]:
-    """The file's names of the columns that are declared or needed."""
-    own = {name: name for name in table.spec.needed} | dict(table.spec.columns)
-    names = [name for named in own.values() for name in ([named] if isinstance(named, str) else named)]
-    return [name for name in names if name not in placeholders(table.spec.path) or name in table.columns]
 
 
 def _repeated(table: TextTable, keys: Sequence[object], same: str, different: str) -> dict[int, str]:

@@ -251,3 +251,10 @@ def test_no_trial_left_is_an_error_that_says_why(tmp_path: Path) -> None:
     (error,) = impossible(tmp_path)
     assert "no trial is left" in error
     assert "4 x missing label condition" in error
+
+
+def test_delimiter_of_the_trials_table_is_guessed_for_the_message(tmp_path: Path) -> None:
+    write(tmp_path, trials=TRIALS.replace(",", ";"))
+    (error,) = impossible(tmp_path)
+    assert error.startswith("trials.csv: no column 'participant', 'trial'")
+    assert "declare delimiter: ';'" in error

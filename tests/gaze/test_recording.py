@@ -334,9 +334,9 @@ def test_fixations_never_overlap(tmp_path: Path) -> None:
     rows = "1,0,110,200,100\n1,100,100,300,110\n1,150,40,300,110\n1,210,50,300,110\n1,300,40,300,110\n"
     found = with_fixations(tmp_path, "trial,t,d,x,y\n" + rows + "2,0,90,9,9\n", LONG)
     fixations = fixations_of(found.trials[0])
-    assert fixations["onset_ms"] == [0, 100, 210, 300]
-    assert fixations["duration_ms"] == [100, 100, 50, 40]
-    assert found.notes == ["P1: fixations that overlap the one before, left out: 1"]
+    assert fixations["onset_ms"] == [0, 100, 150, 210, 300]
+    assert fixations["duration_ms"] == [100, 50, 40, 50, 40]
+    assert [note.startswith("P1: fixations that last into the next one") for note in found.notes] == [True]
 
 
 def test_fixations_alone_are_enough(tmp_path: Path) -> None:

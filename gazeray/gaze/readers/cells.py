@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gazeray.gaze.files import canonical, identifier, name_fault, trial_name
+from gazeray.gaze.files import canonical
 from gazeray.gaze.readers.base import IDS, TIME_UNITS_MS, TIMES, GazeFile, GazeTable, ReadError
+from gazeray.gaze.readers.names import fault_of_name, names_in, unusable_names
 from gazeray.gaze.readers.plain_text import check_columns
 from gazeray.gaze.readers.spec import ChannelSpec, Word
 from gazeray.tables import Reject
@@ -147,41 +148,64 @@ def gaze_table(
     while `presentation` (N,) int, what else tells presentations apart, stays the same. `windows` (S, 2) are start and
     end, ms, of presentation 0, 1, ...
     """
-    source, times = file.source, TIMES[file.spec.kind]
+    source, times, rejects, channels = file.source, TIMES[file.spec.kind], list(rejects), channels or {}
+    for name in IDS:
+        bad = unusable_names(source, *columns[name]) if name in columns else None
+        if bad is not None:  # they part no presentations
+            rejects.append(_unusable(source, columns[name][1], bad, rows, name))
+            columns = {ours: (theirs, cells.filter(pa.array(~bad))) for ours, (theirs, cells) in columns.items()}
+            channels = {ours: (values[~bad], unit) for ours, (values, unit) in channels.items()}
+            rows, presentation = rows[~bad], None if presentation is None else presentation[~bad]
     people, trials = (
         names_in(source, *columns[name]) if name in columns else ([given], None)
         for name, given in zip(IDS, file.ids, strict=True)
     )
-    ids, codes, first = _presentations(people, trials, len(rows), presentation)
-    found = GazeTable(ids, codes, {}, rows, n_rows, list(rejects))
+    ids, codes, begins = _presentations(people, trials, len(rows), presentation)
+    found = GazeTable(ids, codes, {}, rows, n_rows, rejects)
     if presentation is not None and windows is not None:
-        found = replace(found, windows=windows[presentation[first]])
+        found = replace(found, windows=windows[presentation[begins]])
     for number, name in enumerate(IDS):
         nameless = np.flatnonzero(np.isin(codes, [code for code, pair in enumerate(ids) if not pair[number]]))
         if len(nameless):
-            fault = _why_nameless(columns[name][1], int(nameless[0])) if name in columns else ""
-            reason = f"{len(nameless)} rows have no {name}, this is the first{fault}"
+            reason = f"{len(nameless)} rows have no {name}, this is the first"
             found.rejects.append(Reject(source, int(rows[nameless[0]]), "read", reason))
     faulty = np.isin(codes, [code for code, pair in enumerate(ids) if not all(pair)])
     for name in (*times, *(name for name in columns if name not in (*IDS, *times))):
         theirs, cells = columns[name]
-        try:
-            values, bad = parsed_times(cells, units.get(name, ""), file.spec.decimal)
-        except ValueError as error:
-            raise ReadError(source, f"column {theirs!r} {error}") from error
+        values, bad = _values(file, name, theirs, cells, units)
         if name not in times and missing:
             values = np.where(np.isin(values, missing), np.nan, values)
-        if bad.any() and (hint := wrong_setting(cells, bad, name, units.get(name, "px"), file.spec.decimal)):
-            raise ReadError(source, f"column {theirs!r} {hint}")
         bad = bad | (np.abs(values) > LARGEST)
         empty = np.isnan(values) & ~bad if name in times else np.zeros_like(bad)
         for mask, fault in ((bad, "is not a usable number"), (empty, "is not a time")):
             found.rejects.extend(_faults(found, cells, theirs, np.flatnonzero(mask & ~faulty), fault, source))
         faulty |= bad | empty
         found.columns[name] = values
-    for name, (channel, unit) in (channels or {}).items():
+    for name, (channel, unit) in channels.items():
         found.columns[name], found.units[name] = channel, unit
     return replace(found.where(~faulty), rejects=found.rejects)
+
+
+def _unusable(source: str, cells: Any, bad: np.ndarray, rows: np.ndarray, name: str) -> Reject:
+    """One reject for the rows whose id is `bad` (N,)."""
+    first = int(np.argmax(bad))
+    reason = f"{bad.sum()} rows have no usable {name}, this is the first: {fault_of_name(cells, first)}"
+    return Reject(source, int(rows[first]), "read", reason)
+
+
+def _values(
+    file: GazeFile, name: str, theirs: str, cells: Any, units: Mapping[str, str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A column as `parsed_times` gives it. Raises ReadError where its type or most of its cells are no such numbers."""
+    decimal = file.spec.decimal
+    try:
+        values, bad = parsed_times(cells, units.get(name, ""), decimal)
+    except ValueError as error:
+        raise ReadError(file.source, f"column {theirs!r} {error}") from error
+    iso = f"units: {{{name}: iso}}"
+    if bad.any() and (hint := wrong_setting(cells, bad, units.get(name, "px"), iso, decimal)):
+        raise ReadError(file.source, f"column {theirs!r} {hint}")
+    return values, bad
 
 
 def parsed_times(cells: Any, unit: str, decimal: Decimal = ".") -> tuple[np.ndarray, np.ndarray]:
@@ -197,14 +221,14 @@ def parsed_times(cells: Any, unit: str, decimal: Decimal = ".") -> tuple[np.ndar
     return (column.values if factor == 1.0 else column.values * factor), column.bad
 
 
-def wrong_setting(cells: Any, bad: np.ndarray, name: str, unit: str, decimal: Decimal = ".") -> str:
+def wrong_setting(cells: Any, bad: np.ndarray, unit: str, iso: str, decimal: Decimal = ".") -> str:
     """What a declaration should say, where more than half of the cells of a column are bad (N,) and the first of them
-    tells why; else ""."""
+    tells why; else "". `iso` is how it says that they are dates."""
     if 2 * bad.sum() <= len(cells) - cells.null_count:
         return ""
     text = str(cells[int(np.argmax(bad))].as_py()).strip()
     if DATE.match(text) and unit in TIME_UNITS_MS:
-        return f"holds {text!r}, no number: a date or a time of day? declare units: {{{name}: iso}}"
+        return f"holds {text!r}, no number: a date or a time of day? declare {iso}"
     if decimal == "." and COMMA_NUMBER.fullmatch(text):
         return f"holds {text!r}: a decimal comma? declare decimal: ','"
     if decimal == "," and re.match(NUMBER, text):
@@ -260,72 +284,6 @@ def _faults(found: GazeTable, cells: Any, name: str, where: np.ndarray, fault: s
         return f"column {name}: {'an empty cell' if value is None else repr(value)[:60]} {fault}"
 
     return row_rejects(source, found.rows[where], "read", reason, lambda index: found.ids[found.codes[where[index]]])
-
-
-def different_names(cells: Any) -> tuple[list[str], np.ndarray]:
-    """A column of names: the different names, the last of which is "" (none), and (N,) which of them each row has.
-
-    Whole floats read as ints: 3.0 is trial "3". A name that nobody can use (`name_fault`, not UTF-8) is none. Raises
-    ValueError for a column of another type.
-    """
-    cells = cells if isinstance(cells, pa.ChunkedArray) else pa.chunked_array([cells])
-    try:
-        encoded = cells if pa.types.is_dictionary(cells.type) else cells.dictionary_encode()
-    except pa.ArrowNotImplementedError as error:
-        raise ValueError(f"has the type {cells.type}, not names") from error
-    encoded = pa.chunked_array(encoded.unify_dictionaries().chunks, type=encoded.type).combine_chunks()
-    texts = ["" if name is None or name_fault(name) else name for name in words_of(encoded.dictionary)]
-    number = {name: at for at, name in enumerate(dict.fromkeys(filter(None, texts)))}
-    code = np.array([number.get(text, len(number)) for text in [*texts, ""]])
-    return [*number, ""], code[encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)]
-
-
-def words_of(values: Any) -> list[str | None]:
-    """Values of Arrow as a text file would have them: nothing is "", true is "1", whole floats are ints; None for bytes
-    that are not UTF-8."""
-    kind = values.type
-    if any(is_it(kind) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)):
-        values = values.cast(pa.large_binary())  # Parquet is not checked for UTF-8 when it is read
-    return [_word(value) for value in values.to_pylist()]
-
-
-def _word(value: Any) -> str | None:
-    if value is None or value != value:
-        return ""
-    if isinstance(value, bytes):
-        try:
-            return identifier(value.decode())
-        except UnicodeDecodeError:
-            return None
-    text = str(int(value)) if isinstance(value, bool) else str(value)
-    return identifier(text.removesuffix(".0") if isinstance(value, float) else text)
-
-
-def joined_names(columns: Sequence[Any]) -> Any:
-    """The names that several Arrow columns (N,) give together, as one; none where one of them has none."""
-    codes, parts = np.zeros(len(columns[0]), dtype=np.int64), [different_names(cells) for cells in columns]
-    for names, code in parts:
-        codes = codes * len(names) + code
-    code, _ = pd.factorize(codes)
-    first = np.unique(code, return_index=True)[1]
-    rows = [[names[own[row]] for names, own in parts] for row in first.tolist()]
-    joined = pa.array([trial_name(row) if all(row) else None for row in rows], pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(code, pa.int32()), joined)
-
-
-def names_in(source: str, theirs: str, cells: Any) -> tuple[list[str], np.ndarray]:
-    """`different_names` of a column of a file. Raises ReadError naming it."""
-    try:
-        return different_names(cells)
-    except ValueError as error:
-        raise ReadError(source, f"column {theirs!r} {error}") from error
-
-
-def _why_nameless(cells: Any, row: int) -> str:
-    """Why the cell of a row is no name, as the end of a message."""
-    (name,) = words_of((cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells)[row : row + 1])
-    fault = "name that is not UTF-8 text" if name is None else name_fault(name)
-    return f": {fault}" if fault else ""
 
 
 def _presentations(

@@ -24,13 +24,12 @@ from gazeray.gaze.readers.cells import (
     Decimal,
     are_valid,
     as_numbers,
-    different_names,
     gaze_table,
-    joined_names,
     measured,
     parquet_columns,
     row_rejects,
 )
+from gazeray.gaze.readers.names import different_names, joined_names
 from gazeray.gaze.readers.plain_text import check_columns, delimiter_hint, open_text
 from gazeray.gaze.readers.spec import EYE_COLUMNS, VALIDITY, FileSpec
 from gazeray.gaze.readers.text import one_gaze, without_missing
@@ -118,7 +117,7 @@ def _as_declared(file: GazeFile, table: pa.Table, rows: np.ndarray, n_rows: int,
         f"no row holds a word of `valid`: column {spec.column(name)}" for name, ok in valid.items() if not ok.any()
     ]
     notes += [f"no value in a channel: {name}" for name, values in further.items() if np.isnan(values).all()]
-    return replace(_with_one_gaze(found, file), notes=[*found.notes, *notes])
+    return _with_one_gaze(replace(found, notes=notes), file)
 
 
 def _counted_ms(people: Any, rows: np.ndarray, hz: float) -> np.ndarray:
@@ -172,10 +171,10 @@ def read_columns(
     Raises ReadError as `open_text`, and: a column is missing, not parsable at all, no row has the fields of the header.
     """
     text = open_text(data, source, spec)
-    check_columns(list(kinds), text.names, source, delimiter_hint(text, list(kinds)))
+    hint = delimiter_hint(text, list(kinds))
+    check_columns(list(kinds), text.names, source, hint)
     parsed = parse(text.data, source, text.delimiter, text.names, text.skip, kinds, ids, decimal)
     if not len(parsed[1]):
-        hint = delimiter_hint(text, list(kinds))
         first = f"the first has {parsed[3][0].reason}" if parsed[3] else "there is none"
         raise ReadError(source, f"no row with the columns of the header: {first}{hint}")
     return parsed

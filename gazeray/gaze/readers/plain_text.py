@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from gazeray.gaze.files import delimiter_of
 from gazeray.gaze.readers.base import CHUNK_BYTES, ReadError, unpacked
@@ -51,7 +52,7 @@ def _are_cells(names: Sequence[str]) -> bool:
     """Are they the cells of a row, numbers and lost ones, instead of names? Columns may be counted: 0, 1, 2, ..."""
     numbers = [name for name in names if NUMBER.fullmatch(name)]
     plain = all(name in numbers or name.lower() in ("", "nan", "na", ".") for name in names)
-    return bool(numbers) and plain and not _are_counted(numbers)
+    return bool(numbers) and plain and not _are_counted([name for name in names if name])
 
 
 def _are_counted(numbers: Sequence[str]) -> bool:
@@ -129,13 +130,14 @@ def header_of(data: bytes, source: str, delimiter: str, skip: int = 0) -> tuple[
 
 
 def delimiter_hint(text: PlainText, wanted: Sequence[str]) -> str:
-    """Which other delimiter would give the columns that are wanted, as the end of a message; "": none."""
-    lines = io.BytesIO(text.data)
-    for _ in range(text.skip):
-        header = lines.readline()
-    header = header if text.header else next((line for line in lines if line.strip()), b"")
+    """Which other delimiter would give the columns that are wanted, as the end of a message; "": none, or they are
+    there."""
+    if text.header and set(wanted) <= set(text.names):
+        return ""
+    behind = islice(io.BytesIO(text.data), text.skip - text.header, None)
+    line = next((line for line in behind if line.strip()), b"").decode()
     for other in "\t;,| ":
-        cells = [cell.strip() for cell in next(csv.reader([header.decode().strip("\r\n")], delimiter=other), [])]
+        cells = [cell.strip().strip('"') for cell in line.split(other)]
         fits = set(wanted) <= set(cells) if text.header else len(cells) == len(text.names)
         if other != text.delimiter and fits and len(cells) > 1:
             return f"; declare delimiter: {other!r}, which would give them"

@@ -7,9 +7,12 @@ coordinates from them, and hands both to `build`, which rejects what is no numbe
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -70,6 +73,20 @@ class Cells:
     def keys(self, names: Iterable[str]) -> list[np.ndarray]:
         """The text of columns, (N,) of objects each."""
         return [self.text[name].to_numpy(zero_copy_only=False) for name in names]
+
+    def blocks(self, name: str, begins: np.ndarray | None = None) -> np.ndarray:
+        """(N,) int, the number of the text of each row of a column whose rows come in blocks, each of the same text.
+
+        An empty cell is that before it. So is a single one between two rows of the same text, a wrong cell, unless it
+        `begins` something (N,) bool, or the row behind it does.
+        """
+        text = pd.Series(self.keys([name])[0]).replace("", None).ffill().bfill()
+        code = pd.factorize(text, use_na_sentinel=False)[0]
+        wrong = (code[:-2] == code[2:]) & (code[:-2] != code[1:-1])
+        if begins is not None:
+            wrong &= ~begins[1:-1] & ~begins[2:]
+        code[1:-1] = np.where(wrong, code[:-2], code[1:-1])
+        return code
 
     def columns(self, **names: str) -> Columns:
         """Columns of numbers for `build`, by our name."""
@@ -168,7 +185,17 @@ def open_sheet(file: GazeFile) -> Sheet:
     first = next((line for line in text.split(b"\n", 20)[:20] if line.strip()), b"").decode()
     delimiter = file.spec.delimiter or max(DELIMITERS, key=first.count)
     names, skip = header_of(text, file.source, delimiter)
-    return Sheet(file, text, delimiter, names, skip, notes)
+    return Sheet(file, text, delimiter, _as_rows_end(names, text, skip, delimiter), skip, notes)
+
+
+def _as_rows_end(names: list[str], text: bytes, skip: int, delimiter: str) -> list[str]:
+    """The names of the columns, with or without a nameless one at the end as the first row (behind `skip` lines) has
+    it: not every software that ends rows with a delimiter ends the header so."""
+    row = next((line for line in islice(io.BytesIO(text), skip, None) if line.strip()), b"").rstrip(b"\n").decode()
+    cells = next(csv.reader([row], delimiter=delimiter), [])
+    if len(cells) == len(names) + 1 and not cells[-1]:
+        return [*names, ""]
+    return names[:-1] if len(cells) == len(names) - 1 and not names[-1] else names
 
 
 def is_any(cells: Cells, name: str, words: list[str]) -> np.ndarray:
