@@ -337,7 +337,7 @@ def _fixations(sheet: Sheet) -> GazeTable:
     export = _read(sheet, onset, [kind, number, named(sheet, "shown")], [duration, *names])
     cells = export.cells
     fixed = is_any(cells, kind, ["fixation"]) if kind else np.ones(len(cells.rows), dtype=bool)
-    fixed &= says_something(cells, number) & ~is_any(cells, number, ["0", "nan"])
+    fixed &= says_something(cells, number) & ~is_any(cells, number, ["0", "0.0", "0,0", "nan"])
     if "participant" in export.ids:
         fixed &= says_something(cells, export.ids["participant"])
     if not fixed.any():
