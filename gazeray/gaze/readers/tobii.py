@@ -337,7 +337,7 @@ def _fixations(sheet: Sheet) -> GazeTable:
     export = _read(sheet, onset, [kind, number, named(sheet, "shown")], [duration, *names])
     cells = export.cells
     fixed = is_any(cells, kind, ["fixation"]) if kind else np.ones(len(cells.rows), dtype=bool)
-    fixed &= says_something(cells, number) & ~is_any(cells, number, ["0", "nan"])
+    fixed &= says_something(cells, number) & ~is_any(cells, number, ["0", "0.0", "0,0", "nan"])
     if "participant" in export.ids:
         fixed &= says_something(cells, export.ids["participant"])
     if not fixed.any():
@@ -379,8 +379,9 @@ def _durations(sheet: Sheet, name: str, events: Events, step: float) -> tuple[np
     tag, declared = key(name)[1], sheet.file.spec.units.get("duration_ms")
     unit, notes = declared or clock_unit(tag), list[str]()
     if unit is None:
-        ratio = events.duration / np.where(events.extent > 0, events.extent, np.nan)
-        unit = "us" if np.isfinite(step) and np.nanmedian([*ratio, 0.0]) > MS_OR_US else "ms"
+        known = (events.duration > 0) & (events.extent > 0) & np.isfinite(events.extent)
+        ratio = events.duration[known] / events.extent[known]
+        unit = "us" if len(ratio) and np.median(ratio) > MS_OR_US else "ms"
     lasts = events.duration * TIME_UNITS_MS[unit]
     beyond = lasts > events.extent + step
     if beyond.any():

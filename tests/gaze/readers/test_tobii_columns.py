@@ -242,6 +242,9 @@ def test_duration_without_a_unit_is_told_by_the_rows(factor: int) -> None:
     rows = [row | {LASTS: 100 * factor} for row in ten()]
     table = read(renamed(rows, {LASTS: "Eye movement event duration"}), "fixations")
     assert table.columns["duration_ms"].tolist() == [100]
+    thin = [gaze(300 * at, "a", at + 1, 200 * factor) for at in range(3)]
+    table = read(renamed(thin, {LASTS: "Eye movement event duration"}), "fixations")
+    assert table.columns["duration_ms"].tolist() == [200] * 3
 
 
 def test_pupils_come_along_where_their_eye_is_valid() -> None:
