@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
@@ -19,7 +19,7 @@ from pydantic import Field
 from gazeray.config import Section
 from gazeray.gaze.clock import clock_hz, spread
 from gazeray.gaze.events.screen import Screen
-from gazeray.tables import QUALITY
+from gazeray.tables import ACCURACY, QUALITY
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,17 @@ class TrialGaze:
 
     samples     timestamp_ms (N,) float64, x_px and y_px (N,) float32; None when the data set declares none
     fixations   onset_ms (M,) float64, duration_ms, x_px and y_px (M,) float32; None when the data set declares none
-    Both are in order of time. A lost sample has NaN in both coordinates.
+    Both are in order of time. A lost sample has NaN in both coordinates. Samples and fixations may have further
+    columns, the channels: pupil_left, pupil_right, gsr, ... (N,) float32 with NaN where lost, hand labels (N,) str.
+    `units` are those of the channels; `accuracy` is what the tracker said before the trial, deg (`tables.ACCURACY`).
     """
 
     participant: str
     trial: str
     samples: dict[str, np.ndarray] | None
     fixations: dict[str, np.ndarray] | None
+    units: dict[str, str] = field(default_factory=dict)
+    accuracy: dict[str, float] = field(default_factory=dict)
 
 
 class QualityConfig(Section):
@@ -48,6 +52,9 @@ class QualityConfig(Section):
     max_off_screen_share: float | None = Field(None, ge=0, le=1, description="largest share of gaze off the screen")
     max_rms_s2s_deg: float | None = Field(None, gt=0, description="largest RMS of sample-to-sample distances, deg")
     max_bcea_deg2: float | None = Field(None, gt=0, description="largest bivariate contour ellipse area, deg2")
+    max_validation_deg: float | None = Field(
+        None, gt=0, description="largest mean error of the tracker's last validation, deg; the worse of two eyes"
+    )
     min_sampling_hz: float | None = Field(None, gt=0, description="lowest sampling rate, Hz; 1 % less passes")
     min_duration_ms: float | None = Field(None, gt=0, description="shortest trial, ms")
 
@@ -87,6 +94,7 @@ def trial_quality(
                     to the last sample of the trial; with nothing lost it is the longest sampling step
     rms_s2s_px, rms_s2s_deg   see `rms_s2s`
     bcea_px2, bcea_deg2       see `bcea`
+    validation_left_deg, ...  see `tables.ACCURACY`; NaN where the tracker's file does not say
     gate            "": see `gate`
 
     Raises ValueError for a trial with neither samples nor fixations.
@@ -105,6 +113,7 @@ def trial_quality(
         "outside_share": _share_out(gaze, valid, window),
         "off_screen_share": _share_out(gaze, valid, whole),
         **_precision(trial.samples, screen, fixations),
+        **{name: trial.accuracy.get(name, math.nan) for name in ACCURACY},
         "gate": "",
     }
     return {name: found[name] for name in QUALITY.names}
@@ -200,14 +209,15 @@ def bcea(x: np.ndarray, y: np.ndarray) -> float:
 
 
 MEASURED = {
-    "max_lost_share": "lost_share",
-    "max_off_screen_share": "off_screen_share",
-    "max_rms_s2s_deg": "rms_s2s_deg",
-    "max_bcea_deg2": "bcea_deg2",
-    "min_sampling_hz": "sampling_hz",
-    "min_duration_ms": "duration_ms",
+    "max_lost_share": ("lost_share",),
+    "max_off_screen_share": ("off_screen_share",),
+    "max_rms_s2s_deg": ("rms_s2s_deg",),
+    "max_bcea_deg2": ("bcea_deg2",),
+    "max_validation_deg": ("validation_left_deg", "validation_right_deg"),
+    "min_sampling_hz": ("sampling_hz",),
+    "min_duration_ms": ("duration_ms",),
 }
-"""Key of QualityConfig -> the column of the quality table that it limits."""
+"""Key of QualityConfig -> the columns of the quality table that it limits, of which one at least must be known."""
 RATE_SLACK = 0.99
 """Part of the lowest rate that suffices: a clock in whole ms shows 60 Hz as 59.9 or 60.1 in a trial of seconds."""
 
@@ -220,12 +230,18 @@ def gate(row: Mapping[str, str | int | float | None], cfg: QualityConfig) -> str
     that is not known passes, since a data set of fixations has none to tell and the limit is there by default.
     """
     reasons = []
-    for key, column in MEASURED.items():
-        limit, value, sign = getattr(cfg, key), row[column], ">" if key.startswith("max") else "<"
+    for key, columns in MEASURED.items():
+        limit, sign = getattr(cfg, key), ">" if key.startswith("max") else "<"
         if limit is None:
             continue
-        if not isinstance(value, int | float) or math.isnan(value):
-            reasons += [f"{column} is not known, quality.{key} {limit:g}"] if key != "max_lost_share" else []
-        elif value > limit if sign == ">" else value < limit * (RATE_SLACK if column == "sampling_hz" else 1.0):
-            reasons.append(f"{column} {value:.4g} {sign} quality.{key} {limit:g}")
+        known = {
+            name: float(value) for name in columns if isinstance(value := row[name], int | float) and value == value
+        }
+        if not known and key != "max_lost_share":
+            reasons.append(
+                f"{' and '.join(columns)} {'are' if columns[1:] else 'is'} not known, quality.{key} {limit:g}"
+            )
+        for name, value in known.items():
+            if value > limit if sign == ">" else value < limit * (RATE_SLACK if name == "sampling_hz" else 1.0):
+                reasons.append(f"{name} {value:.4g} {sign} quality.{key} {limit:g}")
     return "; ".join(reasons)

@@ -118,7 +118,8 @@ def test_documented_declaration_is_valid(text: str) -> None:
         return
     if "name" not in values:  # the gaze alone
         columns = {"participant": "person", "trial": "nr"}
-        values |= {"name": "some", "labels": {"a": {0: "x", 1: "y"}}, "trials": {"path": "t.csv", "columns": columns}}
+        labels = {"a": {0: "x", 1: "y"}}
+        values = {"name": "some", "labels": labels, "trials": {"path": "t.csv", "columns": columns}} | values
     assert validate(DatasetSpec, values).gaze()
 
 

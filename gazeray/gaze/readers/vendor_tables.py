@@ -7,9 +7,12 @@ coordinates from them, and hands both to `build`, which rejects what is no numbe
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,9 +20,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, GazeSpec, GazeTable, ReadError
-from gazeray.gaze.readers.cells import MISSING_CELLS, Numbers, as_numbers, check_columns, gaze_table, row_rejects
-from gazeray.gaze.readers.delimited import header_of, parse
+from gazeray.gaze.files import trial_name
+from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, GazeTable, ReadError
+from gazeray.gaze.readers.cells import MISSING_CELLS, Numbers, as_numbers, gaze_table, measured, row_rejects
+from gazeray.gaze.readers.delimited import parse
+from gazeray.gaze.readers.plain_text import check_columns, header_of
+from gazeray.gaze.readers.spec import GazeSpec
 from gazeray.gaze.readers.text import Spans, as_bytes, as_text, one_gaze, without_missing
 from gazeray.tables import Reject
 
@@ -31,6 +37,12 @@ Pairs = dict[str, tuple[str, str]]
 
 Columns = dict[str, tuple[str, Any]]
 """Our name -> what messages call the column, and its values (N,): floats, or Arrow strings."""
+
+PRESENTATION = "presentation"
+"""Among `Columns`: (N,) int, what tells presentations of a trial apart besides rows of other trials in between."""
+
+Channels = dict[str, tuple[np.ndarray, str]]
+"""Name -> its values (N,), floats with NaN where lost or not valid, or str; and the unit."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +74,34 @@ class Cells:
         """The text of columns, (N,) of objects each."""
         return [self.text[name].to_numpy(zero_copy_only=False) for name in names]
 
+    def blocks(self, name: str, begins: np.ndarray | None = None) -> np.ndarray:
+        """(N,) int, the number of the text of each row of a column whose rows come in blocks, each of the same text.
+
+        An empty cell is that before it. So is a single one between two rows of the same text, a wrong cell, unless it
+        `begins` something (N,) bool, or the row behind it does.
+        """
+        text = pd.Series(self.keys([name])[0]).replace("", None).ffill().bfill()
+        code = pd.factorize(text, use_na_sentinel=False)[0]
+        wrong = (code[:-2] == code[2:]) & (code[:-2] != code[1:-1])
+        if begins is not None:
+            wrong &= ~begins[1:-1] & ~begins[2:]
+        code[1:-1] = np.where(wrong, code[:-2], code[1:-1])
+        return code
+
     def columns(self, **names: str) -> Columns:
         """Columns of numbers for `build`, by our name."""
         return {ours: (theirs, self.values(theirs)) for ours, theirs in names.items()}
+
+    def at(self, index: np.ndarray) -> Cells:
+        """The rows of the mask or the indices (M,), which may come more than once."""
+        index = np.flatnonzero(index) if index.dtype == bool else index
+        take = pa.array(index)
+        text = {name: cells.take(take) for name, cells in self.text.items()}
+        numbers = {
+            name: Numbers(column.values[index], column.bad[index], column.cells.take(take))
+            for name, column in self.numbers.items()
+        }
+        return replace(self, rows=self.rows[index], text=text, numbers=numbers)
 
 
 @dataclass(frozen=True)
@@ -102,28 +139,36 @@ class Sheet:
 
     def column(self, name: str, *defaults: str) -> str:
         """The column for one of our names: the declared one, else the first default. Raises ReadError: neither."""
-        declared = self.file.spec.columns
-        return self.need(name, declared[name]) if name in declared else self.need(name, *defaults)
+        spec = self.file.spec
+        return self.need(name, spec.column(name)) if name in spec.columns else self.need(name, *defaults)
 
     def ids(self, names: Sequence[str] = IDS, **defaults: Sequence[str]) -> dict[str, str]:
         """participant, trial (or `names` of them) -> the column that holds it, for those that are not in the path."""
         return {name: self.column(name, *defaults.get(name, ())) for name in names if name not in self.file.fixed}
 
-    def read(self, text: Iterable[str | None], numbers: Iterable[str | None]) -> Cells:
-        """Read columns (None: none). Raises ReadError when one is there twice or the text cannot be parsed."""
-        text, numbers = ([name for name in names if name] for names in (text, numbers))
-        kinds = dict.fromkeys(numbers, pa.float64()) | dict.fromkeys(text, pa.string())
+    def read(
+        self, text: Iterable[str | None], numbers: Iterable[str | None], channels: Iterable[str | None] = ()
+    ) -> Cells:
+        """Read columns (None: none); in those of `channels` what is no number is lost, and no fault of the row.
+
+        Raises ReadError when one is there twice or the text cannot be parsed.
+        """
+        texts, strict, loose = ([name for name in names if name] for names in (text, numbers, channels))
+        every = [*strict, *(name for name in dict.fromkeys(loose) if name not in strict)]
+        kinds = dict.fromkeys(every, pa.float64()) | dict.fromkeys(texts, pa.string())
         source = self.file.source
-        check_columns({name: name for name in kinds}, self.names, source)
+        check_columns(list(kinds), self.names, source)
         table, rows, n_rows, rejects = parse(
             self.data, source, self.delimiter, self.names, self.skip, kinds, self.file.ids
         )
         if n_rows == 0:
             raise self.error("a header without rows")
-        words = {name: pc.utf8_trim_whitespace(table[name].combine_chunks()) for name in text}
+        words = {name: pc.utf8_trim_whitespace(table[name].combine_chunks()) for name in texts}
         missing = (*MISSING_CELLS, "n/a", "N/A", "-", "null")
         # No clock counts further, in whatever unit (one in ns beyond 1e18); in ms and px it is checked again.
-        usable = {name: as_numbers(table[name], missing, largest=1e20) for name in numbers}
+        usable = {name: as_numbers(table[name], missing, largest=1e20) for name in every}
+        for name in set(loose) - set(strict):
+            usable[name] = replace(usable[name], bad=np.zeros(len(rows), dtype=bool))
         return Cells(self, rows, n_rows, words, usable, rejects)
 
 
@@ -140,7 +185,36 @@ def open_sheet(file: GazeFile) -> Sheet:
     first = next((line for line in text.split(b"\n", 20)[:20] if line.strip()), b"").decode()
     delimiter = file.spec.delimiter or max(DELIMITERS, key=first.count)
     names, skip = header_of(text, file.source, delimiter)
-    return Sheet(file, text, delimiter, names, skip, notes)
+    return Sheet(file, text, delimiter, _as_rows_end(names, text, skip, delimiter), skip, notes)
+
+
+def _as_rows_end(names: list[str], text: bytes, skip: int, delimiter: str) -> list[str]:
+    """The names of the columns, with or without a nameless one at the end as the first row (behind `skip` lines) has
+    it: not every software that ends rows with a delimiter ends the header so."""
+    row = next((line for line in islice(io.BytesIO(text), skip, None) if line.strip()), b"").rstrip(b"\n").decode()
+    cells = next(csv.reader([row], delimiter=delimiter), [])
+    if len(cells) == len(names) + 1 and not cells[-1]:
+        return [*names, ""]
+    return names[:-1] if len(cells) == len(names) - 1 and not names[-1] else names
+
+
+def is_any(cells: Cells, name: str, words: list[str]) -> np.ndarray:
+    """(N,) bool, where a column of text says one of the words, whatever its capitals."""
+    text = pc.is_in(pc.utf8_lower(cells.text[name]), value_set=pa.array(words, pa.string()))
+    return np.asarray(text.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def says_something(cells: Cells, name: str) -> np.ndarray:
+    """(N,) bool, where a column of text is not empty."""
+    return ~is_any(cells, name, ["", "-"]) & cells.text[name].is_valid().to_numpy(zero_copy_only=False)
+
+
+def codes_of(cells: Cells, name: str | None) -> np.ndarray:
+    """(N,) int, rows with the same text have the same number; all 0 for None."""
+    if name is None:
+        return np.zeros(len(cells.rows), dtype=np.int64)
+    indices = cells.text[name].dictionary_encode(null_encoding="encode").indices
+    return indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def declared_pair(sheet: Sheet, known: Mapping[str, Sequence[str]]) -> Pairs | None:
@@ -177,12 +251,41 @@ def chosen_gaze(cells: Cells, pairs: Pairs, lost: Mapping[str, np.ndarray] | Non
     return {"x_px": (called[0], gaze[0]), "y_px": (called[1], gaze[1])}, notes
 
 
-def in_spans(spans: Spans, positions: np.ndarray, called: str) -> tuple[np.ndarray, Columns]:
-    """Which positions (N,) lie in a trial, and the column of its names for `build`, `called` so in messages."""
-    names = list(dict.fromkeys(spans.names))
-    codes = spans.codes(positions, names)
-    column = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32(), mask=codes < 0), pa.array(names, pa.string()))
-    return codes >= 0, {"trial": (called, column)}
+def channel_columns(sheet: Sheet) -> tuple[list[str], list[str]]:
+    """The columns that the declared channels need, in the spelling of the file: those of validity (for the `text` of
+    `Sheet.read`) and those of values (for its `channels`). Raises ReadError when one is not there."""
+    declared = sheet.file.spec.channels.items()
+    words = [sheet.need(f"the validity of {name}", own.validity) for name, own in declared if own.validity]
+    return words, [sheet.need(f"the channel {name}", own.column) for name, own in declared]
+
+
+def declared_channels(cells: Cells) -> Channels:
+    """The channels that the declaration names, for `build`, where `channel_columns` were read: NaN where the value is
+    no number, missing or not valid."""
+    sheet, found = cells.sheet, Channels()
+    for name, own in sheet.file.spec.channels.items():
+        words = cells.text[sheet.need(name, own.validity)] if own.validity else None
+        found[name] = measured(cells.values(sheet.need(name, own.column)), words, own), own.unit
+    return found
+
+
+def in_spans(spans: Spans, span: np.ndarray, called: str) -> Columns:
+    """The columns for `build` that say in which span (N,) int each row lies (-1: in none); the trial is `called` so in
+    messages."""
+    names = pa.array([spans.names[code] if code >= 0 else None for code in span.tolist()], pa.string())
+    return {"trial": (called, names), PRESENTATION: (called, span)}
+
+
+def trial_of_several(cells: Cells) -> Columns:
+    """The column of the trial for `build` where the declaration names several columns that give it together and that
+    were read; none where it does not."""
+    names = cells.sheet.file.spec.trial_columns
+    if len(names) < 2 or "trial" in cells.sheet.file.fixed:
+        return {}
+    joined = pc.binary_join_element_wise(*(cells.text[name] for name in names), "\x1f").dictionary_encode()
+    parts = [[part.strip() for part in text.split("\x1f")] for text in joined.dictionary.to_pylist()]
+    trials = pa.array([trial_name(own) if all(own) else "" for own in parts], pa.string())
+    return {"trial": (" and ".join(names), trials.take(joined.indices))}
 
 
 def first_of_events(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -211,13 +314,15 @@ def build(
     keep: np.ndarray | None = None,
     notes: Sequence[str] = (),
     header: Mapping[str, float] | None = None,
+    channels: Channels | None = None,
+    windows: np.ndarray | None = None,
 ) -> GazeTable:
     """The GazeTable of the rows of the mask `keep` (N,).
 
-    `ids` are the columns of participant and trial, `columns` the times, x_px and y_px, or the trial where it is in no
-    column: what messages call each, and its values (N,), floats or Arrow strings. `units` are those of the times.
-    `notes` come behind the sheet's. Rows with a number that is none are rejected.
-    Raises ReadError when no row is kept.
+    `ids` are the columns of participant and trial, `columns` the times, x_px and y_px, PRESENTATION, or the trial where
+    it is in no column: what messages call each, and its values (N,), floats or Arrow strings. `units` are those of the
+    times. `notes` come behind the sheet's. `windows` (S, 2), ms, are by PRESENTATION. Rows with a number that is none
+    are rejected. Raises ReadError when no row is kept.
     """
     file, rejects = cells.sheet.file, list(cells.rejects)
     keep = np.ones(len(cells.rows), dtype=bool) if keep is None else keep
@@ -232,11 +337,18 @@ def build(
     once: dict[int, Reject] = {}  # a row with several faults is rejected for the first of them
     for reject in rejects:
         once.setdefault(reject.row, reject)
+    presentation = columns[PRESENTATION][1][keep] if PRESENTATION in columns else None
     columns = {name: (theirs, cells.text[theirs]) for name, theirs in ids.items()} | columns
     arrow = {  # nulls for NaN
         ours: (theirs, pa.chunked_array([pa.array(values, from_pandas=True).filter(pa.array(keep))]))
         for ours, (theirs, values) in columns.items()
-        if ours not in file.fixed
+        if ours not in file.fixed and ours != PRESENTATION
     }
-    found = gaze_table(file, arrow, units, cells.rows[keep], cells.n_rows, list(once.values()))
+    further = {name: (values[keep], unit) for name, (values, unit) in (channels or {}).items()}
+    found = gaze_table(
+        *(file, arrow, units, cells.rows[keep], cells.n_rows, list(once.values())),
+        channels=further,
+        presentation=presentation,
+        windows=windows,
+    )
     return replace(found, notes=[*cells.sheet.notes, *notes], header=dict(header or {}))

@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from gazeray.gaze.readers.base import ReadError, unpacked
-from gazeray.gaze.readers.cells import Numbers, as_numbers, different_names, parquet_columns, row_rejects
+from gazeray.gaze.readers.cells import Numbers, as_numbers, parquet_columns, row_rejects
 from gazeray.gaze.readers.delimited import DICTIONARY, read_columns
+from gazeray.gaze.readers.names import different_names
+from gazeray.gaze.readers.spec import FileSpec
 from gazeray.stimuli.readers.base import NO_OBSERVER, FixationsSpec, Gaze, RawGaze, as_px, register_picture_reader
 from gazeray.tables import Reject
 
@@ -30,11 +32,12 @@ def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed
     data = unpacked(stream.read(), source)
     wanted = {ours: theirs for ours, theirs in spec.columns.items() if ours not in fixed}
     if data[:4] == b"PAR1":
-        table, rejects = parquet_columns(data, source, wanted), list[Reject]()
+        table, rejects = parquet_columns(data, source, list(wanted.values())), list[Reject]()
         rows = np.arange(1, table.num_rows + 1)
     else:
         kinds = {theirs: DICTIONARY if ours in NAMES else pa.float64() for ours, theirs in wanted.items()}
-        table, rows, _, rejects = read_columns(data, source, spec.delimiter, wanted, kinds)
+        text = FileSpec(path=spec.path, delimiter=spec.delimiter)
+        table, rows, _, rejects = read_columns(data, source, text, kinds)
     names: dict[str, list[str]] = {name: [fixed[name]] if name in fixed else [] for name in NAMES}
     codes = {name: np.full(len(rows), 0 if name in fixed else NO_OBSERVER, np.int32) for name in NAMES}
     faulty = np.zeros(len(rows), bool)
