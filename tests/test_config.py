@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gazeray.config import ConfigError, JobConfig, config_hash, load_config, parse_yaml, validate
+from gazeray.config import ConfigError, JobConfig, Section, config_hash, load_config, parse_yaml, validate
 from gazeray.gaze.declaration import DatasetSpec
 from gazeray.studies.heatmap.study import HeatmapConfig
 
@@ -255,6 +255,27 @@ def test_words_of_the_command_line_are_to_be_quoted_so_that_the_shell_leaves_the
 def test_what_a_program_put_together_is_written_in_one_of_the_ways() -> None:
     with pytest.raises(ConfigError, match=r"data\.label: must be text: write 'off' in quotes"):
         validate(HeatmapConfig, {"data": {"label": False}})
+
+
+class Lists(Section):
+    """Text, or a list of it."""
+
+    columns: dict[str, str | list[str]]
+    also: str | list[str] | None = None
+
+
+def test_a_bare_word_where_text_or_a_list_of_it_is_meant_is_told_once() -> None:
+    text = "columns: {str: on, b: [x, off], c: 7, d: [on], e: {f: 1}}\nalso: 2024-01-01\n"
+    with pytest.raises(ConfigError) as caught:
+        validate(Lists, parse_yaml(text, "d.yaml"))
+    assert [line.partition(", since")[0] for line in caught.value.errors[:4]] == [
+        "columns.str: must be text: write 'on' in quotes",
+        "columns.b.1: must be text: write 'off' in quotes",
+        "columns.c: must be text: write '7' in quotes",
+        "columns.d.0: must be text: write 'on' in quotes",
+    ]
+    assert caught.value.errors[4].startswith("columns.e")
+    assert caught.value.errors[-1].startswith("also: must be text: write '2024-01-01' in quotes")
 
 
 def test_truth_values_stay_truth_values_where_they_are_meant() -> None:

@@ -14,6 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 C = TypeVar("C", bound=BaseModel)
 
+BARE = (bool, int, float, date, type(None))
+"""What YAML 1.1 makes of words without quotes that are no text."""
+
 
 class ConfigError(ValueError):
     """The config (or the declaration of a data set) is wrong. `errors` holds one line per mistake."""
@@ -107,7 +110,36 @@ def validate(model: type[C], values: dict[str, Any], source: str = "") -> C:
     except ValidationError as error:
         prefix = f"{source}: " if source else ""
         written = values if isinstance(values, Values) else Values()
-        raise ConfigError([prefix + _line(model, detail, written) for detail in error.errors()]) from None
+        details = _one_each(error.errors(), values)
+        raise ConfigError([prefix + _line(model, detail, written) for detail in details]) from None
+
+
+def _one_each(details: Sequence[Any], values: Any) -> list[Any]:
+    """The errors without those that tell again of a value that may be text or a list of it, and is neither.
+
+    Of such a value pydantic tells once for each type that it may have: a bare word is meant as text, a list as a list.
+    """
+    placed = [{**detail, "loc": _place(values, detail["loc"]), "typed": detail["loc"]} for detail in details]
+    words = {one["loc"] for one in placed if one["type"] == "string_type" and isinstance(one["input"], BARE)}
+    inner = {one["loc"][:-1] for one in placed}
+
+    def again(one: Any) -> bool:
+        place = one["loc"]
+        return place != one["typed"] and (one["type"] != "string_type" if place in words else place in inner)
+
+    return [one for one in placed if not again(one)]
+
+
+def _place(values: Any, location: Sequence[Any]) -> tuple[Any, ...]:
+    """The place of an error without the names of types that pydantic puts into it."""
+    found, kept = values, []
+    for part in location:
+        inside = dict(enumerate(found)) if isinstance(found, list) else found
+        there = isinstance(inside, dict) and part in inside
+        if there or part == "[key]" or isinstance(found, dict):  # a key may be missing, and is then the place
+            kept.append(part)
+            found = inside[part] if there else {}
+    return tuple(kept)
 
 
 def _line(model: type[BaseModel], detail: Any, written: Values) -> str:

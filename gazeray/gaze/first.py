@@ -12,7 +12,8 @@ import pandas as pd
 from gazeray.gaze.clock import clock_hz
 from gazeray.gaze.dataset import Recording, why_rejected
 from gazeray.gaze.declaration import DatasetSpec
-from gazeray.gaze.readers.base import GazeSpec
+from gazeray.gaze.files import EYE, ids_in_path
+from gazeray.gaze.readers.spec import GazeSpec
 from gazeray.gaze.recording import RecordingGaze, read_recording
 from gazeray.storage import Folder
 from gazeray.tables import Fault, Reject
@@ -34,11 +35,17 @@ def first_of_gaze(
         if own is None or own.size > most_bytes:
             continue
         path, alone = getattr(own, kind)[0], spec.model_copy(update={"samples": None, "fixations": None, kind: gaze})
-        parts = ([path], []) if kind == "samples" else ([], [path])
+        paths = [other for other in getattr(own, kind) if _but_the_eye(gaze, other) == _but_the_eye(gaze, path)]
+        parts = (paths, []) if kind == "samples" else ([], paths)
         read = read_recording(alone, root, replace(own, samples=parts[0], fixations=parts[1]), trials)
         known = set(zip(trials["participant"].tolist(), trials["trial"].tolist(), strict=True))
         lines += [_said(gaze, path, read, known), *read.notes]
     return lines
+
+
+def _but_the_eye(gaze: GazeSpec, path: str) -> dict[str, str]:
+    """What a path says, but for the eye: two files that differ in it alone are read as one."""
+    return {name: value for name, value in ids_in_path(gaze.path, path)[0].items() if name != EYE}
 
 
 def _said(gaze: GazeSpec, path: str, read: RecordingGaze, known: set[tuple[str, str]]) -> str:

@@ -44,7 +44,7 @@ def test_a_good_file_is_told_with_trials_rows_rate_and_columns(tmp_path: Path) -
         pytest.param(GAZE.replace("t,x", "time,x"), "no column 't'", id="wrong_column"),
         pytest.param("", "the file is empty", id="empty"),
         pytest.param(zipped(GAZE)[:-9], "truncated or damaged gzip", id="damaged"),
-        pytest.param(GAZE.encode("utf-16"), "", id="encoding"),
+        pytest.param(b"\x89PNG\r\n\x1a\n\0\0\xff\n", "", id="no_text"),
         pytest.param(
             GAZE.replace("\n1,", "\nT1,").replace("\n2,", "\nT2,"),
             "none of its 4 rows belongs to a trial of the trials table; its trials: P1/T1, P1/T2 (participant/trial)",
