@@ -36,7 +36,7 @@ REJECTS_PER_FAULT = 100
 
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 COMMA_NUMBER = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
-DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}:\d\d")
+DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{8}T\d\d|\d{1,2}:\d\d")
 
 Decimal = Literal["", ".", ","]
 """The decimal sign of text; "": either."""
@@ -177,7 +177,8 @@ def gaze_table(
             values = np.where(np.isin(values, missing), np.nan, values)
         bad = bad | (np.abs(values) > LARGEST)
         empty = np.isnan(values) & ~bad if name in times else np.zeros_like(bad)
-        for mask, fault in ((bad, "is not a usable number"), (empty, "is not a time")):
+        what = "no date or time of day" if units.get(name) == "iso" else "not a usable number"
+        for mask, fault in ((bad, f"is {what}"), (empty, "is not a time")):
             found.rejects.extend(_faults(found, cells, theirs, np.flatnonzero(mask & ~faulty), fault, source))
         faulty |= bad | empty
         found.columns[name] = values
@@ -229,6 +230,8 @@ def wrong_setting(cells: Any, bad: np.ndarray, unit: str, iso: str, decimal: Dec
     text = str(cells[int(np.argmax(bad))].as_py()).strip()
     if DATE.match(text) and unit in TIME_UNITS_MS:
         return f"holds {text!r}, no number: a date or a time of day? declare {iso}"
+    if unit == "iso" and re.match(NUMBER, text):
+        return f"holds {text!r}, no date: {iso} is declared"
     if decimal == "." and COMMA_NUMBER.fullmatch(text):
         return f"holds {text!r}: a decimal comma? declare decimal: ','"
     if decimal == "," and re.match(NUMBER, text):
@@ -252,8 +255,9 @@ def iso_ms(cells: Any) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"has the type {kind}, not dates or times of day")
     text = pd.Series(cells.cast(pa.string()).to_pandas()).str.strip()
     absent = text.isna() | text.isin(MISSING_CELLS)
-    dated = text.where(~text.str.match(r"^\d{1,2}:", na=False), "1970-01-01T" + text).str.replace(",", ".")
-    stamps = pd.to_datetime(dated.where(~absent), format="ISO8601", errors="coerce", utc=True)
+    dated = text.where(~text.str.match(r"\d{1,2}:", na=False), "1970-01-01T" + text).str.replace(",", ".")
+    shaped = text.str.match(DATE.pattern, na=False)  # pandas takes a number for a year
+    stamps = pd.to_datetime(dated.where(shaped), format="ISO8601", errors="coerce", utc=True)
     ms = (stamps - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1)
     return ms.to_numpy(np.float64), (stamps.isna() & ~absent).to_numpy(bool)
 

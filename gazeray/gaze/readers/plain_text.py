@@ -17,6 +17,13 @@ from gazeray.gaze.readers.spec import FileSpec
 
 NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?")
 NO_HEADER = "declare the names of the columns, as `names`"
+NO_TEXT = {
+    b"PK\x03\x04": "an Excel workbook or a zip archive",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"PAR1": "Parquet",
+}
+"""What a file begins with -> what it is, where people take it for text."""
+
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -67,6 +74,9 @@ def decoded_as(data: bytes, source: str, encoding: str) -> bytes:
 
     Raises ReadError naming the first byte that is not of the encoding.
     """
+    for mark, what in NO_TEXT.items():
+        if data.startswith(mark):
+            raise ReadError(source, f"{what}, no text")
     marked = data.startswith(UTF16_MARKS)
     encoding = "utf-16" if marked else "utf-8" if data.startswith(codecs.BOM_UTF8) else encoding
     if encoding.startswith("utf-16") and not marked and b"\0" not in data[:CHUNK_BYTES]:

@@ -254,7 +254,7 @@ class GazeSpec(FileSpec, _ReaderFirst):
     @field_validator("channels")
     @classmethod
     def _named_channels(cls, channels: dict[str, ChannelSpec]) -> dict[str, ChannelSpec]:
-        taken = (*IDS, *TIMES[cls.kind], *COORDINATES)
+        taken = (*IDS, *TIMES[cls.kind], *COORDINATES, *EYE_COLUMNS, *VALIDITY)
         faults = [name for name in channels if not CHANNEL.fullmatch(name) or name in taken]
         if faults:
             raise ValueError(f"no name for a channel: {', '.join(faults)} (small letters, digits, _; not {taken})")

@@ -124,6 +124,9 @@ def test_the_same_gaze_however_it_is_written(data: str | bytes, changes: dict[st
         pytest.param("trial,t,x,y\n1,2024-05-01T10:00:00,5,5\n", {}, "units: {timestamp_ms: iso}", id="date"),
         pytest.param("trial,t,x,y\n1,10:00:00.5,5,5\n", {}, "units: {timestamp_ms: iso}", id="time_of_day"),
         pytest.param(b"\0" * 500, {}, "zero bytes", id="zero_bytes"),
+        pytest.param(b"PK\x03\x04" + b"\0" * 99, {}, "an Excel workbook or a zip archive, no text", id="xlsx"),
+        pytest.param(b"\xd0\xcf\x11\xe0" + b"\0" * 99, {}, "an Excel workbook, no text", id="xls"),
+        pytest.param(as_parquet(t=[1]), {}, "Parquet, no text", id="parquet"),
         pytest.param("a\n", {"skip_lines": 5}, "the file is empty", id="nothing_behind_the_lines_to_skip"),
     ],
 )
@@ -163,12 +166,18 @@ def test_dates_and_times_of_day(cells: list[str], ms: float | None) -> None:
     assert [reject.row for reject in table.rejects] == ([1, 2] if ms is None else [])
 
 
+@pytest.mark.parametrize("cells", [["1000", "1004"], ["17.5", "18.5"]])
+def test_number_is_no_year(cells: list[str]) -> None:
+    rows = "".join(f"1,{cell},5,5\n" for cell in cells)
+    assert "units: {timestamp_ms: iso} is declared" in fault("trial,t,x,y\n" + rows, units={"timestamp_ms": "iso"})
+
+
 def test_row_without_a_date_is_rejected() -> None:
     table = read("trial,t,x,y\n1,,5,5\n1,10:00:00,5,5\n1,noon,5,5\n", units={"timestamp_ms": "iso"})
     assert table.rows.tolist() == [2]
     assert {reject.row: reject.reason for reject in table.rejects} == {
         1: "column t: '' is not a time",
-        3: "column t: 'noon' is not a usable number",
+        3: "column t: 'noon' is no date or time of day",
     }
 
 

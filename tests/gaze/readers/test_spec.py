@@ -106,6 +106,7 @@ def test_every_key_that_means_nothing_is_in_the_list() -> None:
         ({**PLAIN, "units": {"x_px": "iso"}}, "x_px: iso: no such unit (allowed: px, normalised)"),
         ({**PLAIN, "channels": {"Pupil size": {"column": "p"}}}, "no name for a channel: Pupil size"),
         ({**PLAIN, "channels": {"x_px": {"column": "p"}}}, "no name for a channel: x_px"),
+        ({**PLAIN, "channels": {"validity": {"column": "p"}}}, "no name for a channel: validity"),
         ({**PLAIN, "channels": {"pupil": {"unit": "mm"}}}, "channels.pupil.column"),
         ({**PLAIN, "channels": {"pupil": {"column": "p", "valid": [False]}}}, "write it in quotes"),
         ({**PLAIN, "messages": {"start": "x", "file": {"path": "a.log", "unit": "days"}}}, "no such unit"),
