@@ -67,18 +67,18 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of small inputs that once went wrong; the test is skipped where there is none."""
+    folder = os.environ.get("GAZERAY_CASES")
+    if not folder:
+        pytest.skip("GAZERAY_CASES is not set: no inputs that went wrong on this machine")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of the real recordings; the test is skipped where there is none."""
     folder = os.environ.get("GAZERAY_REAL_DATA")
     if not folder:
         pytest.skip("GAZERAY_REAL_DATA is not set: no real recordings on this machine")
     return Path(folder)
-
-
-@pytest.fixture(scope="session")
-def cases(real_data: Path) -> Path:
-    """The folder of small data sets that once went wrong, beside the real recordings; skipped where there is none."""
-    folder = real_data.parent / "cases"
-    if not folder.is_dir():
-        pytest.skip(f"{folder}: no such folder")
-    return folder

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from gazeray.config import digest
-from gazeray.gaze.declaration import DatasetSpec, GazeSpec, TableSpec, load_dataset
-from gazeray.gaze.files import ids_in_path, matching_files, placeholders, visible_files
-from gazeray.gaze.readers import READERS
-from gazeray.gaze.readers.base import IDS, Kind, ReadError
-from gazeray.gaze.trials import TextTable, TrialsReader, class_names, read_text_table
+from gazeray.gaze.dataset_files import Companions, GazeFiles, trials_table, without_tables
+from gazeray.gaze.declaration import DatasetSpec, load_dataset
+from gazeray.gaze.files import Listing, matching_files, placeholders, some_paths, visible_files
+from gazeray.gaze.readers.base import Kind
+from gazeray.gaze.trials import TrialsReader, class_names
 from gazeray.storage import FileStat, Folder
 from gazeray.tables import DataError, Reject
 
@@ -33,8 +33,9 @@ class Recording:
     file holds more than one.
 
     Plain values, so that it travels as a row. `key` is unique and safe as a file name. Paths are relative to the data
-    set's root. `refused` lists "participant/trial" of trials that were rejected before any gaze was read: their gaze is
-    left out without a further reject. `state` changes when one of the files, or one that belongs to it, does.
+    set's root. `refused` lists "participant, line feed, trial" of trials that were rejected before any gaze was read:
+    their gaze is left out without a further reject. `state` changes when one of the files, or one that belongs to it,
+    does. `beside` has a list for each gaze file to which others belong: its path, and theirs.
     """
 
     key: str
@@ -45,6 +46,7 @@ class Recording:
     mtime_ns: int
     refused: list[str] = field(default_factory=list)
     state: str = ""
+    beside: list[list[str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,10 @@ def open_dataset(spec: DatasetSpec, root: Folder, label: str | None = None) -> D
     errors: list[str] = []
     rejects: list[Reject] = []
     chosen = _chosen_label(spec, label, errors)
-    trials = _table(root, files, spec.trials, errors, rejects)
-    participants = _table(root, files, spec.participants, errors, rejects) if spec.participants else None
-    gaze_files = [stat for stat in files if not any(ids_in_path(table.path, stat.path) for table in spec.tables())]
+    trials = trials_table(root, files, spec, spec.trials, chosen, errors, rejects)
+    people = spec.participants
+    participants = trials_table(root, files, spec, people, chosen, errors, rejects) if people else None
+    gaze_files = without_tables(spec, files)
     for kind, gaze in spec.gaze().items():
         if not matching_files(gaze.path, gaze_files):
             errors.append(f"{root.uri}: no {kind} file matches {gaze.path} (there are: {some_paths(files)})")
@@ -88,7 +91,8 @@ def open_dataset(spec: DatasetSpec, root: Folder, label: str | None = None) -> D
         raise DataError(errors)
     frame, named = reader.read()
     rejects += reader.rejects
-    frame, recordings = _recordings(spec, gaze_files, frame, named, trials.source, rejects)
+    found = {kind: GazeFiles(spec, gaze, gaze_files, named, rejects) for kind, gaze in spec.gaze().items()}
+    frame, recordings = _recordings(spec, found, Listing.of(files), frame, named, trials.source, rejects)
     check_classes(frame["label"].tolist(), f"label {chosen}", "trial", rejects)
     return Dataset(spec, chosen, class_names(spec, chosen), frame, recordings, rejects)
 
@@ -106,11 +110,6 @@ def listed_files(root: Folder) -> list[FileStat]:
     return files
 
 
-def some_paths(files: Sequence[FileStat]) -> str:
-    """A few of the paths, for a message."""
-    return ", ".join(stat.path for stat in files[:5]) + (" ..." if len(files) > 5 else "")
-
-
 def _chosen_label(spec: DatasetSpec, label: str | None, errors: list[str]) -> str:
     """The label to use, "" after noting an error."""
     if label is None and len(spec.labels) == 1:
@@ -122,38 +121,10 @@ def _chosen_label(spec: DatasetSpec, label: str | None, errors: list[str]) -> st
     return ""
 
 
-def _table(
-    root: Folder, files: Sequence[FileStat], spec: TableSpec, errors: list[str], rejects: list[Reject]
-) -> TextTable | None:
-    """A declared table, or None after noting why it cannot be read."""
-    found = preferred_files(spec.path, matching_files(spec.path, files), rejects)
-    if not found:
-        errors.append(f"{root.uri}: no file {spec.path} (there are: {some_paths(files)})")
-        return None
-    path = found[0].path
-    try:
-        table, bad_rows = read_text_table(root.read_bytes(path), path, spec)
-    except (ReadError, OSError) as error:
-        errors.append(str(error) if isinstance(error, ReadError) else f"{path}: cannot be read: {error}")
-        return None
-    rejects += bad_rows
-    return table
-
-
-def preferred_files(template: str, files: Sequence[FileStat], rejects: list[Reject]) -> list[FileStat]:
-    """The files without second copies: of x.csv and x.csv.gz the one spelt as declared stays, the other is rejected."""
-    spelt = sorted(files, key=lambda stat: (stat.path.endswith(".gz") != template.endswith(".gz"), stat.path))
-    kept: dict[str, FileStat] = {}
-    for stat in spelt:
-        first = kept.setdefault(stat.path.removesuffix(".gz"), stat)
-        if first is not stat:
-            rejects.append(Reject(stat.path, -1, "read", f"a second copy: {first.path} is read instead"))
-    return sorted(kept.values(), key=lambda stat: stat.path)
-
-
 def _recordings(
     spec: DatasetSpec,
-    files: Sequence[FileStat],
+    found: Mapping[Kind, GazeFiles],
+    listing: Listing,
     frame: pd.DataFrame,
     named: set[tuple[str, str]],
     source: str,
@@ -161,28 +132,44 @@ def _recordings(
 ) -> tuple[pd.DataFrame, list[Recording]]:
     """The trials that have a gaze file, and the recordings that hold them. `named` is every (participant, trial) of the
     trials file; `source` is that file. What does not fit together goes to `rejects`."""
-    found = {kind: _files_by_ids(gaze, files, named, rejects) for kind, gaze in spec.gaze().items()}
-    deciding, gaze = next(iter(spec.gaze().items()))
-    has_file = np.array([ids in found[deciding] for ids in _ids_of(frame, placeholders(gaze.path))], dtype=bool)
+    deciding = next(iter(found.values()))
+    pairs = list(zip(frame["participant"], frame["trial"], strict=True))
+    has_file = np.array([bool(deciding.of(pair)) for pair in pairs], dtype=bool)
     without = frame[~has_file]
     for participant, trial, row in zip(without["participant"], without["trial"], without["row"], strict=True):
-        reason = f"trial without gaze: no file matches {gaze.path}"
+        reason = f"trial without gaze: no file matches {deciding.gaze.path}"
         rejects.append(Reject(source, int(row), "gaze", reason, participant, trial))
     frame = frame[has_file].reset_index(drop=True)
+    usable = set(zip(frame["participant"], frame["trial"], strict=True))
     refused = defaultdict(list)
-    for participant, trial in sorted(named - set(_ids_of(frame, IDS))):
-        refused[participant].append(f"{participant}/{trial}")
-    ids = {kind: _ids_of(frame, placeholders(gaze.path)) for kind, gaze in spec.gaze().items()}
-    by_person: dict[str, list[int]] = defaultdict(list)
-    for row, name in enumerate(frame["participant"].tolist()):
-        by_person[str(name)].append(row)
-    by_path, recordings = {stat.path: stat for stat in files}, []
+    for participant, trial in sorted(named - usable):
+        refused[participant].append(f"{participant}\n{trial}")
+    by_person: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for pair in zip(frame["participant"].tolist(), frame["trial"].tolist(), strict=True):
+        by_person[pair[0]].append(pair)
+    beside = Companions(spec, listing)
+    recordings = []
     for key, people in _groups(spec, sorted(by_person)).items():
-        rows = [row for name in people for row in by_person[name]]
-        theirs = {kind: [own[row] for row in rows] for kind, own in ids.items()}
-        paths, size, mtime_ns, state = _files_of(theirs, spec, found, by_path)
-        pairs = [pair for name in people for pair in refused[name]]
-        recordings.append(Recording(key, people, paths["samples"], paths["fixations"], size, mtime_ns, pairs, state))
+        theirs = [pair for name in people for pair in by_person[name]]
+        stats = {kind: files.of_all(theirs) for kind, files in found.items()}
+        paths = {"samples": list[str](), "fixations": list[str]()} | {kind: sorted(own) for kind, own in stats.items()}
+        every = {path: stat for own in stats.values() for path, stat in own.items()}
+        further = [[path, *more] for kind in stats for path in paths[kind] if (more := beside.of(kind, path))]
+        decisive = [listing.files[path] for path in sorted({*every, *(own for more in further for own in more)})]
+        state = digest([(stat.path, stat.size, stat.mtime_ns) for stat in decisive])
+        recordings.append(
+            Recording(
+                key=key,
+                participants=people,
+                samples=paths["samples"],
+                fixations=paths["fixations"],
+                size=sum(stat.size for stat in every.values()),
+                mtime_ns=max(stat.mtime_ns for stat in every.values()),
+                refused=[pair for name in people for pair in refused[name]],
+                state=state,
+                beside=further,
+            )
+        )
     return frame, recordings
 
 
@@ -194,59 +181,6 @@ def _groups(spec: DatasetSpec, people: list[str]) -> dict[str, list[str]]:
     lower = Counter(name.lower() for name in people)
     is_plain = [PLAIN_KEY.fullmatch(name) is not None and lower[name.lower()] == 1 for name in people]
     return {safe_key(name, plain): [name] for name, plain in zip(people, is_plain, strict=True)}
-
-
-def _files_of(
-    ids: Mapping[Kind, Sequence[tuple[str, ...]]],
-    spec: DatasetSpec,
-    found: Mapping[Kind, Mapping[tuple[str, ...], FileStat]],
-    files: Mapping[str, FileStat],
-) -> tuple[dict[str, list[str]], int, int, str]:
-    """The paths, by kind, of the files that one of some trials is in; their size, change time and state.
-
-    ids: of the trials, by kind, in the order of the template's placeholders. files: by path.
-    """
-    paths: dict[str, list[str]] = {"samples": [], "fixations": []}
-    every: dict[str, FileStat] = {}
-    beside: set[str] = set()
-    for kind, gaze in spec.gaze().items():
-        mine = {stat.path: stat for own in set(ids[kind]) if (stat := found[kind].get(own)) is not None}
-        paths[kind] = sorted(mine)
-        every |= mine
-        beside |= {path for name in mine for path in READERS[gaze.reader].companions(name)}
-    decisive = [files[path] for path in sorted({*every, *beside}) if path in files]
-    state = digest([(stat.path, stat.size, stat.mtime_ns) for stat in decisive])
-    return paths, sum(stat.size for stat in every.values()), max(stat.mtime_ns for stat in every.values()), state
-
-
-def _ids_of(trials: pd.DataFrame, names: Sequence[str]) -> list[tuple[str, ...]]:
-    """The named ids of every trial; () for each when there are no names."""
-    return list(zip(*(trials[name] for name in names), strict=True)) if names else [()] * len(trials)
-
-
-def _files_by_ids(
-    gaze: GazeSpec, files: Sequence[FileStat], named: set[tuple[str, str]], rejects: list[Reject]
-) -> dict[tuple[str, ...], FileStat]:
-    """Ids from the path, in the order of the template's placeholders -> the file. A file whose ids the trials file
-    (`named`) does not have goes to `rejects`."""
-    names = placeholders(gaze.path)
-    known = {tuple(dict(zip(IDS, pair, strict=True))[name] for name in names) for pair in named}
-    found: dict[tuple[str, ...], FileStat] = {}
-    for stat in preferred_files(gaze.path, matching_files(gaze.path, files), rejects):
-        readings = [tuple(ids[name] for name in names) for ids in ids_in_path(gaze.path, stat.path)]
-        fitting = [ids for ids in readings if ids in known]
-        if len(fitting) == 1 and found.setdefault(fitting[0], stat) is stat:
-            continue
-        ids = dict(zip(names, (fitting or readings)[0], strict=True))
-        if not fitting:
-            what = " ".join(f"{name} {value!r}" for name, value in ids.items())
-            reason = f"{what} is not in the trials table"
-        elif len(fitting) > 1:
-            reason = f"the name of the file fits more than one of them: {fitting}"
-        else:
-            reason = f"{found[fitting[0]].path} is read for the same {' and '.join(names)}"
-        rejects.append(Reject(stat.path, -1, "read", reason, ids.get("participant", ""), ids.get("trial", "")))
-    return found
 
 
 def safe_key(name: str, is_plain: bool) -> str:

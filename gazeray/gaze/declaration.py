@@ -16,8 +16,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from gazeray.config import ConfigError, Section, StorageConfig, parse_yaml, read_yaml, validate
-from gazeray.gaze.readers.base import SCREEN_COLUMNS, FileSpec, FixationsSpec, GazeSpec, Kind, SamplesSpec
+from gazeray.gaze.files import check_placeholders, placeholders
+from gazeray.gaze.readers.base import IDS, READERS, SCREEN_COLUMNS, TIME_UNITS_MS, Kind
+from gazeray.gaze.readers.spec import Column, FileSpec, FixationsSpec, GazeSpec, SamplesSpec
 from gazeray.storage import Folder, masked, split_uri
+
+WINDOW_MS = ("start_ms", "end_ms")
+"""Columns of the trials table that say when a trial begins and ends, on the clock of the gaze."""
 
 PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -77,29 +82,84 @@ LabelValues = Annotated[dict[str, str], PlainValidator(_label_values)]
 class TableSpec(FileSpec):
     """The trials or the participants table: csv, tsv or Parquet."""
 
-    required: ClassVar[tuple[str, ...]] = ()
+    needed: ClassVar[tuple[str, ...]] = ()
 
-    columns: dict[str, str] = Field(description="gazeray's name -> the file's name")
+    columns: dict[str, Column] = Field(
+        {}, description="gazeray's name -> the file's name; may be left out where they are the same"
+    )
+
+    def column(self, name: str) -> str:
+        """The file's name of a column that is one column."""
+        return str(self.columns.get(name, name))
 
     @field_validator("columns")
     @classmethod
-    def _has_required(cls, columns: dict[str, str]) -> dict[str, str]:
-        missing = [name for name in cls.required if name not in columns]
-        if missing:
-            raise ValueError(f"must say which column holds {' and which '.join(missing)}")
+    def _one_column_each(cls, columns: dict[str, Column]) -> dict[str, Column]:
+        several = [name for name, own in columns.items() if isinstance(own, list) and (name != "trial" or len(own) < 2)]
+        if several:
+            raise ValueError(f"{', '.join(several)}: one column, not a list")
         return columns
 
 
 class ParticipantsSpec(TableSpec):
     """One row per participant: what is the same for all trials of a person."""
 
-    required = ("participant",)
+    needed = ("participant",)
+
+    @field_validator("path")
+    @classmethod
+    def _one_file(cls, path: str) -> str:
+        check_placeholders(path, ())
+        return path
 
 
 class TrialsSpec(TableSpec):
-    """One row per trial. `stimulus` is the trial when no column is given for it."""
+    """One row per trial. `stimulus` is the trial when no column is given for it.
 
-    required = ("participant", "trial")
+    Placeholders in the path make one table of many files, those of the gaze included: then the rows of a trial count as
+    one where they say the same.
+    """
+
+    needed = IDS
+
+    units: dict[str, str] = Field({}, description="start_ms, end_ms -> ms (default), s, us, ns or iso")
+    reader: str | None = Field(
+        None, description="take the trials from what gaze files say of them (eyelink: TRIAL_VAR); default: a table"
+    )
+    repeats: Literal["refuse", "number", "join"] = Field(
+        "refuse",
+        description="a trial that is presented again: refuse it; number: its rows here are its presentations, in order;"
+        " join: all its presentations are one trial",
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _known_placeholders(cls, path: str) -> str:
+        check_placeholders(path)
+        return path
+
+    @field_validator("reader")
+    @classmethod
+    def _tells_trials(cls, reader: str | None) -> str | None:
+        able = [name for name, known in READERS.items() if known.trials]
+        if reader is not None and reader not in able:
+            raise ValueError(f"files of {reader} do not tell of trials (those of: {', '.join(able)})")
+        return reader
+
+    @field_validator("units")
+    @classmethod
+    def _known_units(cls, units: dict[str, str]) -> dict[str, str]:
+        allowed = (*TIME_UNITS_MS, "iso")
+        wrong = [f"{name}: {unit}" for name, unit in units.items() if name not in WINDOW_MS or unit not in allowed]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: allowed are {' and '.join(WINDOW_MS)} in {', '.join(allowed)}")
+        return units
+
+    @property
+    def trial_columns(self) -> list[str]:
+        """The columns that together name the trial."""
+        own = self.columns.get("trial", "trial")
+        return own if isinstance(own, list) else [own]
 
 
 class ScreenSpec(Section):
@@ -160,13 +220,33 @@ class DatasetSpec(LabelledSpec):
     @field_validator("participants", "trials")
     @classmethod
     def _columns_that_mean_something(cls, table: TableSpec | None, info: ValidationInfo) -> TableSpec | None:
-        used = {"participant", "trial", "stimulus", *SCREEN_COLUMNS.values(), *info.data.get("labels", ())}
+        used = {"participant", "trial", "stimulus", *WINDOW_MS, *SCREEN_COLUMNS.values(), *info.data.get("labels", ())}
         for section in (info.data.get("screen"), info.data.get("stimulus")):
             used |= {value for value in dict(section or ()).values() if isinstance(value, str)}
         unknown = [name for name in (table.columns if table else ()) if name not in used]
         if unknown and {"labels", "screen", "stimulus"} <= info.data.keys():
             raise ValueError(f"columns that nothing uses: {', '.join(unknown)} (known here: {', '.join(sorted(used))})")
+        given = [name for name in placeholders(table.path) if name in table.columns] if table else []
+        if given:
+            raise ValueError(f"{', '.join(given)}: comes from the path already")
         return table
+
+    @field_validator("samples", "fixations")
+    @classmethod
+    def _parts_of_names(cls, gaze: GazeSpec | None, info: ValidationInfo) -> GazeSpec | None:
+        """Raises ValueError where the trials table needs more to name a trial than the gaze gives."""
+        table = info.data.get("trials")
+        if gaze is None or table is None:
+            return gaze
+        parts, n = parts_in_path(gaze, table), len(table.trial_columns)
+        own = len(gaze.trial_columns) or 1
+        if table.trial_columns[: len(parts)] != parts or len(parts) + own != n:
+            raise ValueError(
+                f"trials.columns.trial names {n} columns, {', '.join(table.trial_columns)}: the first of them must be"
+                f" placeholders of the path (here: {', '.join(parts) or 'none'}), the others in columns.trial (here:"
+                f" {own})"
+            )
+        return gaze
 
     @field_validator("fixations")
     @classmethod
@@ -179,10 +259,21 @@ class DatasetSpec(LabelledSpec):
         """The trials table, and the participants table when one is declared."""
         return [self.trials, *([self.participants] if self.participants else [])]
 
+    @property
+    def timed(self) -> bool:
+        """Does the trials table say when trials begin and end?"""
+        return any(gaze.windows for gaze in self.gaze().values())
+
     def gaze(self) -> dict[Kind, GazeSpec]:
         """The declared kinds of gaze. The first decides whether a trial has gaze."""
         both: Mapping[Kind, GazeSpec | None] = {"samples": self.samples, "fixations": self.fixations}
         return {kind: spec for kind, spec in both.items() if spec is not None}
+
+
+def parts_in_path(gaze: GazeSpec, table: TrialsSpec) -> list[str]:
+    """The placeholders of a gaze file's path that are a part of the name of a trial, in order."""
+    several = table.trial_columns if len(table.trial_columns) > 1 else []
+    return [name for name in several if name in placeholders(gaze.path) and name not in IDS]
 
 
 def read_declaration(path: str | Path, storage: StorageConfig | None = None) -> dict[str, Any]:

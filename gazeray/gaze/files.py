@@ -9,11 +9,35 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from gazeray.storage import FileStat, Folder
+from gazeray.tables import Reject
 
-PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}|\*")
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+EYE = "eye"
+"""The placeholder in which the files of the two eyes of one recording differ."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a data set by path, and the names in each of its folders ("" is the root)."""
+
+    files: Mapping[str, FileStat]
+    folders: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def of(cls, files: Iterable[FileStat]) -> Listing:
+        by_path = {stat.path: stat for stat in files}
+        folders: dict[str, list[str]] = {}
+        for path in by_path:
+            folder, _, name = path.rpartition("/")
+            folders.setdefault(folder, []).append(name)
+        return cls(by_path, folders)
 
 
 def identifier(text: str) -> str:
@@ -22,8 +46,38 @@ def identifier(text: str) -> str:
 
 
 def is_unsafe(name: str) -> bool:
-    """Could the name leave a folder or garble a listing when used in a path?"""
-    return ".." in name or "/" in name or "\\" in name or any(unicodedata.category(sign) == "Cc" for sign in name)
+    """Would the name garble a line or a listing? It may be a URL or a path: no path is ever built from it."""
+    return any(unicodedata.category(sign) in ("Cc", "Zl", "Zp", "Cs") for sign in name)
+
+
+def trial_name(parts: Sequence[str]) -> str:
+    """The name of a trial that several ids give together (run 2, trial 07: "2/7"); one alone stays as it is.
+
+    Parts that are whole numbers lose leading zeros, so that run-02 of a path is run 2 of a table.
+    """
+    return parts[0] if len(parts) == 1 else "/".join(plain_part(part) for part in parts)
+
+
+def plain_part(text: str) -> str:
+    """A part of a composed name: whole numbers without leading zeros."""
+    return str(int(text)) if re.fullmatch(r"[0-9]{1,18}", text) else text
+
+
+def nth(trial: str, number: int) -> str:
+    """The name of the second, third, ... presentation of a trial where they are told apart: "page2#2"."""
+    return trial if number == 1 else f"{trial}#{number}"
+
+
+def numbered(trial: str) -> tuple[str, int]:
+    """The trial and the number of the presentation that a name of `nth` stands for."""
+    found = re.fullmatch(r"(.+)#([0-9]{1,9})", trial)
+    return (found[1], int(found[2])) if found and int(found[2]) > 1 else (trial, 1)
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A key to sort names by, in which 2 comes before 10."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), "") if part.isdecimal() and len(part) < 19 else (1, 0, part) for part in parts if part]
 
 
 def visible_files(root: Folder) -> list[FileStat]:
@@ -33,15 +87,16 @@ def visible_files(root: Folder) -> list[FileStat]:
 
 def placeholders(template: str) -> tuple[str, ...]:
     """The names in braces in a path template, each once, in order."""
-    return tuple(dict.fromkeys(PLACEHOLDER.findall(template)))
+    return tuple(dict.fromkeys(filter(None, PLACEHOLDER.findall(template))))
 
 
-def check_placeholders(path: str, allowed: Collection[str], needed: Collection[str] = ()) -> None:
-    """Raises ValueError naming the placeholders of a path that are unknown or missing."""
+def check_placeholders(path: str, allowed: Collection[str] | None = None, needed: Collection[str] = ()) -> None:
+    """Raises ValueError naming the placeholders of a path that are unknown (None: any name will do) or missing."""
     found = placeholders(path)
-    if [name for name in found if name not in allowed] or "{" in re.sub(r"\{[^{}]*\}", "", path):
-        known = ", ".join(f"{{{name}}}" for name in allowed) or "none"
-        raise ValueError(f"unknown placeholder in {path} (allowed here: {known})")
+    known = "any name of letters, digits, _" if allowed is None else ", ".join(f"{{{name}}}" for name in allowed)
+    wrong = [name for name in found if (not NAME.fullmatch(name) if allowed is None else name not in allowed)]
+    if wrong or "{" in re.sub(r"\{[^{}]+\}", "", path) or (allowed is not None and "*" in path):
+        raise ValueError(f"unknown placeholder in {path} (allowed here: {known or 'none'})")
     missing = [f"{{{name}}}" for name in needed if name not in found]
     if missing:
         raise ValueError(f"{path} must have {' and '.join(missing)}")
@@ -55,12 +110,16 @@ def delimiter_of(path: str) -> str:
 def ids_in_path(template: str, path: str) -> list[dict[str, str]]:
     """What the placeholders of a template stand for in a path; empty when the path does not match.
 
-    There may be several readings, as of a_b_c under {participant}_{trial}: the caller takes the one it knows. A .gz at
-    the end of either makes no difference.
+    There may be several readings, as of a_b_c under {participant}_{trial}: the caller takes the one it knows. * stands
+    for anything but /, also for nothing. A .gz at the end of either makes no difference.
     """
     parts = PLACEHOLDER.split(template.removesuffix(".gz"))
-    readings = _readings(parts, path.removesuffix(".gz"), {})
-    return [{name: identifier(value) for name, value in reading.items()} for reading in readings]
+    found: list[dict[str, str]] = []
+    for reading in _readings(parts, path.removesuffix(".gz"), {}):
+        ids = {name: identifier(value) for name, value in reading.items()}
+        if ids not in found:
+            found.append(ids)
+    return found
 
 
 def matching_files(template: str, files: Iterable[FileStat]) -> list[FileStat]:
@@ -68,7 +127,23 @@ def matching_files(template: str, files: Iterable[FileStat]) -> list[FileStat]:
     return [stat for stat in files if ids_in_path(template, stat.path)]
 
 
-def _readings(parts: Sequence[str], text: str, ids: Mapping[str, str]) -> Iterator[dict[str, str]]:
+def preferred_files(template: str, files: Sequence[FileStat], rejects: list[Reject]) -> list[FileStat]:
+    """The files without second copies: of x.csv and x.csv.gz the one spelt as declared stays, the other is rejected."""
+    spelt = sorted(files, key=lambda stat: (stat.path.endswith(".gz") != template.endswith(".gz"), stat.path))
+    kept: dict[str, FileStat] = {}
+    for stat in spelt:
+        first = kept.setdefault(stat.path.removesuffix(".gz"), stat)
+        if first is not stat:
+            rejects.append(Reject(stat.path, -1, "read", f"a second copy: {first.path} is read instead"))
+    return sorted(kept.values(), key=lambda stat: stat.path)
+
+
+def some_paths(files: Sequence[FileStat]) -> str:
+    """A few of the paths, for a message."""
+    return ", ".join(stat.path for stat in files[:5]) + (" ..." if len(files) > 5 else "")
+
+
+def _readings(parts: Sequence[Any], text: str, ids: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """Every way in which `parts` (text, placeholder, text, ...) spell `text`; `ids` are the values known so far."""
     if not text.startswith(parts[0]):
         return
@@ -77,9 +152,9 @@ def _readings(parts: Sequence[str], text: str, ids: Mapping[str, str]) -> Iterat
         if not text:
             yield dict(ids)
         return
-    name, rest = parts[1], parts[2:]
+    name, rest = parts[1], parts[2:]  # no name: *
     longest = text.find("/") if "/" in text else len(text)
-    for end in range(1, longest + 1):
+    for end in range(1 if name else 0, longest + 1):
         value = text[:end]
         if ids.get(name, value) == value and text.startswith(rest[0], end):
-            yield from _readings(rest, text[end:], {**ids, name: value})
+            yield from _readings(rest, text[end:], {**ids, name: value} if name else ids)

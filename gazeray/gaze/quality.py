@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
@@ -27,13 +27,17 @@ class TrialGaze:
 
     samples     timestamp_ms (N,) float64, x_px and y_px (N,) float32; None when the data set declares none
     fixations   onset_ms (M,) float64, duration_ms, x_px and y_px (M,) float32; None when the data set declares none
-    Both are in order of time. A lost sample has NaN in both coordinates.
+    Both are in order of time. A lost sample has NaN in both coordinates. Samples and fixations may have further
+    columns, the channels: pupil_left, pupil_right, gsr, ... (N,) float32 with NaN where lost, hand labels (N,) str.
+    `units` are those of the channels; `accuracy` is what the tracker said before the trial, deg (`tables.ACCURACY`).
     """
 
     participant: str
     trial: str
     samples: dict[str, np.ndarray] | None
     fixations: dict[str, np.ndarray] | None
+    units: dict[str, str] = field(default_factory=dict)
+    accuracy: dict[str, float] = field(default_factory=dict)
 
 
 class QualityConfig(Section):

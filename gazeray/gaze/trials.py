@@ -6,23 +6,22 @@ Each row comes out as a trial with its class and its geometry in px, or as a rej
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from gazeray.gaze.declaration import DatasetSpec, TableSpec, canonical, plain_number
-from gazeray.gaze.files import delimiter_of, identifier, is_unsafe
-from gazeray.gaze.readers.base import SCREEN, SCREEN_COLUMNS, ReadError, unpacked
-from gazeray.gaze.readers.cells import MISSING_CELLS
-from gazeray.gaze.readers.delimited import check_utf8
+from gazeray.gaze.declaration import WINDOW_MS, DatasetSpec, canonical, plain_number
+from gazeray.gaze.files import identifier, is_unsafe, nth, placeholders, trial_name
+from gazeray.gaze.readers.base import SCREEN, SCREEN_COLUMNS
+from gazeray.gaze.readers.cells import MISSING_CELLS, parsed_times
+from gazeray.gaze.text_tables import TextTable
 from gazeray.tables import Reject
+
+BIDS_PREFIX = re.compile(r"(?:^|[/_])([a-z]+-)\{participant\}")
 
 WINDOW_COLUMNS = ("window_left_px", "window_top_px", "window_width_px", "window_height_px")
 TRIAL_COLUMNS = (
@@ -39,74 +38,6 @@ class _Unusable(ValueError):
     def __init__(self, stage: str, reason: str) -> None:
         self.stage = stage
         super().__init__(reason)
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """A small table as text: `columns` maps the file's names to cells, `rows` are row numbers (first data row: 1)."""
-
-    source: str
-    names: Mapping[str, str]
-    columns: dict[str, list[str]]
-    rows: list[int]
-
-    def find(self, name: str) -> list[str] | None:
-        """The cells of a column under gazeray's name or the file's, None when there is no such column."""
-        return self.columns.get(self.names.get(name, name))
-
-
-def read_text_table(data: bytes, source: str, spec: TableSpec) -> tuple[TextTable, list[Reject]]:
-    """A csv, tsv (also gzipped) or Parquet file as text, and its rows with the wrong number of fields as rejects.
-
-    Raises ReadError: empty, damaged, not UTF-8, an unbalanced quote, a column twice, header without rows.
-    """
-    data = unpacked(data, source)
-    header, records = _parquet_records(data, source) if data[:4] == b"PAR1" else _csv_records(data, source, spec)
-    twice = sorted({name for name in header if header.count(name) > 1} & set(spec.columns.values()))
-    if twice:
-        raise ReadError(source, f"column {', '.join(map(repr, twice))} is there more than once")
-    if not records:
-        raise ReadError(source, "a header without rows")
-    fields = {row: len(cells) for row, cells in enumerate(records, start=1)}
-    rejects = [
-        Reject(source, row, "trials", f"{count} fields instead of {len(header)}")
-        for row, count in fields.items()
-        if count != len(header)
-    ]
-    rows = [row for row, count in fields.items() if count == len(header)]
-    columns = {name: [records[row - 1][index] for row in rows] for index, name in enumerate(header)}
-    return TextTable(source, spec.columns, columns, rows), rejects
-
-
-def _csv_records(data: bytes, source: str, spec: TableSpec) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of delimited text; blank lines are skipped, quoted cells may span lines."""
-    check_utf8(data, source)
-    text = io.StringIO(data.decode("utf-8-sig"), newline="")
-    try:
-        reader = csv.reader(text, delimiter=spec.delimiter or delimiter_of(source), strict=True)
-        records = [[cell.strip() for cell in cells] for cells in reader if cells]
-    except csv.Error as error:
-        raise ReadError(source, f"cannot be parsed: {error}") from error
-    return records[0], records[1:]
-
-
-def _parquet_records(data: bytes, source: str) -> tuple[list[str], list[list[str]]]:
-    """Column names and rows of a Parquet file as text."""
-    try:
-        table = pq.read_table(io.BytesIO(data))
-    except (pa.ArrowException, OSError) as error:
-        raise ReadError(source, f"not a readable Parquet file: {error}") from error
-    columns = [[_as_text(value) for value in column.to_pylist()] for column in table.columns]
-    return list(table.column_names), [list(cells) for cells in zip(*columns, strict=True)]
-
-
-def _as_text(value: object) -> str:
-    """A Parquet value as a csv file would have it: no value is "", true is "1", whole floats are ints."""
-    if value is None or value != value:
-        return ""
-    if isinstance(value, bool):
-        return str(int(value))
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value).strip()
 
 
 class TrialsReader:
@@ -126,18 +57,19 @@ class TrialsReader:
         errors = [
             f"{table.source}: no column {name!r} (present: {', '.join(table.columns)})"
             for table in tables
-            for name in dict.fromkeys(table.names.values())
+            for name in dict.fromkeys(_names_of(table))
             if name not in table.columns
         ]
         stimulus = dict(self._spec.stimulus or ()).items()
         named = {f"label {self._label}": self._label}
+        named |= {f"windows: {name}": name for name in WINDOW_MS if self._spec.timed}
         for place, section in (("screen", dict(self._spec.screen).items()), ("stimulus", stimulus)):
             named |= {f"{place}.{key}": name for key, name in section if isinstance(name, str) and key != "placed"}
         for key in ("width_px", "height_px"):
             if dict(self._spec.screen)[key] is None:
                 named[f"screen.{key} is not declared"] = SCREEN_COLUMNS[key]
         for what, name in named.items():
-            if not any(name in table.names or name in table.columns for table in tables):
+            if not any(name in table.spec.columns or name in table.columns for table in tables):
                 present = "; ".join(f"{table.source}: {', '.join(table.columns)}" for table in tables)
                 errors.append(f"{what}: no column {name!r} (present: {present})")
         return errors
@@ -149,9 +81,11 @@ class TrialsReader:
         """
         self._persons = self._unique_participants()
         ids = self._ids()
-        duplicate = _repeated(self._trials, [pair[:2] for pair in ids], "duplicate trial")
+        hint = "duplicate trial (presented again? say so: trials.repeats)"
+        duplicate = _repeated(self._trials, [pair[:2] for pair in ids], "duplicate trial", hint)
         columns = self._resolved()
         label = self._cells(self._label)
+        windows = self._windows()
         good = []
         for index, (participant, trial, stimulus) in enumerate(ids):
             try:
@@ -167,30 +101,56 @@ class TrialsReader:
                     raise _Unusable("trials", reason)
                 name, number = self._class_of(label[index])
                 geometry = self._geometry({column: cells[index] for column, cells in columns.items()})
+                if windows and not windows[index][0] < windows[index][1]:
+                    raise _Unusable("trials", f"no time from start_ms to end_ms: {windows[index]}")
             except _Unusable as fault:
-                row = self._trials.rows[index]
-                reject = Reject(self._trials.source, row, fault.stage, str(fault), participant, trial)
-                self.rejects.append(reject)
+                self.rejects.append(self._trials.reject(index, fault.stage, str(fault), participant, trial))
             else:
-                good.append((participant, trial, stimulus, name, number, *geometry, self._trials.rows[index]))
-        frame = pd.DataFrame(good, columns=list(TRIAL_COLUMNS))
+                row = (participant, trial, stimulus, name, number, *geometry, self._trials.rows[index])
+                good.append((*row, *windows[index]) if windows else row)
+        frame = pd.DataFrame(good, columns=[*TRIAL_COLUMNS, *(WINDOW_MS if windows else ())])
         return frame, {(participant, trial) for participant, trial, _ in ids}
 
-    def _ids(self) -> list[tuple[str, str, str]]:
-        """Participant, trial and stimulus of every row; the stimulus is the trial when no column is declared."""
-        names = ("participant", "trial", "stimulus" if "stimulus" in self._trials.names else "trial")
-        found = [map(identifier, self._trials.columns[self._trials.names[name]]) for name in names]
+    def _windows(self) -> list[tuple[float, float]]:
+        """Start and end of every row in ms, NaN where there is none; no rows where they are not declared."""
+        if not self._spec.timed:
+            return []
+        units = self._spec.trials.units
+        found = [parsed_times(pa.array(self._cells(name)), units.get(name, "ms"))[0].tolist() for name in WINDOW_MS]
         return list(zip(*found, strict=True))
+
+    def _ids(self) -> list[tuple[str, str, str]]:
+        """Participant, trial and stimulus of every row; the stimulus is what the trial is called when no column is
+        declared. With `repeats: number` the rows of a trial are its presentations, in order."""
+        table, spec = self._trials, self._spec.trials
+        people = self._people(table)
+        parts = zip(*(map(identifier, table.columns[name]) for name in spec.trial_columns), strict=True)
+        trials = [trial_name(own) for own in parts]
+        stimuli = table.find("stimulus")
+        shown = trials if stimuli is None else list(map(identifier, stimuli))
+        if spec.repeats == "number":
+            count: Counter[tuple[str, str]] = Counter()
+            for index, pair in enumerate(zip(people, trials, strict=True)):
+                count[pair] += 1
+                trials[index] = nth(pair[1], count[pair]) if pair[1] else ""
+        return list(zip(people, trials, shown, strict=True))
+
+    def _people(self, table: TextTable) -> list[str]:
+        """The participants of a table. A name that the path of the gaze has behind a BIDS prefix may have it too."""
+        names = [identifier(name) for name in table.find("participant") or []]
+        paths = [gaze.path for gaze in self._spec.gaze().values()]
+        prefixes = tuple(found[1] for path in paths if (found := BIDS_PREFIX.search(path)))
+        return [name.split("-", 1)[1] if name.startswith(prefixes) else name for name in names] if prefixes else names
 
     def _unique_participants(self) -> dict[str, int]:
         """Participant -> its row index in the participants table; contradicting rows are left out."""
         if self._participants is None:
             return {}
         table = self._participants
-        names = [identifier(name) for name in table.columns[table.names["participant"]]]
-        repeated = _repeated(table, names, "duplicate participant")
+        names = self._people(table)
+        repeated = _repeated(table, names, "duplicate participant", "duplicate participant")
         for index, reason in repeated.items():
-            self.rejects.append(Reject(table.source, table.rows[index], "trials", reason, names[index]))
+            self.rejects.append(table.reject(index, "trials", reason, names[index]))
         return {name: index for index, name in enumerate(names) if index not in repeated}
 
     def _cells(self, name: str) -> list[str]:
@@ -259,17 +219,25 @@ def _quantity(name: str, cell: str | float, needed: bool) -> float:
     return value
 
 
-def _repeated(table: TextTable, keys: Sequence[object], what: str) -> dict[int, str]:
-    """Row index -> why, for rows that share their key: all but the first when they are equal, all when they differ."""
+def _names_of(table: TextTable) -> list[str]:
+    """The file's names of the columns that are declared or needed."""
+    own = {name: name for name in table.spec.needed} | dict(table.spec.columns)
+    names = [name for named in own.values() for name in ([named] if isinstance(named, str) else named)]
+    return [name for name in names if name not in placeholders(table.spec.path) or name in table.columns]
+
+
+def _repeated(table: TextTable, keys: Sequence[object], same: str, different: str) -> dict[int, str]:
+    """Row index -> why, for rows that share their key: all but the first when they are the `same`, all when they are
+    `different`."""
     groups: dict[object, list[int]] = defaultdict(list)
     for index, key in enumerate(keys):
         groups[key].append(index)
     found: dict[int, str] = {}
-    for same in (group for group in groups.values() if len(group) > 1):
-        rows = ", ".join(str(table.rows[index]) for index in same)
-        contents = {tuple(cells[index] for cells in table.columns.values()) for index in same}
+    for alike in (group for group in groups.values() if len(group) > 1):
+        rows = ", ".join(str(table.rows[index]) for index in alike[:10]) + (", ..." if len(alike) > 10 else "")
+        contents = {tuple(cells[index] for cells in table.columns.values()) for index in alike}
         if len(contents) == 1:
-            found |= dict.fromkeys(same[1:], f"{what}: the same as row {table.rows[same[0]]}")
+            found |= dict.fromkeys(alike[1:], f"{same}: the same as row {table.rows[alike[0]]}")
         else:
-            found |= dict.fromkeys(same, f"{what}: rows {rows} contradict each other")
+            found |= dict.fromkeys(alike, f"{different}: rows {rows} contradict each other")
     return found

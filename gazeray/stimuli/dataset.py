@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from gazeray.config import digest
-from gazeray.gaze.dataset import listed_files, preferred_files, some_paths, why_rejected
-from gazeray.gaze.files import ids_in_path, matching_files
+from gazeray.gaze.dataset import listed_files, why_rejected
+from gazeray.gaze.files import ids_in_path, matching_files, natural, preferred_files, some_paths
 from gazeray.gaze.readers.base import CHUNK_BYTES, ReadError
 from gazeray.stimuli.declaration import PictureSetSpec, TemplateSpec, load_pictures
 from gazeray.stimuli.readers import PICTURE_READERS
@@ -31,7 +31,6 @@ from gazeray.stimuli.readers.base import (
     checked_name,
     in_picture,
     in_words,
-    natural,
     stimulus_id,
 )
 from gazeray.storage import FileStat, Folder

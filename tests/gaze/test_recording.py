@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from gazeray.gaze.dataset import open_dataset
-from gazeray.gaze.recording import RecordingGaze, TrialGaze, read_recording, rows_by_code
+from gazeray.gaze.presentations import rows_by_code
+from gazeray.gaze.recording import RecordingGaze, TrialGaze, read_recording
 from gazeray.storage import Folder
 from tests.gaze.tiny_dataset import FILES, FIXATIONS, GAZE, SAMPLES, TRIALS, declared, read_all, reasons, write, zipped
 

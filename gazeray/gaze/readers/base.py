@@ -11,16 +11,17 @@ import gzip
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from gazeray.config import Pattern, Section
-from gazeray.gaze.files import check_placeholders, placeholders
+from gazeray.gaze.files import Listing
 from gazeray.gaze.registry import Registry
-from gazeray.storage import Folder, safe_relative
+from gazeray.storage import Folder
 from gazeray.tables import Reject
+
+if TYPE_CHECKING:
+    from gazeray.gaze.readers.spec import GazeSpec
 
 Kind = Literal["samples", "fixations"]
 
@@ -47,14 +48,23 @@ class ReadError(ValueError):
 class GazeTable:
     """The usable rows of one gaze file, in the order of the file; N of its `n_rows` data rows.
 
-    ids       the (participant, trial) pairs that the file names; some may have no usable row
-    codes     (N,) int, which of `ids` a row belongs to
+    ids       the presentations that the file names, (participant, trial) each, those of a trial in order of time: what
+              is shown twice is there twice; some may have no usable row
+    codes     (N,) int, which of `ids` a row belongs to. A fixation that lasts over the edge of a presentation has a row
+              in each that it lasts into: it is cut to `windows` afterwards
     columns   the times (N,) float64 in ms; x_px and y_px (N,) float64, NaN where lost, still in the unit and origin of
-              the file
+              the file; channels (N,): numbers as float64, NaN where lost or not valid, else str (hand labels)
     rows      (N,) int64, the row of the file, the first data row is 1; blank lines do not count
     rejects   what was left out and why
     header    what the file says about itself: sampling_hz, screen_width_px, screen_height_px, ... (only what it says)
-    notes     what a reader of the results should know about the file, such as which eye was used
+    notes     what a reader of the results should know about the file, such as which eye was used; what differs from
+              file to file stands behind the first colon or bracket
+    windows   (len(ids), 2) float64, start and end of each presentation in ms on the clock of the file, -inf and inf
+              where it does not say; None: it says of none
+    units     name -> unit that this file gives: of channels; of x_px and y_px where it is not `GazeSpec.unit`
+    origin    what 0, 0 is the top left of, where the file says so: screen, stimulus, scene_camera; "": as declared
+    eye       the one eye that the file holds: left or right; "": both, or it does not say
+    accuracy  for each of `ids` what the tracker said of its accuracy before it, such as validation_left_deg; or empty
     """
 
     ids: list[tuple[str, str]]
@@ -65,122 +75,16 @@ class GazeTable:
     rejects: list[Reject] = field(default_factory=list)
     header: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    windows: np.ndarray | None = None
+    units: dict[str, str] = field(default_factory=dict)
+    origin: str = ""
+    eye: str = ""
+    accuracy: list[dict[str, float]] = field(default_factory=list)
 
     def where(self, keep: np.ndarray) -> GazeTable:
-        """The rows of the mask `keep` (N,), without the rejects."""
-        if keep.all():
-            return replace(self, rejects=[])
+        """The rows of the mask (or the indices) `keep`, without the rejects."""
         columns = {name: values[keep] for name, values in self.columns.items()}
-        return GazeTable(self.ids, self.codes[keep], columns, self.rows[keep], self.n_rows)
-
-
-class FileSpec(Section):
-    """Where a table is and what its columns are called."""
-
-    ids: ClassVar[tuple[str, ...]] = ()
-    """The placeholders that the path may have."""
-
-    path: Annotated[str, AfterValidator(safe_relative)] = Field(
-        description="path below the data set's root; a .gz behind it makes no difference"
-    )
-    delimiter: str | None = Field(None, min_length=1, max_length=1, description="default: by suffix, tab or comma")
-
-    @field_validator("path")
-    @classmethod
-    def _known_placeholders(cls, path: str) -> str:
-        check_placeholders(path, cls.ids)
-        return path
-
-
-class MessagesSpec(Section):
-    """Messages of the recording software that bracket a trial: regular expressions, searched in the text."""
-
-    start: Pattern = Field(
-        description="begins a trial; a named group (?P<trial>...) gives its name, else trials are counted 1, 2, ..."
-    )
-    end: Pattern | None = Field(None, description="ends a trial; default: the next start, or the end of the file")
-
-
-class GazeSpec(FileSpec):
-    """Gaze files. A {participant} or {trial} in the path gives that id; otherwise a column must."""
-
-    ids = IDS
-    kind: ClassVar[Kind]
-
-    reader: str = Field(description="the format, one of the registered readers")
-    columns: dict[str, str] = Field(
-        {}, validate_default=True, description="gazeray's name -> the file's name; vendor formats know their own"
-    )
-    units: dict[str, str] = Field({}, description="column -> ms, s, us, ns (times) or px, normalised (x_px, y_px)")
-    missing: list[float] = Field([], description="a coordinate equal to one of these is lost")
-    origin: Literal["screen", "stimulus"] = Field("screen", description="what 0, 0 is the top left of")
-    eye: Literal["best", "left", "right", "mean"] = Field(
-        "best", description="of binocular files; best: the eye with fewer lost samples in the file"
-    )
-    messages: MessagesSpec | None = Field(None, description="what brackets a trial in files with messages")
-
-    @field_validator("reader")
-    @classmethod
-    def _known_reader(cls, reader: str) -> str:
-        if cls.kind not in READERS[READERS.check(reader)].kinds:
-            raise ValueError(f"such files hold {' and '.join(READERS[reader].kinds)}, not {cls.kind}")
-        return reader
-
-    @field_validator("columns")
-    @classmethod
-    def _all_columns(cls, columns: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        needed = (*TIMES[cls.kind], *COORDINATES)
-        known = READERS.get(info.data.get("reader", ""))  # None: an unknown reader, which is named already
-        described, supplies = (known.described, known.supplies) if known else (False, ())
-        missing = [name for name in needed if name not in columns and not described]
-        faults = [f"does not say which column holds {name}" for name in missing]
-        faults += [
-            f"{name} is not a column of {cls.kind} (allowed: {', '.join((*IDS, *needed))})"
-            for name in columns
-            if name not in (*IDS, *needed)
-        ]
-        for name in IDS if "path" in info.data else ():
-            in_path = name in placeholders(info.data["path"])
-            if in_path and name in columns:
-                faults.append(f"{name} comes from the path already")
-            if not in_path and name not in columns and name not in supplies:
-                faults.append(f"{name} is neither in the path nor in a column")
-        if faults:
-            raise ValueError("; ".join(faults))
-        return columns
-
-    @field_validator("units")
-    @classmethod
-    def _known_units(cls, units: dict[str, str]) -> dict[str, str]:
-        allowed = dict.fromkeys(TIMES[cls.kind], tuple(TIME_UNITS_MS)) | dict.fromkeys(
-            COORDINATES, ("px", "normalised")
-        )
-        faults = [
-            f"{name}: {unit}: no such {'unit' if name in allowed else 'column'}"
-            f" (allowed: {', '.join(allowed.get(name, allowed))})"
-            for name, unit in units.items()
-            if unit not in allowed.get(name, ())
-        ]
-        if faults:
-            raise ValueError("; ".join(faults))
-        return units
-
-    def unit(self, name: str) -> str:
-        """The unit of a column as the reader returns it: the declared one, else the format's, else ms or px."""
-        default = "px" if name in COORDINATES else "ms"
-        return self.units.get(name, READERS[self.reader].units.get(name, default))
-
-
-class SamplesSpec(GazeSpec):
-    """Files of samples: timestamp_ms, x_px, y_px."""
-
-    kind = "samples"
-
-
-class FixationsSpec(GazeSpec):
-    """Files of fixations: onset_ms, duration_ms, x_px, y_px."""
-
-    kind = "fixations"
+        return replace(self, codes=self.codes[keep], columns=columns, rows=self.rows[keep], rejects=[])
 
 
 @dataclass(frozen=True)
@@ -190,7 +94,7 @@ class GazeFile:
     data     its raw bytes
     source   its path relative to the data set's folder
     spec     what its columns are called, what they mean, and whether it holds samples or fixations (`spec.kind`)
-    fixed    the participant and trial taken from the path
+    fixed    the participant and trial (and what other placeholders stand for) taken from the path
     beside   the bytes of those companions (`Format.companions`) that exist, by path
     """
 
@@ -227,7 +131,11 @@ class Format:
     described    the format names its columns itself: `columns` and `units` of a declaration may be left out; what is
                  declared wins over what the reader would take
     units        name -> unit of what the reader returns, where that is not ms or px (x_px: normalised)
-    companions   paths, relative to the data set's folder, of further files that belong to a file
+    keys         the keys of a declaration that mean something to it, besides reader, path and origin: columns, units,
+                 missing, eye, messages (where its files have messages of their own), channels, delimiter, ...; `eye`
+                 for files of two eyes
+    companions   paths of the further files of a data set that belong to a file
+    trials       what a file says of its trials itself: names of columns, the first of which is trial, and a row each
     """
 
     read: Reader
@@ -235,7 +143,9 @@ class Format:
     supplies: tuple[str, ...] = ()
     described: bool = False
     units: Mapping[str, str] = field(default_factory=dict)
-    companions: Callable[[str], list[str]] = lambda source: []
+    keys: tuple[str, ...] = ()
+    companions: Callable[[str, Listing], list[str]] = lambda source, files: []
+    trials: Callable[[GazeFile], tuple[list[str], list[list[str]]]] | None = None
 
 
 READERS = Registry("reader", Format)

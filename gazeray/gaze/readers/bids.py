@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from gazeray.gaze.files import Listing
 from gazeray.gaze.readers import vendor_bids
 from gazeray.gaze.readers.base import IDS, TIME_UNITS_MS, GazeFile, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.text import clock_hz, clock_notes, spans_by_messages
@@ -28,13 +29,14 @@ X, Y = ("x_coordinate", "x", "gaze_x"), ("y_coordinate", "y", "gaze_y")
 TIME = ("timestamp", "time")
 
 
-def bids_companions(source: str) -> list[str]:
+def bids_companions(source: str, files: Listing) -> list[str]:
     """The files that may belong to a recording: sidecars, the recording of events and the events of a recording, and
     the events of the run; each with and without the entity recording-<label>, in the same folder."""
     path = PurePosixPath(source)
     ends = ("physio.json", "physioevents.json", "physioevents.tsv.gz", "physio.tsv.gz", "events.tsv", "events.json")
     names = [f"{base}_{end}" for base in dict.fromkeys(vendor_bids.bases(path)) for end in ends]
-    return [str(path.with_name(name)) for name in names if name.removesuffix(".gz") != path.name.removesuffix(".gz")]
+    names = [name for name in names if name.removesuffix(".gz") != path.name.removesuffix(".gz")]
+    return [own for name in names if (own := str(path.with_name(name))) in files.files]
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ class _Samples:
         return order[np.argsort(self.ms[order], kind="stable")]
 
 
-@register_reader("bids", supplies=("trial",), described=True, companions=bids_companions)
+KEYS = ("columns", "units", "missing", "eye", "messages", "channels")
+
+
+@register_reader("bids", supplies=("trial",), described=True, companions=bids_companions, keys=KEYS)
 def read_bids(file: GazeFile) -> GazeTable:
     """Read one table; see `Reader`. Coordinates come out in px, times in ms on the clock of the events.
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from gazeray.gaze.files import identifier
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIME_UNITS_MS, TIMES, GazeFile, GazeTable, ReadError
+from gazeray.gaze.readers.plain_text import check_columns
 from gazeray.tables import Reject
 
 MISSING_CELLS = ("", "nan", "NaN", "NAN", "NA", ".")
@@ -79,24 +80,14 @@ def as_numbers(
 def wanted_columns(file: GazeFile) -> dict[str, str]:
     """Our name -> the file's name of every column to read: the ids that the path does not give, times, coordinates."""
     names = (*IDS, *TIMES[file.spec.kind], *COORDINATES)
-    return {name: file.spec.columns[name] for name in names if name not in file.fixed}
-
-
-def check_columns(wanted: Mapping[str, str], present: Sequence[str], source: str) -> None:
-    """Raises ReadError naming the columns that are missing (and those present) or there twice."""
-    missing = [name for name in dict.fromkeys(wanted.values()) if name not in present]
-    if missing:
-        raise ReadError(source, f"no column {', '.join(map(repr, missing))} (present: {', '.join(present)})")
-    twice = [name for name in dict.fromkeys(wanted.values()) if list(present).count(name) > 1]
-    if twice:
-        raise ReadError(source, f"column {', '.join(map(repr, twice))} is there more than once")
+    return {name: file.spec.column(name) for name in names if name not in file.fixed}
 
 
 def parquet_columns(data: bytes, source: str, wanted: Mapping[str, str]) -> pa.Table:
     """Columns of a Parquet file. Raises ReadError: not Parquet, truncated, no rows, a column that is missing."""
     try:
         file = pq.ParquetFile(io.BytesIO(data))
-        check_columns(wanted, file.schema_arrow.names, source)
+        check_columns(list(wanted.values()), file.schema_arrow.names, source)
         table = file.read(columns=list(dict.fromkeys(wanted.values())))
     except (pa.ArrowException, OSError) as error:
         raise ReadError(source, f"not a readable Parquet file: {error}") from error
@@ -113,21 +104,29 @@ def gaze_table(
     n_rows: int,
     rejects: Sequence[Reject] = (),
     missing: Sequence[float] = (),
+    channels: Mapping[str, tuple[np.ndarray, str]] | None = None,
+    presentation: np.ndarray | None = None,
+    windows: np.ndarray | None = None,
 ) -> GazeTable:
     """The columns of a file (numbers, or text that should be numbers) as a GazeTable.
 
     `columns` are by our name: what messages call the column, and its N cells (Arrow); those of ids that the path gives
     are left out. `units` are those of the times. `rows` (N,) are row numbers, `n_rows` counts all data rows of the
     file, `rejects` are the faults found so far, a coordinate equal to one of `missing` is lost. A row is rejected when
-    a cell is not a number, when a time is missing, or when an id is.
+    a cell is not a number, when a time is missing, or when an id is. `channels` are by name: values (N,) and unit.
+    Rows of a person that name the same trial are one presentation while no other row of that person comes between, and
+    while `presentation` (N,) int, what else tells presentations apart, stays the same. `windows` (S, 2) are start and
+    end, ms, of presentation 0, 1, ...
     """
     source = file.source
     people, trials = (
         different_names(columns[name][1]) if name in columns else ([given], None)
         for name, given in zip(IDS, file.ids, strict=True)
     )
-    ids, codes = _pairs(people, trials, len(rows))
+    ids, codes, first = _presentations(people, trials, len(rows), presentation)
     found = GazeTable(ids, codes, {}, rows, n_rows, list(rejects))
+    if presentation is not None and windows is not None:
+        found = replace(found, windows=windows[presentation[first]])
     for number, name in enumerate(IDS):
         nameless = np.flatnonzero(np.isin(codes, [code for code, pair in enumerate(ids) if not pair[number]]))
         if len(nameless):
@@ -137,21 +136,48 @@ def gaze_table(
     for name in (*TIMES[file.spec.kind], *COORDINATES):
         theirs, cells = columns[name]
         try:
-            column = as_numbers(cells, comma=False, largest=np.inf)
+            values, bad = parsed_times(cells, units.get(name, ""))
         except ValueError as error:
             raise ReadError(source, f"column {theirs!r} {error}") from error
-        values = column.values
-        if name in COORDINATES:
-            values = np.where(np.isin(values, missing), np.nan, values) if missing else values
-        elif (factor := TIME_UNITS_MS[units[name]]) != 1.0:
-            values = values * factor
-        bad = column.bad | (np.abs(values) > LARGEST)
+        if name in COORDINATES and missing:
+            values = np.where(np.isin(values, missing), np.nan, values)
+        bad = bad | (np.abs(values) > LARGEST)
         empty = np.zeros_like(bad) if name in COORDINATES else np.isnan(values) & ~bad
         for mask, fault in ((bad, "is not a usable number"), (empty, "is not a time")):
             found.rejects.extend(_faults(found, cells, theirs, np.flatnonzero(mask & ~faulty), fault, source))
         faulty |= bad | empty
         found.columns[name] = values
+    for name, (channel, unit) in (channels or {}).items():
+        found.columns[name], found.units[name] = channel, unit
     return replace(found.where(~faulty), rejects=found.rejects)
+
+
+def parsed_times(cells: Any, unit: str) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers (N,), in ms where `unit` is one of times, NaN where there are none; and which cells (N,) are neither
+    numbers nor empty.
+
+    Raises ValueError for a column of another type.
+    """
+    if unit == "iso":
+        return iso_ms(cells)
+    column = as_numbers(cells, comma=False, largest=np.inf)
+    factor = TIME_UNITS_MS.get(unit, 1.0)
+    return (column.values if factor == 1.0 else column.values * factor), column.bad
+
+
+def iso_ms(cells: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Dates with times, or times of day, as ISO 8601 writes them (text), or Arrow time stamps: ms (N,) since 1970 or
+    midnight, NaN where there is none; and which cells (N,) are something else."""
+    cells = cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
+    if pa.types.is_timestamp(cells.type) or pa.types.is_time(cells.type):
+        series = cells.cast(pa.int64()).to_numpy(zero_copy_only=False).astype(np.float64)
+        return series * (TIME_UNITS_MS[str(cells.type.unit)]), np.zeros(len(cells), dtype=bool)
+    text = pd.Series(cells.cast(pa.string()).to_pandas()).str.strip()
+    absent = text.isna() | text.isin(MISSING_CELLS)
+    dated = text.where(~text.str.match(r"^\d{1,2}:", na=False), "1970-01-01T" + text)
+    stamps = pd.to_datetime(dated.where(~absent), format="ISO8601", errors="coerce", utc=True)
+    ms = (stamps - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1)
+    return ms.to_numpy(np.float64), (stamps.isna() & ~absent).to_numpy(bool)
 
 
 def row_rejects(
@@ -197,14 +223,30 @@ def different_names(cells: Any) -> tuple[list[str], np.ndarray]:
     return [*number, ""], code[encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)]
 
 
-def _pairs(
-    participant: tuple[list[str], np.ndarray | None], trial: tuple[list[str], np.ndarray | None], n: int
-) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """The (participant, trial) pairs of a file and (n,) which of them each row has; codes None: the only name."""
+def _presentations(
+    participant: tuple[list[str], np.ndarray | None],
+    trial: tuple[list[str], np.ndarray | None],
+    n: int,
+    further: np.ndarray | None,
+) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
+    """The P presentations (participant, trial) of a file in the order in which they begin, (n,) which of them each row
+    belongs to, and (P,) the index of the first row of each; codes None: the only name. See `gaze_table`."""
     (people, person), (trials, code) = participant, trial
-    if person is None or code is None:
-        pairs = [(one, other) for one in people for other in trials]
-        codes = code if person is None else person
-        return pairs, np.zeros(n, dtype=np.int64) if codes is None else codes
-    codes, present = pd.factorize(person * len(trials) + code)
-    return [(people[both // len(trials)], trials[both % len(trials)]) for both in present], codes
+    if code is None and further is None and person is None:
+        return [(people[0], trials[0])], np.zeros(n, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    person = np.zeros(n, dtype=np.int64) if person is None else person
+    code = np.zeros(n, dtype=np.int64) if code is None else code
+    further = np.zeros(n, dtype=np.int64) if further is None else further
+    order = np.argsort(person, kind="stable")  # rows of other people do not come between
+    changes = np.zeros(n, dtype=bool)
+    changes[:1] = True
+    for key in (person[order], code[order], further[order]):
+        changes[1:] |= key[1:] != key[:-1]
+    run = np.empty(n, dtype=np.int64)
+    run[order] = np.cumsum(changes) - 1
+    first = order[np.flatnonzero(changes)]
+    place = np.empty(len(first), dtype=np.int64)
+    begins = np.argsort(first, kind="stable")
+    place[begins] = np.arange(len(first))
+    ids = [(people[person[row]], trials[code[row]]) for row in first[begins].tolist()]
+    return ids, place[run], first[begins]

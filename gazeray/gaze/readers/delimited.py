@@ -7,8 +7,6 @@ fault are rejected, each with its row number, column and value.
 
 from __future__ import annotations
 
-import codecs
-import csv
 import io
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -19,9 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from gazeray.gaze.files import delimiter_of
 from gazeray.gaze.readers.base import (
-    CHUNK_BYTES,
     IDS,
     TIMES,
     GazeFile,
@@ -32,12 +28,13 @@ from gazeray.gaze.readers.base import (
 )
 from gazeray.gaze.readers.cells import (
     MISSING_CELLS,
-    check_columns,
     gaze_table,
     parquet_columns,
     row_rejects,
     wanted_columns,
 )
+from gazeray.gaze.readers.plain_text import check_columns, open_text
+from gazeray.gaze.readers.spec import FileSpec
 from gazeray.tables import Reject
 
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
@@ -46,18 +43,24 @@ Parsed = tuple[pa.Table, np.ndarray, int, list[Reject]]
 """The columns, (N,) the number of each row (the first data row is 1), how many rows there are in all, the rejects."""
 
 
-@register_reader("delimited")
+@register_reader(
+    "delimited",
+    keys=(
+        *("columns", "units", "missing", "eye", "valid", "channels", "sampling_hz"),
+        *("delimiter", "encoding", "names", "skip_lines", "decimal"),
+    ),
+)
 def read_delimited(file: GazeFile) -> GazeTable:
     """Read one csv or tsv file; see `Reader`.
 
     Raises ReadError: empty, damaged gzip, not UTF-8, header without rows, missing column, not parsable at all.
     """
-    data, source, wanted = unpacked(file.data, file.source), file.source, wanted_columns(file)
+    wanted = wanted_columns(file)
     kinds = {theirs: DICTIONARY if ours in IDS else pa.float64() for ours, theirs in wanted.items()}
-    return _as_declared(file, wanted, *read_columns(data, source, file.spec.delimiter, wanted, kinds, file.ids))
+    return _as_declared(file, wanted, *read_columns(file.data, file.source, file.spec, kinds, file.ids))
 
 
-@register_reader("parquet")
+@register_reader("parquet", keys=("columns", "units", "missing", "eye", "valid", "channels", "sampling_hz"))
 def read_parquet(file: GazeFile) -> GazeTable:
     """Read one Parquet file; see `Reader`. Numeric columns may also be stored as text.
 
@@ -78,47 +81,15 @@ def _as_declared(
 
 
 def read_columns(
-    data: bytes,
-    source: str,
-    delimiter: str | None,
-    wanted: Mapping[str, str],
-    kinds: Mapping[str, Any],
-    ids: tuple[str, str] = ("", ""),
+    data: bytes, source: str, spec: FileSpec, kinds: Mapping[str, Any], ids: tuple[str, str] = ("", "")
 ) -> Parsed:
-    """The wanted columns (our name -> the file's) of delimited text with a header, as `parse` returns them.
+    """The columns of `kinds` (the file's name -> its type) of a delimited text, as `parse` returns them.
 
-    Raises ReadError: not UTF-8, header without rows, missing column, not parsable at all.
+    Raises ReadError as `open_text`, and: a column is missing, not parsable at all.
     """
-    check_utf8(data, source)
-    delimiter = delimiter or delimiter_of(source)
-    header, skip = header_of(data, source, delimiter)
-    check_columns(wanted, header, source)
-    return parse(data, source, delimiter, header, skip, kinds, ids)
-
-
-def check_utf8(data: bytes, source: str) -> None:
-    """Raises ReadError naming the first byte that is not UTF-8."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    for start in range(0, len(data), CHUNK_BYTES):
-        try:
-            decoder.decode(data[start : start + CHUNK_BYTES], final=start + CHUNK_BYTES >= len(data))
-        except UnicodeDecodeError as error:
-            raise ReadError(source, f"not UTF-8 text: {error.reason} near byte {start + error.start}") from error
-
-
-def header_of(data: bytes, source: str, delimiter: str) -> tuple[list[str], int]:
-    """The column names, and how many lines the header ends after. Raises ReadError when nothing comes behind it."""
-    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
-    lines = csv.reader(text, delimiter=delimiter)
-    try:
-        header = next((cells for cells in lines if cells), None)
-    except csv.Error as error:
-        raise ReadError(source, f"the header cannot be parsed: {error}") from error
-    if header is None:
-        raise ReadError(source, "the file is empty")
-    if not any(line.strip() for line in text):
-        raise ReadError(source, "a header without rows")
-    return [cell.strip() for cell in header], lines.line_num
+    text = open_text(data, source, spec)
+    check_columns(list(kinds), text.names, source)
+    return parse(text.data, source, text.delimiter, text.names, text.skip, kinds, ids)
 
 
 def parse(

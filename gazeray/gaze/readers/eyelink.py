@@ -34,7 +34,7 @@ TRIAL_START = re.compile(r"^(?:-?\d+\s+)?TRIALID\b[:\s]*(?P<trial>\S*)")
 COORDS = re.compile(r"^(?:-?\d+\s+)?(DISPLAY|GAZE)_COORDS\W*" + r"(-?\d+\.?\d*)[\s,]+" * 3 + r"(-?\d+\.?\d*)")
 
 
-@register_reader("eyelink", supplies=("trial",), described=True)
+@register_reader("eyelink", supplies=("trial",), described=True, keys=("missing", "eye", "messages"))
 def read_eyelink(file: GazeFile) -> GazeTable:
     """Read one .asc file, plain or gzipped; see `Reader`.
 
@@ -189,7 +189,7 @@ def _table(
         lambda index: ids[trial[index]] if trial[index] >= 0 else (participant, ""),
     )
     codes = spans.codes(lines if begun is None else begun, names)
-    rejects += rejects_outside(file, lines[codes < 0] + 1)
+    rejects += rejects_outside(file.source, file.spec.kind, lines[codes < 0] + 1, participant)
     table = GazeTable(ids, codes, columns, lines + 1, n_rows)
     return replace(table.where(codes >= 0), rejects=rejects, notes=spans.notes())
 

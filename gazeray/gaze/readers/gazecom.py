@@ -19,7 +19,10 @@ METADATA = re.compile(r"%\s*@METADATA\s+(\w+)\s+([\d.]+)\s*", re.IGNORECASE)
 ATTRIBUTE = re.compile(r"@ATTRIBUTE\s+('[^']*'|\"[^\"]*\"|\S+)\s", re.IGNORECASE)
 
 
-@register_reader("gazecom", kinds=("samples",), described=True, units={"timestamp_ms": "us"})
+KEYS = ("columns", "units", "missing", "channels")
+
+
+@register_reader("gazecom", kinds=("samples",), described=True, units={"timestamp_ms": "us"}, keys=KEYS)
 def read_gazecom(file: GazeFile) -> GazeTable:
     """Read one .arff or .coord file, told apart by what is in it; see `Reader`.
 

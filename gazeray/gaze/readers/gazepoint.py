@@ -29,7 +29,11 @@ from gazeray.gaze.readers.vendor_tables import (
 PREFIXES = {"best": "BPOG", "left": "LPOG", "right": "RPOG", "fixation": "FPOG"}
 
 
-@register_reader("gazepoint", supplies=("trial",), described=True, units={"x_px": "normalised", "y_px": "normalised"})
+KEYS = ("columns", "units", "missing", "channels", "delimiter", "eye", "messages")
+UNITS = {"x_px": "normalised", "y_px": "normalised"}
+
+
+@register_reader("gazepoint", supplies=("trial",), described=True, units=UNITS, keys=KEYS)
 def read_gazepoint(file: GazeFile) -> GazeTable:
     """Read one export; see `Reader`. Coordinates come out as fractions of the screen.
 

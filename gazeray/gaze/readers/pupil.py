@@ -25,7 +25,11 @@ LEAST_CONFIDENCE = 0.6
 X, Y = ("x_norm", "norm_pos_x"), ("y_norm", "norm_pos_y")
 
 
-@register_reader("pupil", described=True, units={"x_px": "normalised", "y_px": "normalised"})
+KEYS = ("columns", "units", "missing", "channels", "delimiter")
+UNITS = {"x_px": "normalised", "y_px": "normalised"}
+
+
+@register_reader("pupil", described=True, units=UNITS, keys=KEYS)
 def read_pupil(file: GazeFile) -> GazeTable:
     """Read one export of Pupil Player; see `Reader`. Coordinates come out as fractions from the top left.
 
@@ -53,7 +57,7 @@ def read_pupil(file: GazeFile) -> GazeTable:
     return build(cells, ids, cells.columns(**times) | gaze, _units("s", file), keep)
 
 
-@register_reader("pupil_cloud", described=True)
+@register_reader("pupil_cloud", described=True, keys=KEYS)
 def read_pupil_cloud(file: GazeFile) -> GazeTable:
     """Read gaze.csv or fixations.csv of Pupil Cloud; see `Reader`. Coordinates are px of the scene camera.
 

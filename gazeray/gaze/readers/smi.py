@@ -84,7 +84,10 @@ class Export:
         return replace(cells, rows=self.lines[cells.rows - 1], rejects=rejects)
 
 
-@register_reader("smi", supplies=("participant", "trial"), described=True)
+KEYS = ("columns", "units", "missing", "channels", "delimiter", "eye", "messages")
+
+
+@register_reader("smi", supplies=("participant", "trial"), described=True, keys=KEYS)
 def read_smi(file: GazeFile) -> GazeTable:
     """Read one SMI text export, plain or gzipped; see `Reader`.
 
@@ -302,7 +305,9 @@ def _built(
     if not inside.any():
         raise export.sheet.error(f"none of the {len(inside)} {file.spec.kind} lies in a trial")
     found = build(cells, ids, columns | trial, units, inside, spans.notes(), export.header)
-    return replace(found, rejects=[*found.rejects, *rejects_outside(file, cells.rows[~inside])])
+    return replace(
+        found, rejects=[*found.rejects, *rejects_outside(file.source, file.spec.kind, cells.rows[~inside], file.ids[0])]
+    )
 
 
 def _cells(line: bytes, delimiter: str) -> list[str]:

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import GazeFile, GazeSpec, MessagesSpec, ReadError, unpacked
+from gazeray.gaze.readers.base import GazeFile, ReadError, unpacked
+from gazeray.gaze.readers.spec import GazeSpec, MessagesSpec
 from gazeray.tables import Reject
 
 Eyes = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -91,35 +91,45 @@ def eye_of_fixations(there: Sequence[str], spec: GazeSpec, source: str) -> tuple
     return None if spec.eye == "best" else (spec.eye, [f"both eyes are in the file; the {spec.eye} eye is used"])
 
 
-def rejects_outside(file: GazeFile, rows: np.ndarray) -> list[Reject]:
+def rejects_outside(source: str, kind: str, rows: np.ndarray, participant: str) -> list[Reject]:
     """One reject for the rows (M,) of a file that lie outside any trial; none when there are none."""
-    reason = f"{len(rows)} {file.spec.kind} lie outside any trial, this is the first"
-    return [Reject(file.source, int(rows[0]), "read", reason, file.ids[0])] if len(rows) else []
+    reason = f"{len(rows)} {kind} lie outside any trial, this is the first"
+    return [Reject(source, int(rows[0]), "read", reason, participant)] if len(rows) else []
 
 
 @dataclass(frozen=True)
 class Spans:
-    """Trials as ranges of positions (lines of the file, or times), in order: name, first position, end (exclusive)."""
+    """Presentations of trials as ranges of positions (lines of the file, or times) that do not overlap, in order: the
+    name of the trial, first position, end (exclusive). A name may come back."""
 
     names: list[str]
     starts: list[float]
     ends: list[float]
 
-    def codes(self, positions: np.ndarray, known: Sequence[str]) -> np.ndarray:
-        """(N,) int, which of `known` (all the names) a position belongs to; -1: to none."""
+    @property
+    def windows(self) -> np.ndarray:
+        """(S, 2) float64, start and end of each."""
+        return np.array([self.starts, self.ends], dtype=np.float64).T.reshape(-1, 2)
+
+    def codes(self, positions: np.ndarray) -> np.ndarray:
+        """(N,) int, the span that a position lies in; -1: in none."""
         if not self.names:
             return np.full(len(positions), -1)
-        number = {name: code for code, name in enumerate(known)}
-        code = np.array([number[name] for name in self.names])
         span = np.searchsorted(np.array(self.starts), positions, side="right") - 1
-        inside = (span >= 0) & (positions < np.array(self.ends)[span])
-        return np.where(inside, code[span], -1)
+        return np.where((span >= 0) & (positions < np.array(self.ends)[span]), span, -1)
 
-    def notes(self) -> list[str]:
-        """One note when names come back."""
-        often = [f"{name} ({count} times)" for name, count in Counter(self.names).items() if count > 1]
-        more = ", ..." if len(often) > 5 else ""
-        return [f"trials that begin more than once, taken together: {', '.join(often[:5])}{more}"] if often else []
+    def overlapping(self, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The events, from `starts` to `ends` (N,), that last into spans: index of the event (M,) and of the span (M,),
+        one pair for each span that an event shares more than its edge with; an event of no length lies in one."""
+        if not self.names:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        first = np.searchsorted(np.array(self.ends), starts, side="right")
+        behind = np.searchsorted(np.array(self.starts), ends, side="left")
+        behind = np.where(ends > starts, behind, np.where(self.codes(starts) >= 0, first + 1, first))
+        count = np.where(np.isnan(starts) | np.isnan(ends), 0, np.maximum(behind - first, 0))
+        event = np.repeat(np.arange(len(starts)), count)
+        before = np.repeat(np.cumsum(count) - count, count)
+        return event, first[event] + np.arange(len(event)) - before
 
 
 def spans_by_messages(messages: Sequence[tuple[float, str]], spec: MessagesSpec, source: str) -> Spans:

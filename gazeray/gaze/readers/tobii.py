@@ -37,7 +37,10 @@ MEDIUM = ("mcs px", "mcspx")
 TIME_UNITS = {"ms": "ms", "us": "us", "μs": "us", "µs": "us", "s": "s", "ns": "ns"}
 
 
-@register_reader("tobii", supplies=("participant", "trial"), described=True)
+KEYS = ("columns", "units", "missing", "channels", "delimiter", "eye", "messages")
+
+
+@register_reader("tobii", supplies=("participant", "trial"), described=True, keys=KEYS)
 def read_tobii(file: GazeFile) -> GazeTable:
     """Read one export; see `Reader`. Coordinates are px.
 

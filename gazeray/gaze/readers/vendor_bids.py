@@ -14,7 +14,7 @@ import numpy as np
 
 from gazeray.gaze.files import identifier
 from gazeray.gaze.readers.base import SCREEN_COLUMNS, TIME_UNITS_MS, GazeFile, ReadError
-from gazeray.gaze.readers.delimited import header_of
+from gazeray.gaze.readers.plain_text import header_of
 from gazeray.gaze.readers.text import Spans
 from gazeray.gaze.readers.vendor_tables import Sheet, decoded
 

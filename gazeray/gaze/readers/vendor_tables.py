@@ -17,9 +17,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, GazeSpec, GazeTable, ReadError
-from gazeray.gaze.readers.cells import MISSING_CELLS, Numbers, as_numbers, check_columns, gaze_table, row_rejects
-from gazeray.gaze.readers.delimited import header_of, parse
+from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, GazeTable, ReadError
+from gazeray.gaze.readers.cells import MISSING_CELLS, Numbers, as_numbers, gaze_table, row_rejects
+from gazeray.gaze.readers.delimited import parse
+from gazeray.gaze.readers.plain_text import check_columns, header_of
+from gazeray.gaze.readers.spec import GazeSpec
 from gazeray.gaze.readers.text import Spans, as_bytes, as_text, one_gaze, without_missing
 from gazeray.tables import Reject
 
@@ -31,6 +33,12 @@ Pairs = dict[str, tuple[str, str]]
 
 Columns = dict[str, tuple[str, Any]]
 """Our name -> what messages call the column, and its values (N,): floats, or Arrow strings."""
+
+PRESENTATION = "presentation"
+"""Among `Columns`: (N,) int, what tells presentations of a trial apart besides rows of other trials in between."""
+
+Channels = dict[str, tuple[np.ndarray, str]]
+"""Name -> its values (N,), floats with NaN where lost or not valid, or str; and the unit."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,17 @@ class Cells:
     def columns(self, **names: str) -> Columns:
         """Columns of numbers for `build`, by our name."""
         return {ours: (theirs, self.values(theirs)) for ours, theirs in names.items()}
+
+    def at(self, index: np.ndarray) -> Cells:
+        """The rows of the mask or the indices (M,), which may come more than once."""
+        index = np.flatnonzero(index) if index.dtype == bool else index
+        take = pa.array(index)
+        text = {name: cells.take(take) for name, cells in self.text.items()}
+        numbers = {
+            name: Numbers(column.values[index], column.bad[index], column.cells.take(take))
+            for name, column in self.numbers.items()
+        }
+        return replace(self, rows=self.rows[index], text=text, numbers=numbers)
 
 
 @dataclass(frozen=True)
@@ -102,28 +121,36 @@ class Sheet:
 
     def column(self, name: str, *defaults: str) -> str:
         """The column for one of our names: the declared one, else the first default. Raises ReadError: neither."""
-        declared = self.file.spec.columns
-        return self.need(name, declared[name]) if name in declared else self.need(name, *defaults)
+        spec = self.file.spec
+        return self.need(name, spec.column(name)) if name in spec.columns else self.need(name, *defaults)
 
     def ids(self, names: Sequence[str] = IDS, **defaults: Sequence[str]) -> dict[str, str]:
         """participant, trial (or `names` of them) -> the column that holds it, for those that are not in the path."""
         return {name: self.column(name, *defaults.get(name, ())) for name in names if name not in self.file.fixed}
 
-    def read(self, text: Iterable[str | None], numbers: Iterable[str | None]) -> Cells:
-        """Read columns (None: none). Raises ReadError when one is there twice or the text cannot be parsed."""
-        text, numbers = ([name for name in names if name] for names in (text, numbers))
-        kinds = dict.fromkeys(numbers, pa.float64()) | dict.fromkeys(text, pa.string())
+    def read(
+        self, text: Iterable[str | None], numbers: Iterable[str | None], channels: Iterable[str | None] = ()
+    ) -> Cells:
+        """Read columns (None: none); in those of `channels` what is no number is lost, and no fault of the row.
+
+        Raises ReadError when one is there twice or the text cannot be parsed.
+        """
+        texts, strict, loose = ([name for name in names if name] for names in (text, numbers, channels))
+        every = [*strict, *(name for name in dict.fromkeys(loose) if name not in strict)]
+        kinds = dict.fromkeys(every, pa.float64()) | dict.fromkeys(texts, pa.string())
         source = self.file.source
-        check_columns({name: name for name in kinds}, self.names, source)
+        check_columns(list(kinds), self.names, source)
         table, rows, n_rows, rejects = parse(
             self.data, source, self.delimiter, self.names, self.skip, kinds, self.file.ids
         )
         if n_rows == 0:
             raise self.error("a header without rows")
-        words = {name: pc.utf8_trim_whitespace(table[name].combine_chunks()) for name in text}
+        words = {name: pc.utf8_trim_whitespace(table[name].combine_chunks()) for name in texts}
         missing = (*MISSING_CELLS, "n/a", "N/A", "-", "null")
         # No clock counts further, in whatever unit (one in ns beyond 1e18); in ms and px it is checked again.
-        usable = {name: as_numbers(table[name], missing, largest=1e20) for name in numbers}
+        usable = {name: as_numbers(table[name], missing, largest=1e20) for name in every}
+        for name in set(loose) - set(strict):
+            usable[name] = replace(usable[name], bad=np.zeros(len(rows), dtype=bool))
         return Cells(self, rows, n_rows, words, usable, rejects)
 
 
@@ -177,12 +204,11 @@ def chosen_gaze(cells: Cells, pairs: Pairs, lost: Mapping[str, np.ndarray] | Non
     return {"x_px": (called[0], gaze[0]), "y_px": (called[1], gaze[1])}, notes
 
 
-def in_spans(spans: Spans, positions: np.ndarray, called: str) -> tuple[np.ndarray, Columns]:
-    """Which positions (N,) lie in a trial, and the column of its names for `build`, `called` so in messages."""
-    names = list(dict.fromkeys(spans.names))
-    codes = spans.codes(positions, names)
-    column = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32(), mask=codes < 0), pa.array(names, pa.string()))
-    return codes >= 0, {"trial": (called, column)}
+def in_spans(spans: Spans, span: np.ndarray, called: str) -> Columns:
+    """The columns for `build` that say in which span (N,) int each row lies (-1: in none); the trial is `called` so in
+    messages."""
+    names = pa.array([spans.names[code] if code >= 0 else None for code in span.tolist()], pa.string())
+    return {"trial": (called, names), PRESENTATION: (called, span)}
 
 
 def first_of_events(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -211,13 +237,15 @@ def build(
     keep: np.ndarray | None = None,
     notes: Sequence[str] = (),
     header: Mapping[str, float] | None = None,
+    channels: Channels | None = None,
+    windows: np.ndarray | None = None,
 ) -> GazeTable:
     """The GazeTable of the rows of the mask `keep` (N,).
 
-    `ids` are the columns of participant and trial, `columns` the times, x_px and y_px, or the trial where it is in no
-    column: what messages call each, and its values (N,), floats or Arrow strings. `units` are those of the times.
-    `notes` come behind the sheet's. Rows with a number that is none are rejected.
-    Raises ReadError when no row is kept.
+    `ids` are the columns of participant and trial, `columns` the times, x_px and y_px, PRESENTATION, or the trial where
+    it is in no column: what messages call each, and its values (N,), floats or Arrow strings. `units` are those of the
+    times. `notes` come behind the sheet's. `windows` (S, 2), ms, are by PRESENTATION. Rows with a number that is none
+    are rejected. Raises ReadError when no row is kept.
     """
     file, rejects = cells.sheet.file, list(cells.rejects)
     keep = np.ones(len(cells.rows), dtype=bool) if keep is None else keep
@@ -232,11 +260,18 @@ def build(
     once: dict[int, Reject] = {}  # a row with several faults is rejected for the first of them
     for reject in rejects:
         once.setdefault(reject.row, reject)
+    presentation = columns[PRESENTATION][1][keep] if PRESENTATION in columns else None
     columns = {name: (theirs, cells.text[theirs]) for name, theirs in ids.items()} | columns
     arrow = {  # nulls for NaN
         ours: (theirs, pa.chunked_array([pa.array(values, from_pandas=True).filter(pa.array(keep))]))
         for ours, (theirs, values) in columns.items()
-        if ours not in file.fixed
+        if ours not in file.fixed and ours != PRESENTATION
     }
-    found = gaze_table(file, arrow, units, cells.rows[keep], cells.n_rows, list(once.values()))
+    further = {name: (values[keep], unit) for name, (values, unit) in (channels or {}).items()}
+    found = gaze_table(
+        *(file, arrow, units, cells.rows[keep], cells.n_rows, list(once.values())),
+        channels=further,
+        presentation=presentation,
+        windows=windows,
+    )
     return replace(found, notes=[*cells.sheet.notes, *notes], header=dict(header or {}))

@@ -13,6 +13,7 @@ import pyarrow as pa
 from gazeray.gaze.readers.base import ReadError, unpacked
 from gazeray.gaze.readers.cells import Numbers, as_numbers, different_names, parquet_columns, row_rejects
 from gazeray.gaze.readers.delimited import DICTIONARY, read_columns
+from gazeray.gaze.readers.spec import FileSpec
 from gazeray.stimuli.readers.base import (
     NO_OBSERVER,
     FixationsSpec,
@@ -44,7 +45,8 @@ def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed
         rows = np.arange(1, table.num_rows + 1)
     else:
         kinds = {theirs: DICTIONARY if ours in NAMES else pa.float64() for ours, theirs in wanted.items()}
-        table, rows, _, rejects = read_columns(data, source, spec.delimiter, wanted, kinds)
+        text = FileSpec(path=spec.path, delimiter=spec.delimiter)
+        table, rows, _, rejects = read_columns(data, source, text, kinds)
     names: dict[str, list[str]] = {name: [fixed[name]] if name in fixed else [] for name in NAMES}
     codes = {name: np.full(len(rows), 0 if name in fixed else NO_OBSERVER, np.int32) for name in NAMES}
     faulty = np.zeros(len(rows), bool)

@@ -27,7 +27,7 @@ from gazeray.synth.reading import simulate
 from gazeray.tables import DataError, Reject, table_digest
 from gazeray.unit import Json
 
-READING, SIMULATION = 2, 1
+READING, SIMULATION = 3, 1
 """Raised when the code reads or draws, or simulates, the same input differently: older examples are then not reused."""
 
 

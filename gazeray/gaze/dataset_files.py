@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which file of a data set is what: its tables, the gaze of each trial, and the files that belong to a gaze file."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from gazeray.gaze.declaration import DatasetSpec, GazeSpec, TableSpec, TrialsSpec, parts_in_path
+from gazeray.gaze.files import (
+    Listing,
+    ids_in_path,
+    matching_files,
+    placeholders,
+    plain_part,
+    preferred_files,
+    some_paths,
+)
+from gazeray.gaze.readers import READERS
+from gazeray.gaze.readers.base import IDS, SCREEN_COLUMNS, GazeFile, Kind, ReadError
+from gazeray.gaze.text_tables import TextTable, read_text_table, stacked, with_ids
+from gazeray.storage import FileStat, Folder
+from gazeray.tables import Reject
+
+
+def without_tables(spec: DatasetSpec, files: Sequence[FileStat]) -> list[FileStat]:
+    """The files that may hold gaze: all but the tables and the messages, unless the gaze is declared to be in them."""
+    own = {gaze.path for gaze in spec.gaze().values()}
+    others = [table.path for table in spec.tables()]
+    others += [gaze.messages.file.path for gaze in spec.gaze().values() if gaze.messages and gaze.messages.file]
+    apart = [path for path in others if path not in own]
+    return [stat for stat in files if not any(ids_in_path(path, stat.path) for path in apart)]
+
+
+def trials_table(
+    root: Folder,
+    files: Sequence[FileStat],
+    spec: DatasetSpec,
+    table: TableSpec,
+    label: str,
+    errors: list[str],
+    rejects: list[Reject],
+) -> TextTable | None:
+    """A declared table of one file or of many, or None after noting in `errors` why there is none.
+
+    Of many files, one that cannot be read is rejected, and the others are used.
+    """
+    found = preferred_files(table.path, matching_files(table.path, files), rejects)
+    if not found:
+        errors.append(f"{root.uri}: no file {table.path} (there are: {some_paths(files)})")
+        return None
+    several = bool(placeholders(table.path)) or "*" in table.path
+    tables: list[TextTable] = []
+    for stat in found if several else found[:1]:
+        try:
+            one, bad_rows = _read(root, stat.path, spec, table, label)
+        except (ReadError, OSError) as error:
+            reason = str(error) if isinstance(error, ReadError) else f"{stat.path}: cannot be read: {error}"
+            if several:
+                rejects.append(Reject(stat.path, -1, "trials", reason.removeprefix(f"{stat.path}: ")))
+            else:
+                errors.append(reason)
+            continue
+        tables.append(with_ids(one, ids_in_path(table.path, stat.path)[0]) if several else one)
+        rejects += bad_rows
+    if several and not tables:
+        errors.append(f"{table.path}: none of {len(found)} files can be read, the first because: {rejects[-1].reason}")
+    return stacked(table.path if several else found[0].path, tables) if tables else None
+
+
+def _read(root: Folder, path: str, spec: DatasetSpec, table: TableSpec, label: str) -> tuple[TextTable, list[Reject]]:
+    """One file of a table. Raises ReadError, whatever is wrong with it, and OSError when the storage fails."""
+    data = root.read_bytes(path)
+    try:
+        if isinstance(table, TrialsSpec) and table.reader:
+            return _told_by_gaze(data, path, spec, table), []
+        of_gaze = next((gaze for gaze in spec.gaze().values() if gaze.path == table.path), None)
+        if of_gaze is None:
+            return read_text_table(data, path, table)
+        inherited = {name: getattr(of_gaze, name) for name in ("delimiter", "encoding", "names", "skip_lines")}
+        own = table.model_copy(
+            update={name: value for name, value in inherited.items() if name not in table.model_fields_set}
+        )
+        return read_text_table(data, path, own, _used_columns(spec, table, label))
+    except ReadError:
+        raise
+    except Exception as error:  # whatever a damaged file makes the parsers raise
+        raise ReadError(path, f"cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _used_columns(spec: DatasetSpec, table: TableSpec, label: str) -> set[str]:
+    """The file's names of the columns that the data set takes from a table."""
+    names = [*table.needed, "stimulus", label, *SCREEN_COLUMNS.values()]
+    for section in (spec.screen, spec.stimulus):
+        names += [value for value in dict(section or ()).values() if isinstance(value, str)]
+    own = [table.columns.get(name, name) for name in names]
+    return {name for one in own for name in ([one] if isinstance(one, str) else one)}
+
+
+def _told_by_gaze(data: bytes, path: str, spec: DatasetSpec, table: TrialsSpec) -> TextTable:
+    """What a gaze file says of its trials. Raises ReadError."""
+    gaze = next((gaze for gaze in spec.gaze().values() if gaze.reader == table.reader), None)
+    if gaze is None:
+        raise ReadError(path, f"trials.reader {table.reader}: no gaze is declared to be read by it")
+    tell = READERS[gaze.reader].trials
+    assert tell is not None, "TrialsSpec asks for it"
+    ids = ids_in_path(table.path, path)[0]
+    names, records = tell(GazeFile(data, path, gaze, ids))
+    rows = list(range(1, len(records) + 1))
+    columns = {name: [record[index] for record in records] for index, name in enumerate(names)}
+    return TextTable(path, table, columns, rows, [path] * len(rows))
+
+
+class GazeFiles:
+    """The gaze files of one kind, by what their paths say. Files that nothing in the trials table asks for, or that ask
+    for the same without a placeholder in which they may differ, go to `rejects`."""
+
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        gaze: GazeSpec,
+        files: Sequence[FileStat],
+        named: set[tuple[str, str]],
+        rejects: list[Reject],
+    ) -> None:
+        self.gaze = gaze
+        self._parts = parts_in_path(gaze, spec.trials)
+        self._keys = [name for name in placeholders(gaze.path) if name in (*IDS, *self._parts)]
+        self._several = len(self._keys) < len(placeholders(gaze.path)) or "*" in gaze.path
+        self._found: dict[tuple[str, ...], list[FileStat]] = defaultdict(list)
+        self._deal(preferred_files(gaze.path, matching_files(gaze.path, files), rejects), named, rejects)
+
+    def of(self, pair: tuple[str, str]) -> list[FileStat]:
+        """The files that may hold a (participant, trial)."""
+        return self._found.get(self._key(pair), [])
+
+    def of_all(self, pairs: Iterable[tuple[str, str]]) -> dict[str, FileStat]:
+        """The files of some (participant, trial), by path."""
+        return {stat.path: stat for key in {self._key(pair) for pair in pairs} for stat in self._found.get(key, [])}
+
+    def _key(self, pair: tuple[str, str]) -> tuple[str, ...]:
+        """What a path must say to hold a (participant, trial), in the order of its placeholders."""
+        said = path_ids(pair, self._parts)
+        return tuple(said.get(name, "") for name in self._keys)
+
+    def _deal(self, files: Sequence[FileStat], named: set[tuple[str, str]], rejects: list[Reject]) -> None:
+        known = {self._key(pair) for pair in named}
+        for stat in files:
+            readings = [self._said(ids) for ids in ids_in_path(self.gaze.path, stat.path)]
+            fitting = [ids for ids in dict.fromkeys(readings) if ids in known]
+            if len(fitting) == 1 and (self._several or not self._found[fitting[0]]):
+                self._found[fitting[0]].append(stat)
+                continue
+            ids = dict(zip(self._keys, (fitting or readings)[0], strict=True))
+            if not fitting:
+                what = " ".join(f"{name} {value!r}" for name, value in ids.items())
+                reason = f"{what} is not in the trials table"
+            elif len(fitting) > 1:
+                reason = f"the name of the file fits more than one of them: {fitting}"
+            else:
+                reason = f"{self._found[fitting[0]][0].path} is read for the same {' and '.join(self._keys)}"
+            rejects.append(Reject(stat.path, -1, "read", reason, ids.get("participant", ""), ids.get("trial", "")))
+
+    def _said(self, ids: dict[str, str]) -> tuple[str, ...]:
+        """What a reading of a path says, spelt as names are composed."""
+        spelt = {name: plain_part(ids[name]) for name in ("trial", *self._parts) if self._parts and name in ids}
+        return tuple((ids | spelt)[name] for name in self._keys)
+
+
+def path_ids(pair: tuple[str, str], parts: Sequence[str]) -> dict[str, str]:
+    """participant, trial and the `parts` of a composed trial's name that stand in paths."""
+    participant, trial = pair
+    pieces = trial.split("/", len(parts))
+    return {"participant": participant, "trial": pieces[-1], **dict(zip(parts, pieces[:-1], strict=False))}
+
+
+class Companions:
+    """The files that belong to gaze files: those of the format, and declared files of messages."""
+
+    def __init__(self, spec: DatasetSpec, listing: Listing) -> None:
+        self._spec, self._listing = spec, listing
+        self._messages: dict[Kind, dict[tuple[str, ...], list[str]]] = {}
+        for kind, gaze in spec.gaze().items():
+            if gaze.messages and gaze.messages.file:
+                self._messages[kind] = self._by_ids(gaze.messages.file.path, self._shared(gaze))
+
+    def of(self, kind: Kind, path: str) -> list[str]:
+        """The paths of the files that belong to a gaze file."""
+        gaze = self._spec.gaze()[kind]
+        found = READERS[gaze.reader].companions(path, self._listing)
+        if kind in self._messages:
+            for ids in ids_in_path(gaze.path, path):
+                found = [*found, *self._messages[kind].get(tuple(ids[name] for name in self._shared(gaze)), [])]
+        return list(dict.fromkeys(found))
+
+    def _shared(self, gaze: GazeSpec) -> list[str]:
+        """The placeholders that the paths of gaze and messages share."""
+        own = gaze.messages.file if gaze.messages else None
+        return [name for name in placeholders(own.path) if name in placeholders(gaze.path)] if own else []
+
+    def _by_ids(self, template: str, names: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
+        found: dict[tuple[str, ...], list[str]] = defaultdict(list)
+        for stat in preferred_files(template, matching_files(template, list(self._listing.files.values())), []):
+            for ids in ids_in_path(template, stat.path):
+                found[tuple(ids[name] for name in names)].append(stat.path)
+        return found

@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a declaration describes gaze files: where they are, what their columns are called and what their numbers mean.
+
+Every key is checked against the reader: one that means nothing to it is a mistake like any other, never ignored.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+
+from gazeray.config import Pattern, Section
+from gazeray.gaze.files import EYE, check_placeholders, placeholders
+from gazeray.gaze.readers.base import COORDINATES, IDS, READERS, TIME_UNITS_MS, TIMES, Kind
+from gazeray.storage import safe_relative
+
+EYE_COLUMNS = ("x_left_px", "y_left_px", "x_right_px", "y_right_px")
+"""Columns of the two eyes, in the place of x_px and y_px."""
+
+VALIDITY = ("validity", "validity_left", "validity_right")
+"""Columns that say whether the gaze (of one eye) is valid; `valid` lists the words that mean yes."""
+
+CHANNEL = re.compile(r"[a-z][a-z0-9_]*")
+
+Column = str | list[str]
+"""The name of a column; a list of names for an id that several columns give together."""
+
+Word = str | int | float
+
+
+def _encoding(name: str) -> str:
+    """The name of an encoding that Python knows."""
+    try:
+        return codecs.lookup(name).name
+    except (LookupError, ValueError) as error:
+        raise ValueError("no such encoding (such as utf-8, latin-1, cp1252, utf-16)") from error
+
+
+Path = Annotated[str, AfterValidator(safe_relative)]
+Encoding = Annotated[str, AfterValidator(_encoding)]
+
+
+class FileSpec(Section):
+    """Where a table is, and how its text is written."""
+
+    path: Path = Field(description="path below the data set's root; a .gz behind it makes no difference")
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, validate_default=False, description="default: by suffix, tab or comma"
+    )
+    encoding: Encoding = Field("utf-8", validate_default=False, description="of the text; UTF-16 is known by its mark")
+    names: list[str] = Field(
+        [], validate_default=False, description="the names of all columns in order, where the file has no header line"
+    )
+    skip_lines: int = Field(
+        0, ge=0, validate_default=False, description="lines before the header; lines of # there are left out anyway"
+    )
+
+
+class MessageFileSpec(FileSpec):
+    """A file of messages beside the gaze: one row per message, on the clock of the gaze."""
+
+    columns: dict[Literal["time", "text"], str] = Field({}, description="time, text -> the file's name")
+    unit: str = Field("ms", description="of the time: ms, s, us, ns or iso (ISO 8601)")
+
+    @field_validator("unit")
+    @classmethod
+    def _known_unit(cls, unit: str) -> str:
+        if unit not in (*TIME_UNITS_MS, "iso"):
+            raise ValueError(f"no such unit (allowed: {', '.join((*TIME_UNITS_MS, 'iso'))})")
+        return unit
+
+    def column(self, name: Literal["time", "text"]) -> str:
+        """The file's name of a column; the same as ours where the declaration does not say."""
+        return self.columns.get(name, name)
+
+
+class MessagesSpec(Section):
+    """Messages of the recording software that bracket a trial: regular expressions, searched in the text."""
+
+    start: Pattern = Field(
+        description="begins a trial; a named group (?P<trial>...) gives its name, else trials are counted 1, 2, ..."
+    )
+    end: Pattern | None = Field(None, description="ends a trial; default: the next start, or the end of the file")
+    file: MessageFileSpec | None = Field(None, description="where the messages are in a file of their own")
+
+
+class ChannelSpec(Section):
+    """A further column of numbers, such as a pupil's size or skin conductance."""
+
+    column: str = Field(description="the file's name")
+    unit: str = Field("", description="such as mm, a.u., uS, bpm; as the report will write it")
+    validity: str | None = Field(None, description="the file's column that says whether the value is valid")
+    valid: list[Word] = Field([1], description="the words of that column that mean yes")
+    missing: list[float] = Field([], description="a value equal to one of these is lost")
+
+
+class _ReaderFirst(Section):
+    """The reader, which is looked at before all other keys."""
+
+    reader: str = Field(description="the format, one of the registered readers")
+
+
+class GazeSpec(FileSpec, _ReaderFirst):
+    """Gaze files. A {participant} or {trial} in the path gives that id; otherwise a column must. Other placeholders,
+    and *, stand for anything: the files that differ in them alone belong together."""
+
+    kind: ClassVar[Kind]
+
+    decimal: Literal[".", ","] = Field(".", validate_default=False, description="the decimal sign of numbers")
+    sampling_hz: float | None = Field(
+        None, gt=0, validate_default=False, description="samples per second of a file without a column of times"
+    )
+    valid: list[Word] = Field(
+        [], validate_default=False, description="the words of the validity columns that mean valid gaze"
+    )
+    messages: MessagesSpec | None = Field(None, validate_default=False, description="what brackets a trial")
+    windows: Literal["trials"] | None = Field(
+        None, description="trials: a trial lasts from start_ms to end_ms of the trials table, on the clock of the gaze"
+    )
+    columns: dict[str, Column] = Field({}, description="gazeray's name -> the file's; vendor formats know their own")
+    units: dict[str, str] = Field(
+        {}, validate_default=False, description="column -> ms, s, us, ns, iso (times) or px, normalised (x_px, y_px)"
+    )
+    missing: list[float] = Field([], validate_default=False, description="a coordinate equal to one of these is lost")
+    origin: Literal["screen", "stimulus", "screen_centre", "scene_camera"] = Field(
+        "screen",
+        description="what 0, 0 is the top left (screen_centre: the middle) of; scene_camera: `screen` is its picture",
+    )
+    y_axis: Literal["down", "up"] = Field("down", description="where y grows; up: from the bottom, or from the centre")
+    eye: Literal["best", "left", "right", "mean"] = Field(
+        "best",
+        validate_default=False,
+        description="of binocular files; best: the eye with fewer lost samples in the file",
+    )
+    channels: dict[str, ChannelSpec] = Field(
+        {}, validate_default=False, description="name -> a further column; vendor formats know pupils and the like"
+    )
+
+    @field_validator("reader")
+    @classmethod
+    def _known_reader(cls, reader: str) -> str:
+        if cls.kind not in READERS[READERS.check(reader)].kinds:
+            raise ValueError(f"such files hold {' and '.join(READERS[reader].kinds)}, not {cls.kind}")
+        return reader
+
+    @field_validator("path")
+    @classmethod
+    def _known_placeholders(cls, path: str) -> str:
+        check_placeholders(path)
+        return path
+
+    @field_validator(
+        *("delimiter", "encoding", "names", "skip_lines", "decimal", "sampling_hz", "valid"),
+        *("units", "missing", "eye", "messages", "channels"),
+        mode="before",
+    )
+    @classmethod
+    def _means_something(cls, value: Any, info: ValidationInfo) -> Any:
+        """Raises ValueError for a key that the reader has no use for."""
+        known, key = READERS.get(info.data.get("reader", "")), str(info.field_name)
+        if known is None or key in known.keys or value == cls.model_fields[key].default:
+            return value
+        if key == "messages" and isinstance(value, dict) and value.get("file") is not None:
+            return value  # a file of messages goes with every reader
+        if key == "eye" and EYE in placeholders(info.data.get("path", "")):
+            return value  # so does a file for each eye
+        more = ": it knows of no messages; name their file as messages.file" if key == "messages" else ""
+        raise ValueError(f"the reader {info.data['reader']} has no use for this key{more}")
+
+    @field_validator("columns")
+    @classmethod
+    def _all_columns(cls, columns: dict[str, Column], info: ValidationInfo) -> dict[str, Column]:
+        known = READERS.get(info.data.get("reader", ""))
+        if known is None:  # named already
+            return columns
+        if columns and "columns" not in known.keys:
+            raise ValueError(f"the reader {info.data['reader']} has no columns to name")
+        needed, allowed = (*TIMES[cls.kind], *COORDINATES), [*IDS, *TIMES[cls.kind], *COORDINATES]
+        missing = [name for name in needed if name not in columns]
+        if cls.kind == "samples" and "valid" in known.keys:
+            allowed += [*EYE_COLUMNS, *VALIDITY]
+            missing = _without_replaced(missing, columns, info)
+        faults = [f"does not say which column holds {name}" for name in missing if not known.described]
+        faults += [
+            f"{name} is not a column of {cls.kind} (allowed: {', '.join(allowed)})"
+            for name in columns
+            if name not in allowed
+        ]
+        several = [name for name, own in columns.items() if isinstance(own, list) and name != "trial"]
+        faults += [f"{name}: one column, not several" for name in several]
+        faults += _validity_faults(columns, info)
+        messages, windows = info.data.get("messages"), info.data.get("windows")
+        supplied = (*known.supplies, *(("trial",) if windows or (messages and messages.file) else ()))
+        if messages and windows:
+            faults.append("trials come from messages or from windows, not from both")
+        for name in IDS if "path" in info.data else ():
+            in_path = name in placeholders(info.data["path"])
+            if in_path and name in columns:
+                faults.append(f"{name} comes from the path already")
+            if name == "trial" and name in columns and (messages or windows):
+                faults.append(f"trial comes from the {'messages' if messages else 'windows'} already")
+            if not in_path and name not in columns and name not in supplied:
+                faults.append(f"{name} is neither in the path nor in a column")
+        if faults:
+            raise ValueError("; ".join(faults))
+        return columns
+
+    @field_validator("units")
+    @classmethod
+    def _known_units(cls, units: dict[str, str]) -> dict[str, str]:
+        allowed = dict.fromkeys(TIMES[cls.kind], (*TIME_UNITS_MS, "iso")) | {"duration_ms": tuple(TIME_UNITS_MS)}
+        allowed |= dict.fromkeys(COORDINATES, ("px", "normalised"))
+        names = (*TIMES[cls.kind], *COORDINATES)
+        faults = [
+            f"{name}: {unit}: no such {'unit' if name in names else 'column'}"
+            f" (allowed: {', '.join(allowed[name] if name in names else names)})"
+            for name, unit in units.items()
+            if name not in names or unit not in allowed[name]
+        ]
+        if faults:
+            raise ValueError("; ".join(faults))
+        return units
+
+    @field_validator("channels")
+    @classmethod
+    def _named_channels(cls, channels: dict[str, ChannelSpec]) -> dict[str, ChannelSpec]:
+        taken = (*IDS, *TIMES[cls.kind], *COORDINATES)
+        faults = [name for name in channels if not CHANNEL.fullmatch(name) or name in taken]
+        if faults:
+            raise ValueError(f"no name for a channel: {', '.join(faults)} (small letters, digits, _; not {taken})")
+        return channels
+
+    def unit(self, name: str) -> str:
+        """The unit of a column as the reader returns it: the declared one, else the format's, else ms or px."""
+        default = "px" if name in COORDINATES else "ms"
+        return self.units.get(name, READERS[self.reader].units.get(name, default))
+
+    def column(self, name: str) -> str:
+        """The declared column of a name that is one column. Raises KeyError when none is declared."""
+        return str(self.columns[name])
+
+    @property
+    def trial_columns(self) -> list[str]:
+        """The declared columns that together name the trial; none when none is declared."""
+        own = self.columns.get("trial", [])
+        return own if isinstance(own, list) else [own]
+
+
+def _without_replaced(missing: list[str], columns: dict[str, Column], info: ValidationInfo) -> list[str]:
+    """The missing columns without those that others stand for: the eyes for gaze, a rate for times."""
+    sides = [[name for name in EYE_COLUMNS if side in name and name in columns] for side in ("_left_", "_right_")]
+    if any(sides) and not any(name in columns for name in COORDINATES):
+        halves = [name for name in EYE_COLUMNS if any(len(side) == 1 for side in sides) and name not in columns]
+        missing = [name for name in missing if name not in COORDINATES] + halves
+    return [name for name in missing if name != "timestamp_ms" or not info.data.get("sampling_hz")]
+
+
+def _validity_faults(columns: dict[str, Column], info: ValidationInfo) -> list[str]:
+    """What does not fit together of validity columns, the words that mean valid, and the rate."""
+    flags, words = [name for name in VALIDITY if name in columns], info.data.get("valid") or []
+    faults = [f"{flags[0]} needs the key valid: the words that mean valid gaze"] if flags and not words else []
+    faults += ["valid has no meaning without a column of validity"] if words and not flags else []
+    if "timestamp_ms" in columns and info.data.get("sampling_hz"):
+        faults.append("timestamp_ms has no place beside sampling_hz: give one of them")
+    both = [name for name in EYE_COLUMNS if name in columns] and [name for name in COORDINATES if name in columns]
+    faults += [f"{', '.join(both)} have no place beside the columns of the eyes"] if both else []
+    return faults
+
+
+class SamplesSpec(GazeSpec):
+    """Files of samples: timestamp_ms, x_px, y_px."""
+
+    kind = "samples"
+
+
+class FixationsSpec(GazeSpec):
+    """Files of fixations: onset_ms, duration_ms, x_px, y_px."""
+
+    kind = "fixations"
