@@ -16,7 +16,7 @@ import pytest
 from gazeray.stimuli import dataset
 from gazeray.stimuli.dataset import PictureSet
 from gazeray.stimuli.readers import PICTURE_READERS
-from gazeray.stimuli.readers.base import PictureFormat, natural
+from gazeray.stimuli.readers.base import PictureFormat
 from gazeray.tables import DataError
 from tests.stimuli.tiny_pictures import SALICON, TABLE, annotation, jpegs, mat, opened, reasons, salicon_json
 
@@ -147,11 +147,6 @@ def test_workers_and_images_of_salicon_with_such_names_are_rejected_too(tmp_path
 def test_odd_json_is_an_error_that_names_the_file_or_a_reject(tmp_path: Path, text: str | bytes) -> None:
     with pytest.raises(DataError, match=r"fixations\.json: |no picture is left"):
         opened(tmp_path, {**AB, "fixations.json": text}, fixations=SALICON)
-
-
-def test_numbers_in_names_of_any_length_sort_as_numbers() -> None:
-    names = ["9" * 5000, "a10", "1" + "0" * 5000, "007", "8", "a9", "\u0663"]
-    assert sorted(names, key=natural) == ["\u0663", "007", "8", "9" * 5000, "1" + "0" * 5000, "a9", "a10"]
 
 
 def test_damaged_gaze_files_are_rejected_whatever_the_damage(tmp_path: Path) -> None:

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 
 from gazeray.config import ConfigError
+from gazeray.gaze.files import natural
 from gazeray.stimuli.dataset import clean_gaze, load_pictures, open_pictures
 from gazeray.stimuli.readers import PICTURE_READERS, Gaze, register_picture_reader
-from gazeray.stimuli.readers.base import natural, stimulus_id
+from gazeray.stimuli.readers.base import stimulus_id
 from gazeray.storage import Folder
 from gazeray.tables import DataError
 from tests.stimuli.tiny_pictures import CSV, TABLE, declared, encoded, jpegs, opened, photo, reasons, write
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "datasets"
 FILES = {**jpegs("a.jpg", "b.jpg"), "fixations.csv": CSV}
+DETECT = {"sampling_hz": 240, "dispersion_px": 35}
 MAPS = {"path": "maps/{stimulus}.png"}
 MAP = encoded(photo()[:, :, 0])
 
@@ -148,7 +150,7 @@ def test_names_sort_by_their_numbers() -> None:
 
 WRONG: list[Any] = [
     pytest.param(
-        {"pictures": {"path": "pictures/a.jpg"}}, r"pictures.path: .* must have \{stimulus\}", id="no_stimulus"
+        {"pictures": {"path": "pictures/x.jpg"}}, r"pictures.path: .* must have \{stimulus\}", id="no_stimulus"
     ),
     pytest.param({"pictures": {"path": "../{stimulus}.jpg"}}, "leaves its folder", id="climbs_out"),
     pytest.param({"pictures": {"path": "{trial}/{stimulus}"}}, r"allowed here: \{stimulus\}, \{category\}", id="trial"),
@@ -200,21 +202,15 @@ WRONG: list[Any] = [
 
 
 def test_every_mistake_is_listed_at_once() -> None:
-    fixations = {
-        "reader": "osie",
-        "path": "{trial}.mat",
-        "variable": "*",
-        "holds": "maps",
-        "skip_first": -1,
-        "colour": 1,
-    }
+    unused = {"variable": "*", "holds": "maps", "skip_first": -1, "columns": {"x_px": "x"}, "detect": DETECT}
+    fixations = {"reader": "osie", "path": "{trial}.mat", **unused, "offset_px": "?", "colour": 1}
     with pytest.raises(ConfigError) as found:
-        declared(fixations={**fixations, "offset_px": "?"}, pictures={"path": "x"}, max_pixels=0, unknown=1)
+        declared(fixations=fixations, pictures={"path": "x"}, max_pixels=0, unknown=1)
     named = [line.partition(":")[0] for line in str(found.value).splitlines()]
     assert sorted(named) == sorted(
         [
-            *("fixations.variable", "fixations.holds", "fixations.holds", "fixations.skip_first"),
-            *("fixations.skip_first", "fixations.path", "fixations.offset_px", "fixations.colour"),
+            *("fixations.variable", "fixations.holds", "fixations.skip_first", "fixations.columns"),
+            *("fixations.path", "fixations.offset_px", "fixations.colour", "fixations.detect"),
             *("pictures.path", "max_pixels", "unknown"),
         ]
     )
@@ -224,9 +220,12 @@ def test_every_mistake_is_listed_at_once() -> None:
     ("reader", "key", "value"),
     [
         *(("salicon", key, value) for key, value in (("offset_px", 0.0), ("variable", "*"), ("delimiter", ","))),
-        *(("osie", key, value) for key, value in (("columns", {}), ("holds", "fixations"), ("detect", None))),
+        *(
+            ("osie", key, value)
+            for key, value in (("columns", {"x_px": "x"}), ("holds", "fixations"), ("detect", DETECT))
+        ),
         *(("table", key, value) for key, value in (("skip_first", 0), ("holds", "map"))),
-        *(("mat_folders", key, value) for key, value in (("columns", {}), ("delimiter", ","))),
+        *(("mat_folders", key, value) for key, value in (("columns", {"x_px": "x"}), ("delimiter", ","))),
     ],
 )
 def test_a_key_that_the_reader_does_not_use_is_refused(reader: str, key: str, value: Any) -> None:

@@ -7,24 +7,14 @@ one new module here with one `@register_picture_reader`.
 
 from __future__ import annotations
 
-import re
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Annotated, Any, BinaryIO, Literal, Self
+from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
-from pydantic import (
-    AfterValidator,
-    Field,
-    ModelWrapValidatorHandler,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from gazeray.config import Section
 from gazeray.gaze.files import check_placeholders, identifier, placeholders
@@ -100,37 +90,25 @@ class FixationsSpec(Section):
         description="path below the data set's root; a .gz behind it makes no difference"
     )
     columns: dict[str, str] = Field({}, description="table: gazeray's name -> the file's name")
-    delimiter: str | None = Field(None, min_length=1, max_length=1, description="table: default by suffix")
-    variable: str = Field(
-        "*", pattern=r"^[^.]+(\.[^.]+)*$", description="mat_folders: field.field of the struct; * is the only variable"
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, validate_default=False, description="table: default by suffix"
     )
-    holds: Literal["fixations", "samples", "map"] = Field("fixations", description="mat_folders: what the variable is")
+    variable: str = Field(
+        "*",
+        pattern=r"^[^.]+(\.[^.]+)*$",
+        validate_default=False,
+        description="mat_folders: field.field of the struct; * is the only variable",
+    )
+    holds: Literal["fixations", "samples", "map"] = Field(
+        "fixations", validate_default=False, description="mat_folders: what the variable is"
+    )
     detect: DetectSpec | None = Field(None, description="mat_folders: from samples to fixations")
-    skip_first: int = Field(0, ge=0, description="mat_folders: fixations left out at the start of each viewing")
-    offset_px: float = Field(0.0, description="added to x and y: -0.5 where the first pixel's centre is called 1")
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _every_key_is_used(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """What the reader has no use for is listed beside the mistakes of the other keys."""
-        given = values if isinstance(values, dict) else {}
-        known = PICTURE_READERS.get(str(given.get("reader")))  # None: an unknown reader, which is named already
-        used = ("reader", "path", *known.keys) if known else tuple(cls.model_fields)
-        faults = [
-            InitErrorDetails(type=_unused(given["reader"], key, used), loc=(key,), input=value)
-            for key, value in given.items()
-            if key in cls.model_fields and key not in used
-        ]
-        try:
-            spec = handler(values)
-        except ValidationError as error:
-            faults += [
-                InitErrorDetails(type=one["type"], loc=one["loc"], input=one["input"], ctx=one.get("ctx", {}))
-                for one in error.errors()
-            ]
-        if faults:
-            raise ValidationError.from_exception_data(cls.__name__, faults)
-        return spec
+    skip_first: int = Field(
+        0, ge=0, validate_default=False, description="mat_folders: fixations left out at the start of each viewing"
+    )
+    offset_px: float = Field(
+        0.0, validate_default=False, description="added to x and y: -0.5 where the first pixel's centre is called 1"
+    )
 
     @field_validator("reader")
     @classmethod
@@ -144,10 +122,20 @@ class FixationsSpec(Section):
             check_placeholders(path, known.in_path, known.needed)
         return path
 
+    @field_validator("delimiter", "variable", "holds", "skip_first", "offset_px", mode="before")
+    @classmethod
+    def _means_something(cls, value: Any, info: ValidationInfo) -> Any:
+        known, key = PICTURE_READERS.get(info.data.get("reader", "")), str(info.field_name)
+        if known is not None and key not in known.keys:  # None: an unknown reader, which is named already
+            raise ValueError(_unused(info.data["reader"], key))
+        return value
+
     @field_validator("columns")
     @classmethod
     def _all_columns(cls, columns: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         known = PICTURE_READERS.get(info.data.get("reader", ""))
+        if columns and known and "columns" not in known.keys:
+            raise ValueError(_unused(info.data["reader"], "columns"))
         if known is None or "columns" not in known.keys:
             return columns
         faults = [f"{name} is not a column (allowed: {', '.join(COLUMNS)})" for name in columns if name not in COLUMNS]
@@ -171,6 +159,9 @@ class FixationsSpec(Section):
     @field_validator("detect")
     @classmethod
     def _samples_need_it(cls, detect: DetectSpec | None, info: ValidationInfo) -> DetectSpec | None:
+        known = PICTURE_READERS.get(info.data.get("reader", ""))
+        if detect and known and "detect" not in known.keys:
+            raise ValueError(_unused(info.data["reader"], "detect"))
         if "holds" in info.data and (info.data["holds"] == "samples") != (detect is not None):
             raise ValueError("detect belongs to holds: samples; give both or neither")
         return detect
@@ -184,9 +175,9 @@ class FixationsSpec(Section):
         return value
 
 
-def _unused(reader: str, key: str, used: Sequence[str]) -> PydanticCustomError:
-    about = {"reader": reader, "key": key, "used": ", ".join(used)}
-    return PydanticCustomError("unused", "the reader {reader} has no use for {key} (allowed: {used})", about)
+def _unused(reader: str, key: str) -> str:
+    """Why a key is refused that means nothing to a reader."""
+    return f"the reader {reader} has no use for {key} (allowed: {', '.join(PICTURE_READERS[reader].used)})"
 
 
 PictureReader = Callable[[BinaryIO, str, FixationsSpec, Mapping[str, str]], RawGaze]
@@ -205,6 +196,11 @@ class PictureFormat:
     keys: tuple[str, ...] = ()
     in_path: tuple[str, ...] = ()
     needed: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """All keys that mean something to it."""
+        return "reader", "path", *self.keys
 
 
 def as_px(values: np.ndarray, offset_px: float) -> np.ndarray:
@@ -246,14 +242,3 @@ def checked_name(name: str) -> str:
 def in_words(error: Exception) -> str:
     """What a parser raised of a file, in one line: the name of the exception and its message."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """A key to sort names by, in which 2 comes before 10, however many digits there are."""
-    return [_whole(part) if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
-
-
-def _whole(digits: str) -> tuple[int, int, str]:
-    """A key of whole numbers: Python makes no number of more than 4,300 digits."""
-    plain = "".join(str(unicodedata.decimal(sign)) for sign in digits).lstrip("0")
-    return 0, len(plain), plain
