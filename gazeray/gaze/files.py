@@ -22,7 +22,7 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
-LONGEST_NAME = 200
+LONGEST_NAME = 1000
 """Characters of the name of a person, a trial or a stimulus; what is longer is text in the wrong column."""
 
 EYE = "eye"

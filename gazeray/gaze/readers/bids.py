@@ -73,9 +73,9 @@ def read_bids(file: GazeFile) -> GazeTable:
 
 def _samples(recording: Recording) -> GazeTable:
     """The samples of a recording as a table."""
-    ids, named = _ids(recording.sheet)
+    ids = _ids(recording.sheet)
     read = read_samples(recording, recording.sheet.names, list(ids.values()))
-    trials = _trials(recording, ids, named, read)
+    trials = _trials(recording, read)
     columns = {"timestamp_ms": (read.time or "SamplingFrequency", read.ms)} | read.gaze
     header = dict(recording.screen.header)
     if rate := bids_files.positive(recording.about.get("SamplingFrequency")):
@@ -90,7 +90,7 @@ def _samples(recording: Recording) -> GazeTable:
 def _fixations(recording: Recording) -> GazeTable:
     """The fixations among the events of a recording as a table."""
     sheet, spec = recording.sheet, recording.sheet.file.spec
-    ids, named = _ids(sheet)
+    ids = _ids(sheet)
     onset, index = _onset_column(recording)
     duration, kind = sheet.column("duration_ms", "duration"), sheet.need("the type of event", "trial_type")
     own = any(sheet.find(*pair) for pairs in GAZE.values() for pair in pairs) or "x_px" in spec.columns
@@ -118,7 +118,7 @@ def _fixations(recording: Recording) -> GazeTable:
         notes += [*physio.notes, "fixations have no coordinates; they are the mean gaze of the recording"]
     else:
         raise sheet.error("fixations have no coordinates, and there is no *_physio.tsv.gz beside them")
-    trials = _trials(recording, ids, named, physio)
+    trials = _trials(recording, physio)
     columns = {"onset_ms": (onset, ms), "duration_ms": (duration, lasts)} | gaze
     channels = channels_of(recording, cells, [*numbers, *ids.values()], keep)
     return _table(cells, ids, columns, keep, placed, channels, notes, recording.screen.header, trials)
@@ -173,32 +173,24 @@ def _other(file: GazeFile, path: str) -> GazeFile:
     return replace(file, data=file.beside[path], source=path, spec=spec)
 
 
-def _ids(sheet: Sheet) -> tuple[dict[str, str], list[str]]:
-    """The columns of the ids in the table itself, and the columns of *_events.tsv that name trials."""
-    fixed, spec = sheet.file.fixed, sheet.file.spec
-    ids, elsewhere = {}, list[str]()
-    if "participant" not in fixed:
+def _ids(sheet: Sheet) -> dict[str, str]:
+    """The columns of the ids in the table itself."""
+    ids = {}
+    if "participant" not in sheet.file.fixed:
         ids["participant"] = sheet.column("participant", "participant_id")
-    if "trial" not in fixed:
-        # trial_type of *_physioevents is what kind of event a row is: a trial of that name is one of *_events.tsv
-        own = [None if name == "trial_type" else sheet.find(name) for name in spec.trial_columns]
-        if len(own) == 1 and own[0]:
-            ids["trial"] = own[0]
-        else:
-            elsewhere = spec.trial_columns
-    return ids, elsewhere
+    if "trial" not in sheet.file.fixed and len(sheet.file.spec.trial_columns) == 1:
+        ids["trial"] = sheet.column("trial")
+    return ids
 
 
-def _trials(
-    recording: Recording, ids: Mapping[str, str], named: Sequence[str], samples: Samples | None
-) -> Trials | None:
+def _trials(recording: Recording, samples: Samples | None) -> Trials | None:
     """The trials that messages or *_events.tsv bracket; None where the path or a column gives them."""
     file = recording.sheet.file
     if file.spec.messages:
         spans = spans_by_messages(_messages(recording, samples), file.spec.messages, file.source)
         names = [file.fixed.get("trial", name) for name in spans.names]
         return Trials(replace(spans, names=names), [], "messages")
-    return None if "trial" in file.fixed or "trial" in ids else trials_of_events(file, named)
+    return None if "trial" in file.fixed or file.spec.trial_columns else trials_of_events(file, recording.named)
 
 
 def _messages(recording: Recording, samples: Samples | None) -> list[tuple[float, str]]:

@@ -60,11 +60,13 @@ LOST = ("", "nan", "na", "n/a", ".", "-", "null")
 
 @dataclass(frozen=True)
 class Recording:
-    """One table; what its sidecars say, and what those of the samples say about the recording (`about`)."""
+    """One table; what its sidecars say, and what those of the samples say about the recording (`about`); the columns of
+    *_events.tsv that the declaration names trials by (none: those of the table itself, or it names none)."""
 
     sheet: Sheet
     sidecar: Mapping[str, Any]
     about: Mapping[str, Any]
+    named: list[str]
 
     @cached_property
     def screen(self) -> vendor_bids.Screen:
@@ -121,7 +123,13 @@ def recording_of(file: GazeFile) -> Recording:
         )
     text, notes = decoded(file)
     names, skip, more = _columns(text, sidecar, suffix, file.source)
-    return Recording(Sheet(file, text, "\t", names, skip, [*notes, *more]), sidecar, about)
+    sheet, named = Sheet(file, text, "\t", names, skip, [*notes, *more]), file.spec.trial_columns
+    # trial_type of *_physioevents is what kind of event a row is: a trial of that name is one of *_events.tsv
+    if named and all(name != "trial_type" and sheet.find(name) for name in named):
+        return Recording(sheet, sidecar, about, [])
+    columns = {name: own for name, own in file.spec.columns.items() if name != "trial"}
+    plain = replace(file, spec=file.spec.model_copy(update={"columns": columns}))
+    return Recording(replace(sheet, file=plain), sidecar, about, named)
 
 
 def _columns(text: bytes, sidecar: Mapping[str, Any], suffix: str, source: str) -> tuple[list[str], int, list[str]]:

@@ -57,6 +57,15 @@ def test_messages_cut_the_window_of_a_trial_that_the_path_names() -> None:
 def test_trials_are_named_by_several_columns_and_not_where_one_is_empty() -> None:
     run = "onset\tduration\trun\ttrial\n2\t.004\t1\t07\n2.004\t.004\t1\tn/a\n2.008\t1\t2\t07\n"
     assert trials(read(columns={"trial": ["run", "trial"]}, beside=files(run=run))) == ["1/7", "2/7", "2/7"]
+    assert trials(read(columns={"trial": ["Run", "Trial"]}, beside=files(run=run))) == ["1/7", "2/7", "2/7"]
+
+
+def test_trials_may_be_named_by_columns_of_the_table_itself() -> None:
+    names = ["timestamp", "x_coordinate", "y_coordinate", "block", "number"]
+    rows = "0\t1\t1\t1\t1\n4\t1\t1\t1\t2\n8\t1\t1\t2\t1\n"
+    beside = files(samples=rows, sidecar={"Columns": names})
+    assert trials(read(columns={"trial": ["block", "number"]}, beside=beside)) == ["1/1", "1/2", "2/1"]
+    assert trials(read(columns={"trial": "number"}, beside=beside)) == ["1", "2", "1"]
 
 
 def test_rows_of_events_that_overlap_are_refused_and_rounding_is_not() -> None:

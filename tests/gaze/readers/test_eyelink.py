@@ -99,16 +99,6 @@ def test_fractions_of_ms_at_2000_hz_are_kept() -> None:
     assert table.notes == []
 
 
-def test_repeated_ms_at_2000_hz_are_half_a_ms_apart() -> None:
-    rows = [row(100 + step // 2, 1, 2) for step in range(40)]
-    table = read(PREAMBLE + block(100, [*rows, "EBLINK L 110\t112\t3"], hz=2000))
-    np.testing.assert_array_equal(table.columns["timestamp_ms"], 100 + np.arange(40) / 2)
-    np.testing.assert_array_equal(np.flatnonzero(np.isnan(xs(table))), np.arange(20, 26))
-    assert table.notes == ["times in whole ms at 2000 Hz, equal ones put a step later: 20"]
-    twice = read(PREAMBLE + block(100, [row(100, 1, 2), row(100, 1, 2), row(101, 1, 2)]))
-    assert twice.columns["timestamp_ms"].tolist() == [100, 100, 101]
-
-
 def test_rate_that_the_clock_contradicts_is_noted() -> None:
     rows = [row(100 + 5 * step, 1, 2) for step in range(20)]
     notes = read(PREAMBLE + block(100, rows, hz=500)).notes
