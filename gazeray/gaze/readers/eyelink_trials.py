@@ -219,12 +219,15 @@ def tell_trials(file: GazeFile, events: Events) -> tuple[list[str], list[list[st
 
 
 def _variables(found: re.Match[str], labels: Sequence[str]) -> dict[str, str]:
-    """The variables of one message. Of values that have no label the last label gets what is left, or VAR1, VAR2, ...
-    are their names."""
+    """The variables of one message. Values stand between tabs where these make as many as there are labels, so that one
+    may hold blanks, else between blanks. Of values that have no label the last label gets what is left, or VAR1, VAR2,
+    ... are their names."""
     if found["kind"] is None:
         name, *value = found["said"].split(None, 1)
         return {name: value[0].strip() if value else ""}
-    values = found["said"].split(None, len(labels) - 1) if labels else found["said"].split()
+    values = found["said"].split("\t")
+    if len(values) != len(labels):
+        values = found["said"].split(None, len(labels) - 1) if labels else found["said"].split()
     names = labels or [f"VAR{place + 1}" for place in range(len(values))]
     return dict(zip(names, (value.strip() for value in values), strict=False))
 

@@ -258,6 +258,8 @@ def test_trial_variables_may_be_told_by_labels_and_data() -> None:
     ]
     text = PREAMBLE + "MSG\t96 TRIAL_VAR_LABELS kind sentence\n" + block(100, trial)
     assert told(text) == [["trial", "kind", "sentence"], ["100", "a", "the boy runs"], ["101", "b", ""]]
+    tabs = text.replace("a the boy runs", "very easy\tthe boy")
+    assert told(tabs) == [["trial", "kind", "sentence"], ["100", "very easy", "the boy"], ["101", "b", ""]]
     unnamed = text.replace("MSG\t96 TRIAL_VAR_LABELS kind sentence\n", "")
     assert told(unnamed)[0] == ["trial", "VAR1", "VAR2", "VAR3", "VAR4"]
 
