@@ -211,6 +211,15 @@ def test_clock_that_steps_back_by_a_sample_is_sorted_and_counted(tmp_path: Path)
     assert one.notes == ["P1: samples out of order, sorted by time: 1"]
 
 
+def test_block_of_rows_that_is_there_twice_is_read_once(tmp_path: Path) -> None:
+    rows = [f"1,{time},{200 + time},100\n" for time in range(0, 200, 10)]
+    gaze = HEADER + "".join([*rows[:15], *rows[5:], "2,300,300,120\n"])
+    found, why = trials_of(write(tmp_path, {"trials.csv": TRIALS, "gaze/P1.csv": gaze}))
+    assert x_of(found["1"]) == [200 + time for time in range(0, 200, 10)]
+    assert [row for _, row, _ in why] == list(range(16, 26))
+    assert {reason for *_, reason in why} == {"the same as an earlier row: a block of rows is there twice"}
+
+
 def test_time_far_off_costs_a_row(tmp_path: Path) -> None:
     times = [*range(1000, 1200, 10)]
     times[7] = 0
