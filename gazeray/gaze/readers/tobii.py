@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gazeray.gaze.clock import AGAIN
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIME_UNITS_MS, GazeFile, GazeTable, register_reader
 from gazeray.gaze.readers.cells import row_rejects
 from gazeray.gaze.readers.text import rejects_outside
@@ -42,6 +43,7 @@ from gazeray.gaze.readers.tobii_parts import (
     Parts,
     clock_of,
     events_of,
+    in_time,
     parts_by_messages,
     parts_of_rows,
 )
@@ -174,7 +176,14 @@ def _read(sheet: Sheet, time: str, text: list[str | None], numbers: list[str]) -
     group = first_of_events(people, codes_of(cells, recording))[0]
     ours = "timestamp_ms" if sheet.file.spec.kind == "samples" else "onset_ms"
     unit, notes = _unit(cells, time, ours, group, gaze, tracker_time)
-    return Export(cells, gaze, group, cells.values(time) * TIME_UNITS_MS[unit], ids, notes)
+    ms = cells.values(time) * TIME_UNITS_MS[unit]
+    place, again = in_time(cells, gaze, group, ms)
+    late = int((np.diff(place) < 0).sum())
+    if late or len(again):
+        rejects = [*cells.rejects, *_rejects(sheet, cells.rows[again], AGAIN)]
+        cells, gaze, group, ms = replace(cells.at(place), rejects=rejects), gaze[place], group[place], ms[place]
+        notes = [*notes, f"rows out of order, sorted by time: {late}"] if late else notes
+    return Export(cells, gaze, group, ms, ids, notes)
 
 
 def _gaze_rows(

@@ -52,6 +52,24 @@ def test_fixation_over_two_stimuli_is_cut_at_the_row_where_the_second_begins() -
     assert spans(fixations(rows)) == [("a", 100, 150), ("b", 250, 150)]
 
 
+def test_row_that_comes_too_late_parts_neither_a_fixation_nor_a_presentation() -> None:
+    rows = [gaze(time, "a" if time < 250 else "b", 1 + time // 250, 150) for time in range(100, 400, 10)]
+    for at in (5, 14):  # within a fixation, and where the stimulus changes
+        rows[at], rows[at + 1] = rows[at + 1], rows[at]
+    table = fixations(rows)
+    assert spans(table) == [("a", 100, 150), ("b", 250, 150)]
+    assert table.notes == ["rows out of order, sorted by time: 2"]
+    assert read(export(rows)).columns["timestamp_ms"].tolist() == [*range(100, 400, 10)]
+
+
+def test_block_of_rows_that_is_there_twice_costs_these_rows() -> None:
+    rows = [gaze(time, "a", 1 + time // 250, 150) for time in range(100, 400, 10)]
+    table = fixations([*rows[:20], *rows[10:]])
+    assert spans(table) == [("a", 100, 150), ("a", 250, 150)]
+    assert [reject.row for reject in table.rejects] == list(range(21, 31))
+    assert len(read(export([*rows[:20], *rows[10:]])).rows) == 30
+
+
 def test_fixation_that_begins_or_ends_beside_a_stimulus_is_cut_to_it() -> None:
     rows = [gaze(time, "a" if 150 <= time < 250 else "", 1, 300) for time in range(100, 400, 10)]
     assert spans(fixations([gaze(90), *rows, gaze(400)])) == [("a", 150, 100)]
