@@ -126,6 +126,16 @@ def find_trials(file: GazeFile, events: Events) -> Trials:
     return Trials(clock, Spans(names, spans.starts, ends), False, np.array(spans.starts))
 
 
+def name_notes(file: GazeFile, events: Events) -> list[str]:
+    """A note where TRIALID names the trials and says more than a name."""
+    if file.spec.messages is not None or "trial" in file.fixed:
+        return []
+    said = (_apart(said.text)[1] for said in events.messages)
+    more = next((text for text in said if TRIAL_START.search(text) and TRIAL_START.sub("", text).strip()), "")
+    hint = "of several words behind TRIALID the first names the trial; for more declare messages"
+    return [f"{hint}: {more[:60]}"] if more else []
+
+
 def _blocks(events: Events) -> Spans:
     """The START ... END blocks, in lines."""
     ends, blocks = np.array([*events.ends, np.inf]), events.blocks or [0]
