@@ -19,7 +19,7 @@ ONE = 1.62
 no usual rate below 1000 Hz does a single interval become longer than that, and two of them stay longer."""
 ENOUGH = 10
 """Steps from which on a clock contradicts a header."""
-AGAIN = "the same as an earlier row: a block of rows is there twice"
+AGAIN = "the same as an earlier row: it is there twice"
 SHARED = 0.1
 """Where more than this share of the samples have the stamp of the one before, the tracker is faster than its clock."""
 

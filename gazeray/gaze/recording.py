@@ -155,7 +155,9 @@ def _mended(
     gaze = _on_screen(one.columns, one.table, row, spec.y_axis)
     time = gaze[TIMES[kind][0]]
     rejects: list[Reject] = []
-    if (again := copies(one.columns, time)).any():
+    fixated = kind == "fixations"
+    again = pd.DataFrame(one.columns).duplicated().to_numpy() if fixated else copies(one.columns, time)
+    if again.any():
         rejects = row_rejects(one.source, rows[again], "gaze", lambda at: AGAIN, lambda at: ids)
         gaze, rows = {name: values[~again] for name, values in gaze.items()}, rows[~again]
         time = time[~again]

@@ -217,7 +217,7 @@ def test_block_of_rows_that_is_there_twice_is_read_once(tmp_path: Path) -> None:
     found, why = trials_of(write(tmp_path, {"trials.csv": TRIALS, "gaze/P1.csv": gaze}))
     assert x_of(found["1"]) == [200 + time for time in range(0, 200, 10)]
     assert [row for _, row, _ in why] == list(range(16, 26))
-    assert {reason for *_, reason in why} == {"the same as an earlier row: a block of rows is there twice"}
+    assert {reason for *_, reason in why} == {"the same as an earlier row: it is there twice"}
 
 
 def test_time_far_off_costs_a_row(tmp_path: Path) -> None:

@@ -220,9 +220,9 @@ def _unit(
     forward = together & (steps > 0)
     if tracker_time:
         theirs = np.diff(cells.values(tracker_time)[order])
-        both = together & (steps >= 0) & (theirs > 0)
-        if steps[both].sum() > 0:
-            ratio = np.log10(theirs[both].sum() / steps[both].sum())
+        both = forward & (theirs > 0)
+        if both.any():
+            ratio = np.log10(np.median(theirs[both] / steps[both]))
             return {0: "us", 1: "ms", 2: "s"}.get(round(ratio / 3), "ms"), []
     if not forward.any():
         raise cells.sheet.error(f"no unit in the name of {name!r}, nor do its steps tell it: declare units.{ours}")
