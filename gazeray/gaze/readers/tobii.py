@@ -169,7 +169,7 @@ def _read(sheet: Sheet, time: str, text: list[str | None], numbers: list[str]) -
     people = codes_of(cells, person)
     if person:
         there = says_something(cells, person)
-        if fixed and len(np.unique(people[there])) > 1:
+        if fixed and len(np.unique(people[there & np.isfinite(cells.values(time))])) > 1:
             raise sheet.error(f"the path names one participant, the column {person!r} several: name the column instead")
         latest = np.maximum.accumulate(np.where(there, np.arange(len(there)), np.argmax(there)))
         people = people[latest]  # rows of events may name nobody

@@ -143,6 +143,14 @@ def test_recordings_of_a_person_have_clocks_and_numbers_of_their_own() -> None:
     assert read(export([*one, *two])).ids == [("P1", "a")] * 2
 
 
+def test_header_that_comes_again_is_no_other_person() -> None:
+    rows = [row | {"Sensor": ""} for row in (gaze(time, "a", 1, 100) for time in range(0, 100, 10))]
+    head = {name: name for name in rows[0]}
+    text = export([{name: row[name] for name in row if name != "Sensor"} for row in (*rows[:5], head, *rows[5:])])
+    assert len(read(text, fixed={"participant": "P1"}).rows) == 10
+    assert spans(cut_to_windows(read(text, "fixations", {"participant": "P1"}))) == [("a", 0, 100)]
+
+
 def test_people_of_a_file_do_not_come_between_each_other() -> None:
     rows = [gaze(10 * step, "a", 1, 100, **{"Participant name": who}) for step in range(10) for who in ("P1", "P2")]
     table = fixations(rows)
