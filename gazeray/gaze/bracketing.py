@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from gazeray.gaze.files import ids_in_path
 from gazeray.gaze.readers.base import GazeFile, GazeTable, Kind, ReadError
-from gazeray.gaze.readers.cells import parsed_times
+from gazeray.gaze.readers.cells import parsed_times, wrong_setting
 from gazeray.gaze.readers.delimited import read_columns
 from gazeray.gaze.readers.spec import GazeSpec, MessageFileSpec
 from gazeray.gaze.readers.text import Spans, rejects_outside, spans_by_messages
@@ -44,8 +44,11 @@ def bracketed(table: GazeTable, file: GazeFile, windows: Sequence[tuple[str, flo
     if len(own) != 1:
         raise ReadError(source, f"{len(own) or 'no'} files of messages match {path}" + ("" if own else " for it"))
     person = _one_person(table, source)
-    messages = read_messages(file.beside[own[0]], own[0], where)
-    spans = spans_by_messages(messages, spec.messages, own[0])
+    try:
+        messages = read_messages(file.beside[own[0]], own[0], where)
+        spans = spans_by_messages(messages, spec.messages, own[0])
+    except ReadError as error:
+        raise ReadError(source, f"its messages in {error}") from error
     names = [file.fixed.get("trial", name) for name in spans.names]
     return _sorted_into(table, spec.kind, spans, [(person, name) for name in names], source)
 
@@ -71,7 +74,9 @@ def read_messages(data: bytes, source: str, spec: MessageFileSpec) -> list[tuple
     """The messages of a file, (ms, text) in order of time; rows without either are left out. Raises ReadError."""
     time, text = spec.column("time"), spec.column("text")
     columns, _, _, _ = read_columns(data, source, spec, {time: pa.string(), text: pa.string()})
-    ms, _ = parsed_times(columns[time], spec.unit)
+    ms, bad = parsed_times(columns[time], spec.unit)
+    if bad.any() and (hint := wrong_setting(columns[time], bad, spec.unit, "unit: iso")):
+        raise ReadError(source, f"column {time!r} {hint}")
     pairs = zip(ms.tolist(), columns[text].to_pylist(), strict=True)
     return sorted((at, words) for at, words in pairs if at == at and words)
 

@@ -18,7 +18,7 @@ from gazeray.gaze.files import (
 )
 from gazeray.gaze.readers import READERS
 from gazeray.gaze.readers.base import IDS, SCREEN_COLUMNS, GazeFile, Kind, ReadError
-from gazeray.gaze.text_tables import TextTable, read_text_table, stacked, with_ids
+from gazeray.gaze.text_tables import TextTable, read_text_table, stacked, trials_in_gaze, with_ids
 from gazeray.storage import FileStat, Folder
 from gazeray.tables import Reject
 
@@ -75,13 +75,13 @@ def _read(root: Folder, path: str, spec: DatasetSpec, table: TableSpec, label: s
         if isinstance(table, TrialsSpec) and table.reader:
             return _told_by_gaze(data, path, spec, table), []
         of_gaze = next((gaze for gaze in spec.gaze().values() if gaze.path == table.path), None)
-        if of_gaze is None:
+        if of_gaze is None or not isinstance(table, TrialsSpec):
             return read_text_table(data, path, table)
         inherited = {name: getattr(of_gaze, name) for name in ("delimiter", "encoding", "names", "skip_lines")}
         own = table.model_copy(
             update={name: value for name, value in inherited.items() if name not in table.model_fields_set}
         )
-        return read_text_table(data, path, own, _used_columns(spec, table, label))
+        return trials_in_gaze(data, path, own, _used_columns(spec, table, label)), []
     except ReadError:
         raise
     except Exception as error:  # whatever a damaged file makes the parsers raise

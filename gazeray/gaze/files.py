@@ -6,6 +6,7 @@ No path is ever built from a cell of a table, so a malicious name in a table can
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,11 @@ from gazeray.tables import Reject
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}|\*")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+LONGEST_NAME = 1000
+"""Characters of the name of a person, a trial or a stimulus; what is longer is text in the wrong column."""
 
 EYE = "eye"
 """The placeholder in which the files of the two eyes of one recording differ."""
@@ -45,9 +51,30 @@ def identifier(text: str) -> str:
     return unicodedata.normalize("NFC", text.strip())
 
 
+def plain_number(text: str) -> float | None:
+    """The finite number that a cell of a table spells, or None. Unlike float(): no nan, inf or 1_000."""
+    text = text.strip()
+    value = float(text) if PLAIN_NUMBER.fullmatch(text) else math.nan
+    return value if math.isfinite(value) else None
+
+
+def canonical(value: str | int | float) -> str:
+    """A word of a table (of a label, say) as it is compared: 0, "0", 0.0, "0.0" are the same, other text is itself."""
+    number = plain_number(str(value))
+    return str(value).strip() if number is None else repr(number + 0.0).removesuffix(".0")
+
+
 def is_unsafe(name: str) -> bool:
     """Would the name garble a line or a listing? It may be a URL or a path: no path is ever built from it."""
     return any(unicodedata.category(sign) in ("Cc", "Zl", "Zp", "Cs") for sign in name)
+
+
+def name_fault(name: str, of: str = "") -> str:
+    """What is wrong with the name of a person, a trial or a stimulus (`of`); "": nothing."""
+    what = f"name of the {of}" if of else "name"
+    if len(name) > LONGEST_NAME:
+        return f"{what} longer than {LONGEST_NAME} characters: {name[:20]!r}..."
+    return f"unsafe {what}: {name!r}" if is_unsafe(name) else ""
 
 
 def trial_name(parts: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from gazeray.gaze.clock import interval_ms
 from gazeray.gaze.readers.base import COORDINATES, GazeTable, ReadError
 from gazeray.gaze.readers.cells import row_rejects
 
@@ -165,8 +166,7 @@ def within_samples(fixations: Mapping[str, np.ndarray], time: np.ndarray) -> tup
     onset, duration = fixations["onset_ms"], fixations["duration_ms"].astype(np.float64)
     if not len(time) or not len(onset):
         return dict(fixations), 0, ""
-    step = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
-    start, end = float(time[0]), float(time[-1]) + max(step, 1.0)
+    start, end = float(time[0]), float(time[-1]) + float(np.fmax(interval_ms(time), 1.0))
     first, last = np.maximum(onset, start), np.minimum(onset + duration, end)
     inside = (last > first) | ((duration == 0) & (onset >= start) & (onset <= end))
     if 2 * inside.sum() < len(onset):

@@ -229,28 +229,21 @@ def rows_by_code(codes: np.ndarray) -> Iterator[tuple[int, Any]]:
         yield int(codes[start if order is None else order[start]]), where
 
 
-def presented(ids: tuple[str, str], repeats: str, read: Mapping[Any, GazeRead]) -> tuple[dict[str, Presentation], str]:
-    """By kind, the presentation that a trial of the table means, and why there is none that it can mean ("": there is,
-    or there is no gaze)."""
+def presented(ids: tuple[str, str], repeats: str, read: GazeRead) -> tuple[Presentation | None, str]:
+    """The presentation that a trial of the table means, None where there is no gaze of it; and why nobody can tell
+    which one it means ("": it is clear)."""
     participant, trial = ids
     name, number = numbered(trial) if repeats == "number" else (trial, 1)
-    base = (participant, name)
-    shown = {kind: part.gaze[base] for kind, part in read.items() if base in part.gaze}
+    shown, unclear = read.gaze.get((participant, name), []), read.unclear.get((participant, name), "")
+    if not shown or unclear:
+        return (shown[0] if shown else None), unclear
     if repeats == "join":
-        return {kind: _joined(own) for kind, own in shown.items()}, ""
-    first = {kind: own[0] for kind, own in shown.items()}
-    if repeats == "number":
-        unclear = next((part.unclear[base] for part in read.values() if base in part.unclear), "")
-        return (first, unclear) if unclear else ({kind: own[number - 1] for kind, own in shown.items()}, "")
-    for kind, own in shown.items():
-        if len(own) > 1:
-            where = ", ".join(f"{one.source} row {one.rows[0]}" for one in own[:3]) + (", ..." if len(own) > 3 else "")
-            choices = "number: each is a trial, join: all are one"
-            return (
-                first,
-                f"presented {len(own)} times ({kind}: {where}): say what it means, as trials.repeats ({choices})",
-            )
-    return first, ""
+        return _joined(shown), ""
+    if repeats == "refuse" and len(shown) > 1:
+        where = ", ".join(f"{one.source} row {one.rows[0]}" for one in shown[:3]) + (", ..." if len(shown) > 3 else "")
+        choices = "number: each is a trial, join: all are one"
+        return shown[0], f"presented {len(shown)} times ({where}): say what it means, as trials.repeats ({choices})"
+    return shown[number - 1], ""
 
 
 def _joined(shown: Sequence[Presentation]) -> Presentation:

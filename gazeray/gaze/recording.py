@@ -104,8 +104,7 @@ def _trial(
     accuracy: dict[str, float] = {}
     for index, (kind, gaze_spec) in enumerate(spec.gaze().items()):
         decides = index == 0
-        shown, reason = presented(ids, spec.trials.repeats, read)
-        one, why = shown.get(kind), reason
+        one, why = presented(ids, spec.trials.repeats, read[kind])
         if one is None and not why and decides:
             path, why = _why_none(gaze_spec, ids, read[kind], paths[kind])
             return None, [Reject(path, -1, "gaze", f"trial without gaze: {why}", *ids)]
@@ -202,10 +201,15 @@ def _on_screen(
         if name == "y_px" and y_axis == "up":
             place = (0.0 if centred else size) - place
         found[name] = place + centred * size + (row[f"window_{corner}"] if region == "window" else 0.0)
+    numbers = {name: values for name, values in found.items() if values.dtype.kind == "f"}
+    with np.errstate(over="ignore"):
+        found |= {name: values.astype(TYPES.get(name, np.float32)) for name, values in numbers.items()}
+    for name in numbers:
+        if np.isinf(found[name]).any():  # what float32 does not hold is lost
+            found[name] = np.where(np.isinf(found[name]), np.nan, found[name]).astype(found[name].dtype)
     lost = np.isnan(found["x_px"]) | np.isnan(found["y_px"])
     found["x_px"][lost] = found["y_px"][lost] = np.nan
-    numbers = {name: values for name, values in found.items() if values.dtype.kind == "f"}
-    return found | {name: values.astype(TYPES.get(name, np.float32)) for name, values in numbers.items()}
+    return found
 
 
 def _fault(

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import pyarrow as pa
 
-from gazeray.gaze.declaration import WINDOW_MS, DatasetSpec, canonical, plain_number
-from gazeray.gaze.files import identifier, is_unsafe, nth, placeholders, trial_name
+from gazeray.gaze.declaration import WINDOW_MS, DatasetSpec
+from gazeray.gaze.files import canonical, identifier, name_fault, nth, plain_number, trial_name
 from gazeray.gaze.readers.base import SCREEN, SCREEN_COLUMNS
 from gazeray.gaze.readers.cells import MISSING_CELLS, parsed_times
 from gazeray.gaze.text_tables import TextTable
@@ -57,7 +57,7 @@ class TrialsReader:
         errors = [
             f"{table.source}: no column {name!r} (present: {', '.join(table.columns)})"
             for table in tables
-            for name in dict.fromkeys(_names_of(table))
+            for name in table.spec.needed_columns
             if name not in table.columns
         ]
         stimulus = dict(self._spec.stimulus or ()).items()
@@ -92,8 +92,8 @@ class TrialsReader:
                 for what, called in (("participant", participant), ("trial", trial), ("stimulus", stimulus)):
                     if not called:
                         raise _Unusable("trials", f"no {what}")
-                    if is_unsafe(called):
-                        raise _Unusable("trials", f"unsafe name of the {what}: {called!r}")
+                    if fault := name_fault(called, what):
+                        raise _Unusable("trials", fault)
                 if index in duplicate:
                     raise _Unusable("trials", duplicate[index])
                 if self._participants and participant not in self._persons:
@@ -103,8 +103,8 @@ class TrialsReader:
                 geometry = self._geometry({column: cells[index] for column, cells in columns.items()})
                 if windows and not windows[index][0] < windows[index][1]:
                     raise _Unusable("trials", f"no time from start_ms to end_ms: {windows[index]}")
-            except _Unusable as fault:
-                self.rejects.append(self._trials.reject(index, fault.stage, str(fault), participant, trial))
+            except _Unusable as why:
+                self.rejects.append(self._trials.reject(index, why.stage, str(why), participant[:60], trial[:60]))
             else:
                 row = (participant, trial, stimulus, name, number, *geometry, self._trials.rows[index])
                 good.append((*row, *windows[index]) if windows else row)
@@ -219,13 +219,6 @@ def _quantity(name: str, cell: str | float, needed: bool) -> float:
     return value
 
 
-def _names_of(table: TextTable) -> list[str]:
-    """The file's names of the columns that are declared or needed."""
-    own = {name: name for name in table.spec.needed} | dict(table.spec.columns)
-    names = [name for named in own.values() for name in ([named] if isinstance(named, str) else named)]
-    return [name for name in names if name not in placeholders(table.spec.path) or name in table.columns]
-
-
 def _repeated(table: TextTable, keys: Sequence[object], same: str, different: str) -> dict[int, str]:
     """Row index -> why, for rows that share their key: all but the first when they are the `same`, all when they are
     `different`."""
@@ -235,9 +228,10 @@ def _repeated(table: TextTable, keys: Sequence[object], same: str, different: st
     found: dict[int, str] = {}
     for alike in (group for group in groups.values() if len(group) > 1):
         rows = ", ".join(str(table.rows[index]) for index in alike[:10]) + (", ..." if len(alike) > 10 else "")
-        contents = {tuple(cells[index] for cells in table.columns.values()) for index in alike}
-        if len(contents) == 1:
-            found |= dict.fromkeys(alike[1:], f"{same}: the same as row {table.rows[alike[0]]}")
+        differ = [name for name, cells in table.columns.items() if len({cells[index] for index in alike}) > 1]
+        if differ:
+            contradict = f"{different}: rows {rows} contradict each other in {', '.join(differ[:5])}"
+            found |= dict.fromkeys(alike, contradict)
         else:
-            found |= dict.fromkeys(alike, f"{different}: rows {rows} contradict each other")
+            found |= dict.fromkeys(alike[1:], f"{same}: the same as row {table.rows[alike[0]]}")
     return found

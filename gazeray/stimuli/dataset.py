@@ -21,6 +21,7 @@ from gazeray.gaze.dataset import listed_files, why_rejected
 from gazeray.gaze.files import ids_in_path, matching_files, natural, preferred_files, some_paths
 from gazeray.gaze.readers.base import CHUNK_BYTES, ReadError
 from gazeray.stimuli.declaration import PictureSetSpec, TemplateSpec, load_pictures
+from gazeray.stimuli.decode import PictureError, read_map, read_picture
 from gazeray.stimuli.readers import PICTURE_READERS
 from gazeray.stimuli.readers.base import (
     NO_OBSERVER,
@@ -34,7 +35,7 @@ from gazeray.stimuli.readers.base import (
     stimulus_id,
 )
 from gazeray.storage import FileStat, Folder
-from gazeray.tables import DataError, Reject
+from gazeray.tables import DataError, Fault, Reject
 
 __all__ = ["Gaze", "PictureSet", "PictureSetSpec", "PictureSource", "clean_gaze", "load_pictures", "open_pictures"]
 
@@ -108,6 +109,24 @@ def open_pictures(spec: PictureSetSpec, root: Folder) -> PictureSet:
     if gaze and not observers:
         notes.append("the data do not say which observer a fixation is of: there is no ceiling of other observers")
     return PictureSet(spec, root, pictures, gaze, observers, rejects, notes, content)
+
+
+def first_picture(found: PictureSet) -> list[str]:
+    """Lines on the first picture and the first fixation map; a Fault for one that cannot be read.
+
+    Raises OSError when the storage fails.
+    """
+    pictures = [("picture", found.pictures[0].path)]
+    maps = [("fixation map", one.map_path) for one in found.pictures if one.map_path is not None]
+    lines = []
+    for what, path in [*pictures, *maps[:1]]:
+        read = read_picture if what == "picture" else read_map
+        try:
+            height, width = read(found.root, path, found.spec.max_pixels).shape[:2]
+            lines.append(f"first {what} {path}: {width} x {height} px")
+        except PictureError as error:
+            lines.append(Fault(f"first {what} {path}: {error.reason}"))
+    return lines
 
 
 def clean_gaze(source: str, gaze: Gaze, width_px: int, height_px: int) -> tuple[Gaze, list[Reject]]:

@@ -41,7 +41,7 @@ def test_trial_presented_again_is_refused_by_name(tmp_path: Path) -> None:
     assert list(found) == ["2"]
     ((source, row, reason),) = why
     assert (source, row) == ("gaze/P1.csv", 1)
-    assert reason.startswith("presented 2 times (samples: gaze/P1.csv row 1, gaze/P1.csv row 5): say what it means")
+    assert reason.startswith("presented 2 times (gaze/P1.csv row 1, gaze/P1.csv row 5): say what it means")
 
 
 def test_rows_without_a_trial_part_presentations(tmp_path: Path) -> None:
@@ -75,13 +75,15 @@ def test_presentations_may_be_joined(tmp_path: Path) -> None:
     assert not why
 
 
-def test_presentations_that_only_the_samples_have_are_refused(tmp_path: Path) -> None:
+def test_fixations_of_fewer_presentations_than_the_samples_are_nobodys(tmp_path: Path) -> None:
     rows = "participant,trial,condition\nP1,1,C\nP1,2,P\nP1,1,P\n"
     fixations = "trial,t,d,x,y\n1,0,8,200,100\n2,20,8,300,100\n"
     files = {"trials.csv": rows, "gaze/P1.csv": HEADER + ONCE + TWO + AGAIN, "fixations/P1.csv": fixations}
     found, why = trials_of(write(tmp_path, files), trials=repeating("number"), fixations=FIXATIONS)
-    assert list(found) == ["2"]
-    assert {reason for _, _, reason in why} == {"presented 1 times, the trials table has 2 of it"}
+    counts = {name: len(trial.fixations["x_px"]) for name, trial in found.items() if trial.fixations is not None}
+    assert counts == {"1": 0, "2": 1, "1#2": 0}
+    reason = "presented 1 times, the trials table has 2 of it; the trial is kept without its fixations"
+    assert {why for _, _, why in why} == {reason}
 
 
 def test_unknown_trial_is_one_reject_however_often_it_is_presented(tmp_path: Path) -> None:
@@ -107,7 +109,7 @@ def test_trial_in_two_files_is_presented_twice(tmp_path: Path) -> None:
     samples = {**SAMPLES, "path": "gaze/{participant}_{run}.csv"}
     found, why = trials_of(write(tmp_path, files), samples=samples)
     assert list(found) == ["2"]
-    assert "presented 2 times (samples: gaze/P1_2.csv row 1, gaze/P1_10.csv row 1)" in why[0][2]
+    assert "presented 2 times (gaze/P1_2.csv row 1, gaze/P1_10.csv row 1)" in why[0][2]
 
 
 def test_trial_numbers_that_start_again_in_each_run(tmp_path: Path) -> None:

@@ -124,6 +124,17 @@ def test_table_without_new_columns_or_with_nothing_measured_is_read(run: Folder)
     assert not run.exists("figures/quality.png")
 
 
+def test_validation_of_the_tracker_is_shown_where_it_is_known(run: Folder) -> None:
+    known = {"participant": ["P01", "P01"], "trial": ["1", "2"], "validation_left_deg": [0.2, 0.6]}
+    run.write_table("quality.parquet", pa.table(known | {"validation_right_deg": [float("nan")] * 2}))
+    words = drawn(run)
+    assert "validation, left eye (deg) 2 0.20 0.22 0.40 0.58 0.60" in words
+    assert "P01 2 0 0.40" in words
+    assert "in the last validation before the trial" in words
+    assert "right eye" not in words
+    assert "RMS-S2S" not in words
+
+
 def test_gated_run_names_reasons_and_refused_trials(run: Folder) -> None:
     table = run.read_table("quality.parquet")
     refused = sum(bool(gate) for gate in table["gate"].to_pylist())

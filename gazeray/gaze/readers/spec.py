@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from gazeray.config import Pattern, Section
 from gazeray.gaze.files import EYE, check_placeholders, placeholders
@@ -28,7 +29,15 @@ CHANNEL = re.compile(r"[a-z][a-z0-9_]*")
 Column = str | list[str]
 """The name of a column; a list of names for an id that several columns give together."""
 
-Word = str | int | float
+
+def _no_bool(word: Any) -> Any:
+    """A word as it stands in a file: YAML reads yes, no, on, off, true, false as no text."""
+    if isinstance(word, bool):
+        raise ValueError("write it in quotes, as it stands in the file: YAML reads yes, no, true, false as no text")
+    return word
+
+
+Word = Annotated[str | int | float, BeforeValidator(_no_bool)]
 
 
 def _encoding(name: str) -> str:
@@ -161,14 +170,27 @@ class GazeSpec(FileSpec, _ReaderFirst):
     def _means_something(cls, value: Any, info: ValidationInfo) -> Any:
         """Raises ValueError for a key that the reader has no use for."""
         known, key = READERS.get(info.data.get("reader", "")), str(info.field_name)
-        if known is None or key in known.keys or value == cls.model_fields[key].default:
+        if known is None or value == cls.model_fields[key].default:
+            return value
+        if key in known.keys and not (useless := cls._useless(key, known.described, info.data)):
             return value
         if key == "messages" and isinstance(value, dict) and value.get("file") is not None:
             return value  # a file of messages goes with every reader
         if key == "eye" and EYE in placeholders(info.data.get("path", "")):
             return value  # so does a file for each eye
+        if key in known.keys:
+            raise ValueError(f"has no meaning here: {useless}")
         more = ": it knows of no messages; name their file as messages.file" if key == "messages" else ""
         raise ValueError(f"the reader {info.data['reader']} has no use for this key{more}")
+
+    @classmethod
+    def _useless(cls, key: str, described: bool, data: Mapping[str, Any]) -> str:
+        """Why a key that the reader knows means nothing beside the others; "": it does."""
+        if key == "sampling_hz" and cls.kind == "fixations":
+            return "fixations have times of their own"
+        if key == "eye" and not described and not any(name in EYE_COLUMNS for name in data.get("columns", EYE_COLUMNS)):
+            return f"no columns of two eyes to choose from ({', '.join(EYE_COLUMNS)})"
+        return ""
 
     @field_validator("columns")
     @classmethod
@@ -192,6 +214,9 @@ class GazeSpec(FileSpec, _ReaderFirst):
         several = [name for name, own in columns.items() if isinstance(own, list) and name != "trial"]
         faults += [f"{name}: one column, not several" for name in several]
         faults += _validity_faults(columns, info)
+        if names := info.data.get("names"):
+            spelt = [part for own in columns.values() for part in ([own] if isinstance(own, str) else own)]
+            faults += [f"{name!r} is not one of names" for name in dict.fromkeys(spelt) if name not in names]
         messages, windows = info.data.get("messages"), info.data.get("windows")
         supplied = (*known.supplies, *(("trial",) if windows or (messages and messages.file) else ()))
         if messages and windows:
@@ -210,7 +235,7 @@ class GazeSpec(FileSpec, _ReaderFirst):
 
     @field_validator("units")
     @classmethod
-    def _known_units(cls, units: dict[str, str]) -> dict[str, str]:
+    def _known_units(cls, units: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         allowed = dict.fromkeys(TIMES[cls.kind], (*TIME_UNITS_MS, "iso")) | {"duration_ms": tuple(TIME_UNITS_MS)}
         allowed |= dict.fromkeys(COORDINATES, ("px", "normalised"))
         names = (*TIMES[cls.kind], *COORDINATES)
@@ -220,6 +245,8 @@ class GazeSpec(FileSpec, _ReaderFirst):
             for name, unit in units.items()
             if name not in names or unit not in allowed[name]
         ]
+        if "timestamp_ms" in units and info.data.get("sampling_hz"):
+            faults.append("timestamp_ms has no unit beside sampling_hz")
         if faults:
             raise ValueError("; ".join(faults))
         return units
@@ -227,7 +254,7 @@ class GazeSpec(FileSpec, _ReaderFirst):
     @field_validator("channels")
     @classmethod
     def _named_channels(cls, channels: dict[str, ChannelSpec]) -> dict[str, ChannelSpec]:
-        taken = (*IDS, *TIMES[cls.kind], *COORDINATES)
+        taken = (*IDS, *TIMES[cls.kind], *COORDINATES, *EYE_COLUMNS, *VALIDITY)
         faults = [name for name in channels if not CHANNEL.fullmatch(name) or name in taken]
         if faults:
             raise ValueError(f"no name for a channel: {', '.join(faults)} (small letters, digits, _; not {taken})")
@@ -263,6 +290,8 @@ def _validity_faults(columns: dict[str, Column], info: ValidationInfo) -> list[s
     flags, words = [name for name in VALIDITY if name in columns], info.data.get("valid") or []
     faults = [f"{flags[0]} needs the key valid: the words that mean valid gaze"] if flags and not words else []
     faults += ["valid has no meaning without a column of validity"] if words and not flags else []
+    eyes = [(f"validity_{side}", f"x_{side}_px") for side in ("left", "right")]
+    faults += [f"{flag} has no meaning without {gaze}" for flag, gaze in eyes if flag in flags and gaze not in columns]
     if "timestamp_ms" in columns and info.data.get("sampling_hz"):
         faults.append("timestamp_ms has no place beside sampling_hz: give one of them")
     both = [name for name in EYE_COLUMNS if name in columns] and [name for name in COORDINATES if name in columns]

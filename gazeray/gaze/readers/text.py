@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the text exports of eye trackers share: encodings, two eyes, trials bracketed by messages, clocks."""
+"""What the text exports of eye trackers share: encodings, two eyes, trials bracketed by messages."""
 
 from __future__ import annotations
 
@@ -73,8 +73,13 @@ def one_gaze(eyes: Eyes, spec: GazeSpec, source: str) -> tuple[tuple[np.ndarray,
         return (x, y), ["both eyes are in the file; their mean is used"]
     lost = {eye: int(np.isnan(eyes[eye][0]).sum()) for eye in sorted(eyes)}
     chosen = min(lost, key=lambda eye: lost[eye]) if spec.eye == "best" else spec.eye
+    return eyes[chosen], [chosen_eye(chosen, lost)]
+
+
+def chosen_eye(chosen: str, lost: Mapping[str, int]) -> str:
+    """The note on the eye that was chosen; lost: eye -> its lost samples."""
     counts = ", ".join(f"{eye} {count}" for eye, count in lost.items())
-    return eyes[chosen], [f"both eyes are in the file; the {chosen} eye is used (lost samples: {counts})"]
+    return f"both eyes are in the file; the {chosen} eye is used (lost samples: {counts})"
 
 
 def eye_of_fixations(there: Sequence[str], spec: GazeSpec, source: str) -> tuple[str, list[str]] | None:
@@ -159,27 +164,3 @@ def bracketed(messages: Sequence[tuple[float, str]], start: re.Pattern[str], end
             spans.starts.append(position)
             spans.ends.append(np.inf)
     return spans
-
-
-def clock_hz(times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()) -> float | None:
-    """Samples per second by the clock, pauses left out; None when there are fewer than 10 intervals.
-
-    `times_ms` (N,); `breaks` are the indices at which a new block begins. Equal times count: a tracker that samples
-    faster than its clock ticks repeats them.
-    """
-    steps = np.diff(times_ms)
-    kept = np.ones(len(steps), dtype=bool)
-    kept[[index - 1 for index in breaks if 0 < index <= len(steps)]] = False
-    positive = steps[kept & (steps > 0)]
-    if len(positive) < 10:
-        return None
-    steady = steps[kept & (steps >= 0) & (steps <= 3 * np.median(positive))]  # longer ones are pauses
-    return float(1e3 / steady.mean())
-
-
-def clock_notes(header: Mapping[str, float], clock: float | None) -> list[str]:
-    """A note when the sampling rate of the header differs from that of the clock by more than 5 %."""
-    said = header.get("sampling_hz")
-    if said is None or clock is None or abs(clock - said) <= 0.05 * said:
-        return []
-    return [f"the header says {said:g} Hz, the clock says {clock:.4g} Hz; the clock is used"]

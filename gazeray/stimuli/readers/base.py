@@ -7,7 +7,6 @@ one new module here with one `@register_picture_reader`.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -17,7 +16,7 @@ import numpy as np
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from gazeray.config import Section
-from gazeray.gaze.files import check_placeholders, identifier, placeholders
+from gazeray.gaze.files import check_placeholders, identifier, name_fault, placeholders
 from gazeray.gaze.registry import Registry
 from gazeray.storage import safe_relative
 from gazeray.tables import Reject
@@ -28,10 +27,6 @@ NO_OBSERVER = -1
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 """What the name of a picture ends in, in either case."""
-
-
-LONGEST_NAME = 4096
-"""Characters in the name of a picture or an observer, at most; URLs are shorter."""
 
 
 @dataclass(frozen=True)
@@ -226,16 +221,13 @@ def stimulus_id(name: str) -> str:
 def checked_name(name: str) -> str:
     """A name of a picture or an observer as it is compared. It may be a URL or a path: names never become paths.
 
-    Raises ValueError: empty, longer than LONGEST_NAME, with signs that no text holds (control characters, halves of
-    surrogate pairs).
+    Raises ValueError: empty, or what `name_fault` finds.
     """
     text = identifier(name)
+    if fault := name_fault(text):
+        raise ValueError(fault)
     if not text:
         raise ValueError("an empty name")
-    if len(text) > LONGEST_NAME:
-        raise ValueError(f"a name of {len(text)} characters (at most {LONGEST_NAME}): {text[:20]!r}...")
-    if any(unicodedata.category(sign) in ("Cc", "Cs") for sign in text):
-        raise ValueError(f"a name with control characters: {text[:60]!r}")
     return text
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 
 from gazeray.gaze.readers.base import ReadError, unpacked
-from gazeray.gaze.readers.cells import Numbers, as_numbers, different_names, parquet_columns, row_rejects
+from gazeray.gaze.readers.cells import Numbers, as_numbers, parquet_columns, row_rejects
 from gazeray.gaze.readers.delimited import DICTIONARY, read_columns
+from gazeray.gaze.readers.names import fault_of_name, names_in, unusable_names
 from gazeray.gaze.readers.spec import FileSpec
 from gazeray.stimuli.readers.base import (
     NO_OBSERVER,
@@ -20,7 +21,6 @@ from gazeray.stimuli.readers.base import (
     Gaze,
     RawGaze,
     as_px,
-    checked_name,
     register_picture_reader,
 )
 from gazeray.tables import Reject
@@ -41,7 +41,7 @@ def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed
     data = unpacked(stream.read(), source)
     wanted = {ours: theirs for ours, theirs in spec.columns.items() if ours not in fixed}
     if data[:4] == b"PAR1":
-        table, rejects = parquet_columns(data, source, wanted), list[Reject]()
+        table, rejects = parquet_columns(data, source, list(wanted.values())), list[Reject]()
         rows = np.arange(1, table.num_rows + 1)
     else:
         kinds = {theirs: DICTIONARY if ours in NAMES else pa.float64() for ours, theirs in wanted.items()}
@@ -52,12 +52,14 @@ def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed
     faulty = np.zeros(len(rows), bool)
     for name in NAMES:
         if name in wanted:
-            (*names[name], _), code = different_names(table[wanted[name]])
+            cells = table[wanted[name]]
+            bad = unusable_names(source, wanted[name], cells)
+            if bad is not None:
+                fault = partial(fault_of_name, cells)
+                _reject(source, rows, bad, faulty, lambda at, n=name, f=fault: f"{n}: {f(at)}", rejects)
+            (*names[name], _), code = names_in(source, wanted[name], cells)
             codes[name] = np.where(code == len(names[name]), NO_OBSERVER, code).astype(np.int32)
             _reject(source, rows, codes[name] < 0, faulty, lambda index, name=name: f"no {name}", rejects)
-            bad = _unusable(names[name])
-            _reject(source, rows, np.isin(code, list(bad)), faulty,
-                    lambda at, name=name, bad=bad, code=code: f"{name}: {bad[code[at]]}", rejects)  # fmt: skip
     xy = []
     for name in ("x_px", "y_px"):
         try:
@@ -69,17 +71,6 @@ def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed
         _reject(source, rows, np.isnan(numbers.values), faulty, lambda at, n=name: f"{wanted[n]}: no value", rejects)
         xy.append(as_px(numbers.values, spec.offset_px))
     return RawGaze(_by_stimulus(names["stimulus"], codes, xy, ~faulty), names["observer"], rejects)
-
-
-def _unusable(names: list[str]) -> dict[int, str]:
-    """Which of the names cannot be used -> why."""
-    bad = {}
-    for place, name in enumerate(names):
-        try:
-            checked_name(name)
-        except ValueError as error:
-            bad[place] = str(error)
-    return bad
 
 
 def _reject(
