@@ -313,7 +313,7 @@ def test_several_columns_name_a_trial() -> None:
     assert [reject.reason for reject in table.rejects] == ["1 rows have no trial, this is the first"]
 
 
-@pytest.mark.parametrize("name", ["9" * 5000, "x" * 201, "a\x07b"])
+@pytest.mark.parametrize("name", ["9" * 5000, "x" * 1001, "a\x07b"])
 def test_name_that_nobody_can_use_costs_its_rows(name: str) -> None:
     table = read(f"trial,t,x,y\n1,0,1,1\n{name},1,2,2\n{name},2,2,2\n1,3,3,3\n")
     assert table.rows.tolist() == [1, 4]
