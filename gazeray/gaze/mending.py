@@ -26,6 +26,9 @@ STEPS_MS = (0.1, 500.0)
 FIXATION_MS = (5.0, 20e3)
 """What half of the fixations of a file last at least, at most."""
 
+RAREST = 100.0
+"""From the onset of a fixation to that of the next it is usually not so many times as long as fixations last."""
+
 ONE_FIXATION_MS = (1.0, 60e3)
 TOUCHING_MS = 20.0
 """Fixations that overlap by less touch: trackers round their times, and count the last sample in."""
@@ -33,6 +36,9 @@ TOUCHING_MS = 20.0
 MOST_DWELL = 1.5
 """Fixations of one eye cannot last longer than the time in which they lie. Some detectors let some of them overlap; two
 eyes, two clocks, or onsets and durations in different units overlap nearly always."""
+
+MOST_REACH = 3.0
+"""From the first to the last fixation of a trial it is not so many times as long as its samples last."""
 
 
 def in_order(time: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -92,6 +98,11 @@ def check_times(table: GazeTable, kind: str, source: str) -> GazeTable:
     positive = duration[duration > 0]
     if len(positive) and not FIXATION_MS[0] <= (usual := float(np.median(positive))) <= FIXATION_MS[1]:
         raise ReadError(source, f"fixations last {usual:.4g} ms (median): the unit of duration_ms must be wrong")
+    steps = np.diff(table.columns["onset_ms"])
+    steps = steps[steps > 0]
+    if len(positive) and len(steps) >= 10 and (apart_ms := float(np.median(steps))) > RAREST * usual:
+        usually = f"fixations begin {apart_ms:.4g} ms apart and last {usual:.4g} ms (medians)"
+        raise ReadError(source, f"{usually}: the units of onset_ms and duration_ms cannot both be right")
     odd = (duration < 0) | ((duration > 0) & (duration < ONE_FIXATION_MS[0])) | (duration > ONE_FIXATION_MS[1])
     where = np.flatnonzero(odd)
 
@@ -164,8 +175,8 @@ def within_samples(fixations: Mapping[str, np.ndarray], time: np.ndarray) -> tup
     """The fixations of a trial cut to the time of its samples (N,) ms, how many were cut or lie outside, and why
     none of them can be used ("": they can).
 
-    Where most fixations lie outside, the two kinds count from different zeros: then only how long they last in all is
-    compared with the trial.
+    Where most fixations lie outside, the two kinds count from different zeros: then only how long they last, in all and
+    from the first to the last, is compared with the trial.
     """
     onset, duration = fixations["onset_ms"], fixations["duration_ms"].astype(np.float64)
     if not len(time) or not len(onset):
@@ -175,9 +186,14 @@ def within_samples(fixations: Mapping[str, np.ndarray], time: np.ndarray) -> tup
     inside = (last > first) | ((duration == 0) & (onset >= start) & (onset <= end))
     if 2 * inside.sum() < len(onset):
         total, lasts = float(duration.sum()), end - start
-        if total <= 1.02 * lasts + TOUCHING_MS:
+        reach = float((onset + duration).max() - onset.min())
+        if total > 1.02 * lasts + TOUCHING_MS:
+            why = f"fixations last {total:.4g} ms in all"
+        elif reach > MOST_REACH * lasts + TOUCHING_MS:
+            why = f"fixations reach over {reach:.4g} ms"
+        else:
             return dict(fixations), 0, ""
-        return {}, 0, f"fixations last {total:.4g} ms in all, the trial {lasts:.4g} ms: their times are in another unit"
+        return {}, 0, f"{why}, the trial over {lasts:.4g} ms: their times are in another unit"
     over = inside & ((onset < start - TOUCHING_MS) | (onset + duration > end + TOUCHING_MS))
     found = {name: values[inside] for name, values in fixations.items()}
     found["onset_ms"], found["duration_ms"] = first[inside], (last - first)[inside].astype(np.float32)
