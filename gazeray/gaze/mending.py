@@ -101,8 +101,8 @@ def check_times(table: GazeTable, kind: str, source: str) -> GazeTable:
     steps = np.diff(table.columns["onset_ms"])
     steps = steps[steps > 0]
     if len(positive) and len(steps) >= 10 and (apart_ms := float(np.median(steps))) > RAREST * usual:
-        usually = f"fixations begin {apart_ms:.4g} ms apart and last {usual:.4g} ms (medians)"
-        raise ReadError(source, f"{usually}: the units of onset_ms and duration_ms cannot both be right")
+        what = f"fixations begin {apart_ms:.4g} ms apart and last {usual:.4g} ms (medians)"
+        raise ReadError(source, f"{what}: the units of onset_ms and duration_ms cannot both be right")
     odd = (duration < 0) | ((duration > 0) & (duration < ONE_FIXATION_MS[0])) | (duration > ONE_FIXATION_MS[1])
     where = np.flatnonzero(odd)
 

@@ -155,8 +155,10 @@ def _mended(
     gaze = _on_screen(one.columns, one.table, row, spec.y_axis)
     time = gaze[TIMES[kind][0]]
     rejects: list[Reject] = []
-    fixated = kind == "fixations"
-    again = pd.DataFrame(one.columns).duplicated().to_numpy() if fixated else copies(one.columns, time)
+    if kind == "fixations" and len(np.unique(time)) < len(time):
+        again = pd.DataFrame(one.columns).duplicated().to_numpy()
+    else:
+        again = copies(one.columns, time)
     if again.any():
         rejects = row_rejects(one.source, rows[again], "gaze", lambda at: AGAIN, lambda at: ids)
         gaze, rows = {name: values[~again] for name, values in gaze.items()}, rows[~again]
