@@ -44,7 +44,7 @@ from gazeray.gaze.readers.vendor_tables import Cells, Channels, Columns, Sheet, 
     supplies=("trial",),
     described=True,
     companions=bids_files.companions,
-    keys=("columns", "units", "missing", "eye", "messages", "channels"),
+    keys=("columns", "units", "missing", "eye", "messages", "channels", "y_axis"),
 )
 def read_bids(file: GazeFile) -> GazeTable:
     """Read one table; see `Reader`. Coordinates come out in px or normalised, times in ms on the clock of the events.

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from gazeray.gaze.files import trial_name
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, GazeTable, ReadError
-from gazeray.gaze.readers.cells import MISSING_CELLS, Numbers, as_numbers, gaze_table, measured, row_rejects
+from gazeray.gaze.readers.cells import LOST_CELLS, Numbers, as_numbers, gaze_table, measured, row_rejects
 from gazeray.gaze.readers.delimited import parse
 from gazeray.gaze.readers.plain_text import check_columns, header_of
 from gazeray.gaze.readers.spec import GazeSpec
@@ -168,9 +168,8 @@ class Sheet:
         if n_rows == 0:
             raise self.error("a header without rows")
         words = {name: pc.utf8_trim_whitespace(table[name].combine_chunks()) for name in texts}
-        missing = (*MISSING_CELLS, "n/a", "N/A", "-", "null")
         # No clock counts further, in whatever unit (one in ns beyond 1e18); in ms and px it is checked again.
-        usable = {name: as_numbers(table[name], missing, largest=1e20) for name in every}
+        usable = {name: as_numbers(table[name], LOST_CELLS, largest=1e20) for name in every}
         for name in set(loose) - set(strict):
             usable[name] = replace(usable[name], bad=np.zeros(len(rows), dtype=bool))
         return Cells(self, rows, n_rows, words, usable, rejects)
