@@ -27,16 +27,6 @@ from gazeray.storage import Folder
 from gazeray.tables import Reject
 
 
-CONTRADICTIONS = {
-    (own, declared)
-    for own in ("screen", "stimulus", "scene_camera", "screen_centre")
-    for declared in ("stimulus", "scene_camera", "screen_centre")
-    if own != declared and (own, declared) != ("screen", "stimulus")
-}
-"""What a file says of its origin, and what is declared, that cannot both be. A surface of a head-mounted tracker may be
-the stimulus instead of the screen."""
-
-
 @dataclass(frozen=True)
 class Presentation:
     """The rows of one presentation of a trial: of which file, which rows of the file (N,), columns (N,) still in the
@@ -185,8 +175,9 @@ def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[tuple[str, f
         raise
     except Exception as error:  # whatever a damaged file makes a reader raise: it costs this file alone
         raise ReadError(path, f"cannot be read: {type(error).__name__}: {str(error)[:500]}") from error
-    if (table.origin, gaze.origin) in CONTRADICTIONS:
-        raise ReadError(path, f"origin: {gaze.origin} is declared, but the file has gaze that counts from {table.origin}")
+    own, surface = table.origin, ("screen", "stimulus")  # a surface of glasses may be the stimulus, too
+    if own and gaze.origin not in ("screen", own) and (own, gaze.origin) != surface:
+        raise ReadError(path, f"origin: {gaze.origin} is declared, but the file has gaze that counts from {own}")
     origin = table.origin if gaze.origin == "screen" and table.origin else gaze.origin
     if origin == "scene_camera" != gaze.origin:
         reason = "gaze is in px of the scene camera, not of a screen: declare origin: scene_camera if that is meant"

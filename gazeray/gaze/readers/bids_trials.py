@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trials of BIDS recordings: the rows of *_events.tsv, and the gaze that lies in them."""
+"""Trials of BIDS recordings: the rows of *_events.tsv."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from gazeray.gaze.files import identifier, trial_name
 from gazeray.gaze.readers import bids_files, vendor_bids
-from gazeray.gaze.readers.base import TIME_UNITS_MS, GazeFile, GazeTable, Kind, ReadError
+from gazeray.gaze.readers.base import TIME_UNITS_MS, GazeFile, ReadError
 from gazeray.gaze.readers.cells import row_rejects
 from gazeray.gaze.readers.plain_text import header_of
 from gazeray.gaze.readers.text import Spans
@@ -97,37 +97,3 @@ def _bad_rows(cells: Cells, onset: str, duration: str, path: str) -> list[Reject
         faults = [bad.fault(index, f"column {name}") for index in range(len(where))]
         rejects += row_rejects(path, cells.rows[where], "read", faults.__getitem__, lambda index: ("", ""))
     return rejects
-
-
-def sorted_into(table: GazeTable, trials: Trials, kind: Kind, file: GazeFile) -> GazeTable:
-    """The rows of a table, of one person, in the trials that they lie in or, fixations, last into.
-
-    Raises ReadError: several people, nothing lies in any trial.
-    """
-    people = list(dict.fromkeys(person for person, _ in table.ids))
-    if len(people) > 1:
-        raise ReadError(file.source, f"{trials.source} tells the trials of one person, and the file holds several")
-    spans, times = trials.spans, table.columns["timestamp_ms" if kind == "samples" else "onset_ms"]
-    if kind == "samples":
-        codes = spans.codes(times)
-        index, span = np.flatnonzero(codes >= 0), codes[codes >= 0]
-    else:
-        index, span = spans.overlapping(times, times + table.columns["duration_ms"])
-    if len(times) and not len(index):
-        lies = f"the {kind} from {times.min() / 1e3:.6g} to {times.max() / 1e3:.6g} s"
-        where = f"the trials of {trials.source} from {spans.starts[0] / 1e3:.6g} to {spans.ends[-1] / 1e3:.6g} s"
-        raise ReadError(file.source, f"all gaze lies outside every trial: {lies}, {where}")
-    outside = np.ones(len(times), dtype=bool)
-    outside[index] = False
-    n = int(outside.sum())
-    notes = [f"{kind} outside every trial, left out: {n} of {len(times)}"] if n else []
-    person = people[0] if people else file.ids[0]
-    rejects = [replace(reject, trial=file.fixed.get("trial", "")) for reject in table.rejects]
-    return replace(
-        table.where(index),
-        codes=span,
-        ids=[(person, name) for name in spans.names],
-        windows=spans.windows,
-        rejects=[*rejects, *trials.rejects],
-        notes=[*table.notes, *notes],
-    )

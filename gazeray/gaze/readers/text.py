@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import GazeFile, ReadError, unpacked
+from gazeray.gaze.readers.base import TIMES, GazeFile, GazeTable, ReadError, unpacked
 from gazeray.gaze.readers.spec import GazeSpec, MessagesSpec
 from gazeray.tables import Reject
 
@@ -135,6 +135,35 @@ class Spans:
         event = np.repeat(np.arange(len(starts)), count)
         before = np.repeat(np.cumsum(count) - count, count)
         return event, first[event] + np.arange(len(event)) - before
+
+
+def sorted_into(table: GazeTable, spans: Spans, file: GazeFile, told: str) -> GazeTable:
+    """The rows of a table in the spans (ms) that they lie in or, fixations, last into; one reject for those outside.
+
+    `file` is what the table was read of, its trial the one that the path gives, if any; `told` is what tells the spans.
+    Raises ReadError: several people, nothing lies in any span.
+    """
+    people = list(dict.fromkeys(person for person, _ in table.ids))
+    if len(people) > 1:
+        raise ReadError(file.source, f"{told} tell the trials of one person, and the file holds several")
+    person, kind = people[0] if people else file.ids[0], file.spec.kind
+    times = table.columns[TIMES[kind][0]]
+    if kind == "samples":
+        codes = spans.codes(times)
+        index, span = np.flatnonzero(codes >= 0), codes[codes >= 0]
+    else:
+        index, span = spans.overlapping(times, times + table.columns["duration_ms"])
+    if len(times) and spans.names and not len(index):
+        lies = f"the {kind} from {times.min() / 1e3:.6g} to {times.max() / 1e3:.6g} s"
+        where = f"the trials of {told} from {spans.starts[0] / 1e3:.6g} to {spans.ends[-1] / 1e3:.6g} s"
+        raise ReadError(file.source, f"all gaze lies outside every trial: {lies}, {where}")
+    outside = np.ones(len(times), dtype=bool)
+    outside[index] = False
+    rejects = [replace(reject, trial=file.ids[1]) for reject in table.rejects]
+    rejects += rejects_outside(file.source, kind, table.rows[outside], person)
+    ids = [(person, file.ids[1] or name) for name in spans.names]
+    found = replace(table.where(index), codes=span, ids=ids, windows=spans.windows, accuracy=[])
+    return replace(found, rejects=rejects)
 
 
 def spans_by_messages(messages: Sequence[tuple[float, str]], spec: MessagesSpec, source: str) -> Spans:

@@ -275,7 +275,7 @@ def declared_channels(cells: Cells) -> Channels:
 def in_spans(spans: Spans, span: np.ndarray, called: str) -> Columns:
     """The columns for `build` that say in which span (N,) int each row lies (-1: in none); the trial is `called` so in
     messages."""
-    names = pa.array([spans.names[code] if code >= 0 else None for code in span.tolist()], pa.string())
+    names = pa.array(spans.names, pa.string()).take(pa.array(span, mask=span < 0))
     return {"trial": (called, names), PRESENTATION: (called, span)}
 
 
