@@ -136,6 +136,8 @@ def _windows(
 def _ids_of(gaze: GazeSpec, path: str, parts: Sequence[str], known: Iterable[tuple[str, str]]) -> dict[str, str]:
     """What a path says; of several readings the one that fits a known trial."""
     readings = ids_in_path(gaze.path, path)
+    if len(readings) == 1:
+        return readings[0]
     said = [path_ids(pair, parts) for pair in known]
 
     def fits(ids: Mapping[str, str]) -> bool:
@@ -143,7 +145,7 @@ def _ids_of(gaze: GazeSpec, path: str, parts: Sequence[str], known: Iterable[tup
         own |= {name: ids[name] for name in IDS[:1] if name in ids}
         return any(own.items() <= one.items() for one in said)
 
-    return next((ids for ids in readings if fits(ids)), readings[0]) if len(readings) > 1 else readings[0]
+    return next((ids for ids in readings if fits(ids)), readings[0])
 
 
 def _fetched(
