@@ -175,7 +175,7 @@ def _by_name(
         try:
             checked_name(name)
         except ValueError as error:
-            rejects.append(Reject(found.pop(name).path, -1, "read", f"the {what}: {error}"))
+            rejects.append(Reject(found.pop(name).path, -1, "read", f"{what}: {error}"))
     return found
 
 

@@ -126,7 +126,7 @@ def test_names_may_be_what_they_are_but_for_control_characters(tmp_path: Path) -
     found = opened(tmp_path, {**files, "fixations.csv": "image,who,x,y\n" + rows})
     assert sorted(found.gaze) == sorted(names)
     assert found.observers == ["http://x.org/p?id=7"]
-    assert reasons(found.rejects) == [("pictures/a\x07b.jpg", -1, "the picture: unsafe name: 'a\\x07b'")]
+    assert reasons(found.rejects) == [("pictures/a\x07b.jpg", -1, "picture: unsafe name: 'a\\x07b'")]
 
 
 def test_a_reader_is_registered_once() -> None:
