@@ -5,8 +5,8 @@ or by windows in the trials table."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 
 from gazeray.gaze.files import ids_in_path
@@ -14,7 +14,7 @@ from gazeray.gaze.readers.base import GazeFile, GazeTable, ReadError
 from gazeray.gaze.readers.cells import parsed_times, wrong_setting
 from gazeray.gaze.readers.delimited import read_columns
 from gazeray.gaze.readers.spec import GazeSpec, MessageFileSpec
-from gazeray.gaze.readers.text import Spans, sorted_into, spans_by_messages
+from gazeray.gaze.readers.text import Spans, sorted_into, spans_apart, spans_by_messages
 
 
 def is_bracketed(spec: GazeSpec) -> bool:
@@ -49,11 +49,12 @@ def bracketed(table: GazeTable, file: GazeFile, windows: Sequence[tuple[str, flo
 
 def _spans(windows: Sequence[tuple[str, float, float]], source: str) -> Spans:
     """Windows of trials in order of time. Raises ReadError where two of them overlap."""
-    in_time = sorted(windows, key=lambda window: window[1:])
-    for (before, _, end), (name, start, _) in pairwise(in_time):
-        if start < end:
-            raise ReadError(source, f"the windows of the trials {before!r} and {name!r} overlap in the trials table")
-    return Spans([name for name, _, _ in in_time], [start for _, start, _ in in_time], [end for _, _, end in in_time])
+
+    def fault(one: int, other: int) -> str:
+        return f"the windows of the trials {windows[one][0]!r} and {windows[other][0]!r} overlap in the trials table"
+
+    starts, ends = np.array([window[1:] for window in windows], dtype=np.float64).reshape(-1, 2).T
+    return spans_apart([name for name, *_ in windows], starts, ends, source, fault)
 
 
 def read_messages(data: bytes, source: str, spec: MessageFileSpec) -> list[tuple[float, str]]:

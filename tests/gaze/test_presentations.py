@@ -313,11 +313,17 @@ def test_windows_that_overlap_or_end_before_they_begin_are_refused(tmp_path: Pat
         "columns": {"timestamp_ms": "t", "x_px": "x", "y_px": "y"},
     }
     gaze = "t,x,y\n1000,100,100\n1100,100,100\n1200,100,100\n"
-    root = write(tmp_path, {"trials.csv": WINDOWS.replace("1100,1150", "1090,1150"), "gaze/P1.csv": gaze})
+    root = write(tmp_path, {"trials.csv": WINDOWS.replace("1100,1150", "1070,1150"), "gaze/P1.csv": gaze})
     assert (
         "the windows of the trials 'a' and 'b' overlap"
         in trials_of(root, samples=samples, trials=WINDOW_TRIALS)[1][0][2]
     )
+    write(tmp_path, {"trials.csv": WINDOWS.replace("1100,1150", "1090,1150")})  # rounded times: they touch
+    found, _ = trials_of(root, samples=samples, trials=WINDOW_TRIALS)
+    assert {name: trial.samples["timestamp_ms"].tolist() for name, trial in found.items() if trial.samples} == {
+        "a": [1000],
+        "b": [1100],
+    }
     write(tmp_path, {"trials.csv": WINDOWS.replace("1100,1150", "1190,1150") + "P1,c,P,1190,1300\n"})
     found, why = trials_of(root, samples=samples, trials=WINDOW_TRIALS)
     assert list(found) == ["a", "c"]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,9 @@ from gazeray.gaze.files import identifier
 from gazeray.gaze.readers.base import TIMES, GazeFile, GazeTable, ReadError, unpacked
 from gazeray.gaze.readers.spec import GazeSpec, MessagesSpec
 from gazeray.tables import Reject
+
+TOUCHING_MS = 20.0
+"""Trials that overlap by less touch: their times are rounded, or a frame late."""
 
 Eyes = dict[str, tuple[np.ndarray, np.ndarray]]
 """Eye -> x and y, each (N,) float64, NaN where lost."""
@@ -135,6 +138,22 @@ class Spans:
         event = np.repeat(np.arange(len(starts)), count)
         before = np.repeat(np.cumsum(count) - count, count)
         return event, first[event] + np.arange(len(event)) - before
+
+
+def spans_apart(
+    names: Sequence[str], starts: np.ndarray, ends: np.ndarray, source: str, fault: Callable[[int, int], str]
+) -> Spans:
+    """Spans from `starts` to `ends` (S,) ms in order of time, each cut where it touches the next.
+
+    Raises ReadError where two overlap by more: what `fault` says of their indices.
+    """
+    order = np.argsort(starts, kind="stable")
+    starts, ends = starts[order], ends[order]
+    wrong = np.flatnonzero(ends[:-1] - starts[1:] > TOUCHING_MS)
+    if len(wrong):
+        raise ReadError(source, fault(int(order[wrong[0]]), int(order[wrong[0] + 1])))
+    ends[:-1] = np.minimum(ends[:-1], starts[1:])
+    return Spans([names[index] for index in order.tolist()], starts.tolist(), ends.tolist())
 
 
 def sorted_into(table: GazeTable, spans: Spans, file: GazeFile, told: str) -> GazeTable:

@@ -20,10 +20,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gazeray.gaze.files import trial_name
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, GazeTable, ReadError
 from gazeray.gaze.readers.cells import LOST_CELLS, Numbers, as_numbers, gaze_table, measured, row_rejects
 from gazeray.gaze.readers.delimited import parse
+from gazeray.gaze.readers.names import joined_names
 from gazeray.gaze.readers.plain_text import check_columns, header_of
 from gazeray.gaze.readers.spec import GazeSpec
 from gazeray.gaze.readers.text import Spans, as_bytes, as_text, one_gaze, without_missing
@@ -285,10 +285,7 @@ def trial_of_several(cells: Cells) -> Columns:
     names = cells.sheet.file.spec.trial_columns
     if len(names) < 2 or "trial" in cells.sheet.file.fixed:
         return {}
-    joined = pc.binary_join_element_wise(*(cells.text[name] for name in names), "\x1f").dictionary_encode()
-    parts = [[part.strip() for part in text.split("\x1f")] for text in joined.dictionary.to_pylist()]
-    trials = pa.array([trial_name(own) if all(own) else "" for own in parts], pa.string())
-    return {"trial": (" and ".join(names), trials.take(joined.indices))}
+    return {"trial": (" and ".join(names), joined_names([cells.text[name] for name in names]).dictionary_decode())}
 
 
 def first_of_events(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
