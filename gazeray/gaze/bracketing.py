@@ -5,18 +5,16 @@ or by windows in the trials table."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 
 from gazeray.gaze.files import ids_in_path
-from gazeray.gaze.readers.base import GazeFile, GazeTable, Kind, ReadError
+from gazeray.gaze.readers.base import GazeFile, GazeTable, ReadError
 from gazeray.gaze.readers.cells import parsed_times, wrong_setting
 from gazeray.gaze.readers.delimited import read_columns
 from gazeray.gaze.readers.spec import GazeSpec, MessageFileSpec
-from gazeray.gaze.readers.text import Spans, rejects_outside, spans_by_messages
+from gazeray.gaze.readers.text import Spans, sorted_into, spans_apart, spans_by_messages
 
 
 def is_bracketed(spec: GazeSpec) -> bool:
@@ -29,13 +27,11 @@ def bracketed(table: GazeTable, file: GazeFile, windows: Sequence[tuple[str, flo
     end in ms) of the trials table; those outside are counted.
 
     Raises ReadError: no such file or several, a column is missing, no message begins a trial, more than one person,
-    windows that overlap.
+    windows that overlap, nothing lies in a trial.
     """
     spec, source = file.spec, file.source
     if spec.windows:
-        spans = _spans(windows, source)
-        person = _one_person(table, source)
-        return _sorted_into(table, spec.kind, spans, [(person, name) for name in spans.names], source)
+        return sorted_into(table, _spans(windows, source), file, "the trials table")
     where = spec.messages.file if spec.messages else None
     if spec.messages is None or where is None:
         raise ValueError(f"{source}: no file of messages is declared")
@@ -43,31 +39,22 @@ def bracketed(table: GazeTable, file: GazeFile, windows: Sequence[tuple[str, flo
     own = [name for name in file.beside if ids_in_path(path, name)]
     if len(own) != 1:
         raise ReadError(source, f"{len(own) or 'no'} files of messages match {path}" + ("" if own else " for it"))
-    person = _one_person(table, source)
     try:
         messages = read_messages(file.beside[own[0]], own[0], where)
         spans = spans_by_messages(messages, spec.messages, own[0])
     except ReadError as error:
         raise ReadError(source, f"its messages in {error}") from error
-    names = [file.fixed.get("trial", name) for name in spans.names]
-    return _sorted_into(table, spec.kind, spans, [(person, name) for name in names], source)
-
-
-def _one_person(table: GazeTable, source: str) -> str:
-    """Whose gaze a file holds, "" where it holds none. Raises ReadError for that of several."""
-    people = list(dict.fromkeys(person for person, _ in table.ids))
-    if len(people) > 1:
-        raise ReadError(source, "times tell the trials of one person, and the file holds several")
-    return people[0] if people else ""
+    return sorted_into(table, spans, file, own[0])
 
 
 def _spans(windows: Sequence[tuple[str, float, float]], source: str) -> Spans:
     """Windows of trials in order of time. Raises ReadError where two of them overlap."""
-    in_time = sorted(windows, key=lambda window: window[1:])
-    for (before, _, end), (name, start, _) in pairwise(in_time):
-        if start < end:
-            raise ReadError(source, f"the windows of the trials {before!r} and {name!r} overlap in the trials table")
-    return Spans([name for name, _, _ in in_time], [start for _, start, _ in in_time], [end for _, _, end in in_time])
+
+    def fault(one: int, other: int) -> str:
+        return f"the windows of the trials {windows[one][0]!r} and {windows[other][0]!r} overlap in the trials table"
+
+    starts, ends = np.array([window[1:] for window in windows], dtype=np.float64).reshape(-1, 2).T
+    return spans_apart([name for name, *_ in windows], starts, ends, source, fault)
 
 
 def read_messages(data: bytes, source: str, spec: MessageFileSpec) -> list[tuple[float, str]]:
@@ -79,17 +66,3 @@ def read_messages(data: bytes, source: str, spec: MessageFileSpec) -> list[tuple
         raise ReadError(source, f"column {time!r} {hint}")
     pairs = zip(ms.tolist(), columns[text].to_pylist(), strict=True)
     return sorted((at, words) for at, words in pairs if at == at and words)
-
-
-def _sorted_into(table: GazeTable, kind: Kind, spans: Spans, ids: list[tuple[str, str]], source: str) -> GazeTable:
-    """The rows of a table in the spans (in ms), of `ids`, that they lie in or, fixations, last into."""
-    if kind == "samples":
-        codes = spans.codes(table.columns["timestamp_ms"])
-        index, span = np.flatnonzero(codes >= 0), codes[codes >= 0]
-    else:
-        onset = table.columns["onset_ms"]
-        index, span = spans.overlapping(onset, onset + table.columns["duration_ms"])
-    outside = np.setdiff1d(np.arange(len(table.codes)), index)
-    rejects = rejects_outside(source, kind, table.rows[outside], ids[0][0] if ids else "")
-    found = replace(table.where(index), codes=span, ids=ids, windows=spans.windows, accuracy=[])
-    return replace(found, rejects=[*table.rejects, *rejects])

@@ -73,7 +73,7 @@ def _read(root: Folder, path: str, spec: DatasetSpec, table: TableSpec, label: s
     data = root.read_bytes(path)
     try:
         if isinstance(table, TrialsSpec) and table.reader:
-            return _told_by_gaze(data, path, spec, table), []
+            return _told_by_gaze(data, path, spec, table, label), []
         of_gaze = next((gaze for gaze in spec.gaze().values() if gaze.path == table.path), None)
         if of_gaze is None or not isinstance(table, TrialsSpec):
             return read_text_table(data, path, table)
@@ -97,8 +97,9 @@ def _used_columns(spec: DatasetSpec, table: TableSpec, label: str) -> set[str]:
     return {name for one in own for name in ([one] if isinstance(one, str) else one)}
 
 
-def _told_by_gaze(data: bytes, path: str, spec: DatasetSpec, table: TrialsSpec) -> TextTable:
-    """What a gaze file says of its trials. Raises ReadError."""
+def _told_by_gaze(data: bytes, path: str, spec: DatasetSpec, table: TrialsSpec, label: str) -> TextTable:
+    """What a gaze file says of its trials in the columns that are used; unless presentations are numbered, those of a
+    trial of which it says the same are one row. Raises ReadError."""
     gaze = next((gaze for gaze in spec.gaze().values() if gaze.reader == table.reader), None)
     if gaze is None:
         raise ReadError(path, f"trials.reader {table.reader}: no gaze is declared to be read by it")
@@ -106,9 +107,16 @@ def _told_by_gaze(data: bytes, path: str, spec: DatasetSpec, table: TrialsSpec) 
     assert tell is not None, "TrialsSpec asks for it"
     ids = ids_in_path(table.path, path)[0]
     names, records = tell(GazeFile(data, path, gaze, ids))
-    rows = list(range(1, len(records) + 1))
-    columns = {name: [record[index] for record in records] for index, name in enumerate(names)}
-    return TextTable(path, table, columns, rows, [path] * len(rows))
+    used = _used_columns(spec, table, label)
+    columns = {name: [record[at] for record in records] for at, name in enumerate(names) if name in used}
+    rows = list(range(len(records)))
+    if table.repeats != "number":
+        first: dict[tuple[str, ...], int] = {}
+        for row, said in enumerate(zip(*columns.values(), strict=True)):
+            first.setdefault(said, row)
+        rows = list(first.values())
+    columns = {name: [cells[row] for row in rows] for name, cells in columns.items()}
+    return TextTable(path, table, columns, [row + 1 for row in rows], [path] * len(rows))
 
 
 class GazeFiles:

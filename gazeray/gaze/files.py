@@ -31,18 +31,19 @@ EYE = "eye"
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a data set by path, and the names in each of its folders ("" is the root)."""
+    """The files of a data set by path, and the names in each of its folders ("" is the root) by what stands before
+    their first underscore: a folder may hold files of thousands of people."""
 
     files: Mapping[str, FileStat]
-    folders: Mapping[str, Sequence[str]]
+    folders: Mapping[str, Mapping[str, Sequence[str]]]
 
     @classmethod
     def of(cls, files: Iterable[FileStat]) -> Listing:
         by_path = {stat.path: stat for stat in files}
-        folders: dict[str, list[str]] = {}
+        folders: dict[str, dict[str, list[str]]] = {}
         for path in by_path:
             folder, _, name = path.rpartition("/")
-            folders.setdefault(folder, []).append(name)
+            folders.setdefault(folder, {}).setdefault(name.partition("_")[0], []).append(name)
         return cls(by_path, folders)
 
 

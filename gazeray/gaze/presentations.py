@@ -136,6 +136,8 @@ def _windows(
 def _ids_of(gaze: GazeSpec, path: str, parts: Sequence[str], known: Iterable[tuple[str, str]]) -> dict[str, str]:
     """What a path says; of several readings the one that fits a known trial."""
     readings = ids_in_path(gaze.path, path)
+    if len(readings) == 1:
+        return readings[0]
     said = [path_ids(pair, parts) for pair in known]
 
     def fits(ids: Mapping[str, str]) -> bool:
@@ -143,7 +145,7 @@ def _ids_of(gaze: GazeSpec, path: str, parts: Sequence[str], known: Iterable[tup
         own |= {name: ids[name] for name in IDS[:1] if name in ids}
         return any(own.items() <= one.items() for one in said)
 
-    return next((ids for ids in readings if fits(ids)), readings[0]) if len(readings) > 1 else readings[0]
+    return next((ids for ids in readings if fits(ids)), readings[0])
 
 
 def _fetched(
@@ -175,6 +177,9 @@ def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[tuple[str, f
         raise
     except Exception as error:  # whatever a damaged file makes a reader raise: it costs this file alone
         raise ReadError(path, f"cannot be read: {type(error).__name__}: {str(error)[:500]}") from error
+    own, surface = table.origin, ("screen", "stimulus")  # a surface of glasses may be the stimulus, too
+    if own and gaze.origin not in ("screen", own) and (own, gaze.origin) != surface:
+        raise ReadError(path, f"origin: {gaze.origin} is declared, but the file has gaze that counts from {own}")
     origin = table.origin if gaze.origin == "screen" and table.origin else gaze.origin
     if origin == "scene_camera" != gaze.origin:
         reason = "gaze is in px of the scene camera, not of a screen: declare origin: scene_camera if that is meant"

@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,6 +19,7 @@ from gazeray.gaze.readers.cells import parquet_columns, parquet_names, runs
 from gazeray.gaze.readers.delimited import DICTIONARY, parse
 from gazeray.gaze.readers.names import names_in, words_of
 from gazeray.gaze.readers.plain_text import check_columns, delimiter_hint, open_text
+from gazeray.gaze.readers.vendor_tables import first_of_events
 from gazeray.tables import Reject
 
 PARQUET = b"PAR1"
@@ -95,22 +95,14 @@ def trials_in_gaze(data: bytes, source: str, spec: TrialsSpec, used: Collection[
     cells = {name: names_in(source, name, table[name]) for name in there}
     keys = [codes for _, codes in cells.values()]
     if spec.repeats == "number":
-        person, trial = (_together([cells[name][1] for name in own], len(rows)) for own in (people, trials))
+        none = np.zeros(len(rows), dtype=np.int64)
+        person, trial = (first_of_events(none, *(cells[name][1] for name in own))[0] for own in (people, trials))
         keys.append(runs(person, trial)[0])
-    code = _together(keys, len(rows))
-    first = np.unique(code, return_index=True)[1]
+    first = first_of_events(*keys)[1]
     columns = {name: [words[at] for at in codes[first].tolist()] for name, (words, codes) in cells.items()}
     kept = [at for at in range(len(first)) if all(columns[name][at] for name in trials)]
     columns = {name: [words[at] for at in kept] for name, words in columns.items()}
     return TextTable(source, spec, columns, [int(rows[first[at]]) for at in kept], [source] * len(kept))
-
-
-def _together(keys: Sequence[np.ndarray], n: int) -> np.ndarray:
-    """(n,) int, which rows are the same in all keys, (n,) int each; counted as they come."""
-    code = np.zeros(n, dtype=np.int64)
-    for own in keys:
-        code = pd.factorize(code * (int(own.max(initial=0)) + 1) + own)[0]
-    return code
 
 
 def with_ids(table: TextTable, ids: Mapping[str, str]) -> TextTable:

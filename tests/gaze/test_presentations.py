@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from gazeray.gaze.quality import TrialGaze
-from gazeray.gaze.readers import READERS
+from gazeray.gaze.readers import READERS, GazeTable
+from gazeray.gaze.readers.spec import SamplesSpec
+from gazeray.gaze.two_eyes import one_of_two
 from tests.gaze.tiny_dataset import FIXATIONS, SAMPLES, declared, read_all, reasons, write
 
 HEADER = "trial,t,x,y\n"
@@ -189,6 +191,29 @@ def test_eye_that_no_file_is_of_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("eye", "kept", "words"),
+    [("right", 2, ""), ("best", 0, "3 files of an unnamed eye, left, right: not two eyes; ask for left or right")],
+)
+def test_third_file_does_not_matter_where_one_eye_is_asked_for(tmp_path: Path, eye: str, kept: int, words: str) -> None:
+    files = {**EYES, "gaze/P1_cyclopean.csv": HEADER + ONCE + TWO}
+    samples = {**SAMPLES, "path": "gaze/{participant}_{eye}.csv", "eye": eye}
+    found, why = trials_of(write(tmp_path, files), samples=samples)
+    assert len(found) == kept
+    assert not words or why[0][2] == words
+
+
+def test_mean_of_two_eyes_has_the_accuracy_of_both() -> None:
+    accuracy = ({"validation_left_deg": 0.3}, {"validation_right_deg": 0.5})
+    row = {"timestamp_ms": np.zeros(1), "x_px": np.ones(1), "y_px": np.ones(1)}
+    files = [
+        (side, {"eye": side}, GazeTable([("P", "1")], np.zeros(1, int), row, np.ones(1, int), 1, accuracy=[own]))
+        for side, own in zip(("left", "right"), accuracy, strict=True)
+    ]
+    spec = SamplesSpec.model_validate({**SAMPLES, "path": "{participant}_{eye}.csv", "eye": "mean"})
+    assert one_of_two(files, spec)[1].accuracy == [accuracy[0] | accuracy[1]]
+
+
+@pytest.mark.parametrize(
     "error", [KeyError("x"), IndexError(3), MemoryError(), RecursionError("deep"), ZeroDivisionError()]
 )
 def test_whatever_a_reader_raises_costs_one_file(
@@ -305,11 +330,17 @@ def test_windows_that_overlap_or_end_before_they_begin_are_refused(tmp_path: Pat
         "columns": {"timestamp_ms": "t", "x_px": "x", "y_px": "y"},
     }
     gaze = "t,x,y\n1000,100,100\n1100,100,100\n1200,100,100\n"
-    root = write(tmp_path, {"trials.csv": WINDOWS.replace("1100,1150", "1090,1150"), "gaze/P1.csv": gaze})
+    root = write(tmp_path, {"trials.csv": WINDOWS.replace("1100,1150", "1070,1150"), "gaze/P1.csv": gaze})
     assert (
         "the windows of the trials 'a' and 'b' overlap"
         in trials_of(root, samples=samples, trials=WINDOW_TRIALS)[1][0][2]
     )
+    write(tmp_path, {"trials.csv": WINDOWS.replace("1100,1150", "1090,1150")})  # rounded times: they touch
+    found, _ = trials_of(root, samples=samples, trials=WINDOW_TRIALS)
+    assert {name: trial.samples["timestamp_ms"].tolist() for name, trial in found.items() if trial.samples} == {
+        "a": [1000],
+        "b": [1100],
+    }
     write(tmp_path, {"trials.csv": WINDOWS.replace("1100,1150", "1190,1150") + "P1,c,P,1190,1300\n"})
     found, why = trials_of(root, samples=samples, trials=WINDOW_TRIALS)
     assert list(found) == ["a", "c"]

@@ -276,6 +276,25 @@ def test_messages_in_a_file_bracket_the_trials(tmp_path: Path, unit: str) -> Non
     assert reasons(found[0].rejects) == [("gaze/P1.csv", 1, "30 samples lie outside any trial, this is the first")]
 
 
+def test_gaze_and_messages_on_two_clocks_are_told(tmp_path: Path) -> None:
+    text = "t,x,y\n" + "".join(f"{t},{t + 100},100\n" for t in range(0, 500, 10))
+    files: dict[str, str | bytes] = {"trials.csv": TRIALS, **both(text)}
+    files |= {f"log/{who}.csv": LOGS["us"] for who in ("P1", "P2")}
+    samples = {**SAMPLES, "columns": NO_TRIAL, "messages": messages("ms")}
+    _, found = read(tmp_path, files, trials={"path": "trials.csv"}, samples=samples)
+    told = "the samples from 0 to 0.49 s, the trials of log/P1.csv from 100 to 400 s"
+    assert found[0].rejects[0].reason == f"all gaze lies outside every trial: {told}"
+
+
+def test_bad_row_of_a_file_with_messages_is_of_no_trial(tmp_path: Path) -> None:
+    text = "t,x,y\n" + "".join(f"{t},{t + 100},100\n" for t in range(0, 500, 10)) + "450,left,1\n"
+    files: dict[str, str | bytes] = {"trials.csv": TRIALS, **both(text)}
+    files |= {f"log/{who}.csv": LOGS["ms"] for who in ("P1", "P2")}
+    samples = {**SAMPLES, "columns": NO_TRIAL, "messages": messages("ms")}
+    _, found = read(tmp_path, files, trials={"path": "trials.csv"}, samples=samples)
+    assert [(one.row, one.participant, one.trial) for one in found[0].rejects] == [(51, "P1", ""), (1, "P1", "")]
+
+
 def test_fixations_are_cut_where_messages_end_a_trial(tmp_path: Path) -> None:
     text = "t,d,x,y\n50,100,200,100\n160,80,210,100\n350,40,300,100\n"
     files: dict[str, str | bytes] = {"trials.csv": TRIALS, "fixations/P1.csv": text, "fixations/P2.csv": text}

@@ -34,8 +34,8 @@ from gazeray.gaze.readers.bids_tables import (
     recording_of,
     with_rows,
 )
-from gazeray.gaze.readers.bids_trials import Trials, sorted_into, trials_of_events
-from gazeray.gaze.readers.text import spans_by_messages
+from gazeray.gaze.readers.bids_trials import Trials, trials_of_events
+from gazeray.gaze.readers.text import sorted_into, spans_by_messages
 from gazeray.gaze.readers.vendor_tables import Cells, Channels, Columns, Sheet, build, channel_columns
 
 
@@ -44,7 +44,7 @@ from gazeray.gaze.readers.vendor_tables import Cells, Channels, Columns, Sheet, 
     supplies=("trial",),
     described=True,
     companions=bids_files.companions,
-    keys=("columns", "units", "missing", "eye", "messages", "channels"),
+    keys=("columns", "units", "missing", "eye", "messages", "channels", "y_axis"),
 )
 def read_bids(file: GazeFile) -> GazeTable:
     """Read one table; see `Reader`. Coordinates come out in px or normalised, times in ms on the clock of the events.
@@ -52,8 +52,8 @@ def read_bids(file: GazeFile) -> GazeTable:
     Without a timestamp column samples are SamplingFrequency apart. Fixations are the events of trial_type fixation;
     where they have no coordinates, the mean gaze of the recording beside them. Trials: messages of *_physioevents where
     `messages` brackets them, else the path or a column of the table, else the rows of *_events.tsv that have a
-    duration, named by its column columns.trial, or by their number. What lies outside every trial is left out, with a
-    note. Pupils and other columns of numbers are channels.
+    duration, named by its column columns.trial, or by their number. What lies outside every trial is rejected.
+    Pupils and other columns of numbers are channels.
     Raises ReadError: no names of the columns, a column is missing, another coordinate system than gaze-on-screen, a
     unit or an origin that is unknown or needs a geometry which is not given, no trials.
     """
@@ -188,8 +188,7 @@ def _trials(recording: Recording, samples: Samples | None) -> Trials | None:
     file = recording.sheet.file
     if file.spec.messages:
         spans = spans_by_messages(_messages(recording, samples), file.spec.messages, file.source)
-        names = [file.fixed.get("trial", name) for name in spans.names]
-        return Trials(replace(spans, names=names), [], "messages")
+        return Trials(spans, [], "messages")
     return None if "trial" in file.fixed or file.spec.trial_columns else trials_of_events(file, recording.named)
 
 
@@ -248,4 +247,7 @@ def _table(
     table = build(cells, ids, columns, times, keep, notes, header, channels)
     units = {} if placed.unit == "px" else dict.fromkeys(COORDINATES, placed.unit)
     table = replace(table, units=table.units | units, origin=placed.origin)
-    return table if trials is None else sorted_into(table, trials, kind, file)
+    if trials is None:
+        return table
+    found = sorted_into(table, trials.spans, file, trials.source)
+    return replace(found, rejects=[*found.rejects, *trials.rejects])

@@ -55,12 +55,11 @@ def companions(source: str, listing: Listing) -> list[str]:
     """The files that belong to a table: its sidecars in all folders up to the root of its BIDS data set, and the table
     of samples, of events of the recording, and of events of the run that apply to it."""
     folder, paths = source.rpartition("/")[0], list[str]()
-    first = {*_parts(source)[0], *ENDS}  # a quick look at the first entity: a folder may hold files of many people
     while True:
-        names = listing.folders.get(folder, ())
-        near = [name for name in names if name.partition("_")[0] in first and name.endswith(ENDS)]
+        names = listing.folders.get(folder, {})
+        near = [name for first in (*_parts(source)[0], *ENDS) for name in names.get(first, ()) if name.endswith(ENDS)]
         paths += [f"{folder}/{name}".lstrip("/") for name in near]
-        if not folder or ROOT in names:
+        if not folder or f"{folder}/{ROOT}" in listing.files:
             break
         folder = folder.rpartition("/")[0]
     found = [path for suffix in SUFFIXES for path in applicable(source, paths, suffix, JSON)]

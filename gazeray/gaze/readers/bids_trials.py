@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trials of BIDS recordings: the rows of *_events.tsv, and the gaze that lies in them."""
+"""Trials of BIDS recordings: the rows of *_events.tsv."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ import numpy as np
 
 from gazeray.gaze.files import identifier, trial_name
 from gazeray.gaze.readers import bids_files, vendor_bids
-from gazeray.gaze.readers.base import TIME_UNITS_MS, GazeFile, GazeTable, Kind, ReadError
+from gazeray.gaze.readers.base import TIME_UNITS_MS, GazeFile, ReadError
 from gazeray.gaze.readers.cells import row_rejects
 from gazeray.gaze.readers.plain_text import header_of
-from gazeray.gaze.readers.text import Spans
+from gazeray.gaze.readers.text import Spans, spans_apart
 from gazeray.gaze.readers.vendor_tables import Cells, Sheet, decoded
 from gazeray.tables import Reject
-
-TOUCHING_MS = 20.0
-"""Trials that overlap by less touch: their times are rounded, or a frame late."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +56,15 @@ def trials_of_events(file: GazeFile, columns: Sequence[str]) -> Trials:
     usable = np.array([bool(name) for name in called], dtype=bool) & (lasts > 0) & ~np.isnan(starts)
     if not usable.any():
         raise ReadError(file.source, f"no trials: no row of {path} has an onset and a duration above 0")
-    order = np.flatnonzero(usable)
-    order = order[np.argsort(starts[order], kind="stable")]
-    spans = _apart(
-        starts[order], (starts + lasts)[order], [called[row] for row in order], cells.rows[order], file, path
-    )
+    used = np.flatnonzero(usable)
+    rows = cells.rows[used]
+
+    def fault(one: int, other: int) -> str:
+        hint = "name them by a column that is n/a in all other rows, as columns.trial"
+        return f"rows {rows[one]} and {rows[other]} of {path} overlap: which are trials? ({hint})"
+
+    names_of = [called[row] for row in used.tolist()]
+    spans = spans_apart(names_of, starts[used], (starts + lasts)[used], file.source, fault)
     return Trials(spans, _bad_rows(cells, onset, duration, path), path)
 
 
@@ -71,20 +72,6 @@ def _name(parts: Sequence[str | None]) -> str:
     """The name of a trial from the columns that give it; "" where one of them is empty."""
     own = [identifier(part or "") for part in parts]
     return "" if any(part in ("", "n/a") for part in own) else trial_name(own)
-
-
-def _apart(
-    starts: np.ndarray, ends: np.ndarray, names: list[str], rows: np.ndarray, file: GazeFile, path: str
-) -> Spans:
-    """The trials as spans, each cut where it touches the next. Raises ReadError where they overlap by more."""
-    over = ends[:-1] - starts[1:]
-    if (over > TOUCHING_MS).any():
-        first = int(np.flatnonzero(over > TOUCHING_MS)[0])
-        reason = f"rows {rows[first]} and {rows[first + 1]} of {path} overlap: which are trials?"
-        hint = "name them by a column that is n/a in all other rows, as columns.trial"
-        raise ReadError(file.source, f"{reason} ({hint})")
-    ends[:-1] = np.minimum(ends[:-1], starts[1:])
-    return Spans(names, starts.tolist(), ends.tolist())
 
 
 def _bad_rows(cells: Cells, onset: str, duration: str, path: str) -> list[Reject]:
@@ -97,37 +84,3 @@ def _bad_rows(cells: Cells, onset: str, duration: str, path: str) -> list[Reject
         faults = [bad.fault(index, f"column {name}") for index in range(len(where))]
         rejects += row_rejects(path, cells.rows[where], "read", faults.__getitem__, lambda index: ("", ""))
     return rejects
-
-
-def sorted_into(table: GazeTable, trials: Trials, kind: Kind, file: GazeFile) -> GazeTable:
-    """The rows of a table, of one person, in the trials that they lie in or, fixations, last into.
-
-    Raises ReadError: several people, nothing lies in any trial.
-    """
-    people = list(dict.fromkeys(person for person, _ in table.ids))
-    if len(people) > 1:
-        raise ReadError(file.source, f"{trials.source} tells the trials of one person, and the file holds several")
-    spans, times = trials.spans, table.columns["timestamp_ms" if kind == "samples" else "onset_ms"]
-    if kind == "samples":
-        codes = spans.codes(times)
-        index, span = np.flatnonzero(codes >= 0), codes[codes >= 0]
-    else:
-        index, span = spans.overlapping(times, times + table.columns["duration_ms"])
-    if len(times) and not len(index):
-        lies = f"the {kind} from {times.min() / 1e3:.6g} to {times.max() / 1e3:.6g} s"
-        where = f"the trials of {trials.source} from {spans.starts[0] / 1e3:.6g} to {spans.ends[-1] / 1e3:.6g} s"
-        raise ReadError(file.source, f"all gaze lies outside every trial: {lies}, {where}")
-    outside = np.ones(len(times), dtype=bool)
-    outside[index] = False
-    n = int(outside.sum())
-    notes = [f"{kind} outside every trial, left out: {n} of {len(times)}"] if n else []
-    person = people[0] if people else file.ids[0]
-    rejects = [replace(reject, trial=file.fixed.get("trial", "")) for reject in table.rejects]
-    return replace(
-        table.where(index),
-        codes=span,
-        ids=[(person, name) for name in spans.names],
-        windows=spans.windows,
-        rejects=[*rejects, *trials.rejects],
-        notes=[*table.notes, *notes],
-    )

@@ -25,8 +25,11 @@ from gazeray.gaze.readers.plain_text import check_columns
 from gazeray.gaze.readers.spec import ChannelSpec, Word
 from gazeray.tables import Reject
 
-MISSING_CELLS = ("", "nan", "NaN", "NAN", "NA", ".")
+MISSING_CELLS = ("", "nan", "NaN", "NAN", "NA", "n/a", "N/A", ".")
 """Cells that say that there is no value."""
+
+LOST_CELLS = (*MISSING_CELLS, "-", "null")
+"""Such cells of the exports of eye trackers, and of channels."""
 
 LARGEST = 1e15
 """No coordinate in px and no time in ms is larger (a date is 2e12 ms); 1.8e308 and the like stand for an overflow."""

@@ -20,6 +20,7 @@ import pyarrow.csv
 
 from gazeray.gaze.readers.base import COORDINATES, TIMES, GazeFile, GazeTable, ReadError, register_reader, unpacked
 from gazeray.gaze.readers.cells import (
+    LOST_CELLS,
     MISSING_CELLS,
     Decimal,
     are_valid,
@@ -46,7 +47,7 @@ Parsed = tuple[pa.Table, np.ndarray, int, list[Reject]]
 @register_reader(
     "delimited",
     keys=(
-        *("columns", "units", "missing", "eye", "valid", "channels", "sampling_hz"),
+        *("columns", "units", "missing", "eye", "valid", "channels", "sampling_hz", "y_axis"),
         *("delimiter", "encoding", "names", "skip_lines", "decimal"),
     ),
 )
@@ -60,7 +61,7 @@ def read_delimited(file: GazeFile) -> GazeTable:
     return _as_declared(file, *read_columns(file.data, file.source, spec, kinds, file.ids, spec.decimal))
 
 
-@register_reader("parquet", keys=("columns", "units", "missing", "eye", "valid", "channels", "sampling_hz"))
+@register_reader("parquet", keys=("columns", "units", "missing", "eye", "valid", "channels", "sampling_hz", "y_axis"))
 def read_parquet(file: GazeFile) -> GazeTable:
     """Read one Parquet file; see `Reader`. Numeric columns may also be stored as text.
 
@@ -100,7 +101,7 @@ def _as_declared(file: GazeFile, table: pa.Table, rows: np.ndarray, n_rows: int,
             columns["timestamp_ms"] = ("sampling_hz", pa.array(_counted_ms(people, rows, spec.sampling_hz)))
         further = {
             name: measured(
-                as_numbers(table[own.column], (*MISSING_CELLS, "n/a", "N/A", "-"), spec.decimal).values,
+                as_numbers(table[own.column], LOST_CELLS, spec.decimal).values,
                 table[own.validity] if own.validity else None,
                 own,
             )

@@ -60,7 +60,7 @@ def eyelink_trials(file: GazeFile) -> tuple[list[str], list[list[str]]]:
 
 
 @register_reader(
-    "eyelink", supplies=("trial",), described=True, keys=("missing", "eye", "messages"), trials=eyelink_trials
+    "eyelink", supplies=("trial",), described=True, keys=("missing", "eye", "messages", "y_axis"), trials=eyelink_trials
 )
 def read_eyelink(file: GazeFile) -> GazeTable:
     """Read one .asc file, plain or gzipped; see `Reader`.
@@ -296,12 +296,19 @@ def _on_screen(
     file: GazeFile, events: Events, x: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """x and y (n,) from the top left of the screen, where the file says that they count otherwise (from the middle,
-    upwards) and the declaration says nothing; and a note then. Raises ReadError where that changes in the file."""
+    upwards) and the declaration says nothing; and a note then. Raises ReadError where that changes in the file, or the
+    declaration contradicts it."""
     edges = _coords(events, "GAZE") or _coords(events, "DISPLAY")
     ways = {
         (left, top, float(np.sign(right - left)), float(np.sign(bottom - top))) for left, top, right, bottom in edges
     }
-    if file.spec.origin != "screen" or file.spec.y_axis != "down" or ways <= {(0.0, 0.0, 1.0, 1.0)}:
+    declared = file.spec.origin == "screen_centre", file.spec.y_axis == "up"
+    for left, top, right, bottom in edges if any(declared) else ():
+        if declared != (abs(left + right) <= 2 and abs(top + bottom) <= 2, bottom < top):  # -960 to 960, or to 959
+            has = " ".join(f"{edge:g}" for edge in (left, top, right, bottom))
+            what = f"origin: {file.spec.origin} and y_axis: {file.spec.y_axis}"
+            raise ReadError(file.source, f"{what} contradict the file: left, top, right, bottom are {has}")
+    if file.spec.origin != "screen" or any(declared) or ways <= {(0.0, 0.0, 1.0, 1.0)}:
         return x, y, []
     if len(ways) > 1:
         raise ReadError(file.source, f"the coordinates of the screen change in the file: {sorted(set(edges))}")

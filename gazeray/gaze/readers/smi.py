@@ -165,7 +165,7 @@ def _built(
 
 def _fixations(export: Export) -> GazeTable:
     """The fixations as a GazeTable."""
-    sheet, spec = export.sheet, export.sheet.file.spec
+    sheet = export.sheet
     onset, duration = sheet.column("onset_ms", *NAMES["onset"]), sheet.column("duration_ms", *NAMES["duration"])
     pair = sheet.column("x_px", *NAMES["x"]), sheet.column("y_px", *NAMES["y"])
     category, side = sheet.find(*NAMES["category"]), sheet.find(*NAMES["side"])
@@ -191,22 +191,12 @@ def _fixations(export: Export) -> GazeTable:
     units = {"onset_ms": _unit(onset, "onset_ms", sheet), "duration_ms": _unit(duration, "duration_ms", sheet)}
     factors = [TIME_UNITS_MS[unit] for unit in units.values()]
     at, lasts = cells.values(onset), cells.values(duration) * (factors[1] / factors[0])
-    event, span, spans = np.arange(len(at)), None, None
-    if spec.messages is not None:
-        if (np.diff(at) < 0).any():
-            raise sheet.error("times start again within the file, so that messages cannot tell its trials")
-        spans = spans_by_messages(export.messages, spec.messages, sheet.file.source)
-        event, span = spans.overlapping(at, at + lasts)
-        if not len(event):
-            raise sheet.error(f"none of the {len(at)} fixations lies in a trial")
-    elif (own := ids.get("trial")) and own == sheet.find(*NAMES["trial"]):
-        spans = _spans_of_trials(export.events, cells.text[own].to_pylist(), at)
-        event, span = _lasting_into(spans, at, at + lasts) if spans else (event, span)
-    faulty = np.flatnonzero(np.isnan(at + lasts))
-    outside = np.setdiff1d(np.arange(len(at)), np.append(event, faulty))
-    rejects = rejects_outside(sheet.file.source, "fixations", cells.rows[outside], sheet.file.ids[0])
-    windows = None
-    if spans is not None and span is not None:
+    windows, rejects = None, list[Reject]()
+    if spread := _spread(export, cells, ids, at, at + lasts):
+        event, span, spans = spread
+        faulty = np.flatnonzero(np.isnan(at + lasts))
+        outside = np.setdiff1d(np.arange(len(at)), np.append(event, faulty))
+        rejects = rejects_outside(sheet.file.source, "fixations", cells.rows[outside], sheet.file.ids[0])
         event, span = np.append(event, faulty), np.append(span, spans.codes(at[faulty]))  # `build` rejects them
         order = np.argsort(event, kind="stable")
         cells = cells.at(event[order])
@@ -221,6 +211,29 @@ def _fixations(export: Export) -> GazeTable:
     found = build(cells, ids, columns, units, header=export.header, channels=channels, windows=windows)
     origin = _origin(cells) if glasses else ""
     return replace(found, notes=[*found.notes, *notes], origin=origin, rejects=[*found.rejects, *rejects])
+
+
+def _spread(
+    export: Export, cells: Cells, ids: Mapping[str, str], starts: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, Spans] | None:
+    """Fixation and span, (M,) each, for each trial that one of the fixations from `starts` to `ends` (N,) lasts into,
+    and the spans; None where neither messages nor the user events tell them.
+
+    Raises ReadError: messages, and times that start again or none of which lies in a trial.
+    """
+    sheet, messages, own = export.sheet, export.sheet.file.spec.messages, ids.get("trial")
+    if messages is not None:
+        if (np.diff(starts) < 0).any():
+            raise sheet.error("times start again within the file, so that messages cannot tell its trials")
+        spans = spans_by_messages(export.messages, messages, sheet.file.source)
+        event, span = spans.overlapping(starts, ends)
+        if not len(event):
+            raise sheet.error(f"none of the {len(starts)} fixations lies in a trial")
+        return event, span, spans
+    if own is None or own != sheet.find(*NAMES["trial"]):
+        return None
+    told = _spans_of_trials(export.events, cells.text[own].to_pylist(), starts)
+    return (*_lasting_into(told, starts, ends), told) if told else None
 
 
 def _gaze_columns(sheet: Sheet) -> Pairs:

@@ -251,6 +251,18 @@ class GazeSpec(FileSpec, _ReaderFirst):
             raise ValueError("; ".join(faults))
         return units
 
+    @field_validator("origin", "y_axis")
+    @classmethod
+    def _not_told_by_the_format(cls, value: str, info: ValidationInfo) -> str:
+        """Raises ValueError for another origin than that of the format's own columns."""
+        known = READERS.get(info.data.get("reader", ""))
+        if value in ("screen", "down", "stimulus", "scene_camera") or known is None or "y_axis" in known.keys:
+            return value
+        if "columns" in info.data and "y_px" not in info.data["columns"]:
+            reason = "counts downwards from the top left: only columns that are declared may count otherwise"
+            raise ValueError(f"{value}: what the reader {info.data['reader']} finds by itself {reason}")
+        return value
+
     @field_validator("channels")
     @classmethod
     def _named_channels(cls, channels: dict[str, ChannelSpec]) -> dict[str, ChannelSpec]:

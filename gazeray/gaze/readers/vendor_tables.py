@@ -20,10 +20,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gazeray.gaze.files import trial_name
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, GazeTable, ReadError
-from gazeray.gaze.readers.cells import MISSING_CELLS, Numbers, as_numbers, gaze_table, measured, row_rejects
+from gazeray.gaze.readers.cells import LOST_CELLS, Numbers, as_numbers, gaze_table, measured, row_rejects
 from gazeray.gaze.readers.delimited import parse
+from gazeray.gaze.readers.names import joined_names
 from gazeray.gaze.readers.plain_text import check_columns, header_of
 from gazeray.gaze.readers.spec import GazeSpec
 from gazeray.gaze.readers.text import Spans, as_bytes, as_text, one_gaze, without_missing
@@ -168,9 +168,8 @@ class Sheet:
         if n_rows == 0:
             raise self.error("a header without rows")
         words = {name: pc.utf8_trim_whitespace(table[name].combine_chunks()) for name in texts}
-        missing = (*MISSING_CELLS, "n/a", "N/A", "-", "null")
         # No clock counts further, in whatever unit (one in ns beyond 1e18); in ms and px it is checked again.
-        usable = {name: as_numbers(table[name], missing, largest=1e20) for name in every}
+        usable = {name: as_numbers(table[name], LOST_CELLS, largest=1e20) for name in every}
         for name in set(loose) - set(strict):
             usable[name] = replace(usable[name], bad=np.zeros(len(rows), dtype=bool))
         return Cells(self, rows, n_rows, words, usable, rejects)
@@ -276,7 +275,7 @@ def declared_channels(cells: Cells) -> Channels:
 def in_spans(spans: Spans, span: np.ndarray, called: str) -> Columns:
     """The columns for `build` that say in which span (N,) int each row lies (-1: in none); the trial is `called` so in
     messages."""
-    names = pa.array([spans.names[code] if code >= 0 else None for code in span.tolist()], pa.string())
+    names = pa.array(spans.names, pa.string()).take(pa.array(span, mask=span < 0))
     return {"trial": (called, names), PRESENTATION: (called, span)}
 
 
@@ -286,10 +285,7 @@ def trial_of_several(cells: Cells) -> Columns:
     names = cells.sheet.file.spec.trial_columns
     if len(names) < 2 or "trial" in cells.sheet.file.fixed:
         return {}
-    joined = pc.binary_join_element_wise(*(cells.text[name] for name in names), "\x1f").dictionary_encode()
-    parts = [[part.strip() for part in text.split("\x1f")] for text in joined.dictionary.to_pylist()]
-    trials = pa.array([trial_name(own) if all(own) else "" for own in parts], pa.string())
-    return {"trial": (" and ".join(names), trials.take(joined.indices))}
+    return {"trial": (" and ".join(names), joined_names([cells.text[name] for name in names]).dictionary_decode())}
 
 
 def first_of_events(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -102,7 +102,7 @@ def test_trials_take_their_names_from_the_declared_column() -> None:
 def test_samples_outside_every_trial_are_left_out_with_a_note() -> None:
     table = read(beside=files(run="onset\tduration\n2.008\t0.004\n"))
     assert table.rows.tolist() == [3]
-    assert any(note == "samples outside every trial, left out: 3 of 4" for note in table.notes)
+    assert [reject.reason for reject in table.rejects] == ["3 samples lie outside any trial, this is the first"]
 
 
 def test_row_without_a_usable_time_is_rejected_not_outside() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
 from gazeray.gaze.readers.base import GazeFile
+from gazeray.gaze.readers.delimited import parse
 from tests.gaze.tiny_dataset import GAZE, SAMPLES, declared
 
 COLUMNS = SAMPLES["columns"]
@@ -52,6 +53,16 @@ def same(table: GazeTable, other: GazeTable) -> bool:
 
 
 # -- how the text is written
+
+
+@pytest.mark.parametrize("word", ["n/a", "N/A", "NA", "nan", "."])
+def test_words_for_no_value_are_parsed_at_once(word: str) -> None:
+    data = GAZE.replace("210,110", f"{word},{word}")
+    table = read(data)
+    assert np.isnan(table.columns["x_px"][1])
+    assert not table.rejects
+    kinds = {"x": pa.float64()}
+    assert parse(data.encode(), "x", ",", ["trial", "t", "x", "y"], 1, kinds)[0]["x"].type == pa.float64()
 
 
 @pytest.mark.parametrize(

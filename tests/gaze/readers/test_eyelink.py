@@ -172,9 +172,16 @@ def test_coordinates_of_another_origin_are_brought_to_the_top_left(edges: str, x
             f"{edges} for left, top, right, bottom"
         ]
         assert (table.header["screen_width_px"], table.header["screen_height_px"]) == (1920, 1080)
-    assert xs(read(text, origin="screen_centre")) == [10]
     with pytest.raises(ReadError, match="the coordinates of the screen change in the file"):
         read(text + PREAMBLE)
+
+
+def test_declared_origin_that_the_file_confirms_is_left_to_the_declaration() -> None:
+    text = PREAMBLE.replace("0 0 1919 1079", "-960 540 959 -540") + block(100, [ROWS[0]])
+    assert xs(read(text, origin="screen_centre", y_axis="up")) == [10]
+    for wrong in ({"origin": "screen_centre"}, {"y_axis": "up"}):
+        with pytest.raises(ReadError, match="contradict the file: left, top, right, bottom are 0 0 1919 1079"):
+            read(PREAMBLE + block(100, [ROWS[0]]), **wrong)
 
 
 @pytest.mark.parametrize("kind", ["HREF", "PUPIL"])

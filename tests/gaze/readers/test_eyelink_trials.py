@@ -297,6 +297,24 @@ def test_variables_are_the_labels_of_a_data_set(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("repeats", ["refuse", "join"])
+def test_trial_that_is_told_twice_alike_is_one(tmp_path: Path, repeats: str) -> None:
+    """Whatever else the experiment wrote of each: what no label or geometry uses does not count."""
+    again = VARIABLES.replace("condition c", "condition two words").replace("TRIAL_VAR trial 7", "TRIAL_VAR index 7")
+    for person in ("P1", "P2"):
+        (tmp_path / f"{person}.asc").write_text(again)
+    gaze = {"reader": "eyelink", "path": "{participant}.asc"}
+    trials = {**gaze, "repeats": repeats, "columns": {}}
+    spec = declared(trials=trials, samples=gaze, labels={"condition": {"two words": "two", "b": "bee"}})
+    data = open_dataset(spec, Folder(tmp_path))
+    assert data.trials["trial"].tolist() == ["1", "2"] * 2
+    assert not data.rejects
+    first = read_recording(spec, Folder(tmp_path), data.recordings[0], data.trials)
+    assert [trial.trial for trial in first.trials] == (["2"] if repeats == "refuse" else ["1", "2"])
+    refused = [one.reason for one in first.rejects if "presented 2 times" in one.reason]
+    assert len(refused) == (repeats == "refuse")
+
+
 # -- against the obvious reader
 
 

@@ -242,7 +242,30 @@ def test_scaled_gaze_counts_upwards_and_must_be_declared_so() -> None:
     with pytest.raises(ReadError, match="y_scaled counts from the bottom"):
         read(SURFACE, columns=columns)
     assert read(SURFACE, columns=columns, y_axis="up").columns["y_px"].tolist() == [9, 9]
-    np.testing.assert_allclose(read(SURFACE, y_axis="up").columns["y_px"], [0.9, 0.9])  # turned over once, elsewhere
+    columns = {"x_px": "x_norm", "y_px": "y_norm"}
+    upwards = read(SURFACE, columns=columns, y_axis="up")  # turned over once, elsewhere
+    np.testing.assert_allclose(upwards.columns["y_px"], [0.9, 0.9])
+
+
+@pytest.mark.parametrize("origin", ["stimulus", "screen_centre"])
+def test_scene_camera_has_no_other_origin(tmp_path: Path, origin: str) -> None:
+    told = two_people(tmp_path, "pupil", GAZE, origin)
+    assert f"origin: {origin} is declared, but the file has gaze that counts from scene_camera" in told
+
+
+def test_surface_is_the_screen_or_the_stimulus_and_not_the_camera(tmp_path: Path) -> None:
+    assert two_people(tmp_path, "pupil", SURFACE, "stimulus") == ""
+    assert "counts from screen" in two_people(tmp_path, "pupil", SURFACE, "scene_camera")
+
+
+def two_people(tmp_path: Path, reader: str, data: str, origin: str) -> str:
+    """Why nothing of two files of the same content can be read, "" where it can; origin: as declared."""
+    trials = "participant,trial,condition\nP1,1,C\nP2,1,P\n"
+    root = write(tmp_path, {"trials.csv": trials, "P1/1.csv": data, "P2/1.csv": data})
+    own = {"x_px": "norm_pos_x", "y_px": "norm_pos_y"} if origin == "screen_centre" else {}
+    section = {"reader": reader, "path": "{participant}/{trial}.csv", "origin": origin, "columns": own}
+    _, (one, _) = read_all(root, declared(samples=section))
+    return "" if one.trials else reasons(one.rejects)[0][2]
 
 
 def test_declared_channel_comes_along() -> None:

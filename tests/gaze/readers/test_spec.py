@@ -57,6 +57,19 @@ def test_key_is_used_by_the_reader_or_refused(reader: str, key: str) -> None:
         assert told == []
 
 
+@pytest.mark.parametrize("given", [{"origin": "screen_centre"}, {"y_axis": "up"}])
+@pytest.mark.parametrize("reader", sorted(READERS))
+def test_origin_that_the_format_knows_is_not_declared(reader: str, given: dict[str, str]) -> None:
+    known = READERS[reader]
+    told = errors(reader=reader, **given, **({} if known.described else PLAIN))
+    if "y_axis" in known.keys:
+        assert told == []
+        return
+    assert len(told) == 1
+    assert told[0].startswith(f"{next(iter(given))}: {next(iter(given.values()))}: what the reader {reader} finds by")
+    assert errors(reader=reader, **given, columns={"x_px": "x", "y_px": "y"}) == []
+
+
 @pytest.mark.parametrize("reader", sorted(READERS))
 def test_files_of_messages_and_of_eyes_go_with_every_reader(reader: str) -> None:
     known = READERS[reader]
