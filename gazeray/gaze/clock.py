@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 WHOLE = 0.1
 """A mean this near to a whole number of samples per tick of the clock is that number: what lacks was dropped."""
@@ -17,6 +19,7 @@ ONE = 1.62
 no usual rate below 1000 Hz does a single interval become longer than that, and two of them stay longer."""
 ENOUGH = 10
 """Steps from which on a clock contradicts a header."""
+AGAIN = "the same as an earlier row: it is there twice"
 SHARED = 0.1
 """Where more than this share of the samples have the stamp of the one before, the tracker is faster than its clock."""
 
@@ -83,3 +86,17 @@ def spread(times_ms: np.ndarray) -> np.ndarray:
     then = np.concatenate([ticks, ticks[begins] - usual / 2, ticks[ends] + usual / 2])
     order = np.lexsort((then, at))
     return np.asarray(np.interp(np.arange(count), at[order], then[order]))
+
+
+def copies(columns: Mapping[str, Any], time: np.ndarray) -> np.ndarray:
+    """Which rows (N,) are a block of lines that was written twice: the clock `time` (N,) steps back, and until it is
+    where it was every row is in all `columns` (N,) the same as one from before."""
+    block = np.cumsum(np.diff(time, prepend=time[:1]) < 0)
+    if not block[-1:].any():
+        return np.zeros(len(time), dtype=bool)
+    same = pd.util.hash_pandas_object(pd.DataFrame(dict(columns)), index=False).to_numpy()
+    _, first, which = np.unique(same, return_index=True, return_inverse=True)
+    known = block[first[which]] < block
+    begins = np.searchsorted(block, block)
+    late = (begins > 0) & (time <= np.maximum.accumulate(time)[begins - 1])
+    return np.asarray(known & late & ~np.isin(block, block[late & ~known]))

@@ -119,7 +119,8 @@ def check_places(table: GazeTable, units: Mapping[str, str], source: str) -> Non
 
 
 def cut_to_windows(table: GazeTable) -> GazeTable:
-    """Fixations that last over the edge of their presentation cut to it, with a note; those wholly outside left out."""
+    """Fixations that last over the edge of their presentation cut to it, those wholly outside left out, with a note
+    each; the rejects stay."""
     if table.windows is None or not len(table.codes):
         return table
     starts, ends = table.windows[table.codes].T
@@ -133,7 +134,10 @@ def cut_to_windows(table: GazeTable) -> GazeTable:
     }
     n = int((cut & inside).sum())
     notes = [f"fixations cut at the edge of a trial: {n} of {int(inside.sum())}"] if n else []
-    return replace(table, columns=columns, notes=[*table.notes, *notes]).where(inside)
+    if not inside.all():
+        notes.append(f"fixations outside the time of their trial, left out: {int((~inside).sum())} of {len(inside)}")
+    kept = replace(table, columns=columns).where(inside)
+    return replace(kept, rejects=table.rejects, notes=[*table.notes, *notes])
 
 
 def apart(onset: np.ndarray, duration: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gazeray.gaze.clock import AGAIN, copies
 from gazeray.gaze.dataset import Recording
 from gazeray.gaze.declaration import DatasetSpec
 from gazeray.gaze.files import ids_in_path
@@ -150,18 +151,25 @@ def _mended(
 ) -> tuple[dict[str, np.ndarray], int, str, list[Reject]]:
     """The gaze of a presentation in screen px, in order of time and (fixations) without overlap; the row and the reason
     why there is none ("": there is); and the rows that were left out."""
-    kind = spec.kind
+    kind, rows = spec.kind, one.rows
     gaze = _on_screen(one.columns, one.table, row, spec.y_axis)
     time = gaze[TIMES[kind][0]]
+    rejects: list[Reject] = []
+    fixated = kind == "fixations"
+    again = pd.DataFrame(one.columns).duplicated().to_numpy() if fixated else copies(one.columns, time)
+    if again.any():
+        rejects = row_rejects(one.source, rows[again], "gaze", lambda at: AGAIN, lambda at: ids)
+        gaze, rows = {name: values[~again] for name, values in gaze.items()}, rows[~again]
+        time = time[~again]
     order = in_order(time)
     if order is None:
         first = int(np.flatnonzero(np.diff(time) < 0)[0])
         why = f"time runs backwards: from {time[first]:.10g} to {time[first + 1]:.10g} ms"
-        return {}, int(one.rows[first + 1]), why, []
+        return {}, int(rows[first + 1]), why, rejects
     kept, wrong = order
-    rejects = row_rejects(
+    rejects += row_rejects(
         one.source,
-        one.rows[wrong],
+        rows[wrong],
         "gaze",
         lambda at: f"time runs backwards: to {time[wrong[at]]:.10g} ms",
         lambda at: ids,

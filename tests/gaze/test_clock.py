@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.known_gaze import simulate_gaze, to_px
-from gazeray.gaze.clock import ENOUGH, clock_hz, clock_notes, interval_ms, spread
+from gazeray.gaze.clock import ENOUGH, clock_hz, clock_notes, copies, interval_ms, spread
 from gazeray.gaze.events import DETECTORS, EventsConfig, Screen, detect
 from gazeray.gaze.quality import QualityConfig, TrialGaze, gate, trial_quality
 from gazeray.gaze.render import sample_durations
@@ -170,3 +170,16 @@ def test_the_quality_of_a_trial_has_the_rate_and_the_gate_takes_it_for_that(hz: 
 def test_samples_that_share_a_tick_share_its_time() -> None:
     dwell = sample_durations(np.floor(stamps(2000, 1.0)), np.ones(2000, dtype=bool), max_gap_ms=50)
     np.testing.assert_allclose(dwell, 0.5)
+
+
+def test_block_of_rows_that_is_there_twice_is_known_by_every_column() -> None:
+    clock = np.arange(100) * 4.0
+    time, x = np.r_[clock[:30], clock[20:]], np.r_[np.arange(30.0), np.arange(20.0, 100)]
+    x[[5, 25, 35]] = np.nan  # rows 25 and 35 are the same one, lost
+    kind = np.array(["fix"] * len(x))
+    assert np.flatnonzero(copies({"time": time, "x": x, "kind": kind}, time)).tolist() == list(range(30, 40))
+    kind[31] = "sac"
+    assert not copies({"time": time, "x": x, "kind": kind}, time).any()
+    assert not copies({"time": clock // 8}, clock // 8).any()  # a tracker that is faster than its clock ticks
+    assert not copies({"time": clock[[0, 1, 3, 2, 4]]}, clock[[0, 1, 3, 2, 4]]).any()
+    assert copies({}, np.empty(0)).tolist() == []

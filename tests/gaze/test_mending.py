@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from gazeray.gaze.mending import apart, check_times, cut_to_windows, in_order, within_samples
 from gazeray.gaze.readers.base import GazeTable, ReadError
+from gazeray.tables import Reject
 
 CLOCK = np.arange(100) * 4.0
 
@@ -111,11 +114,17 @@ def test_fixation_that_no_eye_makes_costs_a_row(wrong: float, words: str) -> Non
 
 
 def test_fixations_are_cut_to_their_window() -> None:
-    found = cut_to_windows(fixation_table([900, 1500, 1900, 3000], [200, 100, 900, 50], [[1000, 2000]]))
+    rejects = [Reject("a.csv", 7, "read", "no number")]
+    found = fixation_table([900, 1500, 1900, 3000], [200, 100, 900, 50], [[1000, 2000]])
+    found = cut_to_windows(replace(found, rejects=rejects))
     assert found.columns["onset_ms"].tolist() == [1000, 1500, 1900]
     assert found.columns["duration_ms"].tolist() == [100, 100, 100]
     assert found.rows.tolist() == [1, 2, 3]
-    assert found.notes == ["fixations cut at the edge of a trial: 2 of 3"]
+    assert found.notes == [
+        "fixations cut at the edge of a trial: 2 of 3",
+        "fixations outside the time of their trial, left out: 1 of 4",
+    ]
+    assert found.rejects == rejects
 
 
 def test_window_without_an_end_cuts_nothing_there() -> None:

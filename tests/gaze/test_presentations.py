@@ -51,6 +51,14 @@ def test_rows_without_a_trial_part_presentations(tmp_path: Path) -> None:
     assert list(trials_of(root)[0]) == ["2"]
 
 
+@pytest.mark.parametrize("row", [HEADER, "?,?,?,?\n", "7,x,200,100\n"])
+def test_row_that_is_rejected_parts_no_presentations(tmp_path: Path, row: str) -> None:
+    gaze = HEADER + "1,0,200,100\n" + row + "1,10,210,100\n2,20,300,100\n" + row + "2,30,310,100\n" + row
+    found, why = trials_of(write(tmp_path, {"trials.csv": TRIALS, "gaze/P1.csv": gaze}))
+    assert {trial: x_of(one) for trial, one in found.items()} == {"1": [200, 210], "2": [300, 310]}
+    assert [number for _, number, _ in why] == [2, 5, 7]
+
+
 def test_presentations_are_numbered_by_the_rows_of_the_trials_table(tmp_path: Path) -> None:
     rows = "participant,trial,condition\nP1,1,C\nP1,2,P\nP1,1,P\n"
     root = write(tmp_path, {"trials.csv": rows, "gaze/P1.csv": HEADER + ONCE + TWO + AGAIN})
@@ -234,6 +242,15 @@ def test_clock_that_steps_back_by_a_sample_is_sorted_and_counted(tmp_path: Path)
     _, (one,) = read_all(root, declared())
     assert x_of(one.trials[0]) == [200 + time for time in sorted(times)]
     assert one.notes == ["P1: samples out of order, sorted by time: 1"]
+
+
+def test_block_of_rows_that_is_there_twice_is_read_once(tmp_path: Path) -> None:
+    rows = [f"1,{time},{200 + time},100\n" for time in range(0, 200, 10)]
+    gaze = HEADER + "".join([*rows[:15], *rows[5:], "2,300,300,120\n"])
+    found, why = trials_of(write(tmp_path, {"trials.csv": TRIALS, "gaze/P1.csv": gaze}))
+    assert x_of(found["1"]) == [200 + time for time in range(0, 200, 10)]
+    assert [row for _, row, _ in why] == list(range(16, 26))
+    assert {reason for *_, reason in why} == {"the same as an earlier row: it is there twice"}
 
 
 def test_time_far_off_costs_a_row(tmp_path: Path) -> None:

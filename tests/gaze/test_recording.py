@@ -339,6 +339,12 @@ def test_fixations_never_overlap(tmp_path: Path) -> None:
     assert [note.startswith("P1: fixations that last into the next one") for note in found.notes] == [True]
 
 
+def test_fixation_that_is_there_twice_costs_a_row(tmp_path: Path) -> None:
+    found = with_fixations(tmp_path, "trial,t,d,x,y\n1,0,110,200,100\n1,0,110,200,100\n2,0,90,300,90\n", samples=None)
+    assert fixations_of(found.trials[0])["duration_ms"] == [110]
+    assert reasons(found.rejects) == [("fixations/P1.csv", 2, "the same as an earlier row: it is there twice")]
+
+
 def test_fixations_alone_are_enough(tmp_path: Path) -> None:
     found = with_fixations(tmp_path, FIXED, samples=None)
     assert [trial.samples for trial in found.trials] == [None, None]

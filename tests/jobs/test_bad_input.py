@@ -143,7 +143,7 @@ def hurt_trials(trials: pd.DataFrame) -> pd.DataFrame:
     trials.loc[(trials["participant"] == "R02") & (trials.index % 8 == 0), "condition"] = ""
     trials.loc[(trials["participant"] == "R02") & (trials.index % 8 == 1), "condition"] = "Q"
     trials.loc[(trials["participant"] == "R03") & (trials["condition"] == "P"), "condition"] = "C"
-    evil = trials.iloc[[0]].assign(participant="../../R01")
+    evil = trials.iloc[[0]].assign(participant="../../R01\x07")
     return pd.concat([trials, trials[trials["participant"] == "R04"].iloc[[0]], evil])
 
 
@@ -176,7 +176,7 @@ def test_damaged_recordings_are_refused_by_name_and_the_rest_is_used(
     assert metrics["n"]["rejected"] == len(rejects)
     assert sum(metrics["participants"]["R03"]["confusion"][1]) == 0, "a participant with one class is kept"
     used = folder.read_table("predictions.parquet").num_rows
-    assert used == metrics["n"]["trials"] == 5 * 8 - 4 - 2
+    assert used == metrics["n"]["trials"] == 5 * 8 - 3 - 2
     page = folder.read_text("report.html")
     assert "backwards" in page
     assert "oops" in page

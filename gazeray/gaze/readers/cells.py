@@ -147,9 +147,9 @@ def gaze_table(
     numbers, `n_rows` counts all data rows of the file, `rejects` are the faults found so far, a coordinate equal to one
     of `missing` is lost. A row is rejected when a cell is not a number, when a time is missing, or when an id is.
     `channels` are by name: values (N,) and unit.
-    Rows of a person that name the same trial are one presentation while no other row of that person comes between, and
-    while `presentation` (N,) int, what else tells presentations apart, stays the same. `windows` (S, 2) are start and
-    end, ms, of presentation 0, 1, ...
+    Rows of a person that name the same trial are one presentation while no other row of that person comes between that
+    can be used, and while `presentation` (N,) int, what else tells presentations apart, stays the same. `windows`
+    (S, 2) are start and end, ms, of presentation 0, 1, ...
     """
     source, times, rejects, channels = file.source, TIMES[file.spec.kind], list(rejects), channels or {}
     for name in IDS:
@@ -163,7 +163,10 @@ def gaze_table(
         names_in(source, *columns[name]) if name in columns else ([given], None)
         for name, given in zip(IDS, file.ids, strict=True)
     )
-    ids, codes, begins = _presentations(people, trials, len(rows), presentation)
+    numbers = [*times, *(name for name in columns if name not in (*IDS, *times))]
+    parsed = {name: _values(file, name, *columns[name], units, missing) for name in numbers}
+    ignored = np.logical_or.reduce([bad | empty for _, bad, empty in parsed.values()])
+    ids, codes, begins = _presentations(people, trials, ignored, presentation)
     found = GazeTable(ids, codes, {}, rows, n_rows, rejects)
     if presentation is not None and windows is not None:
         found = replace(found, windows=windows[presentation[begins]])
@@ -173,13 +176,8 @@ def gaze_table(
             reason = f"{len(nameless)} rows have no {name}, this is the first"
             found.rejects.append(Reject(source, int(rows[nameless[0]]), "read", reason))
     faulty = np.isin(codes, [code for code, pair in enumerate(ids) if not all(pair)])
-    for name in (*times, *(name for name in columns if name not in (*IDS, *times))):
-        theirs, cells = columns[name]
-        values, bad = _values(file, name, theirs, cells, units)
-        if name not in times and missing:
-            values = np.where(np.isin(values, missing), np.nan, values)
-        bad = bad | (np.abs(values) > LARGEST)
-        empty = np.isnan(values) & ~bad if name in times else np.zeros_like(bad)
+    for name in numbers:
+        (theirs, cells), (values, bad, empty) = columns[name], parsed[name]
         what = "no date or time of day" if units.get(name) == "iso" else "not a usable number"
         for mask, fault in ((bad, f"is {what}"), (empty, "is not a time")):
             found.rejects.extend(_faults(found, cells, theirs, np.flatnonzero(mask & ~faulty), fault, source))
@@ -198,10 +196,11 @@ def _unusable(source: str, cells: Any, bad: np.ndarray, rows: np.ndarray, name: 
 
 
 def _values(
-    file: GazeFile, name: str, theirs: str, cells: Any, units: Mapping[str, str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """A column as `parsed_times` gives it. Raises ReadError where its type or most of its cells are no such numbers."""
-    decimal = file.spec.decimal
+    file: GazeFile, name: str, theirs: str, cells: Any, units: Mapping[str, str], missing: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A column as `parsed_times` gives it, what is `missing` lost; which cells (N,) are no usable numbers, which are no
+    times for being empty. Raises ReadError where its type or most of its cells are no such numbers."""
+    decimal, is_time = file.spec.decimal, name in TIMES[file.spec.kind]
     try:
         values, bad = parsed_times(cells, units.get(name, ""), decimal)
     except ValueError as error:
@@ -209,7 +208,10 @@ def _values(
     iso = f"units: {{{name}: iso}}"
     if bad.any() and (hint := wrong_setting(cells, bad, units.get(name, "px"), iso, decimal)):
         raise ReadError(file.source, f"column {theirs!r} {hint}")
-    return values, bad
+    if missing and not is_time:
+        values = np.where(np.isin(values, missing), np.nan, values)
+    bad = bad | (np.abs(values) > LARGEST)
+    return values, bad, np.isnan(values) & ~bad & is_time
 
 
 def parsed_times(cells: Any, unit: str, decimal: Decimal = ".") -> tuple[np.ndarray, np.ndarray]:
@@ -296,17 +298,36 @@ def _faults(found: GazeTable, cells: Any, name: str, where: np.ndarray, fault: s
 def _presentations(
     participant: tuple[list[str], np.ndarray | None],
     trial: tuple[list[str], np.ndarray | None],
-    n: int,
+    ignored: np.ndarray,
     further: np.ndarray | None,
 ) -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray]:
     """The P presentations (participant, trial) of a file in the order in which they begin, (n,) which of them each row
-    belongs to, and (P,) the index of the first row of each; codes None: the only name. See `gaze_table`."""
+    belongs to, and (P,) the index of the first row of each; codes None: the only name. Rows `ignored` (n,) part none.
+    See `gaze_table`."""
     (people, person), (trials, code) = participant, trial
+    n = len(ignored)
     if code is None and further is None and person is None:
         return [(people[0], trials[0])], np.zeros(n, dtype=np.int64), np.zeros(1, dtype=np.int64)
     person, code, further = (np.zeros(n, dtype=np.int64) if own is None else own for own in (person, code, further))
+    if ignored.any() and not ignored.all():
+        code, further = _bridged(person, ignored, code, further)
     run, first = runs(person, code, further)
     return [(people[person[row]], trials[code[row]]) for row in first.tolist()], run, first
+
+
+def _bridged(person: np.ndarray, ignored: np.ndarray, *keys: np.ndarray) -> list[np.ndarray]:
+    """The keys (each (N,) int), those of rows `ignored` (N,) made those of the rows of the person around them where
+    these agree."""
+    order = np.argsort(person, kind="stable")
+    good, places = order[~ignored[order]], np.flatnonzero(ignored[order])
+    behind = np.cumsum(~ignored[order])[places]  # how many good rows come before
+    row, before, after = order[places], good[np.maximum(behind - 1, 0)], good[np.minimum(behind, len(good) - 1)]
+    alike = np.logical_and.reduce([key[before] == key[after] for key in (person, *keys)])
+    alike &= (person[row] == person[before]) & (behind > 0) & (behind < len(good))
+    bridged = [key.copy() for key in keys]
+    for key in bridged:
+        key[row[alike]] = key[before[alike]]
+    return bridged
 
 
 def runs(person: np.ndarray, *keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ from gazeray.gaze.readers.eyelink_lines import (
     parse_samples,
     split_lines,
 )
-from gazeray.gaze.readers.eyelink_trials import Trials, accuracy, find_trials, tell_trials
+from gazeray.gaze.readers.eyelink_trials import Trials, accuracy, find_trials, name_notes, tell_trials
 from gazeray.gaze.readers.text import (
     Eyes,
     as_bytes,
@@ -248,9 +248,10 @@ def _table(
         lambda index: ids[mine[index]] if mine[index] >= 0 else (file.fixed["participant"], ""),
     )
     unit = "a.u." + "".join(f" ({kind.lower()})" for kind in events.pupils)
-    notes = []
+    notes = name_notes(file, events)
     if len(events.pupils) > 1:
-        pupils, notes = {}, [f"pupils are left out, their unit changes in the file: {', '.join(sorted(events.pupils))}"]
+        units = ", ".join(sorted(events.pupils))
+        pupils, notes = {}, [*notes, f"pupils are left out, their unit changes in the file: {units}"]
     index, code = trials.holding(*where)
     outside = np.ones(len(lines), dtype=bool)
     outside[index] = False

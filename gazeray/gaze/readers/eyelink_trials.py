@@ -126,6 +126,16 @@ def find_trials(file: GazeFile, events: Events) -> Trials:
     return Trials(clock, Spans(names, spans.starts, ends), False, np.array(spans.starts))
 
 
+def name_notes(file: GazeFile, events: Events) -> list[str]:
+    """A note where TRIALID names the trials and says more than a name."""
+    if file.spec.messages is not None or "trial" in file.fixed:
+        return []
+    said = (_apart(said.text)[1] for said in events.messages)
+    more = next((text for text in said if TRIAL_START.search(text) and TRIAL_START.sub("", text).strip()), "")
+    hint = "of several words behind TRIALID the first names the trial; for more declare messages"
+    return [f"{hint}: {more[:60]}"] if more else []
+
+
 def _blocks(events: Events) -> Spans:
     """The START ... END blocks, in lines."""
     ends, blocks = np.array([*events.ends, np.inf]), events.blocks or [0]
@@ -219,12 +229,15 @@ def tell_trials(file: GazeFile, events: Events) -> tuple[list[str], list[list[st
 
 
 def _variables(found: re.Match[str], labels: Sequence[str]) -> dict[str, str]:
-    """The variables of one message. Of values that have no label the last label gets what is left, or VAR1, VAR2, ...
-    are their names."""
+    """The variables of one message. Values stand between tabs where these make as many as there are labels, so that one
+    may hold blanks, else between blanks. Of values that have no label the last label gets what is left, or VAR1, VAR2,
+    ... are their names."""
     if found["kind"] is None:
         name, *value = found["said"].split(None, 1)
         return {name: value[0].strip() if value else ""}
-    values = found["said"].split(None, len(labels) - 1) if labels else found["said"].split()
+    values = found["said"].split("\t")
+    if len(values) != len(labels):
+        values = found["said"].split(None, len(labels) - 1) if labels else found["said"].split()
     names = labels or [f"VAR{place + 1}" for place in range(len(values))]
     return dict(zip(names, (value.strip() for value in values), strict=False))
 

@@ -105,7 +105,7 @@ def _samples(export: Export) -> GazeTable:
     is_sample, messages = _kinds_of_rows(cells, kinds, content)
     messages = [*export.messages, *messages]
     cells = _only(cells, is_sample, "sample")
-    _check_person(cells)
+    _check_person(cells, time)
     blink = {eye: is_any(cells, state, ["blink"]) for eye, state in states.items() if state}
     lost = {eye: (cells.values(x) == 0) & (cells.values(y) == 0) for eye, (x, y) in pairs.items()}
     lost |= {eye: lost[eye] | closed for eye, closed in blink.items()}
@@ -175,7 +175,7 @@ def _fixations(export: Export) -> GazeTable:
     sizes = chain.from_iterable(names for _, names in pupil["pupil"])
     text = [*ids.values(), *_further(sheet), category, side, sheet.find("Stimulus"), *words]
     cells = export.read(text, [onset, duration, *pair], [*sizes, *edges, *values])
-    _check_person(cells)
+    _check_person(cells, onset)
     glasses = INTAKE in pair[0].lower()
     if category:
         said = [(word or "") for word in cells.words(category).tolist()]
@@ -274,11 +274,11 @@ def _further(sheet: Sheet) -> list[str | None]:
     return [sheet.find(*NAMES["participant"]), sheet.find(*NAMES["trial"]), *several]
 
 
-def _check_person(cells: Cells) -> None:
-    """Raises ReadError where the path names one participant and the rows several."""
+def _check_person(cells: Cells, time: str) -> None:
+    """Raises ReadError where the path names one participant and the rows with a time several."""
     sheet, name = cells.sheet, cells.sheet.find(*NAMES["participant"])
     if name and "participant" in sheet.file.fixed:
-        there = says_something(cells, name)
+        there = says_something(cells, name) & np.isfinite(cells.values(time))
         if len(np.unique(codes_of(cells, name)[there])) > 1:
             raise sheet.error(f"the path names one participant, the column {name!r} several: name the column instead")
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gazeray.gaze.clock import AGAIN
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIME_UNITS_MS, GazeFile, GazeTable, register_reader
 from gazeray.gaze.readers.cells import row_rejects
 from gazeray.gaze.readers.text import rejects_outside
@@ -42,6 +43,7 @@ from gazeray.gaze.readers.tobii_parts import (
     Parts,
     clock_of,
     events_of,
+    in_time,
     parts_by_messages,
     parts_of_rows,
 )
@@ -167,14 +169,21 @@ def _read(sheet: Sheet, time: str, text: list[str | None], numbers: list[str]) -
     people = codes_of(cells, person)
     if person:
         there = says_something(cells, person)
-        if fixed and len(np.unique(people[there])) > 1:
+        if fixed and len(np.unique(people[there & np.isfinite(cells.values(time))])) > 1:
             raise sheet.error(f"the path names one participant, the column {person!r} several: name the column instead")
         latest = np.maximum.accumulate(np.where(there, np.arange(len(there)), np.argmax(there)))
         people = people[latest]  # rows of events may name nobody
     group = first_of_events(people, codes_of(cells, recording))[0]
     ours = "timestamp_ms" if sheet.file.spec.kind == "samples" else "onset_ms"
     unit, notes = _unit(cells, time, ours, group, gaze, tracker_time)
-    return Export(cells, gaze, group, cells.values(time) * TIME_UNITS_MS[unit], ids, notes)
+    ms = cells.values(time) * TIME_UNITS_MS[unit]
+    place, again = in_time(cells, gaze, group, ms)
+    late = int((np.diff(place) < 0).sum())
+    if late or len(again):
+        rejects = [*cells.rejects, *_rejects(sheet, cells.rows[again], AGAIN)]
+        cells, gaze, group, ms = replace(cells.at(place), rejects=rejects), gaze[place], group[place], ms[place]
+        notes = [*notes, f"rows out of order, sorted by time: {late}"] if late else notes
+    return Export(cells, gaze, group, ms, ids, notes)
 
 
 def _gaze_rows(
@@ -211,9 +220,9 @@ def _unit(
     forward = together & (steps > 0)
     if tracker_time:
         theirs = np.diff(cells.values(tracker_time)[order])
-        both = together & (steps >= 0) & (theirs > 0)
-        if steps[both].sum() > 0:
-            ratio = np.log10(theirs[both].sum() / steps[both].sum())
+        both = forward & (theirs > 0)
+        if both.any():
+            ratio = np.log10(np.median(theirs[both] / steps[both]))
             return {0: "us", 1: "ms", 2: "s"}.get(round(ratio / 3), "ms"), []
     if not forward.any():
         raise cells.sheet.error(f"no unit in the name of {name!r}, nor do its steps tell it: declare units.{ours}")

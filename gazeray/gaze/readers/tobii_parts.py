@@ -10,11 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from gazeray.gaze.clock import copies
 from gazeray.gaze.readers.text import bracketed
 from gazeray.gaze.readers.vendor_tables import Cells, says_something
 
 PAUSE = 5.0
 """Rows that are more than so many samples apart are not neighbours: the export leaves out what came between."""
+
+LATE_MS = 200.0
+"""A row that comes too late by less belongs where its time says; by more, its time is wrong, or the clock starts
+again."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,26 @@ def clock_of(gaze: np.ndarray, group: np.ndarray, ms: np.ndarray, pause: float =
     step = float(np.median(positive)) if len(positive) else 0.0
     near = (ahead >= 0) & (ahead <= (pause * step if step else 0.0))
     return Clock(order, own, time, time + np.where(near, ahead, step if np.isfinite(pause) else np.inf), step)
+
+
+def in_time(cells: Cells, gaze: np.ndarray, group: np.ndarray, ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of the file as they should come, (M,), and those left out, (K,). Of each recording (`group`, (N,)) the
+    rows of the mask `gaze` (N,) are put in order of `ms` (N,) where none of them is late by LATE_MS, and blocks that
+    are there twice are left out. Other rows keep their place."""
+    place, again = np.arange(len(ms)), np.zeros(len(ms), dtype=bool)
+    rows = np.flatnonzero(gaze & np.isfinite(ms))
+    order = rows[np.argsort(group[rows], kind="stable")]
+    for own in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        if (np.diff(ms[own]) < 0).any():
+            its = cells.at(own)
+            columns = {name: column.cells.to_pandas() for name, column in its.numbers.items()}
+            columns |= {name: text.to_pandas() for name, text in its.text.items()}
+            again[own] = copies(columns, ms[own])
+        own = own[~again[own]]
+        late = np.maximum.accumulate(ms[own]) - ms[own]
+        if late.any() and late.max() < LATE_MS:
+            place[own] = own[np.argsort(ms[own], kind="stable")]
+    return place[~again], np.flatnonzero(again)
 
 
 def parts_of_rows(clock: Clock, n: int, keys: Sequence[np.ndarray]) -> Parts:

@@ -47,6 +47,16 @@ def test_fixation_between_trialid_and_result_is_cut_and_needs_no_start_line() ->
     assert lasting(read(PREAMBLE + block(1000, lines), "fixations")) == [("1", 1200, 100, 1)]
 
 
+def test_name_of_several_words_is_noted() -> None:
+    text = PREAMBLE + block(
+        1000, ["MSG\t1000 TRIALID face 1", row(1002, 1, 1), "MSG\t1010 TRIALID dog", row(1012, 1, 1)]
+    )
+    table = read(text)
+    assert trials(table) == ["face", "dog"]
+    assert [note.partition(": ")[2] for note in table.notes if "TRIALID" in note] == ["TRIALID face 1"]
+    assert not any("TRIALID" in note for note in read(text, messages={"start": r"TRIALID (?P<trial>.+)"}).notes)
+
+
 def test_fixations_of_a_block_are_its_own_and_whole() -> None:
     text = PREAMBLE + block(1000, [efix(1000, 1400, 1)]) + block(500, [efix(500, 900, 2)])
     assert lasting(read(text, "fixations")) == [("1", 1000, 402, 1), ("2", 500, 402, 2)]
@@ -258,6 +268,8 @@ def test_trial_variables_may_be_told_by_labels_and_data() -> None:
     ]
     text = PREAMBLE + "MSG\t96 TRIAL_VAR_LABELS kind sentence\n" + block(100, trial)
     assert told(text) == [["trial", "kind", "sentence"], ["100", "a", "the boy runs"], ["101", "b", ""]]
+    tabs = text.replace("a the boy runs", "very easy\tthe boy")
+    assert told(tabs) == [["trial", "kind", "sentence"], ["100", "very easy", "the boy"], ["101", "b", ""]]
     unnamed = text.replace("MSG\t96 TRIAL_VAR_LABELS kind sentence\n", "")
     assert told(unnamed)[0] == ["trial", "VAR1", "VAR2", "VAR3", "VAR4"]
 

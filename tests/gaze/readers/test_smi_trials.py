@@ -101,6 +101,14 @@ def test_stimulus_shown_again_is_another_presentation_by_its_trial() -> None:
     assert read(rows, columns={"trial": "Stimulus"}).ids == [("P1", "a.png")] * 2
 
 
+def test_header_that_comes_again_is_no_other_person() -> None:
+    table = fixations(STATISTICS + STATISTICS.split("\n")[0] + "\n")
+    assert len(table.rows) == 2
+    head, *rows = BEGAZE.split("\n")
+    table = read("\n".join([head, *rows[:2], head, *rows[2:]]))
+    assert (len(table.rows), [reject.row for reject in table.rejects]) == (3, [4])
+
+
 def test_path_that_names_one_of_several_people_is_refused() -> None:
     two = STATISTICS + "Trial001\tP2\tFixation\tLeft\t10,5\t200,0\t100,5\t200,5\n"
     with pytest.raises(ReadError, match="the path names one participant"):

@@ -229,6 +229,13 @@ def test_clock_without_a_unit_is_told_by_the_tracker_or_by_its_steps(
     assert any(f"counts in {unit}" in note for note in table.notes) != tracker
 
 
+def test_one_wrong_time_has_no_say_in_the_unit_of_a_clock() -> None:
+    rows = [row | {TIME: 10_000 * at, "Eyetracker timestamp": 10_000 * at} for at, row in enumerate(ten())]
+    rows[5][TIME] = 10**9
+    times = read(renamed(rows, {TIME: "Recording timestamp"})).columns["timestamp_ms"]
+    assert times[[0, 1, 9]].tolist() == [0, 10, 90]
+
+
 def test_clock_that_nothing_tells_is_refused_unless_declared() -> None:
     text = renamed(ten(step=0), {TIME: "Recording timestamp"})
     with pytest.raises(ReadError, match=r"declare units\.timestamp_ms"):

@@ -52,6 +52,24 @@ def test_fixation_over_two_stimuli_is_cut_at_the_row_where_the_second_begins() -
     assert spans(fixations(rows)) == [("a", 100, 150), ("b", 250, 150)]
 
 
+def test_row_that_comes_too_late_parts_neither_a_fixation_nor_a_presentation() -> None:
+    rows = [gaze(time, "a" if time < 250 else "b", 1 + time // 250, 150) for time in range(100, 400, 10)]
+    for at in (5, 14):  # within a fixation, and where the stimulus changes
+        rows[at], rows[at + 1] = rows[at + 1], rows[at]
+    table = fixations(rows)
+    assert spans(table) == [("a", 100, 150), ("b", 250, 150)]
+    assert table.notes == ["rows out of order, sorted by time: 2"]
+    assert read(export(rows)).columns["timestamp_ms"].tolist() == [*range(100, 400, 10)]
+
+
+def test_block_of_rows_that_is_there_twice_costs_these_rows() -> None:
+    rows = [gaze(time, "a", 1 + time // 250, 150) for time in range(100, 400, 10)]
+    table = fixations([*rows[:20], *rows[10:]])
+    assert spans(table) == [("a", 100, 150), ("a", 250, 150)]
+    assert [reject.row for reject in table.rejects] == list(range(21, 31))
+    assert len(read(export([*rows[:20], *rows[10:]])).rows) == 30
+
+
 def test_fixation_that_begins_or_ends_beside_a_stimulus_is_cut_to_it() -> None:
     rows = [gaze(time, "a" if 150 <= time < 250 else "", 1, 300) for time in range(100, 400, 10)]
     assert spans(fixations([gaze(90), *rows, gaze(400)])) == [("a", 150, 100)]
@@ -123,6 +141,14 @@ def test_recordings_of_a_person_have_clocks_and_numbers_of_their_own() -> None:
     mixed = fixations([row for pair in zip(one[:6], two, strict=True) for row in pair])
     assert sorted(spans(mixed)) == [("a", 0, 60), ("a", 5, 60)]
     assert read(export([*one, *two])).ids == [("P1", "a")] * 2
+
+
+def test_header_that_comes_again_is_no_other_person() -> None:
+    rows = [row | {"Sensor": ""} for row in (gaze(time, "a", 1, 100) for time in range(0, 100, 10))]
+    head = {name: name for name in rows[0]}
+    text = export([{name: row[name] for name in row if name != "Sensor"} for row in (*rows[:5], head, *rows[5:])])
+    assert len(read(text, fixed={"participant": "P1"}).rows) == 10
+    assert spans(cut_to_windows(read(text, "fixations", {"participant": "P1"}))) == [("a", 0, 100)]
 
 
 def test_people_of_a_file_do_not_come_between_each_other() -> None:
