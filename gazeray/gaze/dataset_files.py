@@ -61,7 +61,8 @@ def trials_table(
             else:
                 errors.append(reason)
             continue
-        tables.append(with_ids(one, ids_in_path(table.path, stat.path)[0]) if several else one)
+        ids, used = ids_in_path(table.path, stat.path)[0], _used_columns(spec, table, label)
+        tables.append(with_ids(one, {name: ids[name] for name in ids if name in used}) if several else one)
         rejects += bad_rows
     if several and not tables:
         errors.append(f"{table.path}: none of {len(found)} files can be read, the first because: {rejects[-1].reason}")
@@ -164,7 +165,7 @@ class GazeFiles:
                 what = " ".join(f"{name} {value!r}" for name, value in ids.items())
                 reason = f"{what} is not in the trials table"
             elif len(fitting) > 1:
-                reason = f"the name of the file fits more than one of them: {fitting}"
+                reason = f"the name of the file fits more than one of them: {', '.join(map(' '.join, fitting))}"
             else:
                 reason = f"{self._found[fitting[0]][0].path} is read for the same {' and '.join(self._keys)}"
             rejects.append(Reject(stat.path, -1, "read", reason, ids.get("participant", ""), ids.get("trial", "")))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ from gazeray.gaze.dataset import Recording
 from gazeray.gaze.dataset_files import path_ids
 from gazeray.gaze.declaration import DatasetSpec, parts_in_path
 from gazeray.gaze.files import EYE, ids_in_path, natural, numbered, plain_part, trial_name
-from gazeray.gaze.mending import check_places, check_times, cut_to_windows
+from gazeray.gaze.mending import NEAR_MS, check_places, check_times, cut_to_windows
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
-from gazeray.gaze.readers.base import COORDINATES, IDS, GazeFile, fetched
+from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, fetched
 from gazeray.gaze.readers.spec import GazeSpec
 from gazeray.gaze.two_eyes import one_of_two
 from gazeray.storage import Folder
@@ -243,12 +244,27 @@ def presented(ids: tuple[str, str], repeats: str, read: GazeRead) -> tuple[Prese
     if not shown or unclear:
         return (shown[0] if shown else None), unclear
     if repeats == "join":
-        return _joined(shown), ""
+        return _joined(shown), _why_apart(shown)
     if repeats == "refuse" and len(shown) > 1:
         where = ", ".join(f"{one.source} row {one.rows[0]}" for one in shown[:3]) + (", ..." if len(shown) > 3 else "")
         choices = "number: each is a trial, join: all are one"
         return shown[0], f"presented {len(shown)} times ({where}): say what it means, as trials.repeats ({choices})"
     return shown[number - 1], ""
+
+
+def _why_apart(shown: Sequence[Presentation]) -> str:
+    """Why presentations cannot be joined: their clocks are not one ("": they are)."""
+    for before, one in pairwise(shown):
+        (_, end), (start, _) = (_times(own)[[0, -1]] for own in (before, one))
+        if start < end - NEAR_MS:
+            where = f"{one.source} row {one.rows[0]} is at {start:.10g} ms, after {end:.10g} ms"
+            return f"presented {len(shown)} times on clocks of their own, which cannot be joined: {where}"
+    return ""
+
+
+def _times(one: Presentation) -> np.ndarray:
+    """(N,) ms, when its samples are, or its fixations begin."""
+    return next(one.columns[name] for name, *_ in TIMES.values() if name in one.columns)
 
 
 def _joined(shown: Sequence[Presentation]) -> Presentation:

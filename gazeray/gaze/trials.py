@@ -82,12 +82,15 @@ class TrialsReader:
         self._persons = self._unique_participants()
         ids = self._ids()
         hint = "duplicate trial (presented again? say so: trials.repeats)"
-        duplicate = _repeated(self._trials, [pair[:2] for pair in ids], "duplicate trial", hint)
+        alike = "" if self._spec.trials.repeats == "join" else "duplicate trial"
+        duplicate = _repeated(self._trials, [pair[:2] for pair in ids], alike, hint)
         columns = self._resolved()
         label = self._cells(self._label)
         windows = self._windows()
         good = []
         for index, (participant, trial, stimulus) in enumerate(ids):
+            if duplicate.get(index) == "":
+                continue
             try:
                 for what, called in (("participant", participant), ("trial", trial), ("stimulus", stimulus)):
                     if not called:
@@ -102,7 +105,8 @@ class TrialsReader:
                 name, number = self._class_of(label[index])
                 geometry = self._geometry({column: cells[index] for column, cells in columns.items()})
                 if windows and not windows[index][0] < windows[index][1]:
-                    raise _Unusable("trials", f"no time from start_ms to end_ms: {windows[index]}")
+                    start, end = windows[index]
+                    raise _Unusable("trials", f"no time from start_ms to end_ms: {start:.10g} to {end:.10g} ms")
             except _Unusable as why:
                 self.rejects.append(self._trials.reject(index, why.stage, str(why), participant[:60], trial[:60]))
             else:
@@ -220,8 +224,8 @@ def _quantity(name: str, cell: str | float, needed: bool) -> float:
 
 
 def _repeated(table: TextTable, keys: Sequence[object], same: str, different: str) -> dict[int, str]:
-    """Row index -> why, for rows that share their key: all but the first when they are the `same`, all when they are
-    `different`."""
+    """Row index -> why, for rows that share their key: all but the first when they are the `same` (no reason where that
+    is ""), all when they are `different`."""
     groups: dict[object, list[int]] = defaultdict(list)
     for index, key in enumerate(keys):
         groups[key].append(index)
@@ -233,5 +237,5 @@ def _repeated(table: TextTable, keys: Sequence[object], same: str, different: st
             contradict = f"{different}: rows {rows} contradict each other in {', '.join(differ[:5])}"
             found |= dict.fromkeys(alike, contradict)
         else:
-            found |= dict.fromkeys(alike[1:], f"{same}: the same as row {table.rows[alike[0]]}")
+            found |= dict.fromkeys(alike[1:], same and f"{same}: the same as row {table.rows[alike[0]]}")
     return found

@@ -190,6 +190,24 @@ def test_log_for_each_run_of_a_person(tmp_path: Path) -> None:
     assert faults(data, found) == []
 
 
+@pytest.mark.parametrize(("later", "told"), [(1000, ""), (0, "on clocks of their own, which cannot be joined")])
+def test_trial_of_several_runs_is_joined_on_one_clock(tmp_path: Path, later: int, told: str) -> None:
+    """The run, which only the path says and nothing uses, makes no two trials of what the rows call one."""
+    rows = [f"{trial},{at + run * later},{200 + run},100,{'CP'[trial - 1]}\n" for run in (0, 1) for trial in (1, 2)
+            for at in (0, 300)]  # fmt: skip
+    texts = ["trial,t,x,y,condition\n" + "".join(rows[run * 4 : run * 4 + 4]) for run in (0, 1)]
+    files: dict[str, str | bytes] = {f"gaze/{who}_{run}.csv": texts[run] for who in ("P1", "P2") for run in (0, 1)}
+    path = "gaze/{participant}_{run}.csv"
+    trials = {"path": path, "repeats": "join"}
+    data, found = read(tmp_path, files, trials=trials, samples={**SAMPLES, "path": path})
+    assert sorted(pairs(data)) == ALL
+    assert not data.rejects
+    if told:
+        assert told in found[0].rejects[0].reason
+    else:
+        assert gaze_of(found)[("P1", "1")] == [200, 200, 201, 201]
+
+
 # -- blocks, each with trials and a clock of its own
 
 BLOCKS = "participant,block,trial,condition\n" + "".join(

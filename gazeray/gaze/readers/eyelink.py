@@ -311,7 +311,8 @@ def _on_screen(
     if file.spec.origin != "screen" or any(declared) or ways <= {(0.0, 0.0, 1.0, 1.0)}:
         return x, y, []
     if len(ways) > 1:
-        raise ReadError(file.source, f"the coordinates of the screen change in the file: {sorted(set(edges))}")
+        said = "; ".join(" ".join(f"{edge:g}" for edge in own) for own in sorted(set(edges)))
+        raise ReadError(file.source, f"the coordinates of the screen change in the file: {said}")
     left, top, across, down = ways.pop()
     note = "coordinates of another origin, brought to the top left of the screen: the file has "
     note += " ".join(f"{edge:g}" for edge in edges[0]) + " for left, top, right, bottom"

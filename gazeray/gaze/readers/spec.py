@@ -269,7 +269,9 @@ class GazeSpec(FileSpec, _ReaderFirst):
         taken = (*IDS, *TIMES[cls.kind], *COORDINATES, *EYE_COLUMNS, *VALIDITY)
         faults = [name for name in channels if not CHANNEL.fullmatch(name) or name in taken]
         if faults:
-            raise ValueError(f"no name for a channel: {', '.join(faults)} (small letters, digits, _; not {taken})")
+            raise ValueError(
+                f"no name for a channel: {', '.join(faults)} (small letters, digits, _; not {', '.join(taken)})"
+            )
         return channels
 
     def unit(self, name: str) -> str:

@@ -172,7 +172,7 @@ def test_coordinates_of_another_origin_are_brought_to_the_top_left(edges: str, x
             f"{edges} for left, top, right, bottom"
         ]
         assert (table.header["screen_width_px"], table.header["screen_height_px"]) == (1920, 1080)
-    with pytest.raises(ReadError, match="the coordinates of the screen change in the file"):
+    with pytest.raises(ReadError, match=f"the coordinates of the screen change in the file: .*{edges}"):
         read(text + PREAMBLE)
 
 
