@@ -30,7 +30,7 @@ from gazeray.gaze.readers.cells import (
     row_rejects,
 )
 from gazeray.gaze.readers.names import different_names, joined_names
-from gazeray.gaze.readers.plain_text import check_columns, delimiter_hint, open_text
+from gazeray.gaze.readers.plain_text import check_columns, delimiter_hint, open_text, row_names_hint
 from gazeray.gaze.readers.spec import EYE_COLUMNS, VALIDITY, FileSpec
 from gazeray.gaze.readers.text import one_gaze, without_missing
 from gazeray.tables import Reject
@@ -100,7 +100,7 @@ def _as_declared(file: GazeFile, table: pa.Table, rows: np.ndarray, n_rows: int,
             columns["timestamp_ms"] = ("sampling_hz", pa.array(_counted_ms(people, rows, spec.sampling_hz)))
         further = {
             name: measured(
-                as_numbers(table[own.column], (*MISSING_CELLS, "n/a", "N/A", "-"), spec.decimal).values,
+                as_numbers(table[own.column], decimal=spec.decimal).values,
                 table[own.validity] if own.validity else None,
                 own,
             )
@@ -176,7 +176,7 @@ def read_columns(
     parsed = parse(text.data, source, text.delimiter, text.names, text.skip, kinds, ids, decimal)
     if not len(parsed[1]):
         first = f"the first has {parsed[3][0].reason}" if parsed[3] else "there is none"
-        raise ReadError(source, f"no row with the columns of the header: {first}{hint}")
+        raise ReadError(source, f"no row with the columns of the header: {first}{hint or row_names_hint(text)}")
     return parsed
 
 

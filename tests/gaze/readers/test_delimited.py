@@ -155,15 +155,14 @@ def test_thousands_are_no_decimals() -> None:
         (["2024-05-01 10:00:00", "2024-05-01 10:00:00.004"], 1714557600000.0),
         (["2024-05-01T12:00:00+02:00", "2024-05-01T12:00:00.004+02:00"], 1714557600000.0),
         (["10:00:00", "10:00:00.004"], 36000000.0),
-        (["9:59:60", "x"], None),
         (["9:59:59", "9:59:59,004"], 35999000.0),
     ],
 )
-def test_dates_and_times_of_day(cells: list[str], ms: float | None) -> None:
+def test_dates_and_times_of_day(cells: list[str], ms: float) -> None:
     rows = "".join(f'1,"{cell}",5,5\n' for cell in cells)
     table = read("trial,t,x,y\n" + rows, units={"timestamp_ms": "iso"})
-    assert table.columns["timestamp_ms"].tolist() == ([] if ms is None else [ms, ms + 4])
-    assert [reject.row for reject in table.rejects] == ([1, 2] if ms is None else [])
+    assert table.columns["timestamp_ms"].tolist() == [ms, ms + 4]
+    assert not table.rejects
 
 
 @pytest.mark.parametrize("cells", [["1000", "1004"], ["17.5", "18.5"]])
@@ -173,11 +172,11 @@ def test_number_is_no_year(cells: list[str]) -> None:
 
 
 def test_row_without_a_date_is_rejected() -> None:
-    table = read("trial,t,x,y\n1,,5,5\n1,10:00:00,5,5\n1,noon,5,5\n", units={"timestamp_ms": "iso"})
+    table = read("trial,t,x,y\n1,,5,5\n1,10:00:00,5,5\n1,9:59:60,5,5\n", units={"timestamp_ms": "iso"})
     assert table.rows.tolist() == [2]
     assert {reject.row: reject.reason for reject in table.rejects} == {
         1: "column t: '' is not a time",
-        3: "column t: 'noon' is no date or time of day",
+        3: "column t: '9:59:60' is no date or time of day",
     }
 
 
@@ -313,7 +312,7 @@ def test_several_columns_name_a_trial() -> None:
     assert [reject.reason for reject in table.rejects] == ["1 rows have no trial, this is the first"]
 
 
-@pytest.mark.parametrize("name", ["9" * 5000, "x" * 201, "a\x07b"])
+@pytest.mark.parametrize("name", ["9" * 5000, "x" * 1001, "a\x07b"])
 def test_name_that_nobody_can_use_costs_its_rows(name: str) -> None:
     table = read(f"trial,t,x,y\n1,0,1,1\n{name},1,2,2\n{name},2,2,2\n1,3,3,3\n")
     assert table.rows.tolist() == [1, 4]

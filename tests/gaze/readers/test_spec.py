@@ -103,7 +103,7 @@ def test_every_key_that_means_nothing_is_in_the_list() -> None:
             {**PLAIN, "units": {"timestamp_ms": "days"}},
             "timestamp_ms: days: no such unit (allowed: ms, s, us, ns, iso)",
         ),
-        ({**PLAIN, "units": {"x_px": "iso"}}, "x_px: iso: no such unit (allowed: px, normalised)"),
+        ({**PLAIN, "units": {"x_px": "iso"}}, "x_px: iso: no such unit (allowed: px, normalised, norm, height)"),
         ({**PLAIN, "channels": {"Pupil size": {"column": "p"}}}, "no name for a channel: Pupil size"),
         ({**PLAIN, "channels": {"x_px": {"column": "p"}}}, "no name for a channel: x_px"),
         ({**PLAIN, "channels": {"validity": {"column": "p"}}}, "no name for a channel: validity"),
