@@ -74,8 +74,8 @@ def read_messages(data: bytes, source: str, spec: MessageFileSpec) -> list[tuple
     """The messages of a file, (ms, text) in order of time; rows without either are left out. Raises ReadError."""
     time, text = spec.column("time"), spec.column("text")
     columns, _, _, _ = read_columns(data, source, spec, {time: pa.string(), text: pa.string()})
-    ms, bad = parsed_times(columns[time], spec.unit)
-    if bad.any() and (hint := wrong_setting(columns[time], bad, spec.unit, "unit: iso")):
+    ms, bad = parsed_times(columns[time], spec.unit, spec.decimal)
+    if bad.any() and (hint := wrong_setting(columns[time], bad, spec.unit, "unit: iso", spec.decimal)):
         raise ReadError(source, f"column {time!r} {hint}")
     pairs = zip(ms.tolist(), columns[text].to_pylist(), strict=True)
     return sorted((at, words) for at, words in pairs if at == at and words)

@@ -17,7 +17,7 @@ from gazeray.gaze.bracketing import bracketed, is_bracketed
 from gazeray.gaze.dataset import Recording
 from gazeray.gaze.dataset_files import path_ids
 from gazeray.gaze.declaration import DatasetSpec, parts_in_path
-from gazeray.gaze.files import EYE, ids_in_path, natural, numbered, plain_part, trial_name
+from gazeray.gaze.files import EYE, ids_in_path, natural, numbered, plain_part, spelt_there, trial_name
 from gazeray.gaze.mending import check_places, check_times, cut_to_windows
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
 from gazeray.gaze.readers.base import COORDINATES, IDS, GazeFile, fetched
@@ -111,6 +111,7 @@ def _compare(read: GazeRead, repeats: str, known: set[tuple[str, str]], refused:
             del read.gaze[ids]
             if "\n".join(ids) not in refused:
                 reason = f"gaze without trial: {len(shown[0].rows)} rows of a trial that is not in the trials table"
+                reason += spelt_there(ids, rows)
                 read.rejects.append(Reject(shown[0].source, int(shown[0].rows[0]), "gaze", reason, *ids))
 
 
@@ -183,8 +184,9 @@ def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[tuple[str, f
         raise ReadError(path, "gaze counts from the top left of the stimulus: declare where it lay, as `stimulus`")
     units = {name: gaze.unit(name) for name in COORDINATES} | table.units
     units |= {name: unit for name, unit in gaze.units.items() if name in COORDINATES}
-    check_places(table, units, path)
-    return replace(table, origin=origin, units=units)
+    table = replace(table, origin=origin, units=units)
+    check_places(table, path)
+    return table
 
 
 def _parsed(file: GazeFile, windows: Sequence[tuple[str, float, float]]) -> GazeTable:
@@ -194,6 +196,8 @@ def _parsed(file: GazeFile, windows: Sequence[tuple[str, float, float]]) -> Gaze
     if elsewhere:
         plain = spec.model_copy(update={"messages": None})
         table = read(replace(file, spec=plain, fixed={"trial": "by messages", **file.fixed}))
+        nameless = [replace(reject, trial=file.ids[1]) for reject in table.rejects]
+        table = replace(table, rejects=nameless)
     else:
         table = read(file)
     checked = check_times(table, spec.kind, file.source)

@@ -19,7 +19,7 @@ import pandas as pd
 from gazeray.gaze.dataset import Recording
 from gazeray.gaze.declaration import DatasetSpec
 from gazeray.gaze.files import ids_in_path
-from gazeray.gaze.mending import apart, in_order, within_samples
+from gazeray.gaze.mending import PAUSE_MS, apart, in_order, within_samples
 from gazeray.gaze.presentations import GazeRead, Presentation, presented, read_files
 from gazeray.gaze.quality import TrialGaze, inside
 from gazeray.gaze.readers import GazeTable
@@ -171,6 +171,9 @@ def _mended(
     if len(kept) < len(time) or moved:
         gaze = {name: values[kept] for name, values in gaze.items()}
     if kind == "samples":
+        if (np.diff(gaze["timestamp_ms"]) > PAUSE_MS).any():
+            what = f"trials with a pause of more than {PAUSE_MS / 1e3:g} s between samples, such as two under one name"
+            mended[what] += 1
         return gaze, -1, "", rejects
     if samples is not None and len(samples["timestamp_ms"]):
         gaze, n, why = within_samples(gaze, samples["timestamp_ms"])
@@ -180,7 +183,7 @@ def _mended(
             mended["fixations beyond the samples of their trial, cut or left out"] += n
     parted = apart(gaze["onset_ms"], gaze["duration_ms"])
     if parted is None:
-        why = "fixations overlap: two eyes or two clocks in one, or onset and duration in different units"
+        why = "fixations overlap: two eyes or two clocks, onset and duration in different units, or ends for durations"
         return {}, int(one.rows[0]), why, rejects
     kept, duration, overlapping = parted
     if overlapping:
@@ -197,7 +200,8 @@ def _on_screen(
     centred = 0.5 if table.origin == "screen_centre" else 0.0
     for name, side, corner in (("x_px", "width_px", "left_px"), ("y_px", "height_px", "top_px")):
         size = row[f"{region}_{side}"]
-        place = columns[name] * (size if table.units[name] == "normalised" else 1.0)
+        scales = {"normalised": size, "norm": size / 2, "height": row[f"{region}_height_px"]}
+        place = columns[name] * scales.get(table.units[name], 1.0)
         if name == "y_px" and y_axis == "up":
             place = (0.0 if centred else size) - place
         found[name] = place + centred * size + (row[f"window_{corner}"] if region == "window" else 0.0)

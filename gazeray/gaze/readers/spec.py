@@ -24,6 +24,9 @@ EYE_COLUMNS = ("x_left_px", "y_left_px", "x_right_px", "y_right_px")
 VALIDITY = ("validity", "validity_left", "validity_right")
 """Columns that say whether the gaze (of one eye) is valid; `valid` lists the words that mean yes."""
 
+FROM_CENTRE = ("norm", "height")
+"""Units of PsychoPy: -1 to 1 from edge to edge; parts of the height of the screen, in x too."""
+
 CHANNEL = re.compile(r"[a-z][a-z0-9_]*")
 
 Column = str | list[str]
@@ -66,6 +69,7 @@ class FileSpec(Section):
     skip_lines: int = Field(
         0, ge=0, validate_default=False, description="lines before the header; lines of # there are left out anyway"
     )
+    decimal: Literal[".", ","] = Field(".", validate_default=False, description="the decimal sign of numbers")
 
 
 class MessageFileSpec(FileSpec):
@@ -118,7 +122,6 @@ class GazeSpec(FileSpec, _ReaderFirst):
 
     kind: ClassVar[Kind]
 
-    decimal: Literal[".", ","] = Field(".", validate_default=False, description="the decimal sign of numbers")
     sampling_hz: float | None = Field(
         None, gt=0, validate_default=False, description="samples per second of a file without a column of times"
     )
@@ -130,14 +133,16 @@ class GazeSpec(FileSpec, _ReaderFirst):
         None, description="trials: a trial lasts from start_ms to end_ms of the trials table, on the clock of the gaze"
     )
     columns: dict[str, Column] = Field({}, description="gazeray's name -> the file's; vendor formats know their own")
-    units: dict[str, str] = Field(
-        {}, validate_default=False, description="column -> ms, s, us, ns, iso (times) or px, normalised (x_px, y_px)"
-    )
-    missing: list[float] = Field([], validate_default=False, description="a coordinate equal to one of these is lost")
     origin: Literal["screen", "stimulus", "screen_centre", "scene_camera"] = Field(
         "screen",
         description="what 0, 0 is the top left (screen_centre: the middle) of; scene_camera: `screen` is its picture",
     )
+    units: dict[str, str] = Field(
+        {},
+        validate_default=False,
+        description="column -> ms, s, us, ns, iso (times) or px, normalised, norm, height (x_px, y_px)",
+    )
+    missing: list[float] = Field([], validate_default=False, description="a coordinate equal to one of these is lost")
     y_axis: Literal["down", "up"] = Field("down", description="where y grows; up: from the bottom, or from the centre")
     eye: Literal["best", "left", "right", "mean"] = Field(
         "best",
@@ -237,7 +242,7 @@ class GazeSpec(FileSpec, _ReaderFirst):
     @classmethod
     def _known_units(cls, units: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         allowed = dict.fromkeys(TIMES[cls.kind], (*TIME_UNITS_MS, "iso")) | {"duration_ms": tuple(TIME_UNITS_MS)}
-        allowed |= dict.fromkeys(COORDINATES, ("px", "normalised"))
+        allowed |= dict.fromkeys(COORDINATES, ("px", "normalised", *FROM_CENTRE))
         names = (*TIMES[cls.kind], *COORDINATES)
         faults = [
             f"{name}: {unit}: no such {'unit' if name in names else 'column'}"
@@ -245,6 +250,9 @@ class GazeSpec(FileSpec, _ReaderFirst):
             for name, unit in units.items()
             if name not in names or unit not in allowed[name]
         ]
+        centred = [unit for unit in FROM_CENTRE if unit in units.values()]
+        if centred and info.data.get("origin") != "screen_centre":
+            faults.append(f"{', '.join(centred)}: from the middle of the screen; declare origin: screen_centre")
         if "timestamp_ms" in units and info.data.get("sampling_hz"):
             faults.append("timestamp_ms has no unit beside sampling_hz")
         if faults:
