@@ -17,6 +17,7 @@ from gazeray.gaze.readers.cells import parsed_times, wrong_setting
 from gazeray.gaze.readers.delimited import read_columns
 from gazeray.gaze.readers.spec import GazeSpec, MessageFileSpec
 from gazeray.gaze.readers.text import Spans, rejects_outside, spans_by_messages
+from gazeray.tables import Reject
 
 
 def is_bracketed(spec: GazeSpec) -> bool:
@@ -24,18 +25,20 @@ def is_bracketed(spec: GazeSpec) -> bool:
     return spec.windows is not None or (spec.messages is not None and spec.messages.file is not None)
 
 
-def bracketed(table: GazeTable, file: GazeFile, windows: Sequence[tuple[str, float, float]]) -> GazeTable:
-    """The rows of a file sorted into the trials that its file of messages brackets, or into `windows` (trial, start and
-    end in ms) of the trials table; those outside are counted.
+Window = tuple[str, str, float, float]
+"""Participant and trial, start and end in ms."""
 
-    Raises ReadError: no such file or several, a column is missing, no message begins a trial, more than one person,
-    windows that overlap.
+
+def bracketed(table: GazeTable, file: GazeFile, windows: Sequence[Window]) -> GazeTable:
+    """The rows of a file sorted into the trials that its file of messages brackets, or into `windows` of the trials
+    table; those outside are counted.
+
+    Raises ReadError: no such file or several, a column is missing, no message begins a trial, messages for more than
+    one person, windows of a person that overlap.
     """
     spec, source = file.spec, file.source
     if spec.windows:
-        spans = _spans(windows, source)
-        person = _one_person(table, source)
-        return _sorted_into(table, spec.kind, spans, [(person, name) for name in spans.names], source)
+        return _in_windows(table, spec.kind, windows, source)
     where = spec.messages.file if spec.messages else None
     if spec.messages is None or where is None:
         raise ValueError(f"{source}: no file of messages is declared")
@@ -57,17 +60,48 @@ def _one_person(table: GazeTable, source: str) -> str:
     """Whose gaze a file holds, "" where it holds none. Raises ReadError for that of several."""
     people = list(dict.fromkeys(person for person, _ in table.ids))
     if len(people) > 1:
-        raise ReadError(source, "times tell the trials of one person, and the file holds several")
+        raise ReadError(source, "messages tell the trials of one person, and the file holds several")
     return people[0] if people else ""
 
 
-def _spans(windows: Sequence[tuple[str, float, float]], source: str) -> Spans:
-    """Windows of trials in order of time. Raises ReadError where two of them overlap."""
-    in_time = sorted(windows, key=lambda window: window[1:])
-    for (before, _, end), (name, start, _) in pairwise(in_time):
+def _in_windows(table: GazeTable, kind: Kind, windows: Sequence[Window], source: str) -> GazeTable:
+    """The rows of each person in the windows of that person; where two of these overlap, the person is left out.
+
+    Raises ReadError where nobody is left.
+    """
+    people = list(dict.fromkeys(person for person, _ in table.ids)) or [""]
+    whose = np.array([people.index(person) for person, _ in table.ids], dtype=np.int64)[table.codes]
+    parts, rejects = [], list(table.rejects)
+    for number, person in enumerate(people):
+        try:
+            spans = _spans([window for window in windows if window[0] == person], source)
+        except ReadError as error:
+            rejects.append(Reject(source, -1, "read", error.reason, person))
+            continue
+        ids = [(person, name) for name in spans.names]
+        parts.append(_sorted_into(table.where(whose == number), kind, spans, ids, source))
+    if not parts:
+        raise ReadError(source, rejects[-1].reason)
+    before = np.cumsum([0, *(len(part.ids) for part in parts)])
+    return replace(
+        table,
+        ids=[pair for part in parts for pair in part.ids],
+        codes=np.concatenate([part.codes + first for part, first in zip(parts, before[:-1], strict=True)]),
+        columns={name: np.concatenate([part.columns[name] for part in parts]) for name in table.columns},
+        rows=np.concatenate([part.rows for part in parts]),
+        windows=np.concatenate([part.windows for part in parts if part.windows is not None]),
+        rejects=[*rejects, *(reject for part in parts for reject in part.rejects)],
+        accuracy=[],
+    )
+
+
+def _spans(windows: Sequence[Window], source: str) -> Spans:
+    """Windows of the trials of a person in order of time. Raises ReadError where two of them overlap."""
+    in_time = sorted(windows, key=lambda window: window[2:])
+    for (_, before, _, end), (_, name, start, _) in pairwise(in_time):
         if start < end:
             raise ReadError(source, f"the windows of the trials {before!r} and {name!r} overlap in the trials table")
-    return Spans([name for name, _, _ in in_time], [start for _, start, _ in in_time], [end for _, _, end in in_time])
+    return Spans([one[1] for one in in_time], [one[2] for one in in_time], [one[3] for one in in_time])
 
 
 def read_messages(data: bytes, source: str, spec: MessageFileSpec) -> list[tuple[float, str]]:

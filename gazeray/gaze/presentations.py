@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gazeray.gaze.bracketing import bracketed, is_bracketed
+from gazeray.gaze.bracketing import Window, bracketed, is_bracketed
 from gazeray.gaze.dataset import Recording
 from gazeray.gaze.dataset_files import path_ids
 from gazeray.gaze.declaration import DatasetSpec, parts_in_path
@@ -120,15 +120,14 @@ def _windows(
     fixed: Mapping[str, str],
     parts: Sequence[str],
     known: Mapping[tuple[str, str], Mapping[Any, Any]],
-) -> list[tuple[str, float, float]]:
-    """Name, start and end (ms) of the trials that a file may hold, where their times tell them; the name without the
-    parts that the path gives."""
+) -> list[Window]:
+    """The trials that a file may hold, where their times tell them; named without the parts that the path gives."""
     if gaze.windows is None:
         return []
     own = {name: plain_part(fixed[name]) for name in parts} | {name: fixed[name] for name in IDS if name in fixed}
     said = {ids: path_ids(ids, parts) for ids in known}
     return [
-        (said[ids]["trial"], float(row["start_ms"]), float(row["end_ms"]))
+        (ids[0], said[ids]["trial"], float(row["start_ms"]), float(row["end_ms"]))
         for ids, row in known.items()
         if own.items() <= said[ids].items()
     ]
@@ -166,7 +165,7 @@ def _fetched(
     return GazeFile(data, path, gaze, fixed, further)
 
 
-def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[tuple[str, float, float]]) -> GazeTable:
+def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[Window]) -> GazeTable:
     """One file as a table whose times, units and origin are known; `windows` are those of `bracketed`. Raises ReadError
     for whatever is wrong with it."""
     gaze, path = file.spec, file.source
@@ -189,7 +188,7 @@ def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[tuple[str, f
     return table
 
 
-def _parsed(file: GazeFile, windows: Sequence[tuple[str, float, float]]) -> GazeTable:
+def _parsed(file: GazeFile, windows: Sequence[Window]) -> GazeTable:
     """The table of a file, its rows sorted into trials, its events within them. Raises ReadError."""
     spec, elsewhere = file.spec, is_bracketed(file.spec)
     read = READERS[spec.reader].read

@@ -119,6 +119,26 @@ def test_words_for_nothing_are_lost_gaze(tmp_path: Path, word: str) -> None:
     assert not one.rejects
 
 
+@pytest.mark.parametrize("number", ["0", "-1", "-32768", "9999"])
+def test_numbers_that_look_like_lost_gaze_are_noted_unless_declared(tmp_path: Path, number: str) -> None:
+    gaze = GAZE.replace("210,110", f"{number},{number}").replace("310,130", f"{number}.0,{number}")
+    (one, _) = recordings(tmp_path, gaze)
+    cause = f"gaze at {number}, {number} is taken as it stands; is it lost? declare it, as `missing`"
+    assert one.notes == [f"gaze/P1.csv: {cause}: 2 of 4 rows"]
+    (one, _) = recordings(tmp_path, gaze, samples={**SAMPLES, "missing": [float(number)]})
+    assert not one.notes
+
+
+def test_pupils_that_are_none_are_noted_unless_declared(tmp_path: Path) -> None:
+    gaze = GAZE.replace("y\n", "y,p\n").replace("0\n", "0,-1\n").replace("100,-1", "100,3.5")
+    channel: dict[str, Any] = {"column": "p", "unit": "mm"}
+    (one, _) = recordings(tmp_path, gaze, samples={**SAMPLES, "channels": {"pupil_left": channel}})
+    assert [note.split("; ")[0] for note in one.notes] == ["gaze/P1.csv: values of pupil_left that are not above 0"]
+    channel["missing"] = [-1]
+    (one, _) = recordings(tmp_path, gaze, samples={**SAMPLES, "channels": {"pupil_left": channel}})
+    assert not one.notes
+
+
 # -- tables and messages with a decimal comma
 
 TIMED = "participant;trial;condition;start_ms;end_ms\n" + "".join(
@@ -138,6 +158,29 @@ def test_times_with_a_decimal_comma_in_the_trials_table(tmp_path: Path) -> None:
     assert {trial: (own[0][0], own[-1][0]) for trial, own in rows(one).items()} == {"1": (0, 1400), "2": (5000, 6400)}
     with pytest.raises(DataError, match=r"end_ms holds '1,5': a decimal comma\? declare decimal: ','"):
         recordings(tmp_path, LONG, TIMED, **timed())
+
+
+def test_times_in_the_trials_table_of_people_in_one_file(tmp_path: Path) -> None:
+    gaze = "who," + LONG.replace("\n", "\nP1,").removesuffix("P1,")
+    gaze += gaze.split("\n", 1)[1].replace("P1", "P2").replace(",100\n", ",300\n")
+    columns = {"participant": "who", **{name: own for name, own in COLUMNS.items() if name != "trial"}}
+    samples = {**SAMPLES, "path": "gaze.csv", "windows": "trials", "columns": columns}
+    rows_of = {"P1": ("1,C,0,900", "2,P,2000,2900"), "P2": ("1,C,500,1400", "2,P,5000,5900")}
+    lines = [f"{who},{row}" for who, own in rows_of.items() for row in own]
+    table = "participant,trial,condition,start_ms,end_ms\n" + "\n".join(lines) + "\n"
+    root = write(tmp_path, {"trials.csv": table, "gaze.csv": gaze})
+    (one,) = read_all(root, declared(samples=samples))[1]
+    found = [(trial.participant, trial.trial, trial.samples) for trial in one.trials]
+    assert [(who, trial, own["timestamp_ms"][0], own["y_px"][0]) for who, trial, own in found if own is not None] == [
+        ("P1", "1", 0, 100),
+        ("P1", "2", 2000, 100),
+        ("P2", "1", 500, 300),
+        ("P2", "2", 5000, 300),
+    ]
+    write(tmp_path, {"trials.csv": table.replace("2,P,5000", "2,P,1000")})
+    (one,) = read_all(root, declared(samples=samples))[1]
+    assert [(trial.participant, trial.trial) for trial in one.trials] == [("P1", "1"), ("P1", "2")]
+    assert any(reject.participant == "P2" and "overlap" in reject.reason for reject in one.rejects)
 
 
 def test_geometry_with_a_decimal_comma(tmp_path: Path) -> None:

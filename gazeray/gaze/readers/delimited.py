@@ -37,6 +37,12 @@ from gazeray.tables import Reject
 
 EYES = {"left": EYE_COLUMNS[:2], "right": EYE_COLUMNS[2:]}
 
+NO_PLACE = 5000.0
+"""No screen is so many px wide; 9999, 32767 and the like stand for lost gaze."""
+
+OFTEN = 0.01
+"""More rows than this share do not hold the same number in both coordinates by chance."""
+
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
 Parsed = tuple[pa.Table, np.ndarray, int, list[Reject]]
@@ -117,7 +123,24 @@ def _as_declared(file: GazeFile, table: pa.Table, rows: np.ndarray, n_rows: int,
         f"no row holds a word of `valid`: column {spec.column(name)}" for name, ok in valid.items() if not ok.any()
     ]
     notes += [f"no value in a channel: {name}" for name, values in further.items() if np.isnan(values).all()]
-    return _with_one_gaze(replace(found, notes=notes), file)
+    found = _with_one_gaze(replace(found, notes=notes), file)
+    return replace(found, notes=[*found.notes, *_perhaps_lost(found)])
+
+
+def _perhaps_lost(found: GazeTable) -> list[str]:
+    """Notes on numbers that stand for lost gaze or pupils in most files, and were not declared to."""
+    x_px, y_px = (found.columns[name] for name in COORDINATES)
+    odd = (x_px == y_px) & ((x_px <= 0) | (x_px >= NO_PLACE))
+    notes = []
+    for value, rows in zip(*np.unique(x_px[odd], return_counts=True), strict=True):
+        if rows > max(1, OFTEN * len(x_px)):
+            cause = f"gaze at {value:.10g}, {value:.10g} is taken as it stands; is it lost? declare it, as `missing`"
+            notes.append(f"{cause}: {rows} of {len(x_px)} rows")
+    for name in found.columns:
+        if name.startswith("pupil") and (rows := int((found.columns[name] <= 0).sum())):
+            cause = f"values of {name} that are not above 0; are they lost? declare `missing` of the channel"
+            notes.append(f"{cause}: {rows} of {len(x_px)} rows")
+    return notes
 
 
 def _counted_ms(people: Any, rows: np.ndarray, hz: float) -> np.ndarray:
