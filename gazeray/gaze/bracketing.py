@@ -4,14 +4,14 @@ or by windows in the trials table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 
-from gazeray.gaze.files import ids_in_path
+from gazeray.gaze.files import identifier, ids_in_path
 from gazeray.gaze.readers.base import GazeFile, GazeTable, Kind, ReadError
 from gazeray.gaze.readers.cells import parsed_times, wrong_setting
 from gazeray.gaze.readers.delimited import read_columns
@@ -33,39 +33,41 @@ def bracketed(table: GazeTable, file: GazeFile, windows: Sequence[Window]) -> Ga
     """The rows of a file sorted into the trials that its file of messages brackets, or into `windows` of the trials
     table; those outside are counted.
 
-    Raises ReadError: no such file or several, a column is missing, no message begins a trial, messages for more than
-    one person, windows of a person that overlap.
+    Raises ReadError: no such file or several, a column is missing, no message begins a trial, windows of a person that
+    overlap, several people in the file and messages that do not say whose they are.
     """
     spec, source = file.spec, file.source
     if spec.windows:
-        return _in_windows(table, spec.kind, windows, source)
+        return _by_person(
+            table, spec.kind, lambda person: _spans([own for own in windows if own[0] == person], source), source
+        )
     where = spec.messages.file if spec.messages else None
     if spec.messages is None or where is None:
         raise ValueError(f"{source}: no file of messages is declared")
-    path = where.path
+    path, messages = where.path, spec.messages
     own = [name for name in file.beside if ids_in_path(path, name)]
     if len(own) != 1:
         raise ReadError(source, f"{len(own) or 'no'} files of messages match {path}" + ("" if own else " for it"))
-    person = _one_person(table, source)
+    if "participant" not in where.columns and len({person for person, _ in table.ids}) > 1:
+        raise ReadError(source, "messages of one person, and gaze of several: name their column of the participant")
     try:
-        messages = read_messages(file.beside[own[0]], own[0], where)
-        spans = spans_by_messages(messages, spec.messages, own[0])
+        said = read_messages(file.beside[own[0]], own[0], where)
     except ReadError as error:
         raise ReadError(source, f"its messages in {error}") from error
-    names = [file.fixed.get("trial", name) for name in spans.names]
-    return _sorted_into(table, spec.kind, spans, [(person, name) for name in names], source)
+
+    def spans_of(person: str) -> Spans:
+        mine = [(at, words) for at, words, who in said if who in ("", person)]
+        try:
+            spans = spans_by_messages(mine, messages, own[0])
+        except ReadError as error:
+            raise ReadError(source, f"its messages in {error}") from error
+        return replace(spans, names=[file.fixed.get("trial", name) for name in spans.names])
+
+    return _by_person(table, spec.kind, spans_of, source)
 
 
-def _one_person(table: GazeTable, source: str) -> str:
-    """Whose gaze a file holds, "" where it holds none. Raises ReadError for that of several."""
-    people = list(dict.fromkeys(person for person, _ in table.ids))
-    if len(people) > 1:
-        raise ReadError(source, "messages tell the trials of one person, and the file holds several")
-    return people[0] if people else ""
-
-
-def _in_windows(table: GazeTable, kind: Kind, windows: Sequence[Window], source: str) -> GazeTable:
-    """The rows of each person in the windows of that person; where two of these overlap, the person is left out.
+def _by_person(table: GazeTable, kind: Kind, spans_of: Callable[[str], Spans], source: str) -> GazeTable:
+    """The rows of each person in the spans of that person; a person of whom there are none (ReadError) is left out.
 
     Raises ReadError where nobody is left.
     """
@@ -74,7 +76,7 @@ def _in_windows(table: GazeTable, kind: Kind, windows: Sequence[Window], source:
     parts, rejects = [], list(table.rejects)
     for number, person in enumerate(people):
         try:
-            spans = _spans([window for window in windows if window[0] == person], source)
+            spans = spans_of(person)
         except ReadError as error:
             rejects.append(Reject(source, -1, "read", error.reason, person))
             continue
@@ -104,15 +106,18 @@ def _spans(windows: Sequence[Window], source: str) -> Spans:
     return Spans([one[1] for one in in_time], [one[2] for one in in_time], [one[3] for one in in_time])
 
 
-def read_messages(data: bytes, source: str, spec: MessageFileSpec) -> list[tuple[float, str]]:
-    """The messages of a file, (ms, text) in order of time; rows without either are left out. Raises ReadError."""
-    time, text = spec.column("time"), spec.column("text")
-    columns, _, _, _ = read_columns(data, source, spec, {time: pa.string(), text: pa.string()})
+def read_messages(data: bytes, source: str, spec: MessageFileSpec) -> list[tuple[float, str, str]]:
+    """The messages of a file in order of time: ms, text, whose it is ("": it does not say); rows without one of them
+    are left out. Raises ReadError."""
+    time, text, person = spec.column("time"), spec.column("text"), spec.columns.get("participant")
+    names = [time, text, *([person] if person else [])]
+    columns, _, _, _ = read_columns(data, source, spec, dict.fromkeys(names, pa.string()))
     ms, bad = parsed_times(columns[time], spec.unit, spec.decimal)
     if bad.any() and (hint := wrong_setting(columns[time], bad, spec.unit, "unit: iso", spec.decimal)):
         raise ReadError(source, f"column {time!r} {hint}")
-    pairs = zip(ms.tolist(), columns[text].to_pylist(), strict=True)
-    return sorted((at, words) for at, words in pairs if at == at and words)
+    people = [identifier(who or "") for who in columns[person].to_pylist()] if person else [""] * len(ms)
+    rows = zip(ms.tolist(), columns[text].to_pylist(), people, strict=True)
+    return sorted((at, words, who) for at, words, who in rows if at == at and words and (who or not person))
 
 
 def _sorted_into(table: GazeTable, kind: Kind, spans: Spans, ids: list[tuple[str, str]], source: str) -> GazeTable:

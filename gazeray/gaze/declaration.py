@@ -47,7 +47,7 @@ def _label_values(value: Any) -> dict[str, str]:
         raise ValueError("must map each raw value to the name of its class")
     classes: dict[str, str] = {}
     odd = [
-        repr(part)
+        str(part)
         for pair in value.items()
         for part in pair
         if isinstance(part, bool) or not isinstance(part, str | int | float)

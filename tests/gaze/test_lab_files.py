@@ -308,3 +308,57 @@ def test_eyes_may_be_called_as_doctors_call_them(tmp_path: Path) -> None:
     for eye, x in (("left", 190.0), ("right", 220.0), ("mean", 205.0)):
         (one, _) = read_all(root, declared(samples={**samples, "eye": eye}))[1]
         assert rows(one)["1"][0][1] == x
+
+
+def test_one_row_without_a_trial_costs_that_row(tmp_path: Path) -> None:
+    three = GAZE.replace("1,10,210,110\n", "1,10,210,110\n,15,1,1\n1,20,220,120\n")
+    (one, _) = recordings(tmp_path, three)
+    assert rows(one) == RIGHT | {"1": [*RIGHT["1"], (20, 220, 120)]}
+    assert [(reject.row, reject.reason) for reject in one.rejects] == [
+        (3, "1 rows have no usable trial, this is the first: none")
+    ]
+    (one, _) = recordings(tmp_path, three.replace(",15,1,1\n", ",15,1,1\n,16,1,1\n"))  # a time without a trial
+    assert [trial.trial for trial in one.trials] == ["2"]
+    assert any(reject.reason.startswith("presented 2 times") for reject in one.rejects)
+
+
+@pytest.mark.parametrize("gaze_of", ["each", "all"])
+def test_messages_of_all_people_in_one_file_say_whose_they_are(tmp_path: Path, gaze_of: str) -> None:
+    later = {"P1": 0, "P2": 370}
+    gaze = {
+        who: [f"{time},{300 + time // 10},{100 if who == 'P1' else 300}" for time in range(shift, 2000, 10)]
+        for who, shift in later.items()
+    }
+    log = "who,time,text\n" + "".join(
+        f"{who},{shift + 1000 * trial},BEGIN {trial + 1}\n{who},{shift + 1000 * trial + 100},END\n"
+        for who, shift in later.items()
+        for trial in (0, 1)
+    )
+    files = {f"gaze/{who}.csv": "t,x,y\n" + "\n".join(own) + "\n" for who, own in gaze.items()}
+    together = "who,t,x,y\n" + "".join(f"{who},{row}\n" for who, own in gaze.items() for row in own)
+    root = write(tmp_path, {"trials.csv": TRIALS, "log.csv": log, "gaze.csv": together, **files})
+    columns = {name: own for name, own in COLUMNS.items() if name != "trial"}
+    file: dict[str, Any] = {"path": "log.csv", "columns": {"participant": "who"}}
+    messages = {"start": "^BEGIN (?P<trial>.+)", "end": "^END", "file": file}
+    samples = {**SAMPLES, "columns": columns, "messages": messages}
+    if gaze_of == "all":
+        samples |= {"path": "gaze.csv", "columns": {**columns, "participant": "who"}}
+    trials = [trial for one in read_all(root, declared(samples=samples))[1] for trial in one.trials]
+    begins = {
+        (one.participant, one.trial): (own["timestamp_ms"][0], len(own["x_px"]), own["y_px"][0])
+        for one in trials
+        if (own := one.samples) is not None
+    }
+    assert begins == {
+        ("P1", "1"): (0, 10, 100),
+        ("P1", "2"): (1000, 10, 100),
+        ("P2", "1"): (370, 10, 300),
+        ("P2", "2"): (1370, 10, 300),
+    }
+    file["columns"] = {}
+    if gaze_of == "each":
+        with pytest.raises(ConfigError, match="one file of messages for all people: name its column"):
+            declared(samples=samples)
+    else:
+        (one,) = read_all(root, declared(samples=samples))[1]
+        assert "name their column of the participant" in one.rejects[0].reason

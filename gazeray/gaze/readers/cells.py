@@ -163,6 +163,8 @@ def gaze_table(
     source, times, rejects, channels = file.source, TIMES[file.spec.kind], list(rejects), channels or {}
     for name in IDS:
         bad = unusable_names(source, *columns[name]) if name in columns else None
+        if name == "trial" and name in columns and presentation is None and file.spec.kind == "samples":
+            bad = _lone_gaps(source, columns) if bad is None else bad
         if bad is not None:  # they part no presentations
             rejects.append(_unusable(source, columns[name][1], bad, rows, name))
             columns = {ours: (theirs, cells.filter(pa.array(~bad))) for ours, (theirs, cells) in columns.items()}
@@ -199,10 +201,23 @@ def gaze_table(
     return replace(found.where(~faulty), rejects=found.rejects)
 
 
+def _lone_gaps(source: str, columns: Mapping[str, tuple[str, Any]]) -> np.ndarray | None:
+    """(N,) bool, single rows without a trial between two of the same person and trial; None: there are none."""
+    people, trials = (names_in(source, *columns[name]) if name in columns else None for name in IDS)
+    if trials is None:
+        return None
+    names, code = trials
+    lone = np.zeros(len(code), dtype=bool)
+    lone[1:-1] = (code[1:-1] == len(names) - 1) & (code[:-2] == code[2:]) & (code[:-2] != len(names) - 1)
+    if people is not None:
+        lone[1:-1] &= people[1][:-2] == people[1][2:]
+    return lone if lone.any() else None
+
+
 def _unusable(source: str, cells: Any, bad: np.ndarray, rows: np.ndarray, name: str) -> Reject:
     """One reject for the rows whose id is `bad` (N,)."""
     first = int(np.argmax(bad))
-    reason = f"{bad.sum()} rows have no usable {name}, this is the first: {fault_of_name(cells, first)}"
+    reason = f"{bad.sum()} rows have no usable {name}, this is the first: {fault_of_name(cells, first) or 'none'}"
     return Reject(source, int(rows[first]), "read", reason)
 
 

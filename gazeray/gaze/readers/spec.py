@@ -75,7 +75,9 @@ class FileSpec(Section):
 class MessageFileSpec(FileSpec):
     """A file of messages beside the gaze: one row per message, on the clock of the gaze."""
 
-    columns: dict[Literal["time", "text"], str] = Field({}, description="time, text -> the file's name")
+    columns: dict[Literal["time", "text", "participant"], str] = Field(
+        {}, description="time, text, and in a file of several people participant -> the file's name"
+    )
     unit: str = Field("ms", description="of the time: ms, s, us, ns or iso (ISO 8601)")
 
     @field_validator("unit")
@@ -224,6 +226,12 @@ class GazeSpec(FileSpec, _ReaderFirst):
             faults += [f"{name!r} is not one of names" for name in dict.fromkeys(spelt) if name not in names]
         messages, windows = info.data.get("messages"), info.data.get("windows")
         supplied = (*known.supplies, *(("trial",) if windows or (messages and messages.file) else ()))
+        if messages and messages.file and "path" in info.data:
+            given = ("participant" in placeholders(own) for own in (info.data["path"], messages.file.path))
+            if next(given) and not next(given) and "participant" not in messages.file.columns:
+                faults.append(
+                    "one file of messages for all people: name its column, as messages.file.columns.participant"
+                )
         if messages and windows:
             faults.append("trials come from messages or from windows, not from both")
         for name in IDS if "path" in info.data else ():
