@@ -314,9 +314,7 @@ def test_one_row_without_a_trial_costs_that_row(tmp_path: Path) -> None:
     three = GAZE.replace("1,10,210,110\n", "1,10,210,110\n,15,1,1\n1,20,220,120\n")
     (one, _) = recordings(tmp_path, three)
     assert rows(one) == RIGHT | {"1": [*RIGHT["1"], (20, 220, 120)]}
-    assert [(reject.row, reject.reason) for reject in one.rejects] == [
-        (3, "1 rows have no usable trial, this is the first: none")
-    ]
+    assert [(reject.row, reject.reason) for reject in one.rejects] == [(3, "1 rows have no trial, this is the first")]
     (one, _) = recordings(tmp_path, three.replace(",15,1,1\n", ",15,1,1\n,16,1,1\n"))  # a time without a trial
     assert [trial.trial for trial in one.trials] == ["2"]
     assert any(reject.reason.startswith("presented 2 times") for reject in one.rejects)

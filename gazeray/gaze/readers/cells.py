@@ -217,7 +217,8 @@ def _lone_gaps(source: str, columns: Mapping[str, tuple[str, Any]]) -> np.ndarra
 def _unusable(source: str, cells: Any, bad: np.ndarray, rows: np.ndarray, name: str) -> Reject:
     """One reject for the rows whose id is `bad` (N,)."""
     first = int(np.argmax(bad))
-    reason = f"{bad.sum()} rows have no usable {name}, this is the first: {fault_of_name(cells, first) or 'none'}"
+    fault = fault_of_name(cells, first)
+    reason = f"{bad.sum()} rows have no {'usable ' * bool(fault)}{name}, this is the first{fault and f': {fault}'}"
     return Reject(source, int(rows[first]), "read", reason)
 
 

@@ -66,9 +66,9 @@ def read_delimited(file: GazeFile) -> GazeTable:
     return _as_declared(file, *read_columns(file.data, file.source, spec, kinds, file.ids, spec.decimal))
 
 
-@register_reader("parquet", keys=("columns", "units", "missing", "eye", "valid", "channels", "sampling_hz"))
+@register_reader("parquet", keys=("columns", "units", "missing", "eye", "valid", "channels", "sampling_hz", "decimal"))
 def read_parquet(file: GazeFile) -> GazeTable:
-    """Read one Parquet file; see `Reader`. Numeric columns may also be stored as text.
+    """Read one Parquet file; see `Reader`. Numeric columns may also be stored as text, with the sign `decimal`.
 
     Raises ReadError: empty, not Parquet or truncated, no rows, missing column, a column that does not hold numbers.
     """

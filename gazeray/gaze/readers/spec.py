@@ -221,17 +221,12 @@ class GazeSpec(FileSpec, _ReaderFirst):
         several = [name for name, own in columns.items() if isinstance(own, list) and name != "trial"]
         faults += [f"{name}: one column, not several" for name in several]
         faults += _validity_faults(columns, info)
+        faults += _same_column_faults(columns) + _message_faults(info)
         if names := info.data.get("names"):
             spelt = [part for own in columns.values() for part in ([own] if isinstance(own, str) else own)]
             faults += [f"{name!r} is not one of names" for name in dict.fromkeys(spelt) if name not in names]
         messages, windows = info.data.get("messages"), info.data.get("windows")
         supplied = (*known.supplies, *(("trial",) if windows or (messages and messages.file) else ()))
-        if messages and messages.file and "path" in info.data:
-            given = ("participant" in placeholders(own) for own in (info.data["path"], messages.file.path))
-            if next(given) and not next(given) and "participant" not in messages.file.columns:
-                faults.append(
-                    "one file of messages for all people: name its column, as messages.file.columns.participant"
-                )
         if messages and windows:
             faults.append("trials come from messages or from windows, not from both")
         for name in IDS if "path" in info.data else ():
@@ -313,6 +308,23 @@ def _validity_faults(columns: dict[str, Column], info: ValidationInfo) -> list[s
     both = [name for name in EYE_COLUMNS if name in columns] and [name for name in COORDINATES if name in columns]
     faults += [f"{', '.join(both)} have no place beside the columns of the eyes"] if both else []
     return faults
+
+
+def _same_column_faults(columns: dict[str, Column]) -> list[str]:
+    """The times and coordinates that are said to be in one column."""
+    measures = [name for name in columns if name not in (*IDS, *VALIDITY)]
+    same = {str(columns[name]): [other for other in measures if columns[other] == columns[name]] for name in measures}
+    return [f"{' and '.join(names)} cannot be one column, {own!r}" for own, names in same.items() if len(names) > 1]
+
+
+def _message_faults(info: ValidationInfo) -> list[str]:
+    """A file of the messages of all people that does not say whose they are."""
+    file = info.data["messages"].file if info.data.get("messages") else None
+    paths = (info.data.get("path", ""), file.path) if file else ("", "")
+    each, own = ("participant" in placeholders(path) for path in paths)
+    if file is None or not each or own or "participant" in file.columns:
+        return []
+    return ["one file of messages for all people: name its column, as messages.file.columns.participant"]
 
 
 class SamplesSpec(GazeSpec):

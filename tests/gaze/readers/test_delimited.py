@@ -366,3 +366,9 @@ def test_numbers_that_overflow_cost_their_row() -> None:
     table = read(data, reader="parquet")
     assert table.rows.tolist() == [2]
     assert [reject.row for reject in table.rejects] == [1, 3]
+
+
+def test_numbers_that_parquet_keeps_as_text_with_a_decimal_comma() -> None:
+    data = as_parquet(trial=["1", "1"], t=["0,0", "4,0"], x=["1,5", "2,5"], y=["1", "2"])
+    assert read(data, reader="parquet", decimal=",").columns["x_px"].tolist() == [1.5, 2.5]
+    assert "declare decimal: ','" in fault(data, reader="parquet")
