@@ -166,7 +166,7 @@ def test_damaged_recordings_are_refused_by_name_and_the_rest_is_used(
         ("trials.csv", "label"),
         ("trials.csv", "Q"),
         ("trials.csv", "duplicate"),
-        ("trials.csv", "unsafe"),
+        ("trials.csv", "no file matches"),
     ]:
         mine = rejects[rejects["source"] == source]
         assert mine["reason"].str.contains(word).any() or (mine["trial"] == word).any(), f"{source}: {word}: {reasons}"

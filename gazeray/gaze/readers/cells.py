@@ -162,9 +162,7 @@ def gaze_table(
     """
     source, times, rejects, channels = file.source, TIMES[file.spec.kind], list(rejects), channels or {}
     for name in IDS:
-        bad = unusable_names(source, *columns[name]) if name in columns else None
-        if name == "trial" and name in columns and presentation is None and file.spec.kind == "samples":
-            bad = _lone_gaps(source, columns) if bad is None else bad
+        bad = _bad_names(file, columns, name, presentation is None) if name in columns else None
         if bad is not None:  # they part no presentations
             rejects.append(_unusable(source, columns[name][1], bad, rows, name))
             columns = {ours: (theirs, cells.filter(pa.array(~bad))) for ours, (theirs, cells) in columns.items()}
@@ -201,16 +199,19 @@ def gaze_table(
     return replace(found.where(~faulty), rejects=found.rejects)
 
 
-def _lone_gaps(source: str, columns: Mapping[str, tuple[str, Any]]) -> np.ndarray | None:
-    """(N,) bool, single rows without a trial between two of the same person and trial; None: there are none."""
-    people, trials = (names_in(source, *columns[name]) if name in columns else None for name in IDS)
-    if trials is None:
-        return None
-    names, code = trials
+def _bad_names(file: GazeFile, columns: Mapping[str, tuple[str, Any]], name: str, by_name: bool) -> np.ndarray | None:
+    """(N,) bool, rows whose id nobody can use; else, of samples whose presentations are told by name, single rows
+    without a trial between two of the same person and trial. None: there are none."""
+    bad = unusable_names(file.source, *columns[name])
+    if bad is not None or name != "trial" or not by_name or file.spec.kind != "samples":
+        return bad
+    names, code = names_in(file.source, *columns["trial"])
+    none = len(names) - 1
     lone = np.zeros(len(code), dtype=bool)
-    lone[1:-1] = (code[1:-1] == len(names) - 1) & (code[:-2] == code[2:]) & (code[:-2] != len(names) - 1)
-    if people is not None:
-        lone[1:-1] &= people[1][:-2] == people[1][2:]
+    lone[1:-1] = (code[1:-1] == none) & (code[:-2] == code[2:]) & (code[:-2] != none)
+    if "participant" in columns:
+        person = names_in(file.source, *columns["participant"])[1]
+        lone[1:-1] &= person[:-2] == person[2:]
     return lone if lone.any() else None
 
 
