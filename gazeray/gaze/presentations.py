@@ -88,7 +88,7 @@ def read_files(
             path, table = one_of_two(files, gaze) if EYE in files[0][1] else (files[0][0], files[0][2])
         except ReadError as error:
             read.failed += [(path, error.reason) for path, _, _ in files]
-            read.rejects.append(Reject(error.source, -1, "read", error.reason))
+            read.rejects.append(Reject(error.source, -1, "read", error.reason, files[0][1].get("participant", "")))
             continue
         read.notes += [f"{path}: {note}" for note in table.notes]
         _take_in(read, path, table, [plain_part(files[0][1][name]) for name in parts])

@@ -18,7 +18,7 @@ import pandas as pd
 
 from gazeray.gaze.dataset import Recording
 from gazeray.gaze.declaration import DatasetSpec
-from gazeray.gaze.files import ids_in_path
+from gazeray.gaze.files import EYE, ids_in_path
 from gazeray.gaze.mending import PAUSE_MS, apart, in_order, within_samples
 from gazeray.gaze.presentations import GazeRead, Presentation, presented, read_files
 from gazeray.gaze.quality import TrialGaze, inside
@@ -132,7 +132,12 @@ def _why_none(spec: GazeSpec, ids: tuple[str, str], part: GazeRead, paths: list[
     """The file that should hold a trial, and why it does not."""
     mine = dict(zip(IDS, ids, strict=True)).items()
     failed = part.failed + [(path, "the file has no usable row of this trial") for path in paths]
-    own = (pair for pair in failed if any(found.items() <= mine for found in ids_in_path(spec.path, pair[0])))
+
+    def may_hold(path: str) -> bool:
+        said = ({name: value for name, value in ids.items() if name != EYE} for ids in ids_in_path(spec.path, path))
+        return any(ids.items() <= mine for ids in said)
+
+    own = (pair for pair in failed if may_hold(pair[0]))
     return next(own, (spec.path, "the file has no usable row of this trial"))
 
 

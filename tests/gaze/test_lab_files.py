@@ -360,3 +360,12 @@ def test_messages_of_all_people_in_one_file_say_whose_they_are(tmp_path: Path, g
     else:
         (one,) = read_all(root, declared(samples=samples))[1]
         assert "name their column of the participant" in one.rejects[0].reason
+
+
+def test_an_eye_that_is_not_there_is_named_for_its_person(tmp_path: Path) -> None:
+    root = write(tmp_path, {"trials.csv": TRIALS, "P1_R.csv": GAZE, "P2_L.csv": GAZE, "P2_R.csv": GAZE})
+    _, (one, two) = read_all(root, declared(samples={**SAMPLES, "path": "{participant}_{eye}.csv", "eye": "left"}))
+    assert rows(two) == RIGHT
+    assert {(reject.participant, reject.reason.removeprefix("trial without gaze: ")) for reject in one.rejects} == {
+        ("P1", "no file of the left eye (there: right)")
+    }
