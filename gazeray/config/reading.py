@@ -18,6 +18,14 @@ BARE = (bool, int, float, date, type(None))
 """What YAML 1.1 makes of words without quotes that are no text."""
 
 
+MUST_BE = {
+    "model_type": "must be keys with values, as {key: value}",
+    "dict_type": "must be keys with values, as {key: value}",
+    "list_type": "must be a list, as [value]",
+}
+"""Kind of a mistake -> what to write, where pydantic's words are those of programmers."""
+
+
 class ConfigError(ValueError):
     """The config (or the declaration of a data set) is wrong. `errors` holds one line per mistake."""
 
@@ -30,7 +38,8 @@ class _StrictLoader(yaml.SafeLoader):
     """SafeLoader that refuses a mapping with the same key twice, of which YAML would keep the last without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=True) for key in own]
         twice = [key for number, key in enumerate(keys) if key in keys[:number]]
         if twice:
             raise yaml.YAMLError(f"key {twice[0]!r} stands twice (line {node.start_mark.line + 1} and after)")
@@ -70,7 +79,8 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError([f"{source}: not valid YAML: {' '.join(str(error).split())}"]) from error
+        hint = "; indent with blanks" if "found character '\\t'" in str(error) else ""
+        raise ConfigError([f"{source}: not valid YAML: {' '.join(str(error).split())}{hint}"]) from error
 
 
 def apply_override(values: dict[str, Any], word: str) -> str | None:
@@ -157,7 +167,7 @@ def _line(model: type[BaseModel], detail: Any, written: Values) -> str:
     quoted = _quoted(given, _spelling(written.spelled, location, given, is_key), path if path in written.words else "")
     if quoted and (is_key or detail["type"] == "string_type"):
         return f"{'.'.join(location) or 'config'}: {'a key ' * is_key}must be text: {quoted}"
-    message = detail["msg"].removeprefix("Value error, ")
+    message = MUST_BE.get(detail["type"], detail["msg"].removeprefix("Value error, "))
     got = "" if isinstance(given, dict) else f" (got {given!r})"
     if detail["type"] == "value_error" and isinstance(given, bool | date):  # such as a number or the name of a column
         got += f"; is text meant? {quoted}"

@@ -15,6 +15,7 @@ from gazeray.gaze.files import (
     plain_part,
     preferred_files,
     some_paths,
+    spelt_there,
 )
 from gazeray.gaze.readers import READERS
 from gazeray.gaze.readers.base import IDS, SCREEN_COLUMNS, GazeFile, Kind, ReadError
@@ -78,7 +79,8 @@ def _read(root: Folder, path: str, spec: DatasetSpec, table: TableSpec, label: s
         of_gaze = next((gaze for gaze in spec.gaze().values() if gaze.path == table.path), None)
         if of_gaze is None or not isinstance(table, TrialsSpec):
             return read_text_table(data, path, table)
-        inherited = {name: getattr(of_gaze, name) for name in ("delimiter", "encoding", "names", "skip_lines")}
+        written = ("delimiter", "encoding", "names", "skip_lines", "decimal")
+        inherited = {name: getattr(of_gaze, name) for name in written}
         own = table.model_copy(
             update={name: value for name, value in inherited.items() if name not in table.model_fields_set}
         )
@@ -163,7 +165,7 @@ class GazeFiles:
             ids = dict(zip(self._keys, (fitting or readings)[0], strict=True))
             if not fitting:
                 what = " ".join(f"{name} {value!r}" for name, value in ids.items())
-                reason = f"{what} is not in the trials table"
+                reason = f"{what} is not in the trials table{spelt_there(readings[0], known)}"
             elif len(fitting) > 1:
                 reason = f"the name of the file fits more than one of them: {', '.join(map(' '.join, fitting))}"
             else:

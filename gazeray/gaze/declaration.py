@@ -46,10 +46,16 @@ def _label_values(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         raise ValueError("must map each raw value to the name of its class")
     classes: dict[str, str] = {}
+    odd = [
+        str(part)
+        for pair in value.items()
+        for part in pair
+        if isinstance(part, bool) or not isinstance(part, str | int | float)
+    ]
+    if odd:
+        words = "YAML reads yes, no, on, off, true, false, null as no text"
+        raise ValueError(f"write {', '.join(odd)} in quotes, as it stands in the file: {words}")
     for raw, name in value.items():
-        for part in (raw, name):
-            if isinstance(part, bool) or part is None or not isinstance(part, str | int | float):
-                raise ValueError(f"write {part!r} in quotes: YAML reads yes, no, on, off, true, false, null as no text")
         if canonical(raw) in classes:
             raise ValueError(f"the raw value {raw!r} is there twice")
         classes[canonical(raw)] = str(name)

@@ -22,6 +22,8 @@ NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
+EXPONENT = re.compile(r"\d\.\d+[eE]\+[01]\d")
+
 LONGEST_NAME = 1000
 """Characters of the name of a person, a trial or a stimulus; what is longer is text in the wrong column."""
 
@@ -48,8 +50,12 @@ class Listing:
 
 
 def identifier(text: str) -> str:
-    """A name as it is compared everywhere: blanks around it removed, Unicode composed (macOS decomposes file names)."""
-    return unicodedata.normalize("NFC", text.strip())
+    """A name as it is compared everywhere: blanks around it removed, Unicode composed (macOS decomposes file names), a
+    whole number with an exponent (1.0000000e+00: Matlab, numpy.savetxt) in digits."""
+    text = unicodedata.normalize("NFC", text.strip())
+    if EXPONENT.fullmatch(text) and float(text).is_integer():
+        return str(int(float(text)))
+    return text
 
 
 def plain_number(text: str) -> float | None:
@@ -76,6 +82,17 @@ def name_fault(name: str, of: str = "") -> str:
     if len(name) > LONGEST_NAME:
         return f"{what} longer than {LONGEST_NAME} characters: {name[:20]!r}..."
     return f"unsafe {what}: {name!r}" if is_unsafe(name) else ""
+
+
+def spelt_there(name: Sequence[str], known: Iterable[Sequence[str]]) -> str:
+    """What is known and differs from a name (participant, trial) in capitals or in how its numbers are spelt, as the
+    end of a message; "": nothing does."""
+
+    def alike(one: Sequence[str]) -> list[str]:
+        return [canonical(part).casefold() for part in one]
+
+    found = next((one for one in known if one != name and alike(one) == alike(name)), None)
+    return f"; there it is spelt {', '.join(map(repr, found))}: names are compared as text" if found else ""
 
 
 def trial_name(parts: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from gazeray.gaze.clock import interval_ms
-from gazeray.gaze.readers.base import COORDINATES, GazeTable, ReadError
+from gazeray.gaze.readers.base import COORDINATES, TIME_UNITS_MS, GazeTable, ReadError
 from gazeray.gaze.readers.cells import row_rejects
 
 NEAR_MS = 200.0
@@ -32,6 +32,12 @@ RAREST = 100.0
 ONE_FIXATION_MS = (1.0, 60e3)
 TOUCHING_MS = 20.0
 """Fixations that overlap by less touch: trackers round their times, and count the last sample in."""
+
+HALF = 0.6
+"""Where 0.5 is the edge of the screen, one coordinate in ten is no further out."""
+
+PAUSE_MS = 2000.0
+"""A step in the clock of a trial that no blink explains."""
 
 MOST_DWELL = 1.5
 """Fixations of one eye cannot last longer than the time in which they lie. Some detectors let some of them overlap; two
@@ -92,12 +98,14 @@ def check_times(table: GazeTable, kind: str, source: str) -> GazeTable:
         steps = np.diff(time)
         steps = steps[steps > 0]
         if len(steps) >= 10 and not STEPS_MS[0] <= (usual := float(np.median(steps))) <= STEPS_MS[1]:
-            raise ReadError(source, f"samples are {usual:.4g} ms apart: the unit of timestamp_ms must be wrong")
+            fault = f"samples are {usual:.4g} ms apart: the unit of timestamp_ms must be wrong"
+            raise ReadError(source, f"{fault}; {_declare('timestamp_ms')}")
         return replace(table, rejects=[])
     duration = table.columns["duration_ms"]
     positive = duration[duration > 0]
     if len(positive) and not FIXATION_MS[0] <= (usual := float(np.median(positive))) <= FIXATION_MS[1]:
-        raise ReadError(source, f"fixations last {usual:.4g} ms (median): the unit of duration_ms must be wrong")
+        fault = f"fixations last {usual:.4g} ms (median): the unit of duration_ms must be wrong"
+        raise ReadError(source, f"{fault}; {_declare('duration_ms')}")
     steps = np.diff(table.columns["onset_ms"])
     steps = steps[steps > 0]
     if len(positive) and len(steps) >= 10 and (apart_ms := float(np.median(steps))) > RAREST * usual:
@@ -114,19 +122,26 @@ def check_times(table: GazeTable, kind: str, source: str) -> GazeTable:
     return replace(table.where(~odd), rejects=rejects)
 
 
-def check_places(table: GazeTable, units: Mapping[str, str], source: str) -> None:
+def _declare(name: str) -> str:
+    """What to do about a wrong unit."""
+    return f"declare units: {{{name}: ...}}, one of {', '.join(TIME_UNITS_MS)}"
+
+
+def check_places(table: GazeTable, source: str) -> None:
     """Raises ReadError where coordinates that should be px are fractions, or the other way round."""
     for name in COORDINATES:
         there = np.abs(table.columns[name][np.isfinite(table.columns[name])])
         if len(there) < 10:
             continue
-        usual, unit = float(np.quantile(there, 0.9)), units[name]
+        usual, unit = float(np.quantile(there, 0.9)), table.units[name]
         if unit == "px" and usual <= 1.5 and there.any():
-            raise ReadError(
-                source, f"{name} lies between 0 and {usual:.3g}: fractions, not px; declare units: normalised"
-            )
-        if unit == "normalised" and usual > 20:
-            raise ReadError(source, f"{name} reaches {usual:.4g}: px, not fractions; declare units: px")
+            units = "norm, height or normalised" if table.origin == "screen_centre" else "normalised"
+            raise ReadError(source, f"{name} lies between 0 and {usual:.3g}: fractions, not px; declare units: {units}")
+        if unit == "normalised" and table.origin == "screen_centre" and usual > HALF:
+            reason = f"{name} reaches {usual:.3g} from the middle of the screen, whose edge is at 0.5"
+            raise ReadError(source, f"{reason}: PsychoPy's units? declare units: norm, or height")
+        if unit != "px" and usual > 20:
+            raise ReadError(source, f"{name} reaches {usual:.4g}: px, not {unit}; declare units: px")
 
 
 def cut_to_windows(table: GazeTable) -> GazeTable:

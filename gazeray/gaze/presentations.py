@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from gazeray.gaze.bracketing import bracketed, is_bracketed
+from gazeray.gaze.bracketing import Window, bracketed, is_bracketed
 from gazeray.gaze.dataset import Recording
 from gazeray.gaze.dataset_files import path_ids
 from gazeray.gaze.declaration import DatasetSpec, parts_in_path
-from gazeray.gaze.files import EYE, ids_in_path, natural, numbered, plain_part, trial_name
+from gazeray.gaze.files import EYE, ids_in_path, natural, numbered, plain_part, spelt_there, trial_name
 from gazeray.gaze.mending import NEAR_MS, check_places, check_times, cut_to_windows
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, fetched
@@ -89,7 +89,7 @@ def read_files(
             path, table = one_of_two(files, gaze) if EYE in files[0][1] else (files[0][0], files[0][2])
         except ReadError as error:
             read.failed += [(path, error.reason) for path, _, _ in files]
-            read.rejects.append(Reject(error.source, -1, "read", error.reason))
+            read.rejects.append(Reject(error.source, -1, "read", error.reason, files[0][1].get("participant", "")))
             continue
         read.notes += [f"{path}: {note}" for note in table.notes]
         _take_in(read, path, table, [plain_part(files[0][1][name]) for name in parts])
@@ -112,6 +112,7 @@ def _compare(read: GazeRead, repeats: str, known: set[tuple[str, str]], refused:
             del read.gaze[ids]
             if "\n".join(ids) not in refused:
                 reason = f"gaze without trial: {len(shown[0].rows)} rows of a trial that is not in the trials table"
+                reason += spelt_there(ids, rows)
                 read.rejects.append(Reject(shown[0].source, int(shown[0].rows[0]), "gaze", reason, *ids))
 
 
@@ -120,15 +121,14 @@ def _windows(
     fixed: Mapping[str, str],
     parts: Sequence[str],
     known: Mapping[tuple[str, str], Mapping[Any, Any]],
-) -> list[tuple[str, float, float]]:
-    """Name, start and end (ms) of the trials that a file may hold, where their times tell them; the name without the
-    parts that the path gives."""
+) -> list[Window]:
+    """The trials that a file may hold, where their times tell them; named without the parts that the path gives."""
     if gaze.windows is None:
         return []
     own = {name: plain_part(fixed[name]) for name in parts} | {name: fixed[name] for name in IDS if name in fixed}
     said = {ids: path_ids(ids, parts) for ids in known}
     return [
-        (said[ids]["trial"], float(row["start_ms"]), float(row["end_ms"]))
+        (ids[0], said[ids]["trial"], float(row["start_ms"]), float(row["end_ms"]))
         for ids, row in known.items()
         if own.items() <= said[ids].items()
     ]
@@ -168,7 +168,7 @@ def _fetched(
     return GazeFile(data, path, gaze, fixed, further)
 
 
-def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[tuple[str, float, float]]) -> GazeTable:
+def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[Window]) -> GazeTable:
     """One file as a table whose times, units and origin are known; `windows` are those of `bracketed`. Raises ReadError
     for whatever is wrong with it."""
     gaze, path = file.spec, file.source
@@ -189,17 +189,20 @@ def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[tuple[str, f
         raise ReadError(path, "gaze counts from the top left of the stimulus: declare where it lay, as `stimulus`")
     units = {name: gaze.unit(name) for name in COORDINATES} | table.units
     units |= {name: unit for name, unit in gaze.units.items() if name in COORDINATES}
-    check_places(table, units, path)
-    return replace(table, origin=origin, units=units)
+    table = replace(table, origin=origin, units=units)
+    check_places(table, path)
+    return table
 
 
-def _parsed(file: GazeFile, windows: Sequence[tuple[str, float, float]]) -> GazeTable:
+def _parsed(file: GazeFile, windows: Sequence[Window]) -> GazeTable:
     """The table of a file, its rows sorted into trials, its events within them. Raises ReadError."""
     spec, elsewhere = file.spec, is_bracketed(file.spec)
     read = READERS[spec.reader].read
     if elsewhere:
         plain = spec.model_copy(update={"messages": None})
         table = read(replace(file, spec=plain, fixed={"trial": "by messages", **file.fixed}))
+        nameless = [replace(reject, trial=file.ids[1]) for reject in table.rejects]
+        table = replace(table, rejects=nameless)
     else:
         table = read(file)
     checked = check_times(table, spec.kind, file.source)

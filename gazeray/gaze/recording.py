@@ -19,8 +19,8 @@ import pandas as pd
 from gazeray.gaze.clock import AGAIN, copies
 from gazeray.gaze.dataset import Recording
 from gazeray.gaze.declaration import DatasetSpec
-from gazeray.gaze.files import ids_in_path
-from gazeray.gaze.mending import apart, in_order, within_samples
+from gazeray.gaze.files import EYE, ids_in_path
+from gazeray.gaze.mending import PAUSE_MS, apart, in_order, within_samples
 from gazeray.gaze.presentations import GazeRead, Presentation, presented, read_files
 from gazeray.gaze.quality import TrialGaze, inside
 from gazeray.gaze.readers import GazeTable
@@ -133,7 +133,12 @@ def _why_none(spec: GazeSpec, ids: tuple[str, str], part: GazeRead, paths: list[
     """The file that should hold a trial, and why it does not."""
     mine = dict(zip(IDS, ids, strict=True)).items()
     failed = part.failed + [(path, "the file has no usable row of this trial") for path in paths]
-    own = (pair for pair in failed if any(found.items() <= mine for found in ids_in_path(spec.path, pair[0])))
+
+    def may_hold(path: str) -> bool:
+        said = ({name: value for name, value in ids.items() if name != EYE} for ids in ids_in_path(spec.path, path))
+        return any(ids.items() <= mine for ids in said)
+
+    own = (pair for pair in failed if may_hold(pair[0]))
     return next(own, (spec.path, "the file has no usable row of this trial"))
 
 
@@ -181,6 +186,9 @@ def _mended(
     if len(kept) < len(time) or moved:
         gaze = {name: values[kept] for name, values in gaze.items()}
     if kind == "samples":
+        if (np.diff(gaze["timestamp_ms"]) > PAUSE_MS).any():
+            what = f"trials with a pause of more than {PAUSE_MS / 1e3:g} s between samples, such as two under one name"
+            mended[what] += 1
         return gaze, -1, "", rejects
     if samples is not None and len(samples["timestamp_ms"]):
         gaze, n, why = within_samples(gaze, samples["timestamp_ms"])
@@ -190,7 +198,7 @@ def _mended(
             mended["fixations beyond the samples of their trial, cut or left out"] += n
     parted = apart(gaze["onset_ms"], gaze["duration_ms"])
     if parted is None:
-        why = "fixations overlap: two eyes or two clocks in one, or onset and duration in different units"
+        why = "fixations overlap: two eyes or two clocks, onset and duration in different units, or ends for durations"
         return {}, int(one.rows[0]), why, rejects
     kept, duration, overlapping = parted
     if overlapping:
@@ -207,7 +215,8 @@ def _on_screen(
     centred = 0.5 if table.origin == "screen_centre" else 0.0
     for name, side, corner in (("x_px", "width_px", "left_px"), ("y_px", "height_px", "top_px")):
         size = row[f"{region}_{side}"]
-        place = columns[name] * (size if table.units[name] == "normalised" else 1.0)
+        scales = {"normalised": size, "norm": size / 2, "height": row[f"{region}_height_px"]}
+        place = columns[name] * scales.get(table.units[name], 1.0)
         if name == "y_px" and y_axis == "up":
             place = (0.0 if centred else size) - place
         found[name] = place + centred * size + (row[f"window_{corner}"] if region == "window" else 0.0)

@@ -18,7 +18,7 @@ from gazeray.gaze.readers.base import ReadError, unpacked
 from gazeray.gaze.readers.cells import parquet_columns, parquet_names, runs
 from gazeray.gaze.readers.delimited import DICTIONARY, parse
 from gazeray.gaze.readers.names import names_in, words_of
-from gazeray.gaze.readers.plain_text import check_columns, delimiter_hint, open_text
+from gazeray.gaze.readers.plain_text import check_columns, delimiter_hint, open_text, row_names_hint
 from gazeray.gaze.readers.vendor_tables import first_of_events
 from gazeray.tables import Reject
 
@@ -134,6 +134,7 @@ def _csv_records(data: bytes, source: str, spec: TableSpec) -> tuple[list[str], 
     if hint := delimiter_hint(opened, spec.needed_columns):
         check_columns(spec.needed_columns, opened.names, source, hint)
     text = io.StringIO(opened.data.decode(), newline="")
+    csv.field_size_limit(max(csv.field_size_limit(), len(opened.data)))  # jsPsych keeps the gaze of a trial in a cell
     for _ in range(opened.skip):
         text.readline()
     try:
@@ -141,6 +142,9 @@ def _csv_records(data: bytes, source: str, spec: TableSpec) -> tuple[list[str], 
         records = [[cell.strip() for cell in cells] for cells in reader if cells]
     except csv.Error as error:
         raise ReadError(source, f"cannot be parsed: {error}") from error
+    if records and all(len(cells) != len(opened.names) for cells in records):
+        fields = f"the first has {len(records[0])} fields instead of {len(opened.names)}"
+        raise ReadError(source, f"no row with the columns of the header: {fields}{row_names_hint(opened)}")
     return opened.names, records
 
 

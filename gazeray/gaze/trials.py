@@ -17,7 +17,7 @@ import pyarrow as pa
 from gazeray.gaze.declaration import WINDOW_MS, DatasetSpec
 from gazeray.gaze.files import canonical, identifier, name_fault, nth, plain_number, trial_name
 from gazeray.gaze.readers.base import SCREEN, SCREEN_COLUMNS
-from gazeray.gaze.readers.cells import MISSING_CELLS, parsed_times
+from gazeray.gaze.readers.cells import COMMA_NUMBER, MISSING_CELLS, Decimal, parsed_times, wrong_setting
 from gazeray.gaze.text_tables import TextTable
 from gazeray.tables import Reject
 
@@ -105,8 +105,7 @@ class TrialsReader:
                 name, number = self._class_of(label[index])
                 geometry = self._geometry({column: cells[index] for column, cells in columns.items()})
                 if windows and not windows[index][0] < windows[index][1]:
-                    start, end = windows[index]
-                    raise _Unusable("trials", f"no time from start_ms to end_ms: {start:.10g} to {end:.10g} ms")
+                    raise _Unusable("trials", self._no_window(index))
             except _Unusable as why:
                 self.rejects.append(self._trials.reject(index, why.stage, str(why), participant[:60], trial[:60]))
             else:
@@ -120,8 +119,27 @@ class TrialsReader:
         if not self._spec.timed:
             return []
         units = self._spec.trials.units
-        found = [parsed_times(pa.array(self._cells(name)), units.get(name, "ms"))[0].tolist() for name in WINDOW_MS]
+        found = [
+            parsed_times(pa.array(self._cells(name)), units.get(name, "ms"), self._decimal(name))[0].tolist()
+            for name in WINDOW_MS
+        ]
         return list(zip(*found, strict=True))
+
+    def _no_window(self, index: int) -> str:
+        """Why a trial has no time: what stands in its row, and what to declare where that tells it."""
+        cells = {name: self._cells(name)[index] for name in WINDOW_MS}
+        for name, cell in cells.items():
+            unit, decimal = self._spec.trials.units.get(name, "ms"), self._decimal(name)
+            bad = parsed_times(pa.array([cell]), unit, decimal)[1]
+            hint = bad.any() and wrong_setting(pa.array([cell]), bad, unit, f"units: {{{name}: iso}}", decimal)
+            if hint:
+                return f"no time from start_ms to end_ms: {name} {hint}"
+        return f"no time from start_ms to end_ms: from {cells['start_ms']!r} to {cells['end_ms']!r}"
+
+    def _decimal(self, name: str) -> Decimal:
+        """The decimal sign of the table that a column is in."""
+        own = self._participants if self._participants and self._trials.find(name) is None else self._trials
+        return own.spec.decimal
 
     def _ids(self) -> list[tuple[str, str, str]]:
         """Participant, trial and stimulus of every row; the stimulus is what the trial is called when no column is
@@ -176,7 +194,13 @@ class TrialsReader:
             if value is not None and key != "placed":
                 found[f"window_{key}"] = value
         n = len(self._trials.rows)
-        return {name: self._cells(value) if isinstance(value, str) else [value] * n for name, value in found.items()}
+        return {name: self._numbers(value) if isinstance(value, str) else [value] * n for name, value in found.items()}
+
+    def _numbers(self, name: str) -> list[str]:
+        """A column of numbers, with a decimal point whatever sign its table has."""
+        if self._decimal(name) == ".":
+            return self._cells(name)
+        return [cell.translate({ord("."): "?", ord(","): "."}) for cell in self._cells(name)]
 
     def _class_of(self, raw: str) -> tuple[str, int]:
         """The class of a raw label value and its index in the declared order."""
@@ -215,7 +239,8 @@ def _quantity(name: str, cell: str | float, needed: bool) -> float:
         return math.nan
     value = plain_number(cell)
     if value is None:
-        raise _Unusable("trials", f"{name} is not a number: {cell!r}")
+        hint = " (a decimal comma? declare decimal: ',')" if COMMA_NUMBER.fullmatch(cell.strip()) else ""
+        raise _Unusable("trials", f"{name} is not a number: {cell!r}{hint}")
     if abs(value) > 1e6:  # px or mm
         raise _Unusable("trials", f"{name} is larger than any screen: {cell!r}")
     if value <= 0 and name not in ("window_left_px", "window_top_px"):

@@ -12,7 +12,8 @@ from gazeray.gaze.files import EYE
 from gazeray.gaze.readers.base import COORDINATES, GazeTable, ReadError
 from gazeray.gaze.readers.spec import GazeSpec
 
-SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
+SIDES = {"left": "left", "l": "left", "os": "left", "right": "right", "r": "right", "od": "right"}
+"""What {eye} may stand for, in whatever capitals."""
 
 
 def side_of(table: GazeTable, ids: Mapping[str, str]) -> str:
@@ -38,7 +39,8 @@ def one_of_two(files: list[tuple[str, Mapping[str, str], GazeTable]], spec: Gaze
         if not own and any(sides):
             raise ReadError(path, f"no file of the {spec.eye} eye (there: {', '.join(sides)})")
         if not own:
-            raise ReadError(path, f"which file is of the {spec.eye} eye? {{eye}} stands for {ids.get(EYE, '')!r}")
+            stands = f"{{eye}} stands for {ids.get(EYE, '')!r}, none of {', '.join(SIDES)}"
+            raise ReadError(path, f"which file is of the {spec.eye} eye? {stands}")
         return files[own[0]][0], files[own[0]][2]
     if len(files) == 1:
         return path, table

@@ -69,7 +69,7 @@ def test_a_file_of_which_some_is_of_no_use_is_none(tmp_path: Path) -> None:
 
 
 def test_gaze_off_the_screen_is_told_and_no_fault(tmp_path: Path) -> None:
-    line = only(first(tmp_path, "trial,t,x,y\n1,0,-9,-9\n1,10,-9,-9\n2,0,-9,-9\n2,10,-9,-9\n"))
+    line = only(first(tmp_path, "trial,t,x,y\n1,0,-9,-8\n1,10,-9,-8\n2,0,-9,-8\n2,10,-9,-8\n"))
     assert not isinstance(line, Fault)
     assert "0 trials, 4 rows" in line
     assert "2 x gaze entirely off the screen" in line

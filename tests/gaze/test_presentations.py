@@ -47,7 +47,7 @@ def test_trial_presented_again_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_rows_without_a_trial_part_presentations(tmp_path: Path) -> None:
-    root = write(tmp_path, {"trials.csv": TRIALS, "gaze/P1.csv": HEADER + ONCE + ",15,0,0\n" + AGAIN + TWO})
+    root = write(tmp_path, {"trials.csv": TRIALS, "gaze/P1.csv": HEADER + ONCE + ",15,0,0\n,16,0,0\n" + AGAIN + TWO})
     assert list(trials_of(root)[0]) == ["2"]
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from gazeray.gaze.readers import bids_files, vendor_bids
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, ReadError
-from gazeray.gaze.readers.cells import LOST_CELLS, Numbers
+from gazeray.gaze.readers.cells import MISSING_CELLS, Numbers
 from gazeray.gaze.readers.spec import CHANNEL
 from gazeray.gaze.readers.vendor_tables import (
     Cells,
@@ -238,4 +238,4 @@ def _is_numeric(column: Numbers, keep: np.ndarray) -> bool:
     if not (keep & ~lost).any() or not pa.types.is_string(column.cells.type):
         return bool((keep & ~lost).any())
     words = column.cells.filter(pa.array(keep & lost)).unique().to_pylist()
-    return all(word is None or word.strip() in LOST_CELLS for word in words)
+    return all(word is None or word.strip() in MISSING_CELLS for word in words)

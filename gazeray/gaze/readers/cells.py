@@ -25,11 +25,11 @@ from gazeray.gaze.readers.plain_text import check_columns
 from gazeray.gaze.readers.spec import ChannelSpec, Word
 from gazeray.tables import Reject
 
-MISSING_CELLS = ("", "nan", "NaN", "NAN", "NA", "n/a", "N/A", ".")
+MISSING_CELLS = (
+    *("", "nan", "NaN", "NAN", "NA", ".", "-", "n/a", "N/A", "#N/A", "<NA>"),
+    *("None", "null", "NULL"),  # Python; JavaScript, SQL
+)
 """Cells that say that there is no value."""
-
-LOST_CELLS = (*MISSING_CELLS, "-", "null")
-"""Such cells of the exports of eye trackers, and of channels."""
 
 LARGEST = 1e15
 """No coordinate in px and no time in ms is larger (a date is 2e12 ms); 1.8e308 and the like stand for an overflow."""
@@ -39,7 +39,11 @@ REJECTS_PER_FAULT = 100
 
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 COMMA_NUMBER = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
-DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{8}T\d\d|\d{1,2}:\d\d")
+ISO = re.compile(r"\d{4}-\d\d-\d\d|\d{8}T\d\d|\d{1,2}:\d\d:\d\d(?!:)")
+DATE = re.compile(rf"{ISO.pattern}|\d{{1,4}}[./-]\d{{1,2}}[./-]\d{{2,4}}|\d{{1,2}}:\d\d")
+WRITTEN = "2026-11-28T14:03:05.123, or 14:03:05.123"
+"""How ISO 8601 writes a date with a time, and a time of day."""
+
 
 Decimal = Literal["", ".", ","]
 """The decimal sign of text; "": either."""
@@ -82,12 +86,17 @@ def as_numbers(
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or kind == pa.null():
         plain, bad = cells, np.zeros(len(cells), dtype=bool)
     else:
-        hint = ": declare its unit as iso" if pa.types.is_timestamp(kind) or pa.types.is_time(kind) else ""
+        hint = ": declare its unit as iso" if _is_time(kind) else ""
         raise ValueError(f"has the type {kind}, not numbers{hint}")
     plain = plain if plain.type == pa.float64() else pc.cast(plain, pa.float64(), safe=False)
     values = np.asarray(plain.to_numpy(zero_copy_only=False), dtype=np.float64)
     bad = bad | (np.abs(values) > largest)
     return Numbers(np.where(bad, np.nan, values), bad, cells)
+
+
+def _is_time(kind: Any) -> bool:
+    """Does Arrow have it as dates with times, times of day, or durations?"""
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_time(kind) or pa.types.is_duration(kind))
 
 
 def are_valid(words: Any, valid: Sequence[Word]) -> np.ndarray:
@@ -153,7 +162,7 @@ def gaze_table(
     """
     source, times, rejects, channels = file.source, TIMES[file.spec.kind], list(rejects), channels or {}
     for name in IDS:
-        bad = unusable_names(source, *columns[name]) if name in columns else None
+        bad = _bad_names(file, columns, name, presentation is None) if name in columns else None
         if bad is not None:  # they part no presentations
             rejects.append(_unusable(source, columns[name][1], bad, rows, name))
             columns = {ours: (theirs, cells.filter(pa.array(~bad))) for ours, (theirs, cells) in columns.items()}
@@ -188,10 +197,27 @@ def gaze_table(
     return replace(found.where(~faulty), rejects=found.rejects)
 
 
+def _bad_names(file: GazeFile, columns: Mapping[str, tuple[str, Any]], name: str, by_name: bool) -> np.ndarray | None:
+    """(N,) bool, rows whose id nobody can use; else, of samples whose presentations are told by name, single rows
+    without a trial between two of the same person and trial. None: there are none."""
+    bad = unusable_names(file.source, *columns[name])
+    if bad is not None or name != "trial" or not by_name or file.spec.kind != "samples":
+        return bad
+    names, code = names_in(file.source, *columns["trial"])
+    none = len(names) - 1
+    lone = np.zeros(len(code), dtype=bool)
+    lone[1:-1] = (code[1:-1] == none) & (code[:-2] == code[2:]) & (code[:-2] != none)
+    if "participant" in columns:
+        person = names_in(file.source, *columns["participant"])[1]
+        lone[1:-1] &= person[:-2] == person[2:]
+    return lone if lone.any() else None
+
+
 def _unusable(source: str, cells: Any, bad: np.ndarray, rows: np.ndarray, name: str) -> Reject:
     """One reject for the rows whose id is `bad` (N,)."""
     first = int(np.argmax(bad))
-    reason = f"{bad.sum()} rows have no usable {name}, this is the first: {fault_of_name(cells, first)}"
+    fault = fault_of_name(cells, first)
+    reason = f"{bad.sum()} rows have no {'usable ' * bool(fault)}{name}, this is the first{fault and f': {fault}'}"
     return Reject(source, int(rows[first]), "read", reason)
 
 
@@ -234,9 +260,10 @@ def wrong_setting(cells: Any, bad: np.ndarray, unit: str, iso: str, decimal: Dec
         return ""
     text = str(cells[int(np.argmax(bad))].as_py()).strip()
     if DATE.match(text) and unit in TIME_UNITS_MS:
-        return f"holds {text!r}, no number: a date or a time of day? declare {iso}"
-    if unit == "iso" and re.match(NUMBER, text):
-        return f"holds {text!r}, no date: {iso} is declared"
+        written = "" if ISO.match(text) else f" and write it as {WRITTEN}"
+        return f"holds {text!r}, no number: a date or a time of day? declare {iso}{written}"
+    if unit == "iso":
+        return f"holds {text!r}, no date or time of day as ISO 8601 writes it ({WRITTEN}): {iso} is declared"
     if decimal == "." and COMMA_NUMBER.fullmatch(text):
         return f"holds {text!r}: a decimal comma? declare decimal: ','"
     if decimal == "," and re.match(NUMBER, text):
@@ -245,13 +272,13 @@ def wrong_setting(cells: Any, bad: np.ndarray, unit: str, iso: str, decimal: Dec
 
 
 def iso_ms(cells: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Dates with times, or times of day, as ISO 8601 writes them (text), or Arrow time stamps: ms (N,) since 1970 or
-    midnight, NaN where there is none; and which cells (N,) are something else.
+    """Dates with times, or times of day, as ISO 8601 writes them (text), or Arrow time stamps and durations: ms (N,)
+    since 1970 or midnight, NaN where there is none; and which cells (N,) are something else.
 
     Raises ValueError for a column of another type.
     """
     cells = cells.combine_chunks() if isinstance(cells, pa.ChunkedArray) else cells
-    if pa.types.is_timestamp(cells.type) or pa.types.is_time(cells.type):
+    if _is_time(cells.type):
         whole = cells.cast(pa.int32()) if pa.types.is_time32(cells.type) else cells.cast(pa.int64())
         stamps = whole.to_numpy(zero_copy_only=False).astype(np.float64)
         return stamps * TIME_UNITS_MS[str(cells.type.unit)], np.zeros(len(cells), dtype=bool)
@@ -261,7 +288,7 @@ def iso_ms(cells: Any) -> tuple[np.ndarray, np.ndarray]:
     text = pd.Series(cells.cast(pa.string()).to_pandas()).str.strip()
     absent = text.isna() | text.isin(MISSING_CELLS)
     dated = text.where(~text.str.match(r"\d{1,2}:", na=False), "1970-01-01T" + text).str.replace(",", ".")
-    shaped = text.str.match(DATE.pattern, na=False)  # pandas takes a number for a year
+    shaped = text.str.match(ISO.pattern, na=False)  # pandas takes a number for a year
     stamps = pd.to_datetime(dated.where(shaped), format="ISO8601", errors="coerce", utc=True)
     ms = (stamps - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1)
     return ms.to_numpy(np.float64), (stamps.isna() & ~absent).to_numpy(bool)

@@ -20,7 +20,6 @@ import pyarrow.csv
 
 from gazeray.gaze.readers.base import COORDINATES, TIMES, GazeFile, GazeTable, ReadError, register_reader, unpacked
 from gazeray.gaze.readers.cells import (
-    LOST_CELLS,
     MISSING_CELLS,
     Decimal,
     are_valid,
@@ -31,12 +30,18 @@ from gazeray.gaze.readers.cells import (
     row_rejects,
 )
 from gazeray.gaze.readers.names import different_names, joined_names
-from gazeray.gaze.readers.plain_text import check_columns, delimiter_hint, open_text
+from gazeray.gaze.readers.plain_text import check_columns, delimiter_hint, open_text, row_names_hint
 from gazeray.gaze.readers.spec import EYE_COLUMNS, VALIDITY, FileSpec
 from gazeray.gaze.readers.text import one_gaze, without_missing
 from gazeray.tables import Reject
 
 EYES = {"left": EYE_COLUMNS[:2], "right": EYE_COLUMNS[2:]}
+
+NO_PLACE = 5000.0
+"""No screen is so many px wide; 9999, 32767 and the like stand for lost gaze."""
+
+OFTEN = 0.01
+"""More rows than this share do not hold the same number in both coordinates by chance."""
 
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
@@ -61,9 +66,12 @@ def read_delimited(file: GazeFile) -> GazeTable:
     return _as_declared(file, *read_columns(file.data, file.source, spec, kinds, file.ids, spec.decimal))
 
 
-@register_reader("parquet", keys=("columns", "units", "missing", "eye", "valid", "channels", "sampling_hz", "y_axis"))
+@register_reader(
+    "parquet",
+    keys=("columns", "units", "missing", "eye", "valid", "channels", "sampling_hz", "decimal", "y_axis"),
+)
 def read_parquet(file: GazeFile) -> GazeTable:
-    """Read one Parquet file; see `Reader`. Numeric columns may also be stored as text.
+    """Read one Parquet file; see `Reader`. Numeric columns may also be stored as text, with the sign `decimal`.
 
     Raises ReadError: empty, not Parquet or truncated, no rows, missing column, a column that does not hold numbers.
     """
@@ -101,7 +109,7 @@ def _as_declared(file: GazeFile, table: pa.Table, rows: np.ndarray, n_rows: int,
             columns["timestamp_ms"] = ("sampling_hz", pa.array(_counted_ms(people, rows, spec.sampling_hz)))
         further = {
             name: measured(
-                as_numbers(table[own.column], LOST_CELLS, spec.decimal).values,
+                as_numbers(table[own.column], decimal=spec.decimal).values,
                 table[own.validity] if own.validity else None,
                 own,
             )
@@ -118,7 +126,24 @@ def _as_declared(file: GazeFile, table: pa.Table, rows: np.ndarray, n_rows: int,
         f"no row holds a word of `valid`: column {spec.column(name)}" for name, ok in valid.items() if not ok.any()
     ]
     notes += [f"no value in a channel: {name}" for name, values in further.items() if np.isnan(values).all()]
-    return _with_one_gaze(replace(found, notes=notes), file)
+    found = _with_one_gaze(replace(found, notes=notes), file)
+    return replace(found, notes=[*found.notes, *_perhaps_lost(found)])
+
+
+def _perhaps_lost(found: GazeTable) -> list[str]:
+    """Notes on numbers that stand for lost gaze or pupils in most files, and were not declared to."""
+    x_px, y_px = (found.columns[name] for name in COORDINATES)
+    odd = (x_px == y_px) & ((x_px <= 0) | (x_px >= NO_PLACE))
+    notes = []
+    for value, rows in zip(*np.unique(x_px[odd], return_counts=True), strict=True):
+        if rows > max(1, OFTEN * len(x_px)):
+            cause = f"gaze at {value:.10g}, {value:.10g} is taken as it stands; is it lost? declare it, as `missing`"
+            notes.append(f"{cause}: {rows} of {len(x_px)} rows")
+    for name in found.columns:
+        if name.startswith("pupil") and (rows := int((found.columns[name] <= 0).sum())):
+            cause = f"values of {name} that are not above 0; are they lost? declare `missing` of the channel"
+            notes.append(f"{cause}: {rows} of {len(x_px)} rows")
+    return notes
 
 
 def _counted_ms(people: Any, rows: np.ndarray, hz: float) -> np.ndarray:
@@ -177,7 +202,7 @@ def read_columns(
     parsed = parse(text.data, source, text.delimiter, text.names, text.skip, kinds, ids, decimal)
     if not len(parsed[1]):
         first = f"the first has {parsed[3][0].reason}" if parsed[3] else "there is none"
-        raise ReadError(source, f"no row with the columns of the header: {first}{hint}")
+        raise ReadError(source, f"no row with the columns of the header: {first}{hint or row_names_hint(text)}")
     return parsed
 
 

@@ -21,8 +21,16 @@ NO_TEXT = {
     b"PK\x03\x04": "an Excel workbook or a zip archive",
     b"\xd0\xcf\x11\xe0": "an Excel workbook",
     b"PAR1": "Parquet",
+    b"[{": "JSON",
+    b'{"': "JSON",
 }
 """What a file begins with -> what it is, where people take it for text."""
+
+EXCEL = re.compile(rb"sep=([^\r\n])[\r\n]", re.IGNORECASE)
+"""The line by which Excel is told the delimiter."""
+
+ROWS_LOOKED_AT = 20
+"""To see how rows end."""
 
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -46,13 +54,44 @@ def open_text(data: bytes, source: str, spec: FileSpec) -> PlainText:
     that is declared, nothing behind the header, numbers in the place of a header.
     """
     text = decoded_as(unpacked(data, source), source, spec.encoding)
-    delimiter, skip = spec.delimiter or delimiter_of(source), _preamble(text, spec.skip_lines)
+    said, skip = EXCEL.match(text), _preamble(text, spec.skip_lines)
+    delimiter = spec.delimiter or (said[1].decode() if said else delimiter_of(source))
+    if delimiter == " ":  # columns of equal width are filled up with blanks
+        text = re.sub(rb"(?m)^ +| +$", b"", re.sub(rb" +", b" ", text.replace(b"\r\n", b"\n")))
     if spec.names:
-        return PlainText(text, delimiter, list(spec.names), skip, header=False)
+        return PlainText(text, delimiter, as_rows_end(spec.names, text, skip, delimiter), skip, header=False)
     names, lines = header_of(text, source, delimiter, skip)
     if _are_cells(names):
         raise ReadError(source, f"the first line holds numbers ({', '.join(names[:4])}, ...), no names: {NO_HEADER}")
-    return PlainText(text, delimiter, names, lines)
+    return PlainText(text, delimiter, as_rows_end(names, text, lines, delimiter), lines)
+
+
+def as_rows_end(names: Sequence[str], text: bytes, skip: int, delimiter: str) -> list[str]:
+    """The names of the columns, with or without a nameless one at the end as the rows (behind `skip` lines) have it:
+    not every software that ends rows with a delimiter ends the header so."""
+    lines = (line.rstrip(b"\r\n").decode() for line in islice(io.BytesIO(text), skip, None) if line.strip())
+    rows = [_cells(line, delimiter) for line in islice(lines, ROWS_LOOKED_AT)]
+    if 2 * sum(len(cells) == len(names) + 1 and not cells[-1].strip() for cells in rows) > len(rows):
+        return [*names, ""]
+    shorter = not names[-1] and 2 * sum(len(cells) == len(names) - 1 for cells in rows) > len(rows)
+    return list(names[:-1] if shorter else names)
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """The cells of a row, none where Python's csv cannot tell them."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+def row_names_hint(text: PlainText) -> str:
+    """What to do where rows begin with a number or name that the header has no name for, as R writes them, as the end
+    of a message; "": they do not."""
+    row = next((line for line in islice(io.BytesIO(text.data), text.skip, None) if line.strip()), b"").decode()
+    if not text.header or len(_cells(row, text.delimiter)) != len(text.names) + 1:
+        return ""
+    return f"; do rows begin with their number? declare all columns, as `names`, and skip_lines: {text.skip}"
 
 
 def _are_cells(names: Sequence[str]) -> bool:
@@ -76,7 +115,7 @@ def decoded_as(data: bytes, source: str, encoding: str) -> bytes:
     """
     for mark, what in NO_TEXT.items():
         if data.startswith(mark):
-            raise ReadError(source, f"{what}, no text")
+            raise ReadError(source, f"{what}, no text of rows and columns")
     marked = data.startswith(UTF16_MARKS)
     encoding = "utf-16" if marked else "utf-8" if data.startswith(codecs.BOM_UTF8) else encoding
     if encoding.startswith("utf-16") and not marked and b"\0" not in data[:CHUNK_BYTES]:
@@ -108,12 +147,12 @@ def check_utf8(data: bytes, source: str) -> None:
 
 
 def _preamble(data: bytes, declared: int) -> int:
-    """How many lines come before the header: those declared, then blank lines and those that begin with #."""
+    """How many lines come before the header: those declared, then blank lines, those that begin with #, and Excel's."""
     lines, count, skip = io.BytesIO(data), 0, declared
     while line := lines.readline():
         count += 1
         if count > declared and line.strip():
-            if not line.lstrip(b' "\t').startswith(b"#"):
+            if not line.lstrip(b' "\t').startswith(b"#") and not (count == 1 and EXCEL.match(line)):
                 break
             skip = count
     return skip

@@ -24,6 +24,9 @@ EYE_COLUMNS = ("x_left_px", "y_left_px", "x_right_px", "y_right_px")
 VALIDITY = ("validity", "validity_left", "validity_right")
 """Columns that say whether the gaze (of one eye) is valid; `valid` lists the words that mean yes."""
 
+FROM_CENTRE = ("norm", "height")
+"""Units of PsychoPy: -1 to 1 from edge to edge; parts of the height of the screen, in x too."""
+
 CHANNEL = re.compile(r"[a-z][a-z0-9_]*")
 
 Column = str | list[str]
@@ -66,12 +69,15 @@ class FileSpec(Section):
     skip_lines: int = Field(
         0, ge=0, validate_default=False, description="lines before the header; lines of # there are left out anyway"
     )
+    decimal: Literal[".", ","] = Field(".", validate_default=False, description="the decimal sign of numbers")
 
 
 class MessageFileSpec(FileSpec):
     """A file of messages beside the gaze: one row per message, on the clock of the gaze."""
 
-    columns: dict[Literal["time", "text"], str] = Field({}, description="time, text -> the file's name")
+    columns: dict[Literal["time", "text", "participant"], str] = Field(
+        {}, description="time, text, and in a file of several people participant -> the file's name"
+    )
     unit: str = Field("ms", description="of the time: ms, s, us, ns or iso (ISO 8601)")
 
     @field_validator("unit")
@@ -118,7 +124,6 @@ class GazeSpec(FileSpec, _ReaderFirst):
 
     kind: ClassVar[Kind]
 
-    decimal: Literal[".", ","] = Field(".", validate_default=False, description="the decimal sign of numbers")
     sampling_hz: float | None = Field(
         None, gt=0, validate_default=False, description="samples per second of a file without a column of times"
     )
@@ -130,14 +135,16 @@ class GazeSpec(FileSpec, _ReaderFirst):
         None, description="trials: a trial lasts from start_ms to end_ms of the trials table, on the clock of the gaze"
     )
     columns: dict[str, Column] = Field({}, description="gazeray's name -> the file's; vendor formats know their own")
-    units: dict[str, str] = Field(
-        {}, validate_default=False, description="column -> ms, s, us, ns, iso (times) or px, normalised (x_px, y_px)"
-    )
-    missing: list[float] = Field([], validate_default=False, description="a coordinate equal to one of these is lost")
     origin: Literal["screen", "stimulus", "screen_centre", "scene_camera"] = Field(
         "screen",
         description="what 0, 0 is the top left (screen_centre: the middle) of; scene_camera: `screen` is its picture",
     )
+    units: dict[str, str] = Field(
+        {},
+        validate_default=False,
+        description="column -> ms, s, us, ns, iso (times) or px, normalised, norm, height (x_px, y_px)",
+    )
+    missing: list[float] = Field([], validate_default=False, description="a coordinate equal to one of these is lost")
     y_axis: Literal["down", "up"] = Field("down", description="where y grows; up: from the bottom, or from the centre")
     eye: Literal["best", "left", "right", "mean"] = Field(
         "best",
@@ -214,6 +221,7 @@ class GazeSpec(FileSpec, _ReaderFirst):
         several = [name for name, own in columns.items() if isinstance(own, list) and name != "trial"]
         faults += [f"{name}: one column, not several" for name in several]
         faults += _validity_faults(columns, info)
+        faults += _same_column_faults(columns) + _message_faults(info)
         if names := info.data.get("names"):
             spelt = [part for own in columns.values() for part in ([own] if isinstance(own, str) else own)]
             faults += [f"{name!r} is not one of names" for name in dict.fromkeys(spelt) if name not in names]
@@ -237,7 +245,7 @@ class GazeSpec(FileSpec, _ReaderFirst):
     @classmethod
     def _known_units(cls, units: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         allowed = dict.fromkeys(TIMES[cls.kind], (*TIME_UNITS_MS, "iso")) | {"duration_ms": tuple(TIME_UNITS_MS)}
-        allowed |= dict.fromkeys(COORDINATES, ("px", "normalised"))
+        allowed |= dict.fromkeys(COORDINATES, ("px", "normalised", *FROM_CENTRE))
         names = (*TIMES[cls.kind], *COORDINATES)
         faults = [
             f"{name}: {unit}: no such {'unit' if name in names else 'column'}"
@@ -245,6 +253,9 @@ class GazeSpec(FileSpec, _ReaderFirst):
             for name, unit in units.items()
             if name not in names or unit not in allowed[name]
         ]
+        centred = [unit for unit in FROM_CENTRE if unit in units.values()]
+        if centred and info.data.get("origin") != "screen_centre":
+            faults.append(f"{', '.join(centred)}: from the middle of the screen; declare origin: screen_centre")
         if "timestamp_ms" in units and info.data.get("sampling_hz"):
             faults.append("timestamp_ms has no unit beside sampling_hz")
         if faults:
@@ -311,6 +322,23 @@ def _validity_faults(columns: dict[str, Column], info: ValidationInfo) -> list[s
     both = [name for name in EYE_COLUMNS if name in columns] and [name for name in COORDINATES if name in columns]
     faults += [f"{', '.join(both)} have no place beside the columns of the eyes"] if both else []
     return faults
+
+
+def _same_column_faults(columns: dict[str, Column]) -> list[str]:
+    """The times and coordinates that are said to be in one column."""
+    measures = [name for name in columns if name not in (*IDS, *VALIDITY)]
+    same = {str(columns[name]): [other for other in measures if columns[other] == columns[name]] for name in measures}
+    return [f"{' and '.join(names)} cannot be one column, {own!r}" for own, names in same.items() if len(names) > 1]
+
+
+def _message_faults(info: ValidationInfo) -> list[str]:
+    """A file of the messages of all people that does not say whose they are."""
+    file = info.data["messages"].file if info.data.get("messages") else None
+    paths = (info.data.get("path", ""), file.path) if file else ("", "")
+    each, own = ("participant" in placeholders(path) for path in paths)
+    if file is None or not each or own or "participant" in file.columns:
+        return []
+    return ["one file of messages for all people: name its column, as messages.file.columns.participant"]
 
 
 class SamplesSpec(GazeSpec):

@@ -7,12 +7,9 @@ coordinates from them, and hands both to `build`, which rejects what is no numbe
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, GazeTable, ReadError
-from gazeray.gaze.readers.cells import LOST_CELLS, Numbers, as_numbers, gaze_table, measured, row_rejects
+from gazeray.gaze.readers.cells import Numbers, as_numbers, gaze_table, measured, row_rejects
 from gazeray.gaze.readers.delimited import parse
 from gazeray.gaze.readers.names import joined_names
-from gazeray.gaze.readers.plain_text import check_columns, header_of
+from gazeray.gaze.readers.plain_text import as_rows_end, check_columns, header_of
 from gazeray.gaze.readers.spec import GazeSpec
 from gazeray.gaze.readers.text import Spans, as_bytes, as_text, one_gaze, without_missing
 from gazeray.tables import Reject
@@ -169,7 +166,7 @@ class Sheet:
             raise self.error("a header without rows")
         words = {name: pc.utf8_trim_whitespace(table[name].combine_chunks()) for name in texts}
         # No clock counts further, in whatever unit (one in ns beyond 1e18); in ms and px it is checked again.
-        usable = {name: as_numbers(table[name], LOST_CELLS, largest=1e20) for name in every}
+        usable = {name: as_numbers(table[name], largest=1e20) for name in every}
         for name in set(loose) - set(strict):
             usable[name] = replace(usable[name], bad=np.zeros(len(rows), dtype=bool))
         return Cells(self, rows, n_rows, words, usable, rejects)
@@ -188,17 +185,7 @@ def open_sheet(file: GazeFile) -> Sheet:
     first = next((line for line in text.split(b"\n", 20)[:20] if line.strip()), b"").decode()
     delimiter = file.spec.delimiter or max(DELIMITERS, key=first.count)
     names, skip = header_of(text, file.source, delimiter)
-    return Sheet(file, text, delimiter, _as_rows_end(names, text, skip, delimiter), skip, notes)
-
-
-def _as_rows_end(names: list[str], text: bytes, skip: int, delimiter: str) -> list[str]:
-    """The names of the columns, with or without a nameless one at the end as the first row (behind `skip` lines) has
-    it: not every software that ends rows with a delimiter ends the header so."""
-    row = next((line for line in islice(io.BytesIO(text), skip, None) if line.strip()), b"").rstrip(b"\n").decode()
-    cells = next(csv.reader([row], delimiter=delimiter), [])
-    if len(cells) == len(names) + 1 and not cells[-1]:
-        return [*names, ""]
-    return names[:-1] if len(cells) == len(names) - 1 and not names[-1] else names
+    return Sheet(file, text, delimiter, as_rows_end(names, text, skip, delimiter), skip, notes)
 
 
 def is_any(cells: Cells, name: str, words: list[str]) -> np.ndarray:

@@ -81,8 +81,8 @@ def test_files_of_messages_and_of_eyes_go_with_every_reader(reader: str) -> None
 
 
 def test_every_key_that_means_nothing_is_in_the_list() -> None:
-    told = errors(reader="parquet", delimiter=";", decimal=",", messages={"start": "x"}, origin="moon", **PLAIN)
-    assert [line.split(":")[0] for line in told] == ["delimiter", "decimal", "messages", "origin"]
+    told = errors(reader="parquet", delimiter=";", skip_lines=2, messages={"start": "x"}, origin="moon", **PLAIN)
+    assert [line.split(":")[0] for line in told] == ["delimiter", "skip_lines", "messages", "origin"]
     assert "messages.file" in told[2]
 
 
@@ -108,6 +108,7 @@ def test_every_key_that_means_nothing_is_in_the_list() -> None:
         ({"columns": TIMES | {"x_left_px": "x"}}, "does not say which column holds y_left_px"),
         ({"columns": TIMES | {"x_px": "x", "y_px": ["y", "z"]}}, "y_px: one column, not several"),
         ({**PLAIN, "names": ["t", "x"]}, "'y' is not one of names"),
+        ({"columns": TIMES | {"x_px": "x", "y_px": "x"}}, "x_px and y_px cannot be one column, 'x'"),
         ({**PLAIN, "encoding": "klingon"}, "no such encoding"),
         ({**PLAIN, "decimal": ";"}, "'.' or ','"),
         ({**PLAIN, "delimiter": "tab"}, "delimiter"),
@@ -116,7 +117,7 @@ def test_every_key_that_means_nothing_is_in_the_list() -> None:
             {**PLAIN, "units": {"timestamp_ms": "days"}},
             "timestamp_ms: days: no such unit (allowed: ms, s, us, ns, iso)",
         ),
-        ({**PLAIN, "units": {"x_px": "iso"}}, "x_px: iso: no such unit (allowed: px, normalised)"),
+        ({**PLAIN, "units": {"x_px": "iso"}}, "x_px: iso: no such unit (allowed: px, normalised, norm, height)"),
         ({**PLAIN, "channels": {"Pupil size": {"column": "p"}}}, "no name for a channel: Pupil size"),
         ({**PLAIN, "channels": {"x_px": {"column": "p"}}}, "no name for a channel: x_px"),
         ({**PLAIN, "channels": {"validity": {"column": "p"}}}, "no name for a channel: validity"),
