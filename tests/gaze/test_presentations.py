@@ -344,7 +344,7 @@ def test_windows_that_overlap_or_end_before_they_begin_are_refused(tmp_path: Pat
     write(tmp_path, {"trials.csv": WINDOWS.replace("1100,1150", "1190,1150") + "P1,c,P,1190,1300\n"})
     found, why = trials_of(root, samples=samples, trials=WINDOW_TRIALS)
     assert list(found) == ["a", "c"]
-    assert why[0][2] == "no time from start_ms to end_ms: 1190 to 1150 ms"
+    assert why[0][2] == "no time from start_ms to end_ms: from '1190' to '1150'"
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,7 @@ def hurt_trials(trials: pd.DataFrame) -> pd.DataFrame:
     trials.loc[(trials["participant"] == "R02") & (trials.index % 8 == 0), "condition"] = ""
     trials.loc[(trials["participant"] == "R02") & (trials.index % 8 == 1), "condition"] = "Q"
     trials.loc[(trials["participant"] == "R03") & (trials["condition"] == "P"), "condition"] = "C"
-    evil = trials.iloc[[0]].assign(participant="../../R01\x07")
+    evil = trials.iloc[[0]].assign(participant="../../R01")
     return pd.concat([trials, trials[trials["participant"] == "R04"].iloc[[0]], evil])
 
 
