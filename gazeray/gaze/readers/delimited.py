@@ -52,7 +52,7 @@ Parsed = tuple[pa.Table, np.ndarray, int, list[Reject]]
 @register_reader(
     "delimited",
     keys=(
-        *("columns", "units", "missing", "eye", "valid", "channels", "sampling_hz", "y_axis"),
+        *("columns", "units", "missing", "eye", "only", "valid", "channels", "sampling_hz", "y_axis"),
         *("delimiter", "encoding", "names", "skip_lines", "decimal"),
     ),
 )
@@ -68,7 +68,7 @@ def read_delimited(file: GazeFile) -> GazeTable:
 
 @register_reader(
     "parquet",
-    keys=("columns", "units", "missing", "eye", "valid", "channels", "sampling_hz", "decimal", "y_axis"),
+    keys=("columns", "units", "missing", "eye", "only", "valid", "channels", "sampling_hz", "decimal", "y_axis"),
 )
 def read_parquet(file: GazeFile) -> GazeTable:
     """Read one Parquet file; see `Reader`. Numeric columns may also be stored as text, with the sign `decimal`.
@@ -87,7 +87,7 @@ def _kinds(file: GazeFile) -> dict[str, Any]:
     numbers = [*(spec.column(name) for name in given), *(own.column for own in spec.channels.values())]
     dates = [spec.column(name) for name in given if spec.unit(name) == "iso"]
     words = [*(spec.column(name) for name in VALIDITY if name in spec.columns)]
-    words += [own.validity for own in spec.channels.values() if own.validity]
+    words += [*spec.only, *(own.validity for own in spec.channels.values() if own.validity)]
     words += [] if "participant" in file.fixed else [spec.column("participant")]
     words += [] if "trial" in file.fixed else spec.trial_columns
     return dict.fromkeys(numbers, pa.float64()) | dict.fromkeys(dates, pa.string()) | dict.fromkeys(words, DICTIONARY)
@@ -96,6 +96,7 @@ def _kinds(file: GazeFile) -> dict[str, Any]:
 def _as_declared(file: GazeFile, table: pa.Table, rows: np.ndarray, n_rows: int, rejects: list[Reject]) -> GazeTable:
     """The GazeTable of the columns that a declaration names, in the units that it names."""
     spec, source = file.spec, file.source
+    table, rows, notes = _only_gaze(file, table, rows)
     given = [name for name in (*TIMES[spec.kind], *COORDINATES, *EYE_COLUMNS) if name in spec.columns]
     columns = {name: (spec.column(name), table[spec.column(name)]) for name in given}
     if "participant" not in file.fixed:
@@ -122,12 +123,29 @@ def _as_declared(file: GazeFile, table: pa.Table, rows: np.ndarray, n_rows: int,
     channels = {name: (values, spec.channels[name].unit) for name, values in further.items()}
     channels |= {name: (values, "") for name, values in valid.items()}
     found = gaze_table(file, columns, units, rows, n_rows, rejects, spec.missing, channels)
-    notes = [
+    notes += [
         f"no row holds a word of `valid`: column {spec.column(name)}" for name, ok in valid.items() if not ok.any()
     ]
     notes += [f"no value in a channel: {name}" for name, values in further.items() if np.isnan(values).all()]
     found = _with_one_gaze(replace(found, notes=notes), file)
     return replace(found, notes=[*found.notes, *_perhaps_lost(found)])
+
+
+def _only_gaze(file: GazeFile, table: pa.Table, rows: np.ndarray) -> tuple[pa.Table, np.ndarray, list[str]]:
+    """The rows of a table that are gaze by the key `only`, their numbers, and a note on how many are not.
+
+    Raises ReadError where none is.
+    """
+    keep = np.ones(len(rows), dtype=bool)
+    for name, words in file.spec.only.items():
+        keep &= are_valid(table[name], words)
+        if not keep.any():
+            there = ", ".join(map(repr, different_names(table[name])[0][:-1][:10]))
+            raise ReadError(file.source, f"only: no row with {name} {' or '.join(map(str, words))} (there: {there})")
+    if keep.all():
+        return table, rows, []
+    notes = [f"rows that are no gaze by `only`: {int((~keep).sum())} of {len(keep)}"]
+    return table.filter(pa.array(keep)), rows[keep], notes
 
 
 def _perhaps_lost(found: GazeTable) -> list[str]:

@@ -127,6 +127,11 @@ class GazeSpec(FileSpec, _ReaderFirst):
     sampling_hz: float | None = Field(
         None, gt=0, validate_default=False, description="samples per second of a file without a column of times"
     )
+    only: dict[str, list[Word]] = Field(
+        {},
+        validate_default=False,
+        description="the file's column -> its words in the rows that are gaze; others are not",
+    )
     valid: list[Word] = Field(
         [], validate_default=False, description="the words of the validity columns that mean valid gaze"
     )
@@ -169,7 +174,7 @@ class GazeSpec(FileSpec, _ReaderFirst):
         return path
 
     @field_validator(
-        *("delimiter", "encoding", "names", "skip_lines", "decimal", "sampling_hz", "valid"),
+        *("delimiter", "encoding", "names", "skip_lines", "decimal", "sampling_hz", "only", "valid"),
         *("units", "missing", "eye", "messages", "channels"),
         mode="before",
     )
@@ -224,6 +229,7 @@ class GazeSpec(FileSpec, _ReaderFirst):
         faults += _same_column_faults(columns) + _message_faults(info)
         if names := info.data.get("names"):
             spelt = [part for own in columns.values() for part in ([own] if isinstance(own, str) else own)]
+            spelt += info.data.get("only") or {}
             faults += [f"{name!r} is not one of names" for name in dict.fromkeys(spelt) if name not in names]
         messages, windows = info.data.get("messages"), info.data.get("windows")
         supplied = (*known.supplies, *(("trial",) if windows or (messages and messages.file) else ()))
@@ -311,7 +317,7 @@ def _without_replaced(missing: list[str], columns: dict[str, Column], info: Vali
 
 
 def _validity_faults(columns: dict[str, Column], info: ValidationInfo) -> list[str]:
-    """What does not fit together of validity columns, the words that mean valid, and the rate."""
+    """What does not fit together of validity columns, the words that mean valid, the rows that count, and the rate."""
     flags, words = [name for name in VALIDITY if name in columns], info.data.get("valid") or []
     faults = [f"{flags[0]} needs the key valid: the words that mean valid gaze"] if flags and not words else []
     faults += ["valid has no meaning without a column of validity"] if words and not flags else []
@@ -319,6 +325,8 @@ def _validity_faults(columns: dict[str, Column], info: ValidationInfo) -> list[s
     faults += [f"{flag} has no meaning without {gaze}" for flag, gaze in eyes if flag in flags and gaze not in columns]
     if "timestamp_ms" in columns and info.data.get("sampling_hz"):
         faults.append("timestamp_ms has no place beside sampling_hz: give one of them")
+    if info.data.get("only") and info.data.get("sampling_hz"):
+        faults.append("only has no place beside sampling_hz, for which every row counts")
     both = [name for name in EYE_COLUMNS if name in columns] and [name for name in COORDINATES if name in columns]
     faults += [f"{', '.join(both)} have no place beside the columns of the eyes"] if both else []
     return faults

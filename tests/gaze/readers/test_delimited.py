@@ -383,3 +383,22 @@ def test_numbers_that_parquet_keeps_as_text_with_a_decimal_comma() -> None:
     data = as_parquet(trial=["1", "1"], t=["0,0", "4,0"], x=["1,5", "2,5"], y=["1", "2"])
     assert read(data, reader="parquet", decimal=",").columns["x_px"].tolist() == [1.5, 2.5]
     assert "declare decimal: ','" in fault(data, reader="parquet")
+
+
+SENSORS = "Sensor,trial,t,x,y\nET,1,0,200,100\nGSR,1,4,,\n ET ,1,10,210,110\nMouse,7,12,left,up\nET,2,20,300,120\n"
+
+
+def test_rows_of_other_sensors_are_no_gaze() -> None:
+    table = read(SENSORS, only={"Sensor": ["ET"]})
+    assert table.ids == [("P1", "1"), ("P1", "2")]
+    assert table.rows.tolist() == [1, 3, 5]
+    assert table.columns["x_px"].tolist() == [200, 210, 300]
+    assert (table.rejects, table.n_rows) == ([], 5)
+    assert table.notes == ["rows that are no gaze by `only`: 2 of 5"]
+    assert "only: no row with Sensor EEG (there: 'ET', 'GSR', 'Mouse')" in fault(SENSORS, only={"Sensor": ["EEG"]})
+    assert "no column 'Source'" in fault(SENSORS, only={"Source": ["ET"]})
+
+
+def test_rows_of_other_sensors_in_parquet_are_no_gaze() -> None:
+    data = as_parquet(kind=[1, 2, 1], trial=["1"] * 3, t=[0, 1, 2], x=[1.0, 2.0, 3.0], y=[1.0, 2.0, 3.0])
+    assert read(data, reader="parquet", only={"kind": [1]}).rows.tolist() == [1, 3]

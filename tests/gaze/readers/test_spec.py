@@ -26,6 +26,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "channels": {"channels": {"pupil": {"column": "p"}}},
     "messages": {"messages": {"start": "BEGIN"}},
     "sampling_hz": {"sampling_hz": 250, "columns": PLACES},
+    "only": {"only": {"Sensor": ["ET"]}},
     "valid": {"valid": [1], "columns": TIMES | PLACES | {"validity": "ok"}},
     "eye": {"eye": "left", "columns": TIMES | EYES},
     "columns": PLAIN,
@@ -99,6 +100,7 @@ def test_every_key_that_means_nothing_is_in_the_list() -> None:
         ({"columns": TIMES | PLACES | {"validity": "ok"}, "valid": [True]}, "write it in quotes"),
         ({**PLAIN, "sampling_hz": 250}, "timestamp_ms has no place beside sampling_hz"),
         ({"columns": PLACES, "sampling_hz": 0}, "greater than 0"),
+        ({"columns": PLACES, "sampling_hz": 250, "only": {"kind": [1]}}, "only has no place beside sampling_hz"),
         (
             {"columns": PLACES, "sampling_hz": 250, "units": {"timestamp_ms": "s"}},
             "timestamp_ms has no unit beside sampling_hz",
