@@ -134,7 +134,6 @@ def _csv_records(data: bytes, source: str, spec: TableSpec) -> tuple[list[str], 
     if hint := delimiter_hint(opened, spec.needed_columns):
         check_columns(spec.needed_columns, opened.names, source, hint)
     text = io.StringIO(opened.data.decode(), newline="")
-    csv.field_size_limit(max(csv.field_size_limit(), len(opened.data)))  # jsPsych keeps the gaze of a trial in a cell
     for _ in range(opened.skip):
         text.readline()
     try:

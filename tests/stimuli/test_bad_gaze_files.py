@@ -48,7 +48,7 @@ def not_text() -> bytes:
         pytest.param(b"\xef\xbb\xbf\r\n", "the file is empty", id="byte_order_mark_and_line"),
         pytest.param(gzip.compress(b"\xef\xbb\xbf"), "the file is empty", id="byte_order_mark_in_gzip"),
         pytest.param("image,x,y\n" + "a" * 200_000 + ",1,2\n", "name longer than 1000 characters", id="long_name"),
-        pytest.param("x" * 200_000 + ",x,y\na,1,2\n", "the header cannot be parsed: field larger", id="long_header"),
+        pytest.param("x" * 200_000 + ",x,y\na,1,2\n", "no column 'image'", id="long_header"),
         pytest.param(b"PAR1", "not a readable Parquet file", id="parquet_magic_alone"),
         pytest.param(parquet(pa.array([["a"], ["b"]])), "", id="parquet_lists_as_names"),
         pytest.param(parquet(pa.array([{"n": "a"}])), "", id="parquet_structs_as_names"),

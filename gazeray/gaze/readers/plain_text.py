@@ -32,6 +32,8 @@ EXCEL = re.compile(rb"sep=([^\r\n])[\r\n]", re.IGNORECASE)
 ROWS_LOOKED_AT = 20
 """To see how rows end."""
 
+csv.field_size_limit(2**31 - 1)  # jsPsych keeps the gaze of a whole trial in a cell
+
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
