@@ -19,7 +19,7 @@ from gazeray.config import digest
 from gazeray.explain.summary import MapSummary
 from gazeray.gaze.screens import ScreensSpec
 from gazeray.learn.fold_files import unmatched
-from gazeray.learn.folds import fold_record
+from gazeray.learn.folds import fold_record, held_out
 from gazeray.learn.trained import Trained, search_record
 from gazeray.storage import Folder
 from gazeray.store import FORMAT, Shard, Store
@@ -158,12 +158,14 @@ class HeatmapStudy:
         """What metrics.json says of predictions: of all together, and of each test regime where there are several."""
         cfg, seed = self.cfg.scores, self.cfg.run.seed
         regimes = predictions.column("regime").to_pylist()
-        found = score_predictions(predictions, classes, cfg, seed)
         names = sorted(set(regimes))
+        found = score_predictions(predictions, classes, cfg, seed, held_out(self.cfg.folds, names))
         if len(names) > 1:
-            rows = {name: np.flatnonzero([other == name for other in regimes]) for name in names}
-            each = {name: score_predictions(predictions.take(own), classes, cfg, seed) for name, own in rows.items()}
-            found["regimes"] = {name: {"n": len(rows[name]), **scores} for name, scores in each.items()}
+            found["regimes"] = {}
+            for name in names:
+                own = predictions.take(np.flatnonzero([other == name for other in regimes]))
+                scores = score_predictions(own, classes, cfg, seed, held_out(self.cfg.folds, [name]))
+                found["regimes"][name] = {"n": own.num_rows, **scores}
         return found
 
 

@@ -13,7 +13,8 @@ from pydantic import Field
 from gazeray.config import JobConfig, Section
 from gazeray.learn.folds import inner_seed, inner_splits
 from gazeray.metrics.classification import score_all
-from gazeray.metrics.statistics import participant_confusions, permutation_test, resampled, rows, summarise
+from gazeray.metrics.permutation import Exchange, exchanges, permutation_test
+from gazeray.metrics.statistics import participant_confusions, resampled, rows, summarise
 from gazeray.study import Fold, Row
 from gazeray.tables import DataError
 
@@ -32,12 +33,15 @@ ROWS = {
 }
 """The rows of the table of scores."""
 
+PLURAL = {"participant": "participants", "stimulus": "stimuli"}
+"""What was held out, in words, by the column of its names."""
+
 
 class ScoresConfig(Section):
     """How sure the numbers are."""
 
-    resamples: int = Field(2000, ge=100, description="bootstrap resamples of the participants")
-    permutations: int = Field(1000, ge=99, description="shuffles of the labels within participants")
+    resamples: int = Field(2000, ge=100, description="bootstrap resamples of what was held out")
+    permutations: int = Field(1000, ge=99, description="shuffles of the labels")
 
 
 def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -149,22 +153,58 @@ def _labels(predictions: pa.Table, classes: Sequence[str]) -> np.ndarray:
     return np.array([lookup[name] for name in predictions.column("label").to_pylist()])
 
 
-def score_predictions(predictions: pa.Table, classes: Sequence[str], cfg: ScoresConfig, seed: int) -> dict[str, Any]:
-    """Everything metrics.json says about out-of-fold predictions: rows, metrics, permutation test, confusions.
+def score_predictions(
+    predictions: pa.Table,
+    classes: Sequence[str],
+    cfg: ScoresConfig,
+    seed: int,
+    unseen: Sequence[str] = ("participant",),
+) -> dict[str, Any]:
+    """Everything metrics.json says about out-of-fold predictions: rows, metrics, permutation tests, confusions.
 
-    predictions: as `predictions_table` makes it, with a column participant.
+    predictions: as `predictions_table` makes it, with the columns participant, stimulus, trial and fold. unseen: which
+    of participant and stimulus were held out, one or both; the intervals draw these. Where the label is the
+    participant's, `per_person` has the rows of whole participants.
     """
     labels = _labels(predictions, classes)
-    participants = np.array(predictions.column("participant").to_pylist())
+    people, stimuli, trials, folds = (_names(predictions, key) for key in ("participant", "stimulus", "trial", "fold"))
+    held = [{"participant": people, "stimulus": stimuli}[column] for column in unseen]
     scores = {name: _scores(predictions, column) for name, column in COLUMNS.items()}
-    model, found = scores[MODEL], rows(resampled(labels, scores, participants, classes, cfg.resamples, seed), MODEL)
+    found = rows(resampled(labels, scores, held[0], classes, cfg.resamples, seed, *held[1:]), MODEL)
+    first, further = exchanges(labels, people, stimuli, trials)
+
+    def test(exchange: Exchange) -> dict[str, Any]:
+        return permutation_test(labels, scores[MODEL], folds, exchange, classes, n=cfg.permutations, seed=seed)
+
     return {
         "rows": {name: found[name] for name in ROWS},
         "metrics_shown": list(found[MODEL]),
         "metrics": summarise(labels, classes, found, MODEL),
-        "permutation": permutation_test(labels, model, participants, classes, n=cfg.permutations, seed=seed),
-        "participants": participant_confusions(labels, model.argmax(axis=1), participants, classes),
+        "permutation": test(first) | ({} if further is None else {"further": test(further)}),
+        "held_out": {PLURAL[column]: len(set(theirs)) for column, theirs in zip(unseen, held, strict=True)},
+        "participants": participant_confusions(labels, scores[MODEL].argmax(axis=1), people, classes),
+        **({"per_person": _per_person(labels, scores, people, classes, cfg, seed)} if first.of_people else {}),
     }
+
+
+def _per_person(
+    labels: np.ndarray, scores: dict[str, np.ndarray], people: np.ndarray, classes: Sequence[str], cfg: ScoresConfig,
+    seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """The rows where each participant is one example: the decision is by the mean of the scores of their trials."""
+    names, first, whose = np.unique(people, return_index=True, return_inverse=True)
+    trials = np.bincount(whose)[:, None]
+    means = {}
+    for name, theirs in scores.items():
+        means[name] = np.zeros((len(names), len(classes)))
+        np.add.at(means[name], whose, theirs)
+        means[name] /= trials
+    found = rows(resampled(labels[first], means, names, classes, cfg.resamples, seed), MODEL)
+    return {name: found[name] for name in ROWS}
+
+
+def _names(predictions: pa.Table, column: str) -> np.ndarray:
+    return np.array(predictions.column(column).to_pylist(), dtype=np.str_)
 
 
 def _scores(predictions: pa.Table, column: str) -> np.ndarray:
