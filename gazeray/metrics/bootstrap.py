@@ -21,7 +21,7 @@ TIE = 1e-12
 """Differences below this are rounding: two values of a metric that are this close count as equal."""
 
 
-def group_draws(groups: int, resamples: int, seed: int) -> Floats:
+def group_draws(groups: int, resamples: int, seed: int | Sequence[int]) -> Floats:
     """How often each group is drawn in each of R = `resamples` resamples, (R, G) float64; every row sums to G.
 
     As many groups as there are, with replacement (cluster bootstrap, Field & Welsh, J. R. Stat. Soc. B 69, 2007).

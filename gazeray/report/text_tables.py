@@ -24,7 +24,8 @@ def classification_table(metrics: dict[str, Any]) -> str:
     lines = _aligned([header, *rows])
     test = metrics["permutation"]
     name = test["metric"].replace("_", " ")
-    lines.append(f"permutation of labels within participants, {name}: p = {_number(test['p'])}")
+    why = f" ({test['reason']})" if test.get("reason") else ""
+    lines.append(f"permutation of labels {test['design']}, {name}: p = {_number(test['p'])}{why}")
     return "\n".join(lines)
 
 

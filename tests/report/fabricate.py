@@ -177,6 +177,7 @@ def _metrics(
         "predictors": {key: {"kind": kind, "label": label} for key, (kind, label) in PREDICTORS.items()},
         "metrics_shown": sorted(entries),
         "permutation": _permutation(rng, labels, guess, people),
+        "held_out": {"participants": len(matrices)},
         "folds": scores_of,
         "participants": matrices,
         **({"search": _search(rng, kept, scores_of)} if scene.searched else {}),
@@ -261,7 +262,9 @@ def _permutation(
             shuffled[people == name] = rng.permutation(labels[people == name])
         null.append(balanced(shuffled))
     above = sum(item >= value for item in null)
-    return {"metric": "balanced_accuracy", "value": value, "p": (1 + above) / 200, "n": 199,
+    below = sum(item <= value for item in null)
+    return {"metric": "balanced_accuracy", "value": value, "design": "within participants", "units": len(labels),
+            "p": (1 + above) / 200, "p_below": (1 + below) / 200, "n": 199,
             "null_mean": float(np.mean(null)), "null_p95": float(np.percentile(null, 95))}  # fmt: skip
 
 

@@ -238,11 +238,12 @@ def test_bars_are_sorted_and_one_class_participants_are_mentioned(copy: Folder) 
 # -- the verdict
 
 
-def _verdict(ci95: Any, gain: Any, p: float | None, **more: Any) -> str:
+def _verdict(ci95: Any, gain: Any, p: float | None, held_out: int = 24, reason: str = "", **more: Any) -> str:
     value = 0.5 if ci95 is None else sum(ci95) / 2
     entry = {"value": value, "ci95": ci95, "chance": 0.5, "baselines": {"logistic_regression": 0.6},
              "gain_ci95": {"logistic_regression": gain}} | more  # fmt: skip
-    metrics = {"metrics": {"balanced_accuracy": entry}, "permutation": {"p": p}}
+    test = {"p": p, "p_below": None if p is None else 1.001 - p} | ({"reason": reason} if reason else {})
+    metrics = {"metrics": {"balanced_accuracy": entry}, "permutation": test, "held_out": {"participants": held_out}}
     manifest = {"data": {"label": "task"}, "classes": ["a", "b"]}
     return verdict(Results(manifest, metrics))
 
@@ -254,7 +255,10 @@ def _verdict(ci95: Any, gain: Any, p: float | None, **more: Any) -> str:
         pytest.param([0.45, 0.6], [-0.1, 0.1], 0.3, "no clear evidence", id="interval_holds_chance"),
         pytest.param([0.45, 0.6], [-0.1, 0.1], 0.3, "chance 0.50 lies inside the interval", id="says_chance_is_inside"),
         pytest.param([0.52, 0.6], [-0.1, 0.1], 0.2, "evidence is mixed", id="permutation_disagrees"),
-        pytest.param([0.3, 0.45], [-0.3, -0.1], 0.99, "worse than chance", id="below_chance"),
+        pytest.param([0.52, 0.6], [-0.1, 0.1], 0.03, "evidence is mixed", id="p_is_one_sided"),
+        pytest.param([0.3, 0.45], [-0.3, -0.1], 0.999, "worse than chance", id="below_chance"),
+        pytest.param([0.3, 0.45], [-0.3, -0.1], 0.999, "permutation p = 0.002", id="below_chance_by_its_own_p"),
+        pytest.param([0.3, 0.45], [-0.3, -0.1], 0.95, "no clear evidence", id="below_by_the_interval_alone"),
         pytest.param(None, None, None, "no clear evidence", id="no_interval"),
         pytest.param(None, None, None, "(no interval)", id="says_there_is_no_interval"),
         pytest.param([0.8, 0.9], [0.02, 0.1], 0.001, "it is better than logistic regression", id="beats_baseline"),
@@ -271,6 +275,20 @@ def test_verdict_says_what_the_numbers_say(ci95: Any, gain: Any, p: float | None
     assert said.lower() in sentence.lower()
     assert sentence.count(". ") == 0
     assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("held_out", "reason", "said"),
+    [
+        (5, "", "(5 participants were held out, and a claim takes at least 6)"),
+        (24, "the labels of 6 participants can be exchanged", "(the labels of 6 participants can be exchanged)"),
+    ],
+)
+def test_verdict_says_why_nothing_is_claimed_of_too_little(held_out: int, reason: str, said: str) -> None:
+    sentence = _verdict([0.8, 0.9], [0.0, 0.1], 0.001, held_out, reason)
+    assert (
+        f"There is too little to say whether the model predicts “task” in participants it never saw {said}" in sentence
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gazeray.metrics.permutation import Claim, claim
 from gazeray.report.blocks import ROW, TEXT, Cell, Column, Section, Table, Text
 from gazeray.report.results import Results
 from gazeray.report.sections import methods as sections
-from gazeray.report.sections.classification import HEADLINE, SIMPLE
+from gazeray.report.sections.classification import HEADLINE, SIMPLE, held_out, resampled
 from gazeray.report.sections.gallery import Given
 from gazeray.report.sections.search import choice_name
 from gazeray.report.words import incomplete, interval, metric_name, number, p_value
-
-SIGNIFICANT = 0.05
 
 NAMES = {"heatmap": "gaze heatmap", "both": "heatmap and scanpath", "screens": "ink on the screen"}
 """What the pictures of each kind are called; the others are called by their kind."""
@@ -38,7 +37,9 @@ def verdict(results: Results) -> str:
     if value is None:
         reason = entry.get("why") or ("no fold was tested" if not results.metrics else "too few classes were tested")
         return f"{start}{'no' if start else 'No'} verdict, because balanced accuracy is undefined: {reason}."
-    p = (results.metrics.get("permutation") or {}).get("p")
+    test = results.metrics.get("permutation") or {}
+    found = claim(bounds, chance, test, held_out(results))
+    p = test.get("p_below" if found.side == "below" else "p")
     digits = 2 if chance is None or all(abs(bound - chance) >= 0.01 for bound in [value, *(bounds or [])]) else 3
     scores = [f"balanced accuracy {number(value, digits)} {interval(bounds, digits) or '(no interval)'}"]
     if chance is not None:
@@ -46,8 +47,8 @@ def verdict(results: Results) -> str:
         scores.append(f"chance {number(chance, digits)}" + (" lies inside the interval" if within else ""))
     if p is not None:
         scores.append(f"permutation {p_value(p)}")
-    claim = _claim(results.manifest["data"]["label"], whom(results), bounds, chance, p)
-    sentence = f"{start}{claim}: {', '.join(scores)}{_against_baseline(entry, digits)}."
+    claimed = _claimed(found, results.manifest["data"]["label"], whom(results))
+    sentence = f"{start}{claimed}: {', '.join(scores)}{_against_baseline(entry, digits)}."
     return sentence[0].upper() + sentence[1:]
 
 
@@ -78,17 +79,18 @@ def regimes(results: Results) -> list[Section]:
                 entry = scores["rows"][row].get(key) or {}
                 cells.append(Cell(number(entry.get("value")), interval(entry.get("ci95"))))
         rows.append(cells)
-    words = "Each regime alone; in square brackets: 95 % bootstrap interval over participants."
+    words = "Each regime alone; in square brackets: 95 % bootstrap interval over what it holds out."
     return [Section("regimes", "Test regimes", "Regimes", [Text(words, small=True), Table("Regimes", columns, rows)])]
 
 
-def _claim(label: str, who: str, bounds: Sequence[float] | None, chance: float | None, p: float | None) -> str:
-    if bounds is not None and chance is not None and bounds[1] < chance:
+def _claimed(found: Claim, label: str, who: str) -> str:
+    if found.side == "too_few":
+        return f"there is too little to say whether the model predicts “{label}” in {who} ({found.why})"
+    if found.side == "below":
         return f"in {who}, the model predicts “{label}” worse than chance, which points at a fault"
-    above = bounds is not None and chance is not None and bounds[0] > chance
-    if above and (p is None or p < SIGNIFICANT):
+    if found.side == "above":
         return f"the model predicts “{label}” above chance in {who}"
-    doubt = "the evidence is mixed" if above else "there is no clear evidence"
+    doubt = "the evidence is mixed" if found.side == "mixed" else "there is no clear evidence"
     return f"{doubt} that the model predicts “{label}” in {who}"
 
 
@@ -110,34 +112,24 @@ def _against_baseline(entry: Mapping[str, Any], digits: int) -> str:
 
 def methods(results: Results, hold_out: str, checked: bool) -> Section:
     """The section on methods. hold_out: participants, stimuli, or both. checked: the run has checks of its maps."""
-    shuffles = (results.metrics.get("permutation") or {}).get("n")
-    shuffled = f"Labels were shuffled {shuffles} times" if shuffles else "Labels are shuffled"
     paragraphs = [
         Text(_folds(results, hold_out), "Folds."),
         Text(_fitting(results, hold_out), "Fitting."),
         Text(_scores(results.classes), "Scores"),
-        Text(
-            "are 95 % percentile intervals of a cluster bootstrap: participants are drawn with replacement, each with "
-            "all their trials (Field and Welsh, 2007). They cover which people took part; they do not cover the noise "
-            "of fitting again with another seed.",
-            "Intervals",
-        ),
-        Text(
-            f"{shuffled} within each participant while predictions stayed fixed; p = (1 + shuffles that score at least "
-            "as high) / (1 + shuffles) (Phipson and Smyth, 2010).",
-            "Permutation.",
-        ),
+        Text(_intervals(results), "Intervals"),
+        Text(_permutation(results), "Permutation."),
         Text(
             "Majority always says the class that is most frequent among everybody who is not tested. Logistic "
             "regression (ridge penalty, standardised features, classes weighed equally) on simple gaze features, such "
             "as fixation count, mean and total duration, regressions and dwell time by column, is fitted in the same "
             "folds on everybody who is not tested, validation participants included, whom the model only stops on: the "
-            "gain leans slightly against the model. Gains are paired: both sides on the same resampled participants.",
+            "gain leans slightly against the model. Gains are paired: both sides on the same resamples.",
             "Baselines.",
         ),
         Text(_gradients(results, checked), "Gradients"),
     ]
-    references = ["adebayo", "brodersen", "fawcett", "field", "gorodkin", "phipson", "simonyan"]
+    references = ["adebayo", "bengio", "brodersen", "fawcett", "field", "gorodkin", "phipson", "simonyan"]
+    references += ["owen"] if len(held_out(results)) > 1 else []
     references += ["cawley"] if results.metrics.get("search") else []
     references += ["petsiuk", "samek", "smilkov", "sundararajan"] if checked else []
     return sections.methods(paragraphs, references)
@@ -208,6 +200,31 @@ def _scores(classes: Sequence[str]) -> str:
         f"(Brodersen et al., 2010); chance is {number(1 / len(classes))}. {curves} Matthews correlation follows "
         "Gorodkin (2004). Chance of accuracy and of F1 is the expected score of a guesser who draws labels at their "
         "true frequencies."
+    )
+
+
+def _intervals(results: Results) -> str:
+    crossed = (
+        " Both are drawn independently, and a trial counts as often as its participant was drawn times as often as its "
+        "stimulus was (Owen, 2007)."
+    )
+    return (
+        f"are 95 % percentile intervals of a cluster bootstrap: {resampled(results)} are drawn with replacement, each "
+        f"with all their trials (Field and Welsh, 2007).{crossed if len(held_out(results)) > 1 else ''} They cover "
+        f"which {resampled(results)} took part; they do not cover the noise of fitting again with another seed."
+    )
+
+
+def _permutation(results: Results) -> str:
+    test = results.metrics.get("permutation") or {}
+    times = f" {test['n']} times" if test.get("n") else ""
+    return (
+        f"Labels were shuffled{times} {test.get('design', 'within participants')}, among those tested in the same "
+        "folds, while predictions stayed fixed; p = (1 + shuffles that score at least as high) / (1 + shuffles) "
+        "(Phipson and Smyth, 2010). Folds train on each other’s test examples, so that a score without an effect "
+        "varies more than its shuffles do (Bengio and Grandvalet, 2004): their spread was widened by the root of 2 for "
+        "scores above chance, and by the root of the number of folds for scores below. A score is called above or "
+        "below chance where this one-sided p is below 0.025 and the interval excludes chance, both."
     )
 
 

@@ -307,8 +307,10 @@ def test_run_on_folds_of_a_file_scores_each_regime(on_folds_of_a_file: tuple[Hea
     assert {name: one["n"] for name, one in metrics["regimes"].items()} == {"reader": 6, "text": 10}
     for name, one in metrics["regimes"].items():
         rows = predictions.filter(pa.compute.equal(predictions["regime"], name))
-        again = score_predictions(rows, ("first", "second"), study.cfg.scores, study.cfg.run.seed)
+        unseen = {"reader": ("participant",), "text": ("stimulus",)}[name]
+        again = score_predictions(rows, ("first", "second"), study.cfg.scores, study.cfg.run.seed, unseen)
         assert one == {"n": rows.num_rows, **again}
+    assert set(metrics["held_out"]) == {"participants", "stimuli"}
     manifest = outcome.run.read_json("manifest.json")
     assert manifest["folds"][0]["regimes"]["text"] == {"n": 5, "unseen": ["stimulus"]}
     assert faults(outcome.run) == []
