@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import exp, inf, lgamma
 from typing import Any, Literal
 
 import numpy as np
@@ -33,6 +34,10 @@ LEAST_UNITS = 6
 
 PAIRS = 2.0
 """Variance of a cross-validated score without an effect, relative to that of shuffles with fixed predictions."""
+
+
+RANKED = ("auroc", "average_precision")
+"""The metrics that rank examples, which takes long."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,10 @@ class Exchange:
     def of_people(self) -> bool:
         """Whether the label is the participant's."""
         return self.kinds == "participants"
+
+    def of_units(self, values: Integers) -> Integers:
+        """What the rows (N,) of each unit have in common, (U,), in the order of the units."""
+        return values[np.unique(self.units, return_index=True)[1]]
 
 
 def exchanges(
@@ -97,7 +106,7 @@ def permutation_test(
     """Where a score lies among those of labels (N,) that were exchanged; the predictions (scores, (N, K)) stay.
 
     folds (N,): in which fold a row was tested. Units exchange with units that were tested in the same folds; where so
-    few are that not even right answers throughout would be remarkable, with all of their block.
+    few are that no predictions would be remarkable, with all of their block.
 
         metric, value         of the labels as they are
         design, units         `Exchange.name`, and how many of its units can exchange their labels for others
@@ -116,45 +125,33 @@ def permutation_test(
         raise ValueError(f"metric {metric!r} is not one of {', '.join(observed)}")
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
-    truth, value = checked_labels(labels, len(classes)), observed[metric][0]
+    truth, value, ranked = checked_labels(labels, len(classes)), observed[metric][0], metric in RANKED
     names, fold = checked_groups(folds, truth.size, "folds")
     found = {"metric": metric, "value": number(value), "design": exchange.name, "units": 0, "n": n}
     found |= dict.fromkeys(("p", "p_below", "null_mean", "null_p95"))
     if np.isnan(value):
         return found | {"reason": f"{metric} is not defined on these labels"}
-    reason = f"no two {exchange.kinds} that could exchange their labels differ in them"
     for own in (_tested_together(exchange, fold), exchange):
         mixed = _mixed(truth, own)
-        if not mixed:
-            continue
-        null, ideal = _null(truth, np.asarray(scores), own, mixed, classes, metric, n, seed)
-        inside = own is not exchange or len(names) == 1
-        found |= {
-            "units": sum(map(len, mixed)),
-            "p": _share(_widened(null, PAIRS) >= value - TIE),
-            "p_below": _share(_widened(null, len(names)) <= value + TIE) if inside else None,
-            "null_mean": float(null.mean()),
-            "null_p95": float(np.quantile(null, 0.95)),
-        }
-        best = score_all(truth, np.eye(len(classes))[truth], classes)[metric][0]
-        if _share(_widened(ideal, PAIRS) >= best - TIE) < CLAIM:
-            return found
-        movable = f"the labels of {found['units']} {exchange.kinds} can be exchanged"
-        reason = f"{movable}, too few to tell even right answers throughout from chance"
-    return found | {"reason": reason}
-
-
-def _null(
-    truth: Integers, scores: NDArray[Any], exchange: Exchange, mixed: Sequence[Integers], classes: Sequence[str],
-    metric: str, n: int, seed: int,
-) -> tuple[Floats, Floats]:  # fmt: skip
-    """The metric under n exchanges, (n,) each: of the scores, and of right answers throughout."""
-    ranked, right = metric in ("auroc", "average_precision"), np.eye(len(classes))[truth]
-    parts: list[list[Floats]] = [[], []]
-    for shuffled in _shuffled(truth, exchange.units, mixed, n, seed):
-        for part, given in zip(parts, (scores, right), strict=True):
-            part.append(score_all(shuffled, given, classes, ranked=ranked)[metric])
-    return np.concatenate(parts[0]), np.concatenate(parts[1])
+        ways = _arrangements([own.of_units(truth)[group] for group in mixed])
+        if ways * CLAIM > 1:
+            break
+    if not mixed:
+        return found | {"reason": f"no two {exchange.kinds} that could exchange their labels differ in them"}
+    shuffles = _shuffled(truth, own.units, mixed, n, seed)
+    null = np.concatenate([score_all(other, scores, classes, ranked=ranked)[metric] for other in shuffles])
+    inside = own is not exchange or len(names) == 1
+    found |= {
+        "units": sum(map(len, mixed)),
+        "p": _share(_widened(null, PAIRS) >= value - TIE),
+        "p_below": _share(_widened(null, len(names)) <= value + TIE) if inside else None,
+        "null_mean": float(null.mean()),
+        "null_p95": float(np.quantile(null, 0.95)),
+    }
+    if ways * CLAIM > 1:
+        return found
+    movable = f"the labels of {found['units']} {exchange.kinds} can be exchanged in {ways:.0f} ways"
+    return found | {"reason": f"{movable}, too few for p < {CLAIM} whatever is predicted"}
 
 
 def _shuffled(
@@ -176,10 +173,15 @@ def _shuffled(
         yield exchanged[:, whose]
 
 
+def _arrangements(groups: Sequence[Integers]) -> float:
+    """In how many ways labels can lie, those of each group among its units; infinite where it is no float."""
+    logs: float = sum(lgamma(len(group) + 1) - sum(lgamma(n + 1) for n in np.bincount(group)) for group in groups)
+    return exp(logs) if logs < 700 else inf
+
+
 def _mixed(truth: Integers, exchange: Exchange) -> list[Integers]:
     """The units of each block whose units differ in their labels, as places among the sorted units."""
-    _, first = np.unique(exchange.units, return_index=True)
-    labels, block = truth[first], exchange.blocks[first]
+    labels, block = exchange.of_units(truth), exchange.of_units(exchange.blocks)
     order = np.argsort(block, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(block[order])) + 1)
     return [group for group in groups if labels[group].min() < labels[group].max()]

@@ -56,15 +56,13 @@ def test_exchange_follows_what_the_label_belongs_to(
 
 
 def test_trials_of_one_participant_that_several_folds_test_keep_one_label() -> None:
-    people, trials = np.repeat(["a", "b"], 8), np.tile(np.repeat(["1", "2", "3", "4"], 2), 2)
-    labels = np.tile(np.repeat([0, 1, 1, 0], 2), 2)
-    exchange, _ = exchanges(
-        labels, people, [f"{who}{trial}" for who, trial in zip(people, trials, strict=True)], trials
-    )
-    assert np.bincount(exchange.units).tolist() == [2] * 8
-    result = permutation_test(labels, np.eye(2)[labels], np.tile(["0", "1"], 8), exchange, CLASSES, n=999)
-    assert result["units"] == 8
-    assert result["p"] == pytest.approx(1 / 36, abs=0.02)  # 6 arrangements of each participant's four trials
+    people, trials = np.repeat(["a", "b", "c"], 8), np.tile(np.repeat(["1", "2", "3", "4"], 2), 3)
+    labels = np.tile(np.repeat([0, 1, 1, 0], 2), 3)
+    exchange, _ = exchanges(labels, people, np.char.add(people, trials), trials)
+    assert np.bincount(exchange.units).tolist() == [2] * 12
+    result = permutation_test(labels, np.eye(2)[labels], np.tile(["0", "1"], 12), exchange, CLASSES, n=999)
+    assert result["units"] == 12
+    assert result["p"] == pytest.approx(1 / 216, abs=0.01)  # 6 arrangements of each participant's four trials
     assert result["p_below"] is not None
 
 
@@ -111,13 +109,14 @@ def test_whole_people_exchange_labels_within_a_fold_and_across_where_a_fold_has_
     assert "reason" not in inside | across
 
 
-@pytest.mark.parametrize(("count", "enough"), [(6, False), (8, True)])
-def test_too_few_people_for_right_answers_to_be_remarkable_are_said_so(count: int, enough: bool) -> None:
+@pytest.mark.parametrize(("count", "ways"), [(6, 20), (7, 35), (8, 70)])
+def test_too_few_people_for_any_answers_to_be_remarkable_are_said_so(count: int, ways: int) -> None:
     people, labels = np.repeat([f"p{number}" for number in range(count)], 5), np.repeat(np.arange(count) % 2, 5)
     result = within(labels, np.eye(2)[labels], people, n=2000)
-    assert (result["p"] < 0.025) == enough
-    assert ("reason" in result) != enough
-    assert enough or f"the labels of {count} participants can be exchanged, too few" in result["reason"]
+    assert result["p"] == pytest.approx(1 / ways, abs=0.01)
+    said = f"the labels of {count} participants can be exchanged in {ways} ways, too few for p < 0.025"
+    assert result.get("reason", "").startswith(said if ways < 40 else "")
+    assert ("reason" in result) == (ways < 40)
 
 
 def test_people_who_are_recognised_do_not_lower_p() -> None:
