@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import exp, inf, lgamma
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -102,22 +103,24 @@ def permutation_test(
     metric: str = "balanced_accuracy",
     n: int = 1000,
     seed: int = 0,
+    over: Mapping[str, ArrayLike] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Where a score lies among those of labels (N,) that were exchanged; the predictions (scores, (N, K)) stay.
 
     folds (N,): in which fold a row was tested. Units exchange with units that were tested in the same folds; where so
-    few are that no predictions would be remarkable, with all of their block.
+    few are that no predictions would be remarkable, with all of their block. over: {other predictor: its scores}.
 
         metric, value         of the labels as they are
         design, units         `Exchange.name`, and how many of its units can exchange their labels for others
         p                     one-sided, that the score is above what exchanged labels give, widened by sqrt(`PAIRS`)
         p_below               that it is below, widened by the root of the number of folds; None across folds
+        gain                  {other: {value, p, p_below}}: the same of the difference, both widened by sqrt(`PAIRS`)
         n                     exchanges
         null_mean, null_p95   mean and 95th percentile of the exchanged labels' scores, not widened
         reason                only where nothing can be claimed: why
 
     p = (1 + exchanges as far or farther) / (1 + n), never 0 (Phipson & Smyth, Stat. Appl. Genet. Mol. Biol. 9, 2010);
-    p, p_below and the null are None where nothing can be exchanged or the metric is not defined.
+    p, p_below, the null and gain are None where nothing can be exchanged or the metric is not defined.
     Raises ValueError for arrays that do not fit each other, an unknown metric, or n < 1.
     """
     observed = score_all(labels, scores, classes)
@@ -125,10 +128,10 @@ def permutation_test(
         raise ValueError(f"metric {metric!r} is not one of {', '.join(observed)}")
     if n < 1:
         raise ValueError(f"n must be at least 1, not {n}")
-    truth, value, ranked = checked_labels(labels, len(classes)), observed[metric][0], metric in RANKED
+    truth, value = checked_labels(labels, len(classes)), observed[metric][0]
     names, fold = checked_groups(folds, truth.size, "folds")
-    found = {"metric": metric, "value": number(value), "design": exchange.name, "units": 0, "n": n}
-    found |= dict.fromkeys(("p", "p_below", "null_mean", "null_p95"))
+    found: dict[str, Any] = {"metric": metric, "value": number(value), "design": exchange.name, "units": 0, "n": n}
+    found |= dict.fromkeys(("p", "p_below", "null_mean", "null_p95", "gain"))
     if np.isnan(value):
         return found | {"reason": f"{metric} is not defined on these labels"}
     for own in (_tested_together(exchange, fold), exchange):
@@ -138,20 +141,32 @@ def permutation_test(
             break
     if not mixed:
         return found | {"reason": f"no two {exchange.kinds} that could exchange their labels differ in them"}
-    shuffles = _shuffled(truth, own.units, mixed, n, seed)
-    null = np.concatenate([score_all(other, scores, classes, ranked=ranked)[metric] for other in shuffles])
-    inside = own is not exchange or len(names) == 1
+
+    def null_of(theirs: ArrayLike) -> Floats:
+        shuffles = _shuffled(truth, own.units, mixed, n, seed)  # made again: all at once would fill the memory
+        return np.concatenate([score_all(part, theirs, classes, ranked=metric in RANKED)[metric] for part in shuffles])
+
+    null, inside = null_of(scores), own is not exchange or len(names) == 1
     found |= {
         "units": sum(map(len, mixed)),
         "p": _share(_widened(null, PAIRS) >= value - TIE),
         "p_below": _share(_widened(null, len(names)) <= value + TIE) if inside else None,
         "null_mean": float(null.mean()),
         "null_p95": float(np.quantile(null, 0.95)),
+        "gain": {
+            name: _gained(value - score_all(truth, theirs, classes)[metric][0], null - null_of(theirs))
+            for name, theirs in over.items()
+        },
     }
     if ways * CLAIM > 1:
         return found
     movable = f"the labels of {found['units']} {exchange.kinds} can be exchanged in {ways:.0f} ways"
     return found | {"reason": f"{movable}, too few for p < {CLAIM} whatever is predicted"}
+
+
+def _gained(value: float, null: Floats) -> dict[str, float]:
+    wide = _widened(null, PAIRS)
+    return {"value": float(value), "p": _share(wide >= value - TIE), "p_below": _share(wide <= value + TIE)}
 
 
 def _shuffled(

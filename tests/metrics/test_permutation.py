@@ -167,6 +167,28 @@ def test_more_folds_make_the_same_score_less_remarkably_low() -> None:
     assert found[0] < 0.025 < found[1]
 
 
+def test_gain_over_itself_is_nothing_and_over_a_guesser_that_of_the_score() -> None:
+    labels, scores, people = reading_study(12, 12, np.random.default_rng(16), spread=1.0, effect=3.0)
+    over = {"itself": scores, "guesser": np.tile([0.9, 0.1], (len(labels), 1))}
+    result = within(labels, scores, people, n=199, over=over)
+    assert result["gain"]["itself"] == {"value": 0.0, "p": 1.0, "p_below": 1.0}
+    assert result["gain"]["guesser"] == {"value": result["value"] - 0.5, "p": result["p"], "p_below": 1.0}
+    turned = within(labels, over["guesser"], people, n=199, over={"model": scores})["gain"]["model"]
+    assert turned == {"value": 0.5 - result["value"], "p": 1.0, "p_below": result["p"]}
+
+
+def test_gain_of_equally_good_predictors_is_seldom_remarkable() -> None:
+    found = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        labels, scores, people = reading_study(10, 12, rng, spread=0.0, effect=1.5)
+        other = columns(1 / (1 + np.exp(-1.5 * (labels - 0.5) - rng.normal(0, 1, len(labels)))))
+        found.append(within(labels, scores, people, n=99, over={"other": other}, seed=seed)["gain"]["other"])
+    for side in ("p", "p_below"):
+        assert np.mean([one[side] < 0.025 for one in found]) <= 0.05
+        assert np.median([one[side] for one in found]) == pytest.approx(0.5, abs=0.15)
+
+
 def test_constant_predictor_has_p_one() -> None:
     labels, _, people = reading_study(6, 8, np.random.default_rng(18), spread=1.0, effect=1.0)
     result = within(labels, np.tile([0.9, 0.1], (len(labels), 1)), people, n=50)
@@ -191,7 +213,7 @@ def test_result_repeats_for_a_seed() -> None:
 
 def test_one_class_gives_no_p_but_a_reason() -> None:
     result = within(np.zeros(6, int), columns(np.linspace(0, 1, 6)), np.repeat(["a", "b"], 3), n=50)
-    assert [result[key] for key in ("p", "p_below", "null_mean", "null_p95")] == [None] * 4
+    assert [result[key] for key in ("p", "p_below", "null_mean", "null_p95", "gain")] == [None] * 5
     assert result["reason"] == "no two participants that could exchange their labels differ in them"
 
 

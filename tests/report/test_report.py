@@ -238,11 +238,20 @@ def test_bars_are_sorted_and_one_class_participants_are_mentioned(copy: Folder) 
 # -- the verdict
 
 
-def _verdict(ci95: Any, gain: Any, p: float | None, held_out: int = 24, reason: str = "", **more: Any) -> str:
+def _verdict(
+    ci95: Any,
+    gain: Any,
+    p: float | None,
+    held_out: int = 24,
+    reason: str = "",
+    p_gain: dict[str, float] | None = None,
+    **more: Any,
+) -> str:
     value = 0.5 if ci95 is None else sum(ci95) / 2
     entry = {"value": value, "ci95": ci95, "chance": 0.5, "baselines": {"logistic_regression": 0.6},
              "gain_ci95": {"logistic_regression": gain}} | more  # fmt: skip
     test = {"p": p, "p_below": None if p is None else 1.001 - p} | ({"reason": reason} if reason else {})
+    test["gain"] = {"logistic_regression": p_gain or {"p": 0.001, "p_below": 0.001}}
     metrics = {"metrics": {"balanced_accuracy": entry}, "permutation": test, "held_out": {"participants": held_out}}
     manifest = {"data": {"label": "task"}, "classes": ["a", "b"]}
     return verdict(Results(manifest, metrics))
@@ -275,6 +284,17 @@ def test_verdict_says_what_the_numbers_say(ci95: Any, gain: Any, p: float | None
     assert said.lower() in sentence.lower()
     assert sentence.count(". ") == 0
     assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize(("gain", "side"), [([0.02, 0.1], "p"), ([-0.2, -0.1], "p_below")])
+def test_verdict_calls_no_gain_certain_that_the_exchange_of_labels_does_not_bear_out(
+    gain: list[float], side: str
+) -> None:
+    apart = "it cannot be told apart from logistic"
+    unsure = _verdict([0.8, 0.9], gain, 0.001, p_gain={"p": 0.001, "p_below": 0.001} | {side: 0.03})
+    assert apart in unsure
+    assert apart not in _verdict([0.8, 0.9], gain, 0.001, p_gain={"p": 1.0, "p_below": 1.0} | {side: 0.02})
+    assert apart in _verdict([0.8, 0.9], gain, 0.001, held_out=5)
 
 
 @pytest.mark.parametrize(

@@ -375,6 +375,7 @@ def test_scores_name_the_exchange_of_labels_the_second_question_and_why_nothing_
     change(run, "metrics.json", edit)
     words = drawn(run).replace("\N{NO-BREAK SPACE}", " ")
     assert "Permutation test of balanced accuracy, within participants: p = 0.040" in words
+    assert "gain over logistic regression: p = 0.005" in words
     assert "Nothing can be claimed: too few." in words
     assert "A second test of balanced accuracy, within stimuli: p = 0.200" in words
     assert "95 % bootstrap interval over participants and stimuli" in words
@@ -398,7 +399,7 @@ def test_scores_of_whole_participants_stand_beside_those_of_trials(run: Folder) 
 def test_run_of_before_exchanges_were_named_is_still_drawn(run: Folder) -> None:
     def edit(metrics: dict[str, Any]) -> None:
         del metrics["held_out"]
-        for key in ("design", "units", "p_below"):
+        for key in ("design", "units", "p_below", "gain"):
             del metrics["permutation"][key]
 
     change(run, "metrics.json", edit)

@@ -105,10 +105,12 @@ def _exchanged(head: str, test: Mapping[str, Any]) -> Text:
     if test["p"] is None:
         return Text(f"{head}: undefined ({test['reason']}).")
     few = f" Nothing can be claimed: {test['reason']}." if test.get("reason") else ""
+    gain = (test.get("gain") or {}).get(SIMPLE)
+    over = f"; gain over logistic regression: {p_value(gain['p'])}" if gain else ""
     return Text(
         f"{head} of {metric_name(test['metric'])}, {design}: {p_value(test['p'])} ({QUESTIONS[design]}; {test['n']} "
         f"shuffles give {number(test.get('null_mean'))} on average, 95 % of them at most "
-        f"{number(test.get('null_p95'))}; p allows for what folds share).{few}"
+        f"{number(test.get('null_p95'))}; p allows for what folds share){over}.{few}"
     )
 
 

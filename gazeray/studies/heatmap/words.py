@@ -48,7 +48,7 @@ def verdict(results: Results) -> str:
     if p is not None:
         scores.append(f"permutation {p_value(p)}")
     claimed = _claimed(found, results.manifest["data"]["label"], whom(results))
-    sentence = f"{start}{claimed}: {', '.join(scores)}{_against_baseline(entry, digits)}."
+    sentence = f"{start}{claimed}: {', '.join(scores)}{_against_baseline(entry, test, held_out(results), digits)}."
     return sentence[0].upper() + sentence[1:]
 
 
@@ -94,16 +94,16 @@ def _claimed(found: Claim, label: str, who: str) -> str:
     return f"{doubt} that the model predicts “{label}” in {who}"
 
 
-def _against_baseline(entry: Mapping[str, Any], digits: int) -> str:
+def _against_baseline(entry: Mapping[str, Any], test: Mapping[str, Any], held: Mapping[str, int], digits: int) -> str:
     value = (entry.get("baselines") or {}).get(SIMPLE)
     gain = (entry.get("gain_ci95") or {}).get(SIMPLE)
     if value is None:
         return ""
     if gain is None:
         return f"; logistic regression on simple gaze features scores {number(value, digits)}"
-    words = "it cannot be told apart from"
-    if gain[0] > 0 or gain[1] < 0:
-        words = f"it is {'better' if gain[0] > 0 else 'worse'} than"
+    gained = {"reason": test.get("reason"), **((test.get("gain") or {}).get(SIMPLE) or {})}
+    side = claim(gain, 0.0, gained, held).side
+    words = {"above": "it is better than", "below": "it is worse than"}.get(side, "it cannot be told apart from")
     return f"; {words} logistic regression on simple gaze features ({number(value, digits)})"
 
 
@@ -224,7 +224,8 @@ def _permutation(results: Results) -> str:
         "(Phipson and Smyth, 2010). Folds train on each other’s test examples, so that a score without an effect "
         "varies more than its shuffles do (Bengio and Grandvalet, 2004): their spread was widened by the root of 2 for "
         "scores above chance, and by the root of the number of folds for scores below. A score is called above or "
-        "below chance where this one-sided p is below 0.025 and the interval excludes chance, both."
+        "below chance where this one-sided p is below 0.025 and the interval excludes chance, both; better or worse "
+        "than logistic regression where this holds of the difference, with the root of 2 for both."
     )
 
 

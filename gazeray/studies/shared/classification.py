@@ -174,7 +174,9 @@ def score_predictions(
     first, further = exchanges(labels, people, stimuli, trials)
 
     def test(exchange: Exchange) -> dict[str, Any]:
-        return permutation_test(labels, scores[MODEL], folds, exchange, classes, n=cfg.permutations, seed=seed)
+        over = {name: scores[name] for name in COLUMNS if name != MODEL}
+        n = cfg.permutations
+        return permutation_test(labels, scores[MODEL], folds, exchange, classes, n=n, seed=seed, over=over)
 
     return {
         "rows": {name: found[name] for name in ROWS},
