@@ -19,7 +19,7 @@ from gazeray.learn.folds import HELD_OUT, make_folds
 from gazeray.metrics.permutation import CLAIM, Claim, claim, exchanges, permutation_test
 from gazeray.metrics.statistics import resampled
 
-SETS = 250
+SETS = 200
 
 
 class Design(NamedTuple):
@@ -112,19 +112,19 @@ def claimed(design: Design, seed: int, turned: bool = False) -> tuple[Claim, Cla
 
 
 NOTHING = {
-    "95 people's label": Design("participant", 95, 6),
+    "95 people's label": Design("participant", 95, 4),
     "40 people's label, 4 classes": Design("participant", 40, 8, classes=4),
     "40 people's label, both held out": Design("participant", 40, 16, "both"),
     "8 people's label": Design("participant", 8, 12),
     "8 people's trials": Design("trial", 8, 24),
     "8 people's trials, 4 classes": Design("trial", 8, 24, classes=4),
     "40 people's trials": Design("trial", 40, 12),
-    "40 people's trials, 4 classes": Design("trial", 40, 12, classes=4),
+    "40 people's trials, 4 classes": Design("trial", 40, 8, classes=4),
     "40 people's trials, 1 feature": Design("trial", 40, 12, features=1),
     "12 people's trials, one feature of 50": Design("trial", 12, 24, features=50, learner="one of many"),
-    "500 people's two trials": Design("trial", 500, 2),
+    "300 people's two trials": Design("trial", 300, 2),
     "trials, stimuli held out": Design("trial", 20, 24, "stimuli"),
-    "trials, both held out, 4 classes": Design("trial", 20, 24, "both", classes=4),
+    "trials, both held out, 4 classes": Design("trial", 16, 16, "both", classes=4),
     "24 stimuli's label, stimuli held out": Design("stimulus", 20, 24, "stimuli"),
     "24 stimuli's label, both held out": Design("stimulus", 20, 24, "both"),
     "24 stimuli's label, people held out": Design("stimulus", 20, 24, alike=0.0),
