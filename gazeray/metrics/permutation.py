@@ -134,58 +134,81 @@ def permutation_test(
     found |= dict.fromkeys(("p", "p_below", "null_mean", "null_p95", "gain"))
     if np.isnan(value):
         return found | {"reason": f"{metric} is not defined on these labels"}
-    for own in (_tested_together(exchange, fold), exchange):
-        mixed = _mixed(truth, own)
-        ways = _arrangements([own.of_units(truth)[group] for group in mixed])
-        if ways * CLAIM > 1:
-            break
+    own, mixed, ways = _exchangeable(truth, exchange, fold)
     if not mixed:
         return found | {"reason": f"no two {exchange.kinds} that could exchange their labels differ in them"}
-
-    def null_of(theirs: ArrayLike) -> Floats:
-        shuffles = _shuffled(truth, own.units, mixed, n, seed)  # made again: all at once would fill the memory
-        return np.concatenate([score_all(part, theirs, classes, ranked=metric in RANKED)[metric] for part in shuffles])
-
-    null, inside = null_of(scores), own is not exchange or len(names) == 1
-    found |= {
+    shuffles = _Shuffles(truth, own.units, mixed, classes, metric, n, seed)
+    null, others = shuffles.scored(scores)[1], {name: shuffles.scored(theirs) for name, theirs in over.items()}
+    found |= _placed(value, null, len(names)) | {
         "units": sum(map(len, mixed)),
-        "p": _share(_widened(null, PAIRS) >= value - TIE),
-        "p_below": _share(_widened(null, len(names)) <= value + TIE) if inside else None,
         "null_mean": float(null.mean()),
         "null_p95": float(np.quantile(null, 0.95)),
         "gain": {
-            name: _gained(value - score_all(truth, theirs, classes)[metric][0], null - null_of(theirs))
-            for name, theirs in over.items()
+            name: {"value": float(value - theirs), **_placed(value - theirs, null - its_null, PAIRS)}
+            for name, (theirs, its_null) in others.items()
         },
     }
+    if own is exchange and len(names) > 1:
+        found["p_below"] = None
     if ways * CLAIM > 1:
         return found
     movable = f"the labels of {found['units']} {exchange.kinds} can be exchanged in {ways:.0f} ways"
     return found | {"reason": f"{movable}, too few for p < {CLAIM} whatever is predicted"}
 
 
-def _gained(value: float, null: Floats) -> dict[str, float]:
-    wide = _widened(null, PAIRS)
-    return {"value": float(value), "p": _share(wide >= value - TIE), "p_below": _share(wide <= value + TIE)}
+def _placed(value: float, null: Floats, variance_below: float) -> dict[str, float]:
+    """One-sided p above and below of a value among its null (n,)."""
+    return {
+        "p": _share(_widened(null, PAIRS) >= value - TIE),
+        "p_below": _share(_widened(null, variance_below) <= value + TIE),
+    }
 
 
-def _shuffled(
-    truth: Integers, units: Integers, mixed: Sequence[Integers], n: int, seed: int
-) -> Iterator[NDArray[np.int64]]:
-    """n copies of the labels (N,), some at a time, (R, N): in each the units of every group have a new order."""
-    rng = np.random.default_rng(seed)
-    _, first, whose = np.unique(units, return_index=True, return_inverse=True)
-    own, order = truth[first], np.concatenate(mixed)
-    for rows in blocks(n, len(truth)):
-        neighbours = np.tile(own[order], (rows.stop - rows.start, 1))  # each group side by side: shuffled where it lies
-        start = 0
-        for group in mixed:
-            labels = neighbours[:, start : start + len(group)]
-            rng.permuted(labels, axis=1, out=labels)
-            start += len(group)
-        exchanged = np.tile(own, (len(neighbours), 1))
-        exchanged[:, order] = neighbours
-        yield exchanged[:, whose]
+def _exchangeable(truth: Integers, exchange: Exchange, folds: Integers) -> tuple[Exchange, list[Integers], float]:
+    """The exchange within folds, or across them where that leaves too few ways; the groups that mix; in how many."""
+    for own in (_tested_together(exchange, folds), exchange):
+        mixed = _mixed(truth, own)
+        ways = _arrangements([own.of_units(truth)[group] for group in mixed])
+        if ways * CLAIM > 1:
+            break
+    return own, mixed, ways
+
+
+@dataclass(frozen=True)
+class _Shuffles:
+    """n copies of the labels (N,), in each of which the units of every group have a new order; always the same ones."""
+
+    truth: Integers
+    units: Integers
+    groups: Sequence[Integers]
+    classes: Sequence[str]
+    metric: str
+    n: int
+    seed: int
+
+    def scored(self, scores: ArrayLike) -> tuple[float, Floats]:
+        """The metric of predictions under the labels as they are, and under the copies, (n,)."""
+
+        def values(labels: Integers) -> Floats:
+            return score_all(labels, scores, self.classes, ranked=self.metric in RANKED)[self.metric]
+
+        return float(values(self.truth)[0]), np.concatenate([values(labels) for labels in self])
+
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        """(R, N), some copies at a time: all at once would fill the memory."""
+        rng = np.random.default_rng(self.seed)
+        _, first, whose = np.unique(self.units, return_index=True, return_inverse=True)
+        own, order = self.truth[first], np.concatenate(self.groups)
+        for rows in blocks(self.n, len(self.truth)):
+            neighbours = np.tile(own[order], (rows.stop - rows.start, 1))  # each group side by side
+            start = 0
+            for group in self.groups:
+                labels = neighbours[:, start : start + len(group)]
+                rng.permuted(labels, axis=1, out=labels)
+                start += len(group)
+            exchanged = np.tile(own, (len(neighbours), 1))
+            exchanged[:, order] = neighbours
+            yield exchanged[:, whose]
 
 
 def _arrangements(groups: Sequence[Integers]) -> float:
