@@ -138,14 +138,14 @@ def permutation_test(
     if not mixed:
         return found | {"reason": f"no two {exchange.kinds} that could exchange their labels differ in them"}
     shuffles = _Shuffles(truth, own.units, mixed, classes, metric, n, seed)
-    null, others = shuffles.scored(scores)[1], {name: shuffles.scored(theirs) for name, theirs in over.items()}
+    nulls = shuffles.scored({"": scores, **over})
+    null, gains = nulls[""], {name: value - float(shuffles.score(truth, theirs)[0]) for name, theirs in over.items()}
     found |= _placed(value, null, len(names)) | {
         "units": sum(map(len, mixed)),
         "null_mean": float(null.mean()),
         "null_p95": float(np.quantile(null, 0.95)),
         "gain": {
-            name: {"value": float(value - theirs), **_placed(value - theirs, null - its_null, PAIRS)}
-            for name, (theirs, its_null) in others.items()
+            name: {"value": float(gain), **_placed(gain, null - nulls[name], PAIRS)} for name, gain in gains.items()
         },
     }
     if own is exchange and len(names) > 1:
@@ -186,13 +186,17 @@ class _Shuffles:
     n: int
     seed: int
 
-    def scored(self, scores: ArrayLike) -> tuple[float, Floats]:
-        """The metric of predictions under the labels as they are, and under the copies, (n,)."""
+    def scored(self, predictors: Mapping[str, ArrayLike]) -> dict[str, Floats]:
+        """{predictor: the metric of its scores under the copies, (n,)}."""
+        found: dict[str, list[Floats]] = {name: [] for name in predictors}
+        for labels in self:
+            for name, scores in predictors.items():
+                found[name].append(self.score(labels, scores))
+        return {name: np.concatenate(parts) for name, parts in found.items()}
 
-        def values(labels: Integers) -> Floats:
-            return score_all(labels, scores, self.classes, ranked=self.metric in RANKED)[self.metric]
-
-        return float(values(self.truth)[0]), np.concatenate([values(labels) for labels in self])
+    def score(self, labels: Integers, scores: ArrayLike) -> Floats:
+        """The metric, (R,), under labels (N,) or (R, N)."""
+        return score_all(labels, scores, self.classes, ranked=self.metric in RANKED)[self.metric]
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         """(R, N), some copies at a time: all at once would fill the memory."""

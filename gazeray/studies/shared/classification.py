@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -173,8 +173,9 @@ def score_predictions(
     found = rows(resampled(labels, scores, held[0], classes, cfg.resamples, seed, *held[1:]), MODEL)
     first, further = exchanges(labels, people, stimuli, trials)
 
-    def test(exchange: Exchange) -> dict[str, Any]:
-        over = {name: scores[name] for name in COLUMNS if name != MODEL}
+    over = {name: scores[name] for name in COLUMNS if name != MODEL}
+
+    def test(exchange: Exchange, over: Mapping[str, np.ndarray]) -> dict[str, Any]:
         n = cfg.permutations
         return permutation_test(labels, scores[MODEL], folds, exchange, classes, n=n, seed=seed, over=over)
 
@@ -182,7 +183,7 @@ def score_predictions(
         "rows": {name: found[name] for name in ROWS},
         "metrics_shown": list(found[MODEL]),
         "metrics": summarise(labels, classes, found, MODEL),
-        "permutation": test(first) | ({} if further is None else {"further": test(further)}),
+        "permutation": test(first, over) | ({} if further is None else {"further": test(further, {})}),
         "held_out": {PLURAL[column]: len(set(theirs)) for column, theirs in zip(unseen, held, strict=True)},
         "participants": participant_confusions(labels, scores[MODEL].argmax(axis=1), people, classes),
         **({"per_person": _per_person(labels, scores, people, classes, cfg, seed)} if first.of_people else {}),
