@@ -9,6 +9,7 @@ in units, small pieces that any worker can do; what they leave is put together b
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -79,12 +80,26 @@ class StudyConfig(Protocol):
         """Who else hears of every epoch."""
 
 
+def no_files(most_bytes: float) -> Sequence[str]:
+    """Nothing to say of any file."""
+    return ()
+
+
 @dataclass(frozen=True)
 class Source(Generic[D]):
-    """What a study found before anything was decoded. data: its own. lines: what a run would do, for --dry-run."""
+    """What a study found before anything was decoded.
+
+    data: its own. lines: what a run would do, for --dry-run. first: reads the first file of each kind, unless it has
+    more than so many bytes, and says what it holds; a `tables.Fault` where it is of no use.
+    """
 
     data: D
     lines: Sequence[str]
+    first: Callable[[float], Sequence[str]] = no_files
+
+    def planned(self) -> list[str]:
+        """The lines of a dry run: what would be done, and what the first files hold. Raises OSError."""
+        return [*self.lines, *self.first(math.inf)]
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,14 @@ REJECTS = pa.schema(
     ]
 )
 
+ACCURACY = (
+    "validation_left_deg",
+    "validation_left_max_deg",
+    "validation_right_deg",
+    "validation_right_max_deg",
+)
+"""What the tracker's last validation before a trial found, of each eye: the mean and the largest error, deg."""
+
 QUALITY = pa.schema(
     [
         ("participant", pa.string()),
@@ -81,6 +89,7 @@ QUALITY = pa.schema(
         ("rms_s2s_deg", pa.float64()),
         ("bcea_px2", pa.float64()),
         ("bcea_deg2", pa.float64()),
+        *((name, pa.float64()) for name in ACCURACY),
         ("gate", pa.string()),
     ]
 )
@@ -101,6 +110,10 @@ class Reject:
     reason: str
     participant: str = ""
     trial: str = ""
+
+
+class Fault(str):
+    """A line of a plan that says what is wrong: the plan goes on, but ends as an error."""
 
 
 class DataError(ValueError):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gazeray.config import ConfigError, JobConfig, config_hash, load_config
+from gazeray.config import ConfigError, JobConfig, Section, config_hash, load_config, parse_yaml, validate
+from gazeray.gaze.declaration import DatasetSpec
 from gazeray.studies.heatmap.study import HeatmapConfig
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -172,3 +173,110 @@ def test_where_the_work_is_done_does_not_change_the_hash_and_the_folds_do() -> N
         assert config_hash(load_config(HeatmapConfig, None, [word])) != base
     stop = load_config(HeatmapConfig, None, ["train.stop_on=balanced_accuracy"])
     assert config_hash(stop) != base
+
+
+# -- what YAML 1.1 reads as no text
+
+DECLARATION = """
+name: study
+screen: {{width_px: 1024, height_px: 768}}
+trials: {{path: {path}, columns: {{participant: {column}, trial: trial}}}}
+samples: {{reader: delimited, path: "{{participant}}.csv", columns: {{{key}: x, timestamp_ms: t, x_px: x, y_px: y}}}}
+labels: {{group: {{1: poor, 2: good}}}}
+"""
+
+
+def declared_errors(path: str = "a.csv", column: str = "p", key: str = "trial") -> list[str]:
+    text = DECLARATION.format(path=path, column=column, key=key)
+    with pytest.raises(ConfigError) as caught:
+        validate(DatasetSpec, parse_yaml(text, "d.yaml"), "d.yaml")
+    return caught.value.errors
+
+
+BARE = {
+    **dict.fromkeys(["on", "On", "yes", "true", "off", "NO", "no"], "true or false"),
+    **dict.fromkeys(["1", "007", "1.50", "-3", "1_000", ".5"], "a number"),
+    "2024-01-01": "a date",
+    "2024-01-01 10:00:00": "a date",
+    "null": "nothing",
+    "~": "nothing",
+}
+
+
+@pytest.mark.parametrize(("word", "kind"), BARE.items())
+def test_a_bare_word_that_is_no_text_to_yaml_is_to_be_quoted_as_it_stands(word: str, kind: str) -> None:
+    told = f"write '{word}' in quotes, since YAML reads it as {kind}"
+    assert declared_errors(path=word) == [f"d.yaml: trials.path: must be text: {told}"]
+    assert declared_errors(column=word) == [f"d.yaml: trials.columns.participant: must be text: {told}"]
+    key_error = f"d.yaml: samples.columns: a key must be text: {told}"
+    assert key_error in declared_errors(key=word)
+
+
+def test_quoted_words_are_text() -> None:
+    text = DECLARATION.format(path="'on'", column='"007"', key="trial")
+    spec = validate(DatasetSpec, parse_yaml(text, "d.yaml"))
+    assert (spec.trials.path, spec.trials.columns["participant"]) == ("on", "007")
+
+
+def test_text_that_is_left_out_is_said_to_be_missing() -> None:
+    assert declared_errors(path="") == ["d.yaml: trials.path: must be text: nothing stands there"]
+
+
+def test_a_number_or_a_column_may_be_meant_by_a_truth_value() -> None:
+    text = DECLARATION.format(path="a.csv", column="p", key="trial").replace("width_px: 1024", "width_px: yes")
+    with pytest.raises(ConfigError, match=r"screen.width_px: must be .* is text meant\? write 'yes' in quotes"):
+        validate(DatasetSpec, parse_yaml(text, "d.yaml"))
+
+
+def test_a_section_of_another_name_is_to_be_quoted_too() -> None:
+    assert errors_of_text("on: 3\n") == [
+        "config: a key must be text: write 'on' in quotes, since YAML reads it as true or false"
+    ]
+    assert errors_of_text("train: {yes: 3}\n")[0].startswith("train: a key must be text: write 'yes' in quotes")
+
+
+def errors_of_text(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        validate(HeatmapConfig, parse_yaml(text, "c.yaml"))
+    return caught.value.errors
+
+
+def test_words_of_the_command_line_are_to_be_quoted_so_that_the_shell_leaves_the_quotes(tmp_path: Path) -> None:
+    assert errors_of(["data.label=off"]) == [
+        """data.label: must be text: write 'off' in quotes (data.label='"off"'), since YAML reads it as true or false"""
+    ]
+    assert load_config(HeatmapConfig, None, ['data.label="off"']).data.label == "off"
+    path = tmp_path / "c.yaml"
+    path.write_text("data: {label: yes}\n")
+    assert "write 'no' in quotes" in errors_of(["data.label=no"], path)[0]
+    assert "write 'yes' in quotes, since" in errors_of([], path)[0]
+
+
+def test_what_a_program_put_together_is_written_in_one_of_the_ways() -> None:
+    with pytest.raises(ConfigError, match=r"data\.label: must be text: write 'off' in quotes"):
+        validate(HeatmapConfig, {"data": {"label": False}})
+
+
+class Lists(Section):
+    """Text, or a list of it."""
+
+    columns: dict[str, str | list[str]]
+    also: str | list[str] | None = None
+
+
+def test_a_bare_word_where_text_or_a_list_of_it_is_meant_is_told_once() -> None:
+    text = "columns: {str: on, b: [x, off], c: 7, d: [on], e: {f: 1}}\nalso: 2024-01-01\n"
+    with pytest.raises(ConfigError) as caught:
+        validate(Lists, parse_yaml(text, "d.yaml"))
+    assert [line.partition(", since")[0] for line in caught.value.errors[:4]] == [
+        "columns.str: must be text: write 'on' in quotes",
+        "columns.b.1: must be text: write 'off' in quotes",
+        "columns.c: must be text: write '7' in quotes",
+        "columns.d.0: must be text: write 'on' in quotes",
+    ]
+    assert caught.value.errors[4].startswith("columns.e")
+    assert caught.value.errors[-1].startswith("also: must be text: write '2024-01-01' in quotes")
+
+
+def test_truth_values_stay_truth_values_where_they_are_meant() -> None:
+    assert load_config(HeatmapConfig, None, ["train.class_weights=off"]).train.class_weights is False

@@ -27,7 +27,7 @@ from gazeray.learn.space import SearchError
 from gazeray.report.text_tables import predictors_table
 from gazeray.storage import Folder, masked
 from gazeray.study import Study
-from gazeray.tables import DataError
+from gazeray.tables import DataError, Fault
 from gazeray.unit import Json
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ def main(
     try:
         cfg = load_config(settings, arguments.config, arguments.overrides)
         if arguments.dry_run:
-            for line in plan_lines(cfg, plan or (lambda cfg: study(cfg).open().lines)):
-                print(masked(line))
-            return DONE
+            return _show(plan_lines(cfg, plan or (lambda cfg: study(cfg).open().planned())))
         from gazeray.engine.experiment import run  # here: it takes seconds, and nothing above needs it
 
         outcome = run(study(cfg), job, view)
@@ -89,6 +87,14 @@ def main(
         print("run the same command again when the storage works: what is done is kept", file=sys.stderr)
         return SOME_FAILED
     return _close(outcome, table)
+
+
+def _show(lines: Sequence[str]) -> int:
+    """Print a plan, and what is wrong with it as errors; returns the exit code."""
+    for line in lines:
+        wrong = isinstance(line, Fault)
+        print(f"error: {masked(line)}" if wrong else masked(line), file=sys.stderr if wrong else sys.stdout)
+    return BAD_INPUT if any(isinstance(line, Fault) for line in lines) else DONE
 
 
 def _draw(run: Folder, report: Callable[[Folder], None], view: ProgressView, again: bool) -> None:

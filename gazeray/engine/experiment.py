@@ -28,12 +28,14 @@ from gazeray.storage import Folder, StorageError
 from gazeray.store import Store
 from gazeray.store.passes import healed
 from gazeray.study import Finished, Learning, Pass, Predictor, Ready, Searched, Source, Study, Summary, Variant
-from gazeray.tables import DataError, rejects_table
+from gazeray.tables import DataError, Fault, rejects_table
 from gazeray.unit import Json, Unit, UnitFolder
 
 D = TypeVar("D")
 S = TypeVar("S")
 
+FIRST_BYTES = 8e6
+"""A recording of more is not opened before the workers start: reading it twice would take longer than they do."""
 VERIFIED_AT_ONCE = 16
 """Units of an earlier run whose files are read at the same time."""
 
@@ -56,6 +58,9 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
     with view.stage("looking at the data"):
         check_settings(study.cfg)
         source = study.open()
+        for line in source.first(FIRST_BYTES):
+            if isinstance(line, Fault):  # others may be good: those that are not are rejected by name
+                view.line(f"warning: {line}")
     folder = RunFolder(study.cfg, job, study.name)
     view.line(f"run folder: {folder.folder.uri}")
     with (

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Gradient maps: how each pixel moves the logit of a class. Plain gradient, integrated gradients and SmoothGrad.
+"""Maps of a class logit: plain gradient and SmoothGrad, both sensitivities, and integrated gradients, attributions.
 
-All three are signed: a positive value speaks for the class. None is rectified, normalised or reduced over channels.
+A sensitivity says what a little more at a pixel would do to the logit, in logits per input unit; an attribution what
+the pixel adds to it, in logits. All three are signed; none is rectified, normalised or reduced over channels.
 """
 
 from __future__ import annotations

@@ -15,10 +15,11 @@ from gazeray.gaze.files import (
     plain_part,
     preferred_files,
     some_paths,
+    spelt_there,
 )
 from gazeray.gaze.readers import READERS
 from gazeray.gaze.readers.base import IDS, SCREEN_COLUMNS, GazeFile, Kind, ReadError
-from gazeray.gaze.text_tables import TextTable, read_text_table, stacked, with_ids
+from gazeray.gaze.text_tables import TextTable, read_text_table, stacked, trials_in_gaze, with_ids
 from gazeray.storage import FileStat, Folder
 from gazeray.tables import Reject
 
@@ -61,7 +62,8 @@ def trials_table(
             else:
                 errors.append(reason)
             continue
-        tables.append(with_ids(one, ids_in_path(table.path, stat.path)[0]) if several else one)
+        ids, used = ids_in_path(table.path, stat.path)[0], _used_columns(spec, table, label)
+        tables.append(with_ids(one, {name: ids[name] for name in ids if name in used}) if several else one)
         rejects += bad_rows
     if several and not tables:
         errors.append(f"{table.path}: none of {len(found)} files can be read, the first because: {rejects[-1].reason}")
@@ -73,15 +75,16 @@ def _read(root: Folder, path: str, spec: DatasetSpec, table: TableSpec, label: s
     data = root.read_bytes(path)
     try:
         if isinstance(table, TrialsSpec) and table.reader:
-            return _told_by_gaze(data, path, spec, table), []
+            return _told_by_gaze(data, path, spec, table, label), []
         of_gaze = next((gaze for gaze in spec.gaze().values() if gaze.path == table.path), None)
-        if of_gaze is None:
+        if of_gaze is None or not isinstance(table, TrialsSpec):
             return read_text_table(data, path, table)
-        inherited = {name: getattr(of_gaze, name) for name in ("delimiter", "encoding", "names", "skip_lines")}
+        written = ("delimiter", "encoding", "names", "skip_lines", "decimal")
+        inherited = {name: getattr(of_gaze, name) for name in written}
         own = table.model_copy(
             update={name: value for name, value in inherited.items() if name not in table.model_fields_set}
         )
-        return read_text_table(data, path, own, _used_columns(spec, table, label))
+        return trials_in_gaze(data, path, own, _used_columns(spec, table, label)), []
     except ReadError:
         raise
     except Exception as error:  # whatever a damaged file makes the parsers raise
@@ -97,8 +100,9 @@ def _used_columns(spec: DatasetSpec, table: TableSpec, label: str) -> set[str]:
     return {name for one in own for name in ([one] if isinstance(one, str) else one)}
 
 
-def _told_by_gaze(data: bytes, path: str, spec: DatasetSpec, table: TrialsSpec) -> TextTable:
-    """What a gaze file says of its trials. Raises ReadError."""
+def _told_by_gaze(data: bytes, path: str, spec: DatasetSpec, table: TrialsSpec, label: str) -> TextTable:
+    """What a gaze file says of its trials in the columns that are used; unless presentations are numbered, those of a
+    trial of which it says the same are one row. Raises ReadError."""
     gaze = next((gaze for gaze in spec.gaze().values() if gaze.reader == table.reader), None)
     if gaze is None:
         raise ReadError(path, f"trials.reader {table.reader}: no gaze is declared to be read by it")
@@ -106,9 +110,16 @@ def _told_by_gaze(data: bytes, path: str, spec: DatasetSpec, table: TrialsSpec) 
     assert tell is not None, "TrialsSpec asks for it"
     ids = ids_in_path(table.path, path)[0]
     names, records = tell(GazeFile(data, path, gaze, ids))
-    rows = list(range(1, len(records) + 1))
-    columns = {name: [record[index] for record in records] for index, name in enumerate(names)}
-    return TextTable(path, table, columns, rows, [path] * len(rows))
+    used = _used_columns(spec, table, label)
+    columns = {name: [record[at] for record in records] for at, name in enumerate(names) if name in used}
+    rows = list(range(len(records)))
+    if table.repeats != "number":
+        first: dict[tuple[str, ...], int] = {}
+        for row, said in enumerate(zip(*columns.values(), strict=True)):
+            first.setdefault(said, row)
+        rows = list(first.values())
+    columns = {name: [cells[row] for row in rows] for name, cells in columns.items()}
+    return TextTable(path, table, columns, [row + 1 for row in rows], [path] * len(rows))
 
 
 class GazeFiles:
@@ -154,9 +165,9 @@ class GazeFiles:
             ids = dict(zip(self._keys, (fitting or readings)[0], strict=True))
             if not fitting:
                 what = " ".join(f"{name} {value!r}" for name, value in ids.items())
-                reason = f"{what} is not in the trials table"
+                reason = f"{what} is not in the trials table{spelt_there(readings[0], known)}"
             elif len(fitting) > 1:
-                reason = f"the name of the file fits more than one of them: {fitting}"
+                reason = f"the name of the file fits more than one of them: {', '.join(map(' '.join, fitting))}"
             else:
                 reason = f"{self._found[fitting[0]][0].path} is read for the same {' and '.join(self._keys)}"
             rejects.append(Reject(stat.path, -1, "read", reason, ids.get("participant", ""), ids.get("trial", "")))

@@ -8,7 +8,6 @@ holds for every trial, or the name of a column of the trials or the participants
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -16,28 +15,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from gazeray.config import ConfigError, Section, StorageConfig, parse_yaml, read_yaml, validate
-from gazeray.gaze.files import check_placeholders, placeholders
+from gazeray.gaze.files import canonical, check_placeholders, placeholders
 from gazeray.gaze.readers.base import IDS, READERS, SCREEN_COLUMNS, TIME_UNITS_MS, Kind
 from gazeray.gaze.readers.spec import Column, FileSpec, FixationsSpec, GazeSpec, SamplesSpec
 from gazeray.storage import Folder, masked, split_uri
 
 WINDOW_MS = ("start_ms", "end_ms")
 """Columns of the trials table that say when a trial begins and ends, on the clock of the gaze."""
-
-PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-
-
-def plain_number(text: str) -> float | None:
-    """The finite number that a cell of a table spells, or None. Unlike float(): no nan, inf or 1_000."""
-    text = text.strip()
-    value = float(text) if PLAIN_NUMBER.fullmatch(text) else math.nan
-    return value if math.isfinite(value) else None
-
-
-def canonical(value: str | int | float) -> str:
-    """A label value as it is compared: 0, "0", 0.0 and "0.0" are the same, other text is itself."""
-    number = plain_number(str(value))
-    return str(value).strip() if number is None else repr(number + 0.0).removesuffix(".0")
 
 
 def _quantity(value: Any) -> float | str:
@@ -62,10 +46,16 @@ def _label_values(value: Any) -> dict[str, str]:
     if not isinstance(value, dict):
         raise ValueError("must map each raw value to the name of its class")
     classes: dict[str, str] = {}
+    odd = [
+        str(part)
+        for pair in value.items()
+        for part in pair
+        if isinstance(part, bool) or not isinstance(part, str | int | float)
+    ]
+    if odd:
+        words = "YAML reads yes, no, on, off, true, false, null as no text"
+        raise ValueError(f"write {', '.join(odd)} in quotes, as it stands in the file: {words}")
     for raw, name in value.items():
-        for part in (raw, name):
-            if isinstance(part, bool) or part is None or not isinstance(part, str | int | float):
-                raise ValueError(f"write {part!r} in quotes: YAML reads yes, no, on, off, true, false, null as no text")
         if canonical(raw) in classes:
             raise ValueError(f"the raw value {raw!r} is there twice")
         classes[canonical(raw)] = str(name)
@@ -91,6 +81,13 @@ class TableSpec(FileSpec):
     def column(self, name: str) -> str:
         """The file's name of a column that is one column."""
         return str(self.columns.get(name, name))
+
+    @property
+    def needed_columns(self) -> list[str]:
+        """The file's names of the columns that are declared or needed, without those that the path gives."""
+        own = {name: name for name in self.needed} | dict(self.columns)
+        names = [name for named in own.values() for name in ([named] if isinstance(named, str) else named)]
+        return [name for name in dict.fromkeys(names) if name not in placeholders(self.path)]
 
     @field_validator("columns")
     @classmethod

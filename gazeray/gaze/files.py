@@ -6,6 +6,7 @@ No path is ever built from a cell of a table, so a malicious name in a table can
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -19,35 +20,79 @@ from gazeray.tables import Reject
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}|\*")
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
+PLAIN_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+EXPONENT = re.compile(r"\d\.\d+[eE]\+[01]\d")
+
+LONGEST_NAME = 1000
+"""Characters of the name of a person, a trial or a stimulus; what is longer is text in the wrong column."""
+
 EYE = "eye"
 """The placeholder in which the files of the two eyes of one recording differ."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a data set by path, and the names in each of its folders ("" is the root)."""
+    """The files of a data set by path, and the names in each of its folders ("" is the root) by what stands before
+    their first underscore: a folder may hold files of thousands of people."""
 
     files: Mapping[str, FileStat]
-    folders: Mapping[str, Sequence[str]]
+    folders: Mapping[str, Mapping[str, Sequence[str]]]
 
     @classmethod
     def of(cls, files: Iterable[FileStat]) -> Listing:
         by_path = {stat.path: stat for stat in files}
-        folders: dict[str, list[str]] = {}
+        folders: dict[str, dict[str, list[str]]] = {}
         for path in by_path:
             folder, _, name = path.rpartition("/")
-            folders.setdefault(folder, []).append(name)
+            folders.setdefault(folder, {}).setdefault(name.partition("_")[0], []).append(name)
         return cls(by_path, folders)
 
 
 def identifier(text: str) -> str:
-    """A name as it is compared everywhere: blanks around it removed, Unicode composed (macOS decomposes file names)."""
-    return unicodedata.normalize("NFC", text.strip())
+    """A name as it is compared everywhere: blanks around it removed, Unicode composed (macOS decomposes file names), a
+    whole number with an exponent (1.0000000e+00: Matlab, numpy.savetxt) in digits."""
+    text = unicodedata.normalize("NFC", text.strip())
+    if EXPONENT.fullmatch(text) and float(text).is_integer():
+        return str(int(float(text)))
+    return text
+
+
+def plain_number(text: str) -> float | None:
+    """The finite number that a cell of a table spells, or None. Unlike float(): no nan, inf or 1_000."""
+    text = text.strip()
+    value = float(text) if PLAIN_NUMBER.fullmatch(text) else math.nan
+    return value if math.isfinite(value) else None
+
+
+def canonical(value: str | int | float) -> str:
+    """A word of a table (of a label, say) as it is compared: 0, "0", 0.0, "0.0" are the same, other text is itself."""
+    number = plain_number(str(value))
+    return str(value).strip() if number is None else repr(number + 0.0).removesuffix(".0")
 
 
 def is_unsafe(name: str) -> bool:
     """Would the name garble a line or a listing? It may be a URL or a path: no path is ever built from it."""
     return any(unicodedata.category(sign) in ("Cc", "Zl", "Zp", "Cs") for sign in name)
+
+
+def name_fault(name: str, of: str = "") -> str:
+    """What is wrong with the name of a person, a trial or a stimulus (`of`); "": nothing."""
+    what = f"name of the {of}" if of else "name"
+    if len(name) > LONGEST_NAME:
+        return f"{what} longer than {LONGEST_NAME} characters: {name[:20]!r}..."
+    return f"unsafe {what}: {name!r}" if is_unsafe(name) else ""
+
+
+def spelt_there(name: Sequence[str], known: Iterable[Sequence[str]]) -> str:
+    """What is known and differs from a name (participant, trial) in capitals or in how its numbers are spelt, as the
+    end of a message; "": nothing does."""
+
+    def alike(one: Sequence[str]) -> list[str]:
+        return [canonical(part).casefold() for part in one]
+
+    found = next((one for one in known if one != name and alike(one) == alike(name)), None)
+    return f"; there it is spelt {', '.join(map(repr, found))}: names are compared as text" if found else ""
 
 
 def trial_name(parts: Sequence[str]) -> str:

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from gazeray.gaze.readers.base import COORDINATES, GazeTable, ReadError
+from gazeray.gaze.clock import interval_ms
+from gazeray.gaze.readers.base import COORDINATES, TIME_UNITS_MS, GazeTable, ReadError
 from gazeray.gaze.readers.cells import row_rejects
 
 NEAR_MS = 200.0
@@ -25,13 +26,25 @@ STEPS_MS = (0.1, 500.0)
 FIXATION_MS = (5.0, 20e3)
 """What half of the fixations of a file last at least, at most."""
 
+RAREST = 100.0
+"""From the onset of a fixation to that of the next it is usually not so many times as long as fixations last."""
+
 ONE_FIXATION_MS = (1.0, 60e3)
 TOUCHING_MS = 20.0
 """Fixations that overlap by less touch: trackers round their times, and count the last sample in."""
 
+HALF = 0.6
+"""Where 0.5 is the edge of the screen, one coordinate in ten is no further out."""
+
+PAUSE_MS = 2000.0
+"""A step in the clock of a trial that no blink explains."""
+
 MOST_DWELL = 1.5
 """Fixations of one eye cannot last longer than the time in which they lie. Some detectors let some of them overlap; two
 eyes, two clocks, or onsets and durations in different units overlap nearly always."""
+
+MOST_REACH = 3.0
+"""From the first to the last fixation of a trial it is not so many times as long as its samples last."""
 
 
 def in_order(time: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -85,12 +98,19 @@ def check_times(table: GazeTable, kind: str, source: str) -> GazeTable:
         steps = np.diff(time)
         steps = steps[steps > 0]
         if len(steps) >= 10 and not STEPS_MS[0] <= (usual := float(np.median(steps))) <= STEPS_MS[1]:
-            raise ReadError(source, f"samples are {usual:.4g} ms apart: the unit of timestamp_ms must be wrong")
+            fault = f"samples are {usual:.4g} ms apart: the unit of timestamp_ms must be wrong"
+            raise ReadError(source, f"{fault}; {_declare('timestamp_ms')}")
         return replace(table, rejects=[])
     duration = table.columns["duration_ms"]
     positive = duration[duration > 0]
     if len(positive) and not FIXATION_MS[0] <= (usual := float(np.median(positive))) <= FIXATION_MS[1]:
-        raise ReadError(source, f"fixations last {usual:.4g} ms (median): the unit of duration_ms must be wrong")
+        fault = f"fixations last {usual:.4g} ms (median): the unit of duration_ms must be wrong"
+        raise ReadError(source, f"{fault}; {_declare('duration_ms')}")
+    steps = np.diff(table.columns["onset_ms"])
+    steps = steps[steps > 0]
+    if len(positive) and len(steps) >= 10 and (apart_ms := float(np.median(steps))) > RAREST * usual:
+        what = f"fixations begin {apart_ms:.4g} ms apart and last {usual:.4g} ms (medians)"
+        raise ReadError(source, f"{what}: the units of onset_ms and duration_ms cannot both be right")
     odd = (duration < 0) | ((duration > 0) & (duration < ONE_FIXATION_MS[0])) | (duration > ONE_FIXATION_MS[1])
     where = np.flatnonzero(odd)
 
@@ -102,23 +122,31 @@ def check_times(table: GazeTable, kind: str, source: str) -> GazeTable:
     return replace(table.where(~odd), rejects=rejects)
 
 
-def check_places(table: GazeTable, units: Mapping[str, str], source: str) -> None:
+def _declare(name: str) -> str:
+    """What to do about a wrong unit."""
+    return f"declare units: {{{name}: ...}}, one of {', '.join(TIME_UNITS_MS)}"
+
+
+def check_places(table: GazeTable, source: str) -> None:
     """Raises ReadError where coordinates that should be px are fractions, or the other way round."""
     for name in COORDINATES:
         there = np.abs(table.columns[name][np.isfinite(table.columns[name])])
         if len(there) < 10:
             continue
-        usual, unit = float(np.quantile(there, 0.9)), units[name]
+        usual, unit = float(np.quantile(there, 0.9)), table.units[name]
         if unit == "px" and usual <= 1.5 and there.any():
-            raise ReadError(
-                source, f"{name} lies between 0 and {usual:.3g}: fractions, not px; declare units: normalised"
-            )
-        if unit == "normalised" and usual > 20:
-            raise ReadError(source, f"{name} reaches {usual:.4g}: px, not fractions; declare units: px")
+            units = "norm, height or normalised" if table.origin == "screen_centre" else "normalised"
+            raise ReadError(source, f"{name} lies between 0 and {usual:.3g}: fractions, not px; declare units: {units}")
+        if unit == "normalised" and table.origin == "screen_centre" and usual > HALF:
+            reason = f"{name} reaches {usual:.3g} from the middle of the screen, whose edge is at 0.5"
+            raise ReadError(source, f"{reason}: PsychoPy's units? declare units: norm, or height")
+        if unit != "px" and usual > 20:
+            raise ReadError(source, f"{name} reaches {usual:.4g}: px, not {unit}; declare units: px")
 
 
 def cut_to_windows(table: GazeTable) -> GazeTable:
-    """Fixations that last over the edge of their presentation cut to it, with a note; those wholly outside left out."""
+    """Fixations that last over the edge of their presentation cut to it, those wholly outside left out, with a note
+    each; the rejects stay."""
     if table.windows is None or not len(table.codes):
         return table
     starts, ends = table.windows[table.codes].T
@@ -132,7 +160,10 @@ def cut_to_windows(table: GazeTable) -> GazeTable:
     }
     n = int((cut & inside).sum())
     notes = [f"fixations cut at the edge of a trial: {n} of {int(inside.sum())}"] if n else []
-    return replace(table, columns=columns, notes=[*table.notes, *notes]).where(inside)
+    if not inside.all():
+        notes.append(f"fixations outside the time of their trial, left out: {int((~inside).sum())} of {len(inside)}")
+    kept = replace(table, columns=columns).where(inside)
+    return replace(kept, rejects=table.rejects, notes=[*table.notes, *notes])
 
 
 def apart(onset: np.ndarray, duration: np.ndarray) -> tuple[np.ndarray, np.ndarray, int] | None:
@@ -159,21 +190,25 @@ def within_samples(fixations: Mapping[str, np.ndarray], time: np.ndarray) -> tup
     """The fixations of a trial cut to the time of its samples (N,) ms, how many were cut or lie outside, and why
     none of them can be used ("": they can).
 
-    Where most fixations lie outside, the two kinds count from different zeros: then only how long they last in all is
-    compared with the trial.
+    Where most fixations lie outside, the two kinds count from different zeros: then only how long they last, in all and
+    from the first to the last, is compared with the trial.
     """
     onset, duration = fixations["onset_ms"], fixations["duration_ms"].astype(np.float64)
     if not len(time) or not len(onset):
         return dict(fixations), 0, ""
-    step = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
-    start, end = float(time[0]), float(time[-1]) + max(step, 1.0)
+    start, end = float(time[0]), float(time[-1]) + float(np.fmax(interval_ms(time), 1.0))
     first, last = np.maximum(onset, start), np.minimum(onset + duration, end)
     inside = (last > first) | ((duration == 0) & (onset >= start) & (onset <= end))
     if 2 * inside.sum() < len(onset):
         total, lasts = float(duration.sum()), end - start
-        if total <= 1.02 * lasts + TOUCHING_MS:
+        reach = float((onset + duration).max() - onset.min())
+        if total > 1.02 * lasts + TOUCHING_MS:
+            why = f"fixations last {total:.4g} ms in all"
+        elif reach > MOST_REACH * lasts + TOUCHING_MS:
+            why = f"fixations reach over {reach:.4g} ms"
+        else:
             return dict(fixations), 0, ""
-        return {}, 0, f"fixations last {total:.4g} ms in all, the trial {lasts:.4g} ms: their times are in another unit"
+        return {}, 0, f"{why}, the trial over {lasts:.4g} ms: their times are in another unit"
     over = inside & ((onset < start - TOUCHING_MS) | (onset + duration > end + TOUCHING_MS))
     found = {name: values[inside] for name, values in fixations.items()}
     found["onset_ms"], found["duration_ms"] = first[inside], (last - first)[inside].astype(np.float32)

@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from gazeray.gaze.bracketing import bracketed, is_bracketed
+from gazeray.gaze.bracketing import Window, bracketed, is_bracketed
 from gazeray.gaze.dataset import Recording
 from gazeray.gaze.dataset_files import path_ids
 from gazeray.gaze.declaration import DatasetSpec, parts_in_path
-from gazeray.gaze.files import EYE, ids_in_path, natural, numbered, plain_part, trial_name
-from gazeray.gaze.mending import check_places, check_times, cut_to_windows
+from gazeray.gaze.files import EYE, ids_in_path, natural, numbered, plain_part, spelt_there, trial_name
+from gazeray.gaze.mending import NEAR_MS, check_places, check_times, cut_to_windows
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
-from gazeray.gaze.readers.base import COORDINATES, IDS, GazeFile, fetched
+from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, fetched
 from gazeray.gaze.readers.spec import GazeSpec
 from gazeray.gaze.two_eyes import one_of_two
 from gazeray.storage import Folder
@@ -88,7 +89,7 @@ def read_files(
             path, table = one_of_two(files, gaze) if EYE in files[0][1] else (files[0][0], files[0][2])
         except ReadError as error:
             read.failed += [(path, error.reason) for path, _, _ in files]
-            read.rejects.append(Reject(error.source, -1, "read", error.reason))
+            read.rejects.append(Reject(error.source, -1, "read", error.reason, files[0][1].get("participant", "")))
             continue
         read.notes += [f"{path}: {note}" for note in table.notes]
         _take_in(read, path, table, [plain_part(files[0][1][name]) for name in parts])
@@ -111,6 +112,7 @@ def _compare(read: GazeRead, repeats: str, known: set[tuple[str, str]], refused:
             del read.gaze[ids]
             if "\n".join(ids) not in refused:
                 reason = f"gaze without trial: {len(shown[0].rows)} rows of a trial that is not in the trials table"
+                reason += spelt_there(ids, rows)
                 read.rejects.append(Reject(shown[0].source, int(shown[0].rows[0]), "gaze", reason, *ids))
 
 
@@ -119,15 +121,14 @@ def _windows(
     fixed: Mapping[str, str],
     parts: Sequence[str],
     known: Mapping[tuple[str, str], Mapping[Any, Any]],
-) -> list[tuple[str, float, float]]:
-    """Name, start and end (ms) of the trials that a file may hold, where their times tell them; the name without the
-    parts that the path gives."""
+) -> list[Window]:
+    """The trials that a file may hold, where their times tell them; named without the parts that the path gives."""
     if gaze.windows is None:
         return []
     own = {name: plain_part(fixed[name]) for name in parts} | {name: fixed[name] for name in IDS if name in fixed}
     said = {ids: path_ids(ids, parts) for ids in known}
     return [
-        (said[ids]["trial"], float(row["start_ms"]), float(row["end_ms"]))
+        (ids[0], said[ids]["trial"], float(row["start_ms"]), float(row["end_ms"]))
         for ids, row in known.items()
         if own.items() <= said[ids].items()
     ]
@@ -136,6 +137,8 @@ def _windows(
 def _ids_of(gaze: GazeSpec, path: str, parts: Sequence[str], known: Iterable[tuple[str, str]]) -> dict[str, str]:
     """What a path says; of several readings the one that fits a known trial."""
     readings = ids_in_path(gaze.path, path)
+    if len(readings) == 1:
+        return readings[0]
     said = [path_ids(pair, parts) for pair in known]
 
     def fits(ids: Mapping[str, str]) -> bool:
@@ -143,7 +146,7 @@ def _ids_of(gaze: GazeSpec, path: str, parts: Sequence[str], known: Iterable[tup
         own |= {name: ids[name] for name in IDS[:1] if name in ids}
         return any(own.items() <= one.items() for one in said)
 
-    return next((ids for ids in readings if fits(ids)), readings[0]) if len(readings) > 1 else readings[0]
+    return next((ids for ids in readings if fits(ids)), readings[0])
 
 
 def _fetched(
@@ -165,7 +168,7 @@ def _fetched(
     return GazeFile(data, path, gaze, fixed, further)
 
 
-def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[tuple[str, float, float]]) -> GazeTable:
+def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[Window]) -> GazeTable:
     """One file as a table whose times, units and origin are known; `windows` are those of `bracketed`. Raises ReadError
     for whatever is wrong with it."""
     gaze, path = file.spec, file.source
@@ -175,6 +178,9 @@ def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[tuple[str, f
         raise
     except Exception as error:  # whatever a damaged file makes a reader raise: it costs this file alone
         raise ReadError(path, f"cannot be read: {type(error).__name__}: {str(error)[:500]}") from error
+    own, surface = table.origin, ("screen", "stimulus")  # a surface of glasses may be the stimulus, too
+    if own and gaze.origin not in ("screen", own) and (own, gaze.origin) != surface:
+        raise ReadError(path, f"origin: {gaze.origin} is declared, but the file has gaze that counts from {own}")
     origin = table.origin if gaze.origin == "screen" and table.origin else gaze.origin
     if origin == "scene_camera" != gaze.origin:
         reason = "gaze is in px of the scene camera, not of a screen: declare origin: scene_camera if that is meant"
@@ -183,17 +189,20 @@ def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[tuple[str, f
         raise ReadError(path, "gaze counts from the top left of the stimulus: declare where it lay, as `stimulus`")
     units = {name: gaze.unit(name) for name in COORDINATES} | table.units
     units |= {name: unit for name, unit in gaze.units.items() if name in COORDINATES}
-    check_places(table, units, path)
-    return replace(table, origin=origin, units=units)
+    table = replace(table, origin=origin, units=units)
+    check_places(table, path)
+    return table
 
 
-def _parsed(file: GazeFile, windows: Sequence[tuple[str, float, float]]) -> GazeTable:
+def _parsed(file: GazeFile, windows: Sequence[Window]) -> GazeTable:
     """The table of a file, its rows sorted into trials, its events within them. Raises ReadError."""
     spec, elsewhere = file.spec, is_bracketed(file.spec)
     read = READERS[spec.reader].read
     if elsewhere:
         plain = spec.model_copy(update={"messages": None})
         table = read(replace(file, spec=plain, fixed={"trial": "by messages", **file.fixed}))
+        nameless = [replace(reject, trial=file.ids[1]) for reject in table.rejects]
+        table = replace(table, rejects=nameless)
     else:
         table = read(file)
     checked = check_times(table, spec.kind, file.source)
@@ -229,28 +238,36 @@ def rows_by_code(codes: np.ndarray) -> Iterator[tuple[int, Any]]:
         yield int(codes[start if order is None else order[start]]), where
 
 
-def presented(ids: tuple[str, str], repeats: str, read: Mapping[Any, GazeRead]) -> tuple[dict[str, Presentation], str]:
-    """By kind, the presentation that a trial of the table means, and why there is none that it can mean ("": there is,
-    or there is no gaze)."""
+def presented(ids: tuple[str, str], repeats: str, read: GazeRead) -> tuple[Presentation | None, str]:
+    """The presentation that a trial of the table means, None where there is no gaze of it; and why nobody can tell
+    which one it means ("": it is clear)."""
     participant, trial = ids
     name, number = numbered(trial) if repeats == "number" else (trial, 1)
-    base = (participant, name)
-    shown = {kind: part.gaze[base] for kind, part in read.items() if base in part.gaze}
+    shown, unclear = read.gaze.get((participant, name), []), read.unclear.get((participant, name), "")
+    if not shown or unclear:
+        return (shown[0] if shown else None), unclear
     if repeats == "join":
-        return {kind: _joined(own) for kind, own in shown.items()}, ""
-    first = {kind: own[0] for kind, own in shown.items()}
-    if repeats == "number":
-        unclear = next((part.unclear[base] for part in read.values() if base in part.unclear), "")
-        return (first, unclear) if unclear else ({kind: own[number - 1] for kind, own in shown.items()}, "")
-    for kind, own in shown.items():
-        if len(own) > 1:
-            where = ", ".join(f"{one.source} row {one.rows[0]}" for one in own[:3]) + (", ..." if len(own) > 3 else "")
-            choices = "number: each is a trial, join: all are one"
-            return (
-                first,
-                f"presented {len(own)} times ({kind}: {where}): say what it means, as trials.repeats ({choices})",
-            )
-    return first, ""
+        return _joined(shown), _why_apart(shown)
+    if repeats == "refuse" and len(shown) > 1:
+        where = ", ".join(f"{one.source} row {one.rows[0]}" for one in shown[:3]) + (", ..." if len(shown) > 3 else "")
+        choices = "number: each is a trial, join: all are one"
+        return shown[0], f"presented {len(shown)} times ({where}): say what it means, as trials.repeats ({choices})"
+    return shown[number - 1], ""
+
+
+def _why_apart(shown: Sequence[Presentation]) -> str:
+    """Why presentations cannot be joined: their clocks are not one ("": they are)."""
+    for before, one in pairwise(shown):
+        (_, end), (start, _) = (_times(own)[[0, -1]] for own in (before, one))
+        if start < end - NEAR_MS:
+            where = f"{one.source} row {one.rows[0]} is at {start:.10g} ms, after {end:.10g} ms"
+            return f"presented {len(shown)} times on clocks of their own, which cannot be joined: {where}"
+    return ""
+
+
+def _times(one: Presentation) -> np.ndarray:
+    """(N,) ms, when its samples are, or its fixations begin."""
+    return next(one.columns[name] for name, *_ in TIMES.values() if name in one.columns)
 
 
 def _joined(shown: Sequence[Presentation]) -> Presentation:

@@ -17,8 +17,9 @@ import numpy as np
 from pydantic import Field
 
 from gazeray.config import Section
+from gazeray.gaze.clock import clock_hz, spread
 from gazeray.gaze.events.screen import Screen
-from gazeray.tables import QUALITY
+from gazeray.tables import ACCURACY, QUALITY
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,10 @@ class QualityConfig(Section):
     max_off_screen_share: float | None = Field(None, ge=0, le=1, description="largest share of gaze off the screen")
     max_rms_s2s_deg: float | None = Field(None, gt=0, description="largest RMS of sample-to-sample distances, deg")
     max_bcea_deg2: float | None = Field(None, gt=0, description="largest bivariate contour ellipse area, deg2")
-    min_sampling_hz: float | None = Field(None, gt=0, description="lowest sampling rate by the clock, Hz")
+    max_validation_deg: float | None = Field(
+        None, gt=0, description="largest mean error of the tracker's last validation, deg; the worse of two eyes"
+    )
+    min_sampling_hz: float | None = Field(None, gt=0, description="lowest sampling rate, Hz; 1 % less passes")
     min_duration_ms: float | None = Field(None, gt=0, description="shortest trial, ms")
 
 
@@ -82,7 +86,7 @@ def trial_quality(
 
     n_samples, n_fixations   how many were read, lost ones included; fixations that were not read are those detected
     duration_ms     first to last sample; without samples: first onset to the end of the last fixation
-    sampling_hz     1000 / median time between samples; NaN with fewer than two samples or a median of 0
+    sampling_hz     samples per second by the whole clock (`clock.clock_hz`); NaN where it never advances
     lost_share      lost samples / samples; NaN without samples
     outside_share   samples outside the window / samples that are not lost (without samples: the same of fixations)
     off_screen_share   the same with the whole screen for the window
@@ -90,6 +94,7 @@ def trial_quality(
                     to the last sample of the trial; with nothing lost it is the longest sampling step
     rms_s2s_px, rms_s2s_deg   see `rms_s2s`
     bcea_px2, bcea_deg2       see `bcea`
+    validation_left_deg, ...  see `tables.ACCURACY`; NaN where the tracker's file does not say
     gate            "": see `gate`
 
     Raises ValueError for a trial with neither samples nor fixations.
@@ -108,6 +113,7 @@ def trial_quality(
         "outside_share": _share_out(gaze, valid, window),
         "off_screen_share": _share_out(gaze, valid, whole),
         **_precision(trial.samples, screen, fixations),
+        **{name: trial.accuracy.get(name, math.nan) for name in ACCURACY},
         "gate": "",
     }
     return {name: found[name] for name in QUALITY.names}
@@ -119,8 +125,7 @@ def _times(trial: TrialGaze, valid: np.ndarray) -> dict[str, float]:
     if samples is not None and len(valid):
         time = samples["timestamp_ms"]
         duration_ms = float(time[-1] - time[0])
-        step_ms = float(np.median(np.diff(time))) if len(time) > 1 else 0.0
-        sampling_hz = 1000.0 / step_ms if step_ms > 0 else math.nan
+        sampling_hz = clock_hz(time)
         lost_share = float(1 - valid.mean())
         longest_gap_ms = float(np.diff(np.concatenate([time[:1], time[valid], time[-1:]])).max())
     elif samples is None and fixations is not None and len(valid):
@@ -151,7 +156,7 @@ def _precision(
     x_deg, y_deg = screen.to_deg(x_px, y_px) if screen is not None else (x_px * np.nan, y_px * np.nan)
     parts = [(0, len(x_px))]
     if fixations is not None and len(fixations["onset_ms"]):
-        time, onset = samples["timestamp_ms"], np.asarray(fixations["onset_ms"], np.float64)
+        time, onset = spread(samples["timestamp_ms"]), np.asarray(fixations["onset_ms"], np.float64)
         # Half a microsecond: onset + duration, a float32, may miss the sample after the fixation by its rounding.
         ends = onset + np.asarray(fixations["duration_ms"], np.float64) - 5e-4
         parts = list(zip(np.searchsorted(time, onset), np.searchsorted(time, ends), strict=True))
@@ -204,14 +209,18 @@ def bcea(x: np.ndarray, y: np.ndarray) -> float:
 
 
 MEASURED = {
-    "max_lost_share": "lost_share",
-    "max_off_screen_share": "off_screen_share",
-    "max_rms_s2s_deg": "rms_s2s_deg",
-    "max_bcea_deg2": "bcea_deg2",
-    "min_sampling_hz": "sampling_hz",
-    "min_duration_ms": "duration_ms",
+    "max_lost_share": ("lost_share",),
+    "max_off_screen_share": ("off_screen_share",),
+    "max_rms_s2s_deg": ("rms_s2s_deg",),
+    "max_bcea_deg2": ("bcea_deg2",),
+    "max_validation_deg": ("validation_left_deg", "validation_right_deg"),
+    "min_sampling_hz": ("sampling_hz",),
+    "min_duration_ms": ("duration_ms",),
 }
-"""Key of QualityConfig -> the column of the quality table that it limits."""
+"""Key of QualityConfig -> the columns of the quality table that it limits, of which one at least must be known."""
+
+RATE_SLACK = 0.99
+"""Part of the lowest rate that suffices: a clock in whole ms shows 60 Hz as 59.9 or 60.1 in a trial of seconds."""
 
 
 def gate(row: Mapping[str, str | int | float | None], cfg: QualityConfig) -> str:
@@ -222,12 +231,18 @@ def gate(row: Mapping[str, str | int | float | None], cfg: QualityConfig) -> str
     that is not known passes, since a data set of fixations has none to tell and the limit is there by default.
     """
     reasons = []
-    for key, column in MEASURED.items():
-        limit, value, sign = getattr(cfg, key), row[column], ">" if key.startswith("max") else "<"
+    for key, columns in MEASURED.items():
+        limit, sign = getattr(cfg, key), ">" if key.startswith("max") else "<"
         if limit is None:
             continue
-        if not isinstance(value, int | float) or math.isnan(value):
-            reasons += [f"{column} is not known, quality.{key} {limit:g}"] if key != "max_lost_share" else []
-        elif value > limit if sign == ">" else value < limit:
-            reasons.append(f"{column} {value:.4g} {sign} quality.{key} {limit:g}")
+        known = {
+            name: float(value) for name in columns if isinstance(value := row[name], int | float) and value == value
+        }
+        if not known and key != "max_lost_share":
+            reasons.append(
+                f"{' and '.join(columns)} {'are' if columns[1:] else 'is'} not known, quality.{key} {limit:g}"
+            )
+        for name, value in known.items():
+            if value > limit if sign == ">" else value < limit * (RATE_SLACK if name == "sampling_hz" else 1.0):
+                reasons.append(f"{name} {value:.4g} {sign} quality.{key} {limit:g}")
     return "; ".join(reasons)

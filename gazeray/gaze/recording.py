@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gazeray.gaze.clock import AGAIN, copies
 from gazeray.gaze.dataset import Recording
 from gazeray.gaze.declaration import DatasetSpec
-from gazeray.gaze.files import ids_in_path
-from gazeray.gaze.mending import apart, in_order, within_samples
+from gazeray.gaze.files import EYE, ids_in_path
+from gazeray.gaze.mending import PAUSE_MS, apart, in_order, within_samples
 from gazeray.gaze.presentations import GazeRead, Presentation, presented, read_files
 from gazeray.gaze.quality import TrialGaze, inside
 from gazeray.gaze.readers import GazeTable
@@ -104,8 +105,7 @@ def _trial(
     accuracy: dict[str, float] = {}
     for index, (kind, gaze_spec) in enumerate(spec.gaze().items()):
         decides = index == 0
-        shown, reason = presented(ids, spec.trials.repeats, read)
-        one, why = shown.get(kind), reason
+        one, why = presented(ids, spec.trials.repeats, read[kind])
         if one is None and not why and decides:
             path, why = _why_none(gaze_spec, ids, read[kind], paths[kind])
             return None, [Reject(path, -1, "gaze", f"trial without gaze: {why}", *ids)]
@@ -133,7 +133,12 @@ def _why_none(spec: GazeSpec, ids: tuple[str, str], part: GazeRead, paths: list[
     """The file that should hold a trial, and why it does not."""
     mine = dict(zip(IDS, ids, strict=True)).items()
     failed = part.failed + [(path, "the file has no usable row of this trial") for path in paths]
-    own = (pair for pair in failed if any(found.items() <= mine for found in ids_in_path(spec.path, pair[0])))
+
+    def may_hold(path: str) -> bool:
+        said = ({name: value for name, value in ids.items() if name != EYE} for ids in ids_in_path(spec.path, path))
+        return any(ids.items() <= mine for ids in said)
+
+    own = (pair for pair in failed if may_hold(pair[0]))
     return next(own, (spec.path, "the file has no usable row of this trial"))
 
 
@@ -151,18 +156,27 @@ def _mended(
 ) -> tuple[dict[str, np.ndarray], int, str, list[Reject]]:
     """The gaze of a presentation in screen px, in order of time and (fixations) without overlap; the row and the reason
     why there is none ("": there is); and the rows that were left out."""
-    kind = spec.kind
+    kind, rows = spec.kind, one.rows
     gaze = _on_screen(one.columns, one.table, row, spec.y_axis)
     time = gaze[TIMES[kind][0]]
+    rejects: list[Reject] = []
+    if kind == "fixations" and len(np.unique(time)) < len(time):
+        again = pd.DataFrame(one.columns).duplicated().to_numpy()
+    else:
+        again = copies(one.columns, time)
+    if again.any():
+        rejects = row_rejects(one.source, rows[again], "gaze", lambda at: AGAIN, lambda at: ids)
+        gaze, rows = {name: values[~again] for name, values in gaze.items()}, rows[~again]
+        time = time[~again]
     order = in_order(time)
     if order is None:
         first = int(np.flatnonzero(np.diff(time) < 0)[0])
         why = f"time runs backwards: from {time[first]:.10g} to {time[first + 1]:.10g} ms"
-        return {}, int(one.rows[first + 1]), why, []
+        return {}, int(rows[first + 1]), why, rejects
     kept, wrong = order
-    rejects = row_rejects(
+    rejects += row_rejects(
         one.source,
-        one.rows[wrong],
+        rows[wrong],
         "gaze",
         lambda at: f"time runs backwards: to {time[wrong[at]]:.10g} ms",
         lambda at: ids,
@@ -172,6 +186,9 @@ def _mended(
     if len(kept) < len(time) or moved:
         gaze = {name: values[kept] for name, values in gaze.items()}
     if kind == "samples":
+        if (np.diff(gaze["timestamp_ms"]) > PAUSE_MS).any():
+            what = f"trials with a pause of more than {PAUSE_MS / 1e3:g} s between samples, such as two under one name"
+            mended[what] += 1
         return gaze, -1, "", rejects
     if samples is not None and len(samples["timestamp_ms"]):
         gaze, n, why = within_samples(gaze, samples["timestamp_ms"])
@@ -181,7 +198,7 @@ def _mended(
             mended["fixations beyond the samples of their trial, cut or left out"] += n
     parted = apart(gaze["onset_ms"], gaze["duration_ms"])
     if parted is None:
-        why = "fixations overlap: two eyes or two clocks in one, or onset and duration in different units"
+        why = "fixations overlap: two eyes or two clocks, onset and duration in different units, or ends for durations"
         return {}, int(one.rows[0]), why, rejects
     kept, duration, overlapping = parted
     if overlapping:
@@ -198,14 +215,20 @@ def _on_screen(
     centred = 0.5 if table.origin == "screen_centre" else 0.0
     for name, side, corner in (("x_px", "width_px", "left_px"), ("y_px", "height_px", "top_px")):
         size = row[f"{region}_{side}"]
-        place = columns[name] * (size if table.units[name] == "normalised" else 1.0)
+        scales = {"normalised": size, "norm": size / 2, "height": row[f"{region}_height_px"]}
+        place = columns[name] * scales.get(table.units[name], 1.0)
         if name == "y_px" and y_axis == "up":
             place = (0.0 if centred else size) - place
         found[name] = place + centred * size + (row[f"window_{corner}"] if region == "window" else 0.0)
+    numbers = {name: values for name, values in found.items() if values.dtype.kind == "f"}
+    with np.errstate(over="ignore"):
+        found |= {name: values.astype(TYPES.get(name, np.float32)) for name, values in numbers.items()}
+    for name in numbers:
+        if np.isinf(found[name]).any():  # what float32 does not hold is lost
+            found[name] = np.where(np.isinf(found[name]), np.nan, found[name]).astype(found[name].dtype)
     lost = np.isnan(found["x_px"]) | np.isnan(found["y_px"])
     found["x_px"][lost] = found["y_px"][lost] = np.nan
-    numbers = {name: values for name, values in found.items() if values.dtype.kind == "f"}
-    return found | {name: values.astype(TYPES.get(name, np.float32)) for name, values in numbers.items()}
+    return found
 
 
 def _fault(

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gazeray.gaze.clock import interval_ms, spread
+
 CHUNK_VALUES = 2**21
 """How many values of Gx and Gy are held at once (8 MiB in float32): it bounds the memory and stays near the caches."""
 
@@ -157,7 +159,8 @@ def pad_trials(trials: Sequence[np.ndarray]) -> Tensor:
 def sample_durations(timestamp_ms: np.ndarray, valid: np.ndarray, max_gap_ms: float) -> np.ndarray:
     """How long the gaze dwelt at each raw sample, ms, (N,) float64: the weights with which samples are drawn.
 
-    A sample lasts until the next one, at most `max_gap_ms`; the last one lasts the median step (at most `max_gap_ms`).
+    A sample lasts until the next one, at most `max_gap_ms`; the last one lasts one step of the clock (at most that).
+    Where the tracker is faster than its clock the samples share its ticks (`clock.spread`).
     Lost samples (`valid` false) weigh 0, and so does a sample that stands alone, whose duration nobody knows.
 
     Args:
@@ -179,7 +182,8 @@ def sample_durations(timestamp_ms: np.ndarray, valid: np.ndarray, max_gap_ms: fl
     steps_ms = np.diff(times_ms)
     if steps_ms.min() < 0:
         raise ValueError(f"timestamp_ms runs backwards at sample {int(np.argmax(steps_ms < 0)) + 1}")
-    duration_ms = np.minimum(np.append(steps_ms, np.median(steps_ms)), max_gap_ms)
+    step_ms = interval_ms(times_ms)
+    duration_ms = np.minimum(np.append(np.diff(spread(times_ms)), 0.0 if np.isnan(step_ms) else step_ms), max_gap_ms)
     return np.where(found, duration_ms, 0.0)
 
 

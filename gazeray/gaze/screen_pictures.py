@@ -10,10 +10,9 @@ import numpy as np
 
 from gazeray.gaze.readers.base import ReadError, fetched
 from gazeray.gaze.screens import ScreensRecording, ScreensSpec
-from gazeray.metrics.resampling import resized
 from gazeray.stimuli.decode import decode_picture
 from gazeray.storage import Folder
-from gazeray.tables import Reject
+from gazeray.tables import Fault, Reject
 
 MAX_PIXELS = 2**25
 """A picture with more pixels (8K screens have fewer) is refused before it is unpacked."""
@@ -45,6 +44,8 @@ def read_screens(spec: ScreensSpec, root: Folder, recording: ScreensRecording, s
     picture at a time is unpacked.
     Raises OSError when the storage fails for another reason than a file that is missing or forbidden.
     """
+    from gazeray.metrics.resampling import resized  # here: it imports PyTorch, which `first_screen` does without
+
     hashing, rejects = hashlib.sha256(), []
     ids: list[tuple[str, str]] = []
     pictures = np.empty((len(recording.pictures), 3, *size), np.uint8)
@@ -53,13 +54,27 @@ def read_screens(spec: ScreensSpec, root: Folder, recording: ScreensRecording, s
             data = fetched(root, path)
             hashing.update(f"picture {path} {len(data)}\n".encode())
             hashing.update(data)
-            picture = cropped(decode_picture(data, path, MAX_PIXELS, ("PNG",), WHITE), spec.crop_px, path)
+            picture = _decoded(data, path, spec)
         except ReadError as error:
             rejects.append(Reject(path, -1, "read", error.reason, recording.participants[0], trial))
             continue
         pictures[len(ids)] = resized(picture, size).transpose(2, 0, 1)
         ids.append((recording.participants[0], trial))
     return ScreensRead(ids, pictures[: len(ids)], rejects, hashing.hexdigest(), len(recording.pictures))
+
+
+def first_screen(spec: ScreensSpec, root: Folder, recording: ScreensRecording) -> str:
+    """A line on the first picture of a recording; a Fault where it cannot be used. Raises OSError as `read_screens`."""
+    path = recording.pictures[0]
+    try:
+        height, width = _decoded(fetched(root, path), path, spec).shape[:2]
+    except ReadError as error:
+        return Fault(f"first picture {path}: {error.reason}")
+    return f"first picture {path}: {width} x {height} px of it are used"
+
+
+def _decoded(data: bytes, source: str, spec: ScreensSpec) -> np.ndarray:
+    return cropped(decode_picture(data, source, MAX_PIXELS, ("PNG",), WHITE), spec.crop_px, source)
 
 
 def cropped(picture: np.ndarray, crop_px: tuple[int, int, int, int] | None, source: str) -> np.ndarray:

@@ -20,8 +20,8 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from gazeray.config import Pattern, Section
 from gazeray.gaze.dataset import check_classes, listed_files, safe_key, some_paths
-from gazeray.gaze.declaration import LabelledSpec, LabelValues, canonical
-from gazeray.gaze.files import identifier, is_unsafe
+from gazeray.gaze.declaration import LabelledSpec, LabelValues
+from gazeray.gaze.files import canonical, identifier, is_unsafe
 from gazeray.gaze.trials import WINDOW_COLUMNS
 from gazeray.storage import FileStat, Folder, safe_relative
 from gazeray.tables import DataError, Reject

@@ -8,14 +8,22 @@ import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gazeray.gaze.declaration import TableSpec
+from gazeray.gaze.declaration import TableSpec, TrialsSpec
+from gazeray.gaze.files import placeholders
 from gazeray.gaze.readers.base import ReadError, unpacked
+from gazeray.gaze.readers.cells import parquet_columns, parquet_names, runs
 from gazeray.gaze.readers.delimited import DICTIONARY, parse
-from gazeray.gaze.readers.plain_text import open_text
+from gazeray.gaze.readers.names import names_in, words_of
+from gazeray.gaze.readers.plain_text import check_columns, delimiter_hint, open_text, row_names_hint
+from gazeray.gaze.readers.vendor_tables import first_of_events
 from gazeray.tables import Reject
+
+PARQUET = b"PAR1"
+"""The first bytes of a Parquet file."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +46,13 @@ class TextTable:
         return Reject(self.sources[index], self.rows[index], stage, reason, participant, trial)
 
 
-def read_text_table(
-    data: bytes, source: str, spec: TableSpec, wanted: Collection[str] | None = None
-) -> tuple[TextTable, list[Reject]]:
+def read_text_table(data: bytes, source: str, spec: TableSpec) -> tuple[TextTable, list[Reject]]:
     """A csv, tsv (also gzipped) or Parquet file as text, and its rows with the wrong number of fields as rejects.
 
-    With `wanted` (names of the file) the table is one of gaze: of rows that say the same in these columns the first is
-    kept, and none that names no trial. Raises ReadError: empty, damaged, another encoding, an unbalanced quote, a
-    column twice, header without rows.
+    Raises ReadError: empty, damaged, another encoding, an unbalanced quote, a column twice, header without rows.
     """
     plain = unpacked(data, source)
-    if wanted is not None and plain[:4] != b"PAR1":
-        return _gaze_rows(plain, source, spec, wanted)
-    header, records = _parquet_records(plain, source) if plain[:4] == b"PAR1" else _csv_records(plain, source, spec)
+    header, records = _parquet_records(plain, source) if plain[:4] == PARQUET else _csv_records(plain, source, spec)
     declared = {name for own in spec.columns.values() for name in ([own] if isinstance(own, str) else own)}
     twice = sorted({name for name in header if header.count(name) > 1} & (declared | set(spec.needed)))
     if twice:
@@ -65,39 +67,42 @@ def read_text_table(
     ]
     rows = [row for row, count in fields.items() if count == len(header)]
     columns = {name: [records[row - 1][index] for row in rows] for index, name in enumerate(header)}
-    if wanted is not None:
-        columns, rows = _distinct({name: columns[name] for name in header if name in wanted}, rows, spec)
     return TextTable(source, spec, columns, rows, [source] * len(rows)), rejects
 
 
-def _gaze_rows(data: bytes, source: str, spec: TableSpec, wanted: Collection[str]) -> tuple[TextTable, list[Reject]]:
-    """The trials that a delimited file of gaze names in its rows. The rows that cannot be read are rejected where the
-    gaze is."""
-    text = open_text(data, source, spec)
-    there = [name for name in dict.fromkeys(text.names) if name in wanted]
-    table, rows, _, _ = parse(
-        text.data, source, text.delimiter, text.names, text.skip, dict.fromkeys(there, DICTIONARY)
-    )
-    frame = table.to_pandas().astype("str").where(table.to_pandas().notna(), "")
-    frame.index = rows
-    frame = frame.drop_duplicates()
-    columns = {str(name): [str(cell).strip() for cell in frame[name]] for name in frame}
-    columns, kept = _distinct(columns, [int(row) for row in frame.index], spec)
-    return TextTable(source, spec, columns, kept, [source] * len(kept)), []
+def trials_in_gaze(data: bytes, source: str, spec: TrialsSpec, used: Collection[str]) -> TextTable:
+    """The trials that the rows of a delimited or Parquet file of gaze name: of the rows of a trial that say the same in
+    the columns `used` (names of the file) the first; with `repeats: number` of each presentation. Rows that name no
+    trial, or cannot be read, are none: they are rejected where the gaze is.
 
-
-def _distinct(
-    columns: dict[str, list[str]], rows: list[int], spec: TableSpec
-) -> tuple[dict[str, list[str]], list[int]]:
-    """The first of the rows that say the same, without those that name no trial."""
-    own = spec.columns.get("trial", "trial")
-    trial = [columns[name] for name in (own if isinstance(own, list) else [own]) if name in columns]
-    seen: dict[tuple[str, ...], int] = {}
-    for index, cells in enumerate(zip(*columns.values(), strict=True)):
-        if all(part[index] for part in trial):
-            seen.setdefault(cells, index)
-    kept = list(seen.values())
-    return {name: [cells[index] for index in kept] for name, cells in columns.items()}, [rows[at] for at in kept]
+    Raises ReadError as `read_text_table`, and for a column that is missing.
+    """
+    plain = unpacked(data, source)
+    people = [] if "participant" in placeholders(spec.path) else [spec.column("participant")]
+    trials = [name for name in spec.trial_columns if name not in placeholders(spec.path)]
+    text = None if plain[:4] == PARQUET else open_text(plain, source, spec)
+    names = text.names if text else parquet_names(plain, source)
+    there = [name for name in names if name in used]
+    check_columns([*people, *trials, *there], names, source, delimiter_hint(text, [*people, *trials]) if text else "")
+    if not there:  # the path says it all
+        return TextTable(source, spec, {}, [1], [source])
+    if text:
+        kinds = dict.fromkeys(there, DICTIONARY)
+        table, rows, _, _ = parse(text.data, source, text.delimiter, text.names, text.skip, kinds)
+    else:
+        table = parquet_columns(plain, source, there)
+        rows = np.arange(1, table.num_rows + 1)
+    cells = {name: names_in(source, name, table[name]) for name in there}
+    keys = [codes for _, codes in cells.values()]
+    if spec.repeats == "number":
+        none = np.zeros(len(rows), dtype=np.int64)
+        person, trial = (first_of_events(none, *(cells[name][1] for name in own))[0] for own in (people, trials))
+        keys.append(runs(person, trial)[0])
+    first = first_of_events(*keys)[1]
+    columns = {name: [words[at] for at in codes[first].tolist()] for name, (words, codes) in cells.items()}
+    kept = [at for at in range(len(first)) if all(columns[name][at] for name in trials)]
+    columns = {name: [words[at] for at in kept] for name, words in columns.items()}
+    return TextTable(source, spec, columns, [int(rows[first[at]]) for at in kept], [source] * len(kept))
 
 
 def with_ids(table: TextTable, ids: Mapping[str, str]) -> TextTable:
@@ -126,7 +131,10 @@ def stacked(source: str, tables: Sequence[TextTable]) -> TextTable:
 def _csv_records(data: bytes, source: str, spec: TableSpec) -> tuple[list[str], list[list[str]]]:
     """Header and rows of delimited text; blank lines are skipped, quoted cells may span lines."""
     opened = open_text(data, source, spec)
+    if hint := delimiter_hint(opened, spec.needed_columns):
+        check_columns(spec.needed_columns, opened.names, source, hint)
     text = io.StringIO(opened.data.decode(), newline="")
+    csv.field_size_limit(max(csv.field_size_limit(), len(opened.data)))  # jsPsych keeps the gaze of a trial in a cell
     for _ in range(opened.skip):
         text.readline()
     try:
@@ -134,6 +142,9 @@ def _csv_records(data: bytes, source: str, spec: TableSpec) -> tuple[list[str], 
         records = [[cell.strip() for cell in cells] for cells in reader if cells]
     except csv.Error as error:
         raise ReadError(source, f"cannot be parsed: {error}") from error
+    if records and all(len(cells) != len(opened.names) for cells in records):
+        fields = f"the first has {len(records[0])} fields instead of {len(opened.names)}"
+        raise ReadError(source, f"no row with the columns of the header: {fields}{row_names_hint(opened)}")
     return opened.names, records
 
 
@@ -141,16 +152,7 @@ def _parquet_records(data: bytes, source: str) -> tuple[list[str], list[list[str
     """Column names and rows of a Parquet file as text."""
     try:
         table = pq.read_table(io.BytesIO(data))
-        columns = [[_as_text(value) for value in column.to_pylist()] for column in table.columns]
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise ReadError(source, f"not a readable Parquet file: {error}") from error
+    columns = [[word or "" for word in words_of(column)] for column in table.columns]
     return list(table.column_names), [list(cells) for cells in zip(*columns, strict=True)]
-
-
-def _as_text(value: object) -> str:
-    """A Parquet value as a csv file would have it: no value is "", true is "1", whole floats are ints."""
-    if value is None or value != value:
-        return ""
-    if isinstance(value, bool):
-        return str(int(value))
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value).strip()

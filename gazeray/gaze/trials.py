@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import pyarrow as pa
 
-from gazeray.gaze.declaration import WINDOW_MS, DatasetSpec, canonical, plain_number
-from gazeray.gaze.files import identifier, is_unsafe, nth, placeholders, trial_name
+from gazeray.gaze.declaration import WINDOW_MS, DatasetSpec
+from gazeray.gaze.files import canonical, identifier, name_fault, nth, plain_number, trial_name
 from gazeray.gaze.readers.base import SCREEN, SCREEN_COLUMNS
-from gazeray.gaze.readers.cells import MISSING_CELLS, parsed_times
+from gazeray.gaze.readers.cells import COMMA_NUMBER, MISSING_CELLS, Decimal, parsed_times, wrong_setting
 from gazeray.gaze.text_tables import TextTable
 from gazeray.tables import Reject
 
@@ -57,7 +57,7 @@ class TrialsReader:
         errors = [
             f"{table.source}: no column {name!r} (present: {', '.join(table.columns)})"
             for table in tables
-            for name in dict.fromkeys(_names_of(table))
+            for name in table.spec.needed_columns
             if name not in table.columns
         ]
         stimulus = dict(self._spec.stimulus or ()).items()
@@ -82,18 +82,21 @@ class TrialsReader:
         self._persons = self._unique_participants()
         ids = self._ids()
         hint = "duplicate trial (presented again? say so: trials.repeats)"
-        duplicate = _repeated(self._trials, [pair[:2] for pair in ids], "duplicate trial", hint)
+        alike = "" if self._spec.trials.repeats == "join" else "duplicate trial"
+        duplicate = _repeated(self._trials, [pair[:2] for pair in ids], alike, hint)
         columns = self._resolved()
         label = self._cells(self._label)
         windows = self._windows()
         good = []
         for index, (participant, trial, stimulus) in enumerate(ids):
+            if duplicate.get(index) == "":
+                continue
             try:
                 for what, called in (("participant", participant), ("trial", trial), ("stimulus", stimulus)):
                     if not called:
                         raise _Unusable("trials", f"no {what}")
-                    if is_unsafe(called):
-                        raise _Unusable("trials", f"unsafe name of the {what}: {called!r}")
+                    if fault := name_fault(called, what):
+                        raise _Unusable("trials", fault)
                 if index in duplicate:
                     raise _Unusable("trials", duplicate[index])
                 if self._participants and participant not in self._persons:
@@ -102,9 +105,9 @@ class TrialsReader:
                 name, number = self._class_of(label[index])
                 geometry = self._geometry({column: cells[index] for column, cells in columns.items()})
                 if windows and not windows[index][0] < windows[index][1]:
-                    raise _Unusable("trials", f"no time from start_ms to end_ms: {windows[index]}")
-            except _Unusable as fault:
-                self.rejects.append(self._trials.reject(index, fault.stage, str(fault), participant, trial))
+                    raise _Unusable("trials", self._no_window(index))
+            except _Unusable as why:
+                self.rejects.append(self._trials.reject(index, why.stage, str(why), participant[:60], trial[:60]))
             else:
                 row = (participant, trial, stimulus, name, number, *geometry, self._trials.rows[index])
                 good.append((*row, *windows[index]) if windows else row)
@@ -116,8 +119,27 @@ class TrialsReader:
         if not self._spec.timed:
             return []
         units = self._spec.trials.units
-        found = [parsed_times(pa.array(self._cells(name)), units.get(name, "ms"))[0].tolist() for name in WINDOW_MS]
+        found = [
+            parsed_times(pa.array(self._cells(name)), units.get(name, "ms"), self._decimal(name))[0].tolist()
+            for name in WINDOW_MS
+        ]
         return list(zip(*found, strict=True))
+
+    def _no_window(self, index: int) -> str:
+        """Why a trial has no time: what stands in its row, and what to declare where that tells it."""
+        cells = {name: self._cells(name)[index] for name in WINDOW_MS}
+        for name, cell in cells.items():
+            unit, decimal = self._spec.trials.units.get(name, "ms"), self._decimal(name)
+            bad = parsed_times(pa.array([cell]), unit, decimal)[1]
+            hint = bad.any() and wrong_setting(pa.array([cell]), bad, unit, f"units: {{{name}: iso}}", decimal)
+            if hint:
+                return f"no time from start_ms to end_ms: {name} {hint}"
+        return f"no time from start_ms to end_ms: from {cells['start_ms']!r} to {cells['end_ms']!r}"
+
+    def _decimal(self, name: str) -> Decimal:
+        """The decimal sign of the table that a column is in."""
+        own = self._participants if self._participants and self._trials.find(name) is None else self._trials
+        return own.spec.decimal
 
     def _ids(self) -> list[tuple[str, str, str]]:
         """Participant, trial and stimulus of every row; the stimulus is what the trial is called when no column is
@@ -172,7 +194,13 @@ class TrialsReader:
             if value is not None and key != "placed":
                 found[f"window_{key}"] = value
         n = len(self._trials.rows)
-        return {name: self._cells(value) if isinstance(value, str) else [value] * n for name, value in found.items()}
+        return {name: self._numbers(value) if isinstance(value, str) else [value] * n for name, value in found.items()}
+
+    def _numbers(self, name: str) -> list[str]:
+        """A column of numbers, with a decimal point whatever sign its table has."""
+        if self._decimal(name) == ".":
+            return self._cells(name)
+        return [cell.translate({ord("."): "?", ord(","): "."}) for cell in self._cells(name)]
 
     def _class_of(self, raw: str) -> tuple[str, int]:
         """The class of a raw label value and its index in the declared order."""
@@ -211,7 +239,8 @@ def _quantity(name: str, cell: str | float, needed: bool) -> float:
         return math.nan
     value = plain_number(cell)
     if value is None:
-        raise _Unusable("trials", f"{name} is not a number: {cell!r}")
+        hint = " (a decimal comma? declare decimal: ',')" if COMMA_NUMBER.fullmatch(cell.strip()) else ""
+        raise _Unusable("trials", f"{name} is not a number: {cell!r}{hint}")
     if abs(value) > 1e6:  # px or mm
         raise _Unusable("trials", f"{name} is larger than any screen: {cell!r}")
     if value <= 0 and name not in ("window_left_px", "window_top_px"):
@@ -219,25 +248,19 @@ def _quantity(name: str, cell: str | float, needed: bool) -> float:
     return value
 
 
-def _names_of(table: TextTable) -> list[str]:
-    """The file's names of the columns that are declared or needed."""
-    own = {name: name for name in table.spec.needed} | dict(table.spec.columns)
-    names = [name for named in own.values() for name in ([named] if isinstance(named, str) else named)]
-    return [name for name in names if name not in placeholders(table.spec.path) or name in table.columns]
-
-
 def _repeated(table: TextTable, keys: Sequence[object], same: str, different: str) -> dict[int, str]:
-    """Row index -> why, for rows that share their key: all but the first when they are the `same`, all when they are
-    `different`."""
+    """Row index -> why, for rows that share their key: all but the first when they are the `same` (no reason where that
+    is ""), all when they are `different`."""
     groups: dict[object, list[int]] = defaultdict(list)
     for index, key in enumerate(keys):
         groups[key].append(index)
     found: dict[int, str] = {}
     for alike in (group for group in groups.values() if len(group) > 1):
         rows = ", ".join(str(table.rows[index]) for index in alike[:10]) + (", ..." if len(alike) > 10 else "")
-        contents = {tuple(cells[index] for cells in table.columns.values()) for index in alike}
-        if len(contents) == 1:
-            found |= dict.fromkeys(alike[1:], f"{same}: the same as row {table.rows[alike[0]]}")
+        differ = [name for name, cells in table.columns.items() if len({cells[index] for index in alike}) > 1]
+        if differ:
+            contradict = f"{different}: rows {rows} contradict each other in {', '.join(differ[:5])}"
+            found |= dict.fromkeys(alike, contradict)
         else:
-            found |= dict.fromkeys(alike, f"{different}: rows {rows} contradict each other")
+            found |= dict.fromkeys(alike[1:], same and f"{same}: the same as row {table.rows[alike[0]]}")
     return found

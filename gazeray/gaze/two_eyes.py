@@ -12,7 +12,8 @@ from gazeray.gaze.files import EYE
 from gazeray.gaze.readers.base import COORDINATES, GazeTable, ReadError
 from gazeray.gaze.readers.spec import GazeSpec
 
-SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
+SIDES = {"left": "left", "l": "left", "os": "left", "right": "right", "r": "right", "od": "right"}
+"""What {eye} may stand for, in whatever capitals."""
 
 
 def side_of(table: GazeTable, ids: Mapping[str, str]) -> str:
@@ -24,21 +25,22 @@ def one_of_two(files: list[tuple[str, Mapping[str, str], GazeTable]], spec: Gaze
     """The path and the table that stand for the files (path, ids of the path, table) of a recording's eyes.
 
     best: the eye with fewer lost samples (fixations: that which fixated longer), the first when equal. mean: of samples
-    of the same times, where both eyes are there, else the one that is. Raises ReadError: more than two files, two of
-    the same eye, no file of the eye asked for, a mean of fixations or of eyes whose clocks differ.
+    of the same times, where both eyes are there, else the one that is. Raises ReadError: two files of the same eye, no
+    file of the eye asked for, more than two files and no eye asked for, a mean of fixations or of eyes whose clocks
+    differ.
     """
     path, ids, table = files[0]
     sides = [side_of(own, named) for _, named, own in files]
-    if len(files) > 2 or (len(files) == 2 and sides[0] and sides[0] == sides[1]):
-        raise ReadError(
-            path, f"{len(files)} files of {', '.join(side or 'an unnamed eye' for side in sides)}: not two eyes"
-        )
+    own = [index for index, side in enumerate(sides) if side == spec.eye]
+    if max(sides.count("left"), sides.count("right")) > 1 or (len(files) > 2 and not own):
+        called = ", ".join(side or "an unnamed eye" for side in sides)
+        raise ReadError(path, f"{len(files)} files of {called}: not two eyes{'' if own else '; ask for left or right'}")
     if spec.eye in ("left", "right"):
-        own = [index for index, side in enumerate(sides) if side == spec.eye]
         if not own and any(sides):
             raise ReadError(path, f"no file of the {spec.eye} eye (there: {', '.join(sides)})")
         if not own:
-            raise ReadError(path, f"which file is of the {spec.eye} eye? {{eye}} stands for {ids.get(EYE, '')!r}")
+            stands = f"{{eye}} stands for {ids.get(EYE, '')!r}, none of {', '.join(SIDES)}"
+            raise ReadError(path, f"which file is of the {spec.eye} eye? {stands}")
         return files[own[0]][0], files[own[0]][2]
     if len(files) == 1:
         return path, table
@@ -72,4 +74,7 @@ def _mean(path: str, first: GazeTable, second: GazeTable, spec: GazeSpec) -> Gaz
         total = sum(np.where(ok, own.columns[name], 0.0) for ok, own in zip(there, (first, second), strict=True))
         columns[name] = np.where(n > 0, total / np.maximum(n, 1), np.nan)
     notes = [*first.notes, "both eyes are there, a file each; their mean is used"]
-    return replace(first, columns=columns, notes=notes, units={**second.units, **first.units})
+    accuracy = first.accuracy or second.accuracy
+    if first.accuracy and second.accuracy and first.ids == second.ids:
+        accuracy = [{**other, **one} for one, other in zip(first.accuracy, second.accuracy, strict=True)]
+    return replace(first, columns=columns, notes=notes, units={**second.units, **first.units}, accuracy=accuracy)

@@ -87,8 +87,13 @@ def auc_uniform(maps: Tensor, fixations: Tensor) -> Tensor:
     return credits / (points.counts * _n_pixels(maps))
 
 
-def auc_judd(maps: Tensor, fixations: Tensor) -> Tensor:
+def auc_judd(maps: Tensor, fixations: Tensor, fixated: Tensor | None = None, share: Tensor | float = 1.0) -> Tensor:
     """AUC-Judd, (B,): thresholds at the fixated values alone, all pixels without a fixation as negatives.
+
+    A map that is coarser than its picture has few pixels left where fixations are many, and scores higher for that
+    alone. `fixated` (M, 3), rows as in `fixations`, says in which pixel of the map each pixel of the picture lies that
+    is fixated, once each; it takes away `share`, (B,) or one number, of that pixel: the picture's pixels in a map's
+    pixel, inverted. None: the fixated pixels of the map, as a whole.
 
     The ROC curve runs straight from (0, 0) over the rates of hits and false alarms at each fixated value (values that
     reach it count) to (1, 1); the area is exact. Judd, Ehinger, Durand & Torralba, ICCV 2009, as in the MIT benchmark's
@@ -96,10 +101,10 @@ def auc_judd(maps: Tensor, fixations: Tensor) -> Tensor:
     fixation counts each time as a hit. NaN: no fixation; no pixel without one. A constant map scores 0.5.
     """
     points = _checked(maps, fixations)
-    fixated = distinct(points, _n_pixels(maps))
+    taken = distinct(points, _n_pixels(maps)) if fixated is None else checked_points(fixated, maps, "fixated")
     everywhere = sum_credits(maps, points, coarse=True)
-    there = sum_credits(maps, points, lambda image: fixated.pixel[fixated.of(image)], coarse=True)
-    return (everywhere - there) / (points.counts * (_n_pixels(maps) - fixated.counts))
+    there = sum_credits(maps, points, lambda image: taken.pixel[taken.of(image)], coarse=True)
+    return (everywhere - share * there) / (points.counts * (_n_pixels(maps) - share * taken.counts))
 
 
 def auc_borji(maps: Tensor, fixations: Tensor, seed: int, splits: int = 100) -> Tensor:

@@ -59,6 +59,16 @@ def map_unit(method: str, unit: str) -> str:
     return "logit" if method == "integrated_gradients" else f"logit per {unit}"
 
 
+def map_meaning(method: str, stuff: str) -> str:
+    """What a map says and what its colours mean. stuff: what there is more of where the model's input is larger."""
+    if method == "integrated_gradients":
+        said = f"what the {stuff} there adds to the logit, from a blank picture on (an attribution); red raises it"
+    else:
+        mean = "the mean over noisy copies of " * (method == "smoothgrad")
+        said = f"{mean}how the logit would change with a little more {stuff} there (a sensitivity); red: it would rise"
+    return f"{method_name(method)}: {said}"
+
+
 def number(value: float | None, digits: int = 3, signed: bool = False) -> str:
     """A score in words: "undefined" when there is none; a true minus sign."""
     if value is None or not math.isfinite(value):

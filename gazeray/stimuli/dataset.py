@@ -18,9 +18,10 @@ import numpy as np
 
 from gazeray.config import digest
 from gazeray.gaze.dataset import listed_files, why_rejected
-from gazeray.gaze.files import ids_in_path, is_unsafe, matching_files, natural, preferred_files, some_paths
+from gazeray.gaze.files import ids_in_path, matching_files, natural, preferred_files, some_paths
 from gazeray.gaze.readers.base import CHUNK_BYTES, ReadError
 from gazeray.stimuli.declaration import PictureSetSpec, TemplateSpec, load_pictures
+from gazeray.stimuli.decode import PictureError, read_map, read_picture
 from gazeray.stimuli.readers import PICTURE_READERS
 from gazeray.stimuli.readers.base import (
     NO_OBSERVER,
@@ -28,13 +29,19 @@ from gazeray.stimuli.readers.base import (
     FixationsSpec,
     Gaze,
     RawGaze,
+    checked_name,
     in_picture,
+    in_words,
     stimulus_id,
 )
 from gazeray.storage import FileStat, Folder
-from gazeray.tables import DataError, Reject
+from gazeray.tables import DataError, Fault, Reject
 
 __all__ = ["Gaze", "PictureSet", "PictureSetSpec", "PictureSource", "clean_gaze", "load_pictures", "open_pictures"]
+
+
+READING = 2
+"""Raised when a reader finds other fixations in the same files than it did: pictures are then made ready again."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +104,29 @@ def open_pictures(spec: PictureSetSpec, root: Folder) -> PictureSet:
         raise DataError([f"{spec.name}: no picture is left{why_rejected(rejects)}"])
     sizes = sorted((stat.path, stat.size) for stats in (found, maps) for stat in stats.values())
     declared = spec.model_dump(mode="json", exclude={"name", "licence", "notes"})
-    content = digest({"declaration": declared, "gaze": hashes, "pictures": sizes})
-    notes = [*spec.notes, *dict.fromkeys(note for raw in raws.values() for note in raw.notes)]
+    content = digest({"declaration": declared, "gaze": hashes, "pictures": sizes, "reading": READING})
+    notes = [*spec.notes, *_notes_of(raws)]
     if gaze and not observers:
         notes.append("the data do not say which observer a fixation is of: there is no ceiling of other observers")
     return PictureSet(spec, root, pictures, gaze, observers, rejects, notes, content)
+
+
+def first_picture(found: PictureSet) -> list[str]:
+    """Lines on the first picture and the first fixation map; a Fault for one that cannot be read.
+
+    Raises OSError when the storage fails.
+    """
+    pictures = [("picture", found.pictures[0].path)]
+    maps = [("fixation map", one.map_path) for one in found.pictures if one.map_path is not None]
+    lines = []
+    for what, path in [*pictures, *maps[:1]]:
+        read = read_picture if what == "picture" else read_map
+        try:
+            height, width = read(found.root, path, found.spec.max_pixels).shape[:2]
+            lines.append(f"first {what} {path}: {width} x {height} px")
+        except PictureError as error:
+            lines.append(Fault(f"first {what} {path}: {error.reason}"))
+    return lines
 
 
 def clean_gaze(source: str, gaze: Gaze, width_px: int, height_px: int) -> tuple[Gaze, list[Reject]]:
@@ -145,9 +170,13 @@ def _by_name(
             others = ", ".join(other.path for other in stats if other is not stat)
             reason = f"duplicate: {others} has the same name {name!r}"
             rejects.append(Reject(stat.path, -1, "read", reason, trial=name))
-        if is_unsafe(name):
-            rejects.append(Reject(stats[0].path, -1, "read", f"unsafe name of the {what}: {name!r}", trial=name))
-    return {name: stats[0] for name, stats in named.items() if len(stats) == 1 and not is_unsafe(name)}
+    found = {name: stats[0] for name, stats in named.items() if len(stats) == 1}
+    for name in list(found):
+        try:
+            checked_name(name)
+        except ValueError as error:
+            rejects.append(Reject(found.pop(name).path, -1, "read", f"{what}: {error}"))
+    return found
 
 
 def _aliases(found: Mapping[str, FileStat]) -> dict[str, str]:
@@ -162,16 +191,21 @@ def _aliases(found: Mapping[str, FileStat]) -> dict[str, str]:
 
 
 class _Hashing(io.RawIOBase):
-    """A stream that hashes what is read from it."""
+    """A stream that hashes what is read from it. `failed`: what the storage raised, which no parser did."""
 
     def __init__(self, stream: Any) -> None:
         self._stream, self.sha = stream, hashlib.sha256()
+        self.failed: OSError | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._stream.read(len(buffer))
+        try:
+            data = self._stream.read(len(buffer))
+        except OSError as error:
+            self.failed = error
+            raise
         buffer[: len(data)] = data
         self.sha.update(data)
         return len(data)
@@ -222,11 +256,28 @@ def _read_one(
                 result = error
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 result = ReadError(path, f"truncated or damaged gzip: {error}")
+            except Exception as error:
+                result = ReadError(path, f"cannot be read: {in_words(error)}")
+            if hashing.failed:
+                raise hashing.failed
             while buffered.read(CHUNK_BYTES):
                 pass
+    except (FileNotFoundError, PermissionError) as error:
+        return ReadError(path, f"cannot be read: {error.strerror or error}"), ""
     except OSError as error:
         raise DataError([f"{path}: cannot be read: {error}"]) from error
     return result, hashing.sha.hexdigest()
+
+
+def _notes_of(raws: Mapping[str, RawGaze]) -> list[str]:
+    """What the readers remark, each once: with the file, or with the first of them and their number."""
+    paths: dict[str, list[str]] = defaultdict(list)
+    for path, raw in raws.items():
+        for note in dict.fromkeys(raw.notes):
+            paths[note].append(path)
+    return [
+        f"{note} (in {f'{len(where)} files, first: ' * (len(where) > 1)}{where[0]})" for note, where in paths.items()
+    ]
 
 
 def _joined(

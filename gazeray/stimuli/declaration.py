@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from gazeray.config import Section, StorageConfig, validate
 from gazeray.gaze.declaration import read_declaration
@@ -46,16 +46,21 @@ class PictureSetSpec(Section):
         50_000_000, ge=1, le=89_000_000, description="a picture with more pixels is refused before it is unpacked"
     )
 
-    @model_validator(mode="after")
-    def _some_target(self) -> Self:
-        if self.fixations is None and self.maps is None:
+    @field_validator("fixations", "maps")
+    @classmethod
+    def _named_alike(cls, spec: FixationsSpec | TemplateSpec | None, info: ValidationInfo) -> Any:
+        named = set(placeholders(spec.path)) & set(PLACES) if spec and "pictures" in info.data else set()
+        if named and named != set(placeholders(info.data["pictures"].path)):
+            what = info.field_name
+            raise ValueError(f"{what}.path must have the same of {{stimulus}} and {{category}} as pictures.path")
+        return spec
+
+    @field_validator("maps")
+    @classmethod
+    def _some_target(cls, maps: TemplateSpec | None, info: ValidationInfo) -> TemplateSpec | None:
+        if maps is None and info.data.get("fixations", ...) is None:
             raise ValueError("declare fixations, maps or both")
-        in_pictures = set(placeholders(self.pictures.path))
-        for what, spec in (("fixations", self.fixations), ("maps", self.maps)):
-            named = set(placeholders(spec.path)) & set(PLACES) if spec else set()
-            if named and named != in_pictures:
-                raise ValueError(f"{what}.path must have the same of {{stimulus}} and {{category}} as pictures.path")
-        return self
+        return maps
 
 
 def load_pictures(path: str | Path, storage: StorageConfig | None = None) -> PictureSetSpec:

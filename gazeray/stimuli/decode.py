@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,6 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gazeray.gaze.readers.base import ReadError as PictureError
 from gazeray.gaze.readers.base import fetched
+from gazeray.stimuli.readers.base import in_words
 from gazeray.storage import Folder
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
@@ -22,12 +21,6 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 
 MID_GREY = 128
 """What a transparent picture is put upon: neither figure nor ground is favoured, and no edge is at its strongest."""
-
-DAMAGE = (
-    *(OSError, ValueError, TypeError, SyntaxError, IndexError, KeyError, EOFError, OverflowError, MemoryError),
-    *(AttributeError, ZeroDivisionError, struct.error, zlib.error),
-)
-"""What decoders raise on damaged files."""
 
 
 def read_picture(root: Folder, path: str, max_pixels: int) -> np.ndarray:
@@ -85,8 +78,8 @@ def _checked(source: str, max_pixels: int, formats: tuple[str, ...]) -> Iterator
             raise PictureError(source, f"not a picture ({', '.join(formats)})") from error
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise PictureError(source, f"more than {max_pixels} pixels: {error}") from error
-        except DAMAGE as error:
-            raise PictureError(source, f"cut off or damaged: {' '.join(str(error).split())}") from error
+        except Exception as error:  # decoders raise whatever a damaged file leads them to
+            raise PictureError(source, f"cut off or damaged: {in_words(error)}") from error
 
 
 def _opened(data: bytes, source: str, max_pixels: int, formats: tuple[str, ...]) -> Image.Image:

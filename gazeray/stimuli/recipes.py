@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from gazeray.config import Section
 
@@ -34,14 +34,15 @@ class TargetConfig(Section):
         None, gt=0, description="gaussian: the same in deg; needs px_per_deg of the data set"
     )
 
-    @model_validator(mode="after")
-    def _one_sigma(self) -> Self:
-        given = [name for name in ("sigma_px", "sigma_deg") if getattr(self, name) is not None]
-        if len(given) > 1:
+    @field_validator("sigma_px", "sigma_deg")
+    @classmethod
+    def _one_sigma(cls, sigma: float | None, info: ValidationInfo) -> float | None:
+        recipe = info.data.get("recipe", "gaussian")
+        if sigma is not None and recipe != "gaussian":
+            raise ValueError(f"the recipe {recipe} has its own sigma")
+        if sigma is not None and info.data.get("sigma_px") is not None:
             raise ValueError("give sigma_px or sigma_deg, not both")
-        if given and self.recipe != "gaussian":
-            raise ValueError(f"{given[0]}: the recipe {self.recipe} has its own sigma")
-        return self
+        return sigma
 
     def sigma_of(self, height_px: int, px_per_deg: float | None = None) -> float:
         """Sigma of a picture `height_px` high, px of the picture (down; published: across it scales with the width).

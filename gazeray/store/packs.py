@@ -24,7 +24,7 @@ from gazeray.storage.seals import DamagedError, read_sealed, write_sealed
 from gazeray.store.columns import Column, column_path, encoded, joined
 from gazeray.tables import QUALITY, Reject, rejects_table
 
-FORMAT = 4
+FORMAT = 5
 """Raised when packs of an older version can no longer be used."""
 
 Json = dict[str, Any]

@@ -20,7 +20,8 @@ from gazeray.engine.run import LAYOUT
 from gazeray.storage import Folder, StorageError
 from gazeray.studies.heatmap.config import HeatmapConfig
 from gazeray.studies.heatmap.study import HeatmapStudy
-from gazeray.tables import DataError
+from gazeray.study import Source
+from gazeray.tables import DataError, Fault
 from gazeray.unit import UnitFolder
 from tests.engine.toy import SMALL, Adds, BlobConfig, BlobStudy, Says, config, do
 
@@ -360,6 +361,31 @@ def test_dry_run_says_where_the_work_would_be_done_and_does_none(
     assert lines == [*blobs, "resources: 1 CPU per unit; units at the same time: one, in this process"]
     assert plan_lines(config(tmp_path, "resources.workers=3"), lambda cfg: blobs)[1].endswith("3")
     assert plan_lines(config(tmp_path, "resources.workers=null"), lambda cfg: blobs)[1].endswith("as many as fit")
+
+
+class Looked(BlobStudy):
+    """Its first file is of no use."""
+
+    def open(self) -> Source[None]:
+        """See `BlobStudy.open`."""
+        return Source(
+            None, ["data set: blobs"], lambda most_bytes: [Fault("first file a: cut off"), "first file b: good"]
+        )
+
+
+def test_first_file_of_no_use_fails_a_dry_run_and_is_a_warning_of_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty.yaml").write_text("")
+    words = [f"run.dir={tmp_path}", "--dry-run"]
+    assert main(Looked, BlobConfig, "toy", tmp_path / "empty.yaml", lambda run: None, words) == 2
+    shown = capsys.readouterr()
+    assert shown.err == "error: first file a: cut off\n"
+    assert shown.out.splitlines()[:2] == ["data set: blobs", "first file b: good"]
+    outcome, told = do(Looked(config(tmp_path), (Says("one", 1),), fitted=False))
+    assert outcome.failed == {}
+    assert "warning: first file a: cut off" in told
+    assert "first file b" not in told
 
 
 # -- what is impossible

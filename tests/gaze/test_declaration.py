@@ -37,9 +37,10 @@ def test_declaration_is_read_from_yaml(tmp_path: Path) -> None:
 def test_every_mistake_in_a_declaration_is_reported_after_the_name_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "d.yaml").write_text(
         "name: tiny\ncolour: blue\nscreen: {width_px: -3}\nlabels: {answer: {0: wrong, '0.0': right}}\n"
-        "trials: {path: ../t.csv, columns: {participant: p}}\n"
-        "samples: {reader: telepathy, path: 'g/{who}.csv', columns: {timestamp_ms: t},\n"
+        "trials: {path: ../t.csv, columns: {participant: p}, encoding: klingon}\n"
+        "samples: {reader: delimited, path: 'g/{who.csv', columns: {timestamp_ms: t}, decimal: ';',\n"
         "  units: {x_px: cm}, origin: moon}\n"
+        "fixations: {reader: telepathy, path: 'g/{participant}.csv'}\n"
     )
     with pytest.raises(ConfigError) as caught:
         load_dataset(tmp_path / "d.yaml")
@@ -48,10 +49,11 @@ def test_every_mistake_in_a_declaration_is_reported_after_the_name_of_the_file(t
         "screen.width_px": "greater than 0",
         "labels.answer": "twice",
         "trials.path": "leaves its folder",
-        "trials.columns": "trial",
-        "samples.reader": "known: ",
-        "samples.path": "{participant}, {trial}",
+        "trials.encoding": "no such encoding",
+        "samples.path": "g/{who.csv",
         "samples.columns": "x_px",
+        "samples.decimal": "'.' or ','",
+        "fixations.reader": "known: ",
         "samples.units": "normalised",
         "samples.origin": "screen",
     }.items():
@@ -96,7 +98,7 @@ def test_every_mistake_in_a_declaration_is_reported_after_the_name_of_the_file(t
             id="mistyped_column",
         ),
         pytest.param(
-            "trials", {**DECLARED["trials"], "path": "{trial}.csv"}, "placeholder", id="placeholder_in_trials"
+            "trials", {**DECLARED["trials"], "path": "{trial}.csv"}, "trial: comes from the path", id="trial_twice"
         ),
     ],
 )

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from gazeray.gaze.mending import apart, check_times, cut_to_windows, in_order, within_samples
 from gazeray.gaze.readers.base import GazeTable, ReadError
+from gazeray.tables import Reject
 
 CLOCK = np.arange(100) * 4.0
 
@@ -101,6 +104,12 @@ def test_fixations_in_a_wrong_unit_are_refused(factor: float) -> None:
         check_times(fixation_table(onset, duration * factor), "fixations", "a.csv")
 
 
+def test_onsets_in_another_unit_than_durations_are_refused() -> None:
+    onset, duration = np.arange(20) * 250.0, np.full(20, 200.0)
+    with pytest.raises(ReadError, match="the units of onset_ms and duration_ms cannot both be right"):
+        check_times(fixation_table(1e3 * onset, duration), "fixations", "a.csv")
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"), [(-3, "negative duration"), (0.2, "no fixation lasts 0.2 ms"), (2e5, "200000")]
 )
@@ -111,11 +120,17 @@ def test_fixation_that_no_eye_makes_costs_a_row(wrong: float, words: str) -> Non
 
 
 def test_fixations_are_cut_to_their_window() -> None:
-    found = cut_to_windows(fixation_table([900, 1500, 1900, 3000], [200, 100, 900, 50], [[1000, 2000]]))
+    rejects = [Reject("a.csv", 7, "read", "no number")]
+    found = fixation_table([900, 1500, 1900, 3000], [200, 100, 900, 50], [[1000, 2000]])
+    found = cut_to_windows(replace(found, rejects=rejects))
     assert found.columns["onset_ms"].tolist() == [1000, 1500, 1900]
     assert found.columns["duration_ms"].tolist() == [100, 100, 100]
     assert found.rows.tolist() == [1, 2, 3]
-    assert found.notes == ["fixations cut at the edge of a trial: 2 of 3"]
+    assert found.notes == [
+        "fixations cut at the edge of a trial: 2 of 3",
+        "fixations outside the time of their trial, left out: 1 of 4",
+    ]
+    assert found.rejects == rejects
 
 
 def test_window_without_an_end_cuts_nothing_there() -> None:
@@ -167,8 +182,10 @@ def test_fixations_are_cut_to_the_samples_of_their_trial() -> None:
     assert n == 2
 
 
-def test_fixations_of_another_zero_are_compared_by_their_sum_alone() -> None:
+def test_fixations_of_another_zero_are_compared_by_how_long_they_last() -> None:
     fixations = {"onset_ms": np.array([1e6, 1e6 + 200]), "duration_ms": np.array([150, 150], np.float32)}
     assert within_samples(fixations, CLOCK)[1:] == (0, "")
+    far = fixations | {"onset_ms": np.array([1e6, 1e6 + 200e3])}
+    assert within_samples(far, CLOCK)[2].startswith("fixations reach over 2.002e+05 ms, the trial over 400 ms")
     fixations["duration_ms"] = np.array([150e3, 150e3], np.float32)
     assert "another unit" in within_samples(fixations, CLOCK)[2]

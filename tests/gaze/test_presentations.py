@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from gazeray.gaze.quality import TrialGaze
-from gazeray.gaze.readers import READERS
+from gazeray.gaze.readers import READERS, GazeTable
+from gazeray.gaze.readers.spec import SamplesSpec
+from gazeray.gaze.two_eyes import one_of_two
 from tests.gaze.tiny_dataset import FIXATIONS, SAMPLES, declared, read_all, reasons, write
 
 HEADER = "trial,t,x,y\n"
@@ -41,12 +43,20 @@ def test_trial_presented_again_is_refused_by_name(tmp_path: Path) -> None:
     assert list(found) == ["2"]
     ((source, row, reason),) = why
     assert (source, row) == ("gaze/P1.csv", 1)
-    assert reason.startswith("presented 2 times (samples: gaze/P1.csv row 1, gaze/P1.csv row 5): say what it means")
+    assert reason.startswith("presented 2 times (gaze/P1.csv row 1, gaze/P1.csv row 5): say what it means")
 
 
 def test_rows_without_a_trial_part_presentations(tmp_path: Path) -> None:
-    root = write(tmp_path, {"trials.csv": TRIALS, "gaze/P1.csv": HEADER + ONCE + ",15,0,0\n" + AGAIN + TWO})
+    root = write(tmp_path, {"trials.csv": TRIALS, "gaze/P1.csv": HEADER + ONCE + ",15,0,0\n,16,0,0\n" + AGAIN + TWO})
     assert list(trials_of(root)[0]) == ["2"]
+
+
+@pytest.mark.parametrize("row", [HEADER, "?,?,?,?\n", "7,x,200,100\n"])
+def test_row_that_is_rejected_parts_no_presentations(tmp_path: Path, row: str) -> None:
+    gaze = HEADER + "1,0,200,100\n" + row + "1,10,210,100\n2,20,300,100\n" + row + "2,30,310,100\n" + row
+    found, why = trials_of(write(tmp_path, {"trials.csv": TRIALS, "gaze/P1.csv": gaze}))
+    assert {trial: x_of(one) for trial, one in found.items()} == {"1": [200, 210], "2": [300, 310]}
+    assert [number for _, number, _ in why] == [2, 5, 7]
 
 
 def test_presentations_are_numbered_by_the_rows_of_the_trials_table(tmp_path: Path) -> None:
@@ -75,13 +85,15 @@ def test_presentations_may_be_joined(tmp_path: Path) -> None:
     assert not why
 
 
-def test_presentations_that_only_the_samples_have_are_refused(tmp_path: Path) -> None:
+def test_fixations_of_fewer_presentations_than_the_samples_are_nobodys(tmp_path: Path) -> None:
     rows = "participant,trial,condition\nP1,1,C\nP1,2,P\nP1,1,P\n"
     fixations = "trial,t,d,x,y\n1,0,8,200,100\n2,20,8,300,100\n"
     files = {"trials.csv": rows, "gaze/P1.csv": HEADER + ONCE + TWO + AGAIN, "fixations/P1.csv": fixations}
     found, why = trials_of(write(tmp_path, files), trials=repeating("number"), fixations=FIXATIONS)
-    assert list(found) == ["2"]
-    assert {reason for _, _, reason in why} == {"presented 1 times, the trials table has 2 of it"}
+    counts = {name: len(trial.fixations["x_px"]) for name, trial in found.items() if trial.fixations is not None}
+    assert counts == {"1": 0, "2": 1, "1#2": 0}
+    reason = "presented 1 times, the trials table has 2 of it; the trial is kept without its fixations"
+    assert {why for _, _, why in why} == {reason}
 
 
 def test_unknown_trial_is_one_reject_however_often_it_is_presented(tmp_path: Path) -> None:
@@ -107,7 +119,7 @@ def test_trial_in_two_files_is_presented_twice(tmp_path: Path) -> None:
     samples = {**SAMPLES, "path": "gaze/{participant}_{run}.csv"}
     found, why = trials_of(write(tmp_path, files), samples=samples)
     assert list(found) == ["2"]
-    assert "presented 2 times (samples: gaze/P1_2.csv row 1, gaze/P1_10.csv row 1)" in why[0][2]
+    assert "presented 2 times (gaze/P1_2.csv row 1, gaze/P1_10.csv row 1)" in why[0][2]
 
 
 def test_trial_numbers_that_start_again_in_each_run(tmp_path: Path) -> None:
@@ -179,6 +191,29 @@ def test_eye_that_no_file_is_of_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("eye", "kept", "words"),
+    [("right", 2, ""), ("best", 0, "3 files of an unnamed eye, left, right: not two eyes; ask for left or right")],
+)
+def test_third_file_does_not_matter_where_one_eye_is_asked_for(tmp_path: Path, eye: str, kept: int, words: str) -> None:
+    files = {**EYES, "gaze/P1_cyclopean.csv": HEADER + ONCE + TWO}
+    samples = {**SAMPLES, "path": "gaze/{participant}_{eye}.csv", "eye": eye}
+    found, why = trials_of(write(tmp_path, files), samples=samples)
+    assert len(found) == kept
+    assert not words or why[0][2] == words
+
+
+def test_mean_of_two_eyes_has_the_accuracy_of_both() -> None:
+    accuracy = ({"validation_left_deg": 0.3}, {"validation_right_deg": 0.5})
+    row = {"timestamp_ms": np.zeros(1), "x_px": np.ones(1), "y_px": np.ones(1)}
+    files = [
+        (side, {"eye": side}, GazeTable([("P", "1")], np.zeros(1, int), row, np.ones(1, int), 1, accuracy=[own]))
+        for side, own in zip(("left", "right"), accuracy, strict=True)
+    ]
+    spec = SamplesSpec.model_validate({**SAMPLES, "path": "{participant}_{eye}.csv", "eye": "mean"})
+    assert one_of_two(files, spec)[1].accuracy == [accuracy[0] | accuracy[1]]
+
+
+@pytest.mark.parametrize(
     "error", [KeyError("x"), IndexError(3), MemoryError(), RecursionError("deep"), ZeroDivisionError()]
 )
 def test_whatever_a_reader_raises_costs_one_file(
@@ -207,6 +242,15 @@ def test_clock_that_steps_back_by_a_sample_is_sorted_and_counted(tmp_path: Path)
     _, (one,) = read_all(root, declared())
     assert x_of(one.trials[0]) == [200 + time for time in sorted(times)]
     assert one.notes == ["P1: samples out of order, sorted by time: 1"]
+
+
+def test_block_of_rows_that_is_there_twice_is_read_once(tmp_path: Path) -> None:
+    rows = [f"1,{time},{200 + time},100\n" for time in range(0, 200, 10)]
+    gaze = HEADER + "".join([*rows[:15], *rows[5:], "2,300,300,120\n"])
+    found, why = trials_of(write(tmp_path, {"trials.csv": TRIALS, "gaze/P1.csv": gaze}))
+    assert x_of(found["1"]) == [200 + time for time in range(0, 200, 10)]
+    assert [row for _, row, _ in why] == list(range(16, 26))
+    assert {reason for *_, reason in why} == {"the same as an earlier row: it is there twice"}
 
 
 def test_time_far_off_costs_a_row(tmp_path: Path) -> None:
@@ -286,15 +330,21 @@ def test_windows_that_overlap_or_end_before_they_begin_are_refused(tmp_path: Pat
         "columns": {"timestamp_ms": "t", "x_px": "x", "y_px": "y"},
     }
     gaze = "t,x,y\n1000,100,100\n1100,100,100\n1200,100,100\n"
-    root = write(tmp_path, {"trials.csv": WINDOWS.replace("1100,1150", "1090,1150"), "gaze/P1.csv": gaze})
+    root = write(tmp_path, {"trials.csv": WINDOWS.replace("1100,1150", "1070,1150"), "gaze/P1.csv": gaze})
     assert (
         "the windows of the trials 'a' and 'b' overlap"
         in trials_of(root, samples=samples, trials=WINDOW_TRIALS)[1][0][2]
     )
+    write(tmp_path, {"trials.csv": WINDOWS.replace("1100,1150", "1090,1150")})  # rounded times: they touch
+    found, _ = trials_of(root, samples=samples, trials=WINDOW_TRIALS)
+    assert {name: trial.samples["timestamp_ms"].tolist() for name, trial in found.items() if trial.samples} == {
+        "a": [1000],
+        "b": [1100],
+    }
     write(tmp_path, {"trials.csv": WINDOWS.replace("1100,1150", "1190,1150") + "P1,c,P,1190,1300\n"})
     found, why = trials_of(root, samples=samples, trials=WINDOW_TRIALS)
     assert list(found) == ["a", "c"]
-    assert why[0][2].startswith("no time from start_ms to end_ms")
+    assert why[0][2] == "no time from start_ms to end_ms: from '1190' to '1150'"
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_shares_of_samples_agree_with_counting_one_by_one() -> None:
     assert row["outside_share"] == pytest.approx(outside / (n - lost))
 
 
-def test_sampling_rate_is_that_of_the_median_step() -> None:
+def test_sampling_rate_is_that_of_the_clock_without_its_pauses() -> None:
     row = quality(samples([0, 10, 20, 500, 510], [1] * 5, [1] * 5), None)
     assert row["sampling_hz"] == pytest.approx(100)
     assert row["duration_ms"] == 510
@@ -229,6 +229,8 @@ GOOD: dict[str, Any] = {
     "bcea_deg2": 0.2,
     "sampling_hz": 250.0,
     "duration_ms": 5000.0,
+    "validation_left_deg": 0.4,
+    "validation_right_deg": math.nan,
 }
 
 
@@ -253,6 +255,19 @@ GOOD: dict[str, Any] = {
             "bcea_deg2 0.2 > quality.max_bcea_deg2 0.1; duration_ms 5000 < quality.min_duration_ms 6000",
             id="all_reasons_at_once",
         ),
+        pytest.param({"max_validation_deg": 0.4}, {}, "", id="validation_of_one_eye"),
+        pytest.param(
+            {"max_validation_deg": 1},
+            {"validation_right_deg": 1.25},
+            "validation_right_deg 1.25 > quality.max_validation_deg 1",
+            id="validation_of_the_worse_eye",
+        ),
+        pytest.param(
+            {"max_validation_deg": 1},
+            {"validation_left_deg": math.nan},
+            "validation_left_deg and validation_right_deg are not known, quality.max_validation_deg 1",
+            id="no_validation_is_refused",
+        ),
         pytest.param(
             {"max_off_screen_share": 0.05}, {}, "off_screen_share 0.1 > quality.max_off_screen_share 0.05", id="off"
         ),
@@ -264,4 +279,12 @@ def test_gate_says_why(limits: dict[str, Any], changes: dict[str, Any], reason: 
 
 def test_every_limit_is_of_a_column_of_the_quality_table() -> None:
     assert set(MEASURED) == set(QualityConfig.model_fields)
-    assert set(MEASURED.values()) <= set(QUALITY.names)
+    assert {name for names in MEASURED.values() for name in names} <= set(QUALITY.names)
+
+
+def test_accuracy_is_what_the_tracker_said_and_nan_where_it_did_not() -> None:
+    fixations = {name: np.ones(1) for name in ("onset_ms", "duration_ms", "x_px", "y_px")}
+    said = {"validation_left_deg": 0.4, "validation_left_max_deg": 0.84}
+    row = trial_quality(TrialGaze("P1", "1", None, fixations, accuracy=said), (0, 0, 10, 10))
+    assert {name: row[name] for name in said} == said
+    assert np.isnan([row["validation_right_deg"], row["validation_right_max_deg"]]).all()

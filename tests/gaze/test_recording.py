@@ -14,7 +14,19 @@ from gazeray.gaze.dataset import open_dataset
 from gazeray.gaze.presentations import rows_by_code
 from gazeray.gaze.recording import RecordingGaze, TrialGaze, read_recording
 from gazeray.storage import Folder
-from tests.gaze.tiny_dataset import FILES, FIXATIONS, GAZE, SAMPLES, TRIALS, declared, read_all, reasons, write, zipped
+from tests.gaze.tiny_dataset import (
+    DECLARED,
+    FILES,
+    FIXATIONS,
+    GAZE,
+    SAMPLES,
+    TRIALS,
+    declared,
+    read_all,
+    reasons,
+    write,
+    zipped,
+)
 
 FIXED = "trial,t,d,x,y\n1,0,200,200,100\n1,250,100,300,110\n2,5,150,400,120\n"
 
@@ -48,8 +60,19 @@ def test_rows_are_sorted_into_trials(tmp_path: Path) -> None:
     assert [trial.trial for trial in found.trials] == ["1", "2"]
 
 
-def test_interleaved_trials_keep_the_order_of_their_rows(tmp_path: Path) -> None:
-    found = read_first(tmp_path, "trial,t,x,y\n2,0,300,99\n1,0,200,99\n2,5,310,99\n1,5,210,99\n2,9,320,99\n")
+INTERLEAVED = "trial,t,x,y\n2,0,300,99\n1,0,200,99\n2,5,310,99\n1,5,210,99\n2,9,320,99\n"
+
+
+def test_interleaved_trials_are_presented_again_and_refused(tmp_path: Path) -> None:
+    found = read_first(tmp_path, INTERLEAVED)
+    assert found.trials == []
+    assert [(reject.row, reject.trial) for reject in found.rejects] == [(2, "1"), (1, "2")]
+    assert "presented 3 times" in found.rejects[1].reason
+    assert "trials.repeats" in found.rejects[1].reason
+
+
+def test_joined_presentations_keep_the_order_of_their_rows(tmp_path: Path) -> None:
+    found = read_first(tmp_path, INTERLEAVED, trials={**DECLARED["trials"], "repeats": "join"})
     assert samples_of(found.trials[0])["x_px"] == [200, 210]
     assert samples_of(found.trials[1])["x_px"] == [300, 310, 320]
 
@@ -210,7 +233,9 @@ def test_trial_without_rows_is_rejected(tmp_path: Path) -> None:
         pytest.param("", "the file is empty", id="empty"),
         pytest.param("trial,t,x,y\n", "a header without rows", id="header_without_rows"),
         pytest.param("trial,t,x\n1,0,5\n", "no column 'y' (present: trial, t, x)", id="missing_column"),
-        pytest.param(GAZE.encode("utf-16"), "not UTF-8", id="utf_16"),
+        pytest.param(GAZE.encode() + b"1,20,\xff,1\n", "not UTF-8", id="not_utf_8"),
+        pytest.param(b"\x00" * 999, "nothing but zero bytes", id="zero_bytes"),
+        pytest.param("1,0,200.5,100\n1,10,201.5,100\n", "declare the names of the columns", id="no_header"),
     ],
 )
 def test_unusable_file_is_one_reject_and_takes_its_trials_along(
@@ -269,8 +294,8 @@ def test_bad_rows_of_the_reader_are_passed_on_and_counted(tmp_path: Path) -> Non
 # -- fixations
 
 
-def with_fixations(folder: Path, fixations: str | bytes, **changes: Any) -> RecordingGaze:
-    root = write(folder, {**FILES, "fixations/P1.csv": fixations, "fixations/P2.csv": FIXED})
+def with_fixations(folder: Path, fixations: str | bytes, gaze: str = GAZE, **changes: Any) -> RecordingGaze:
+    root = write(folder, {**FILES, "gaze/P1.csv": gaze, "fixations/P1.csv": fixations, "fixations/P2.csv": FIXED})
     return read_all(root, declared(**{"fixations": FIXATIONS, **changes}))[1][0]
 
 
@@ -279,17 +304,45 @@ def fixations_of(trial: TrialGaze) -> dict[str, list[float]]:
     return {name: values.tolist() for name, values in trial.fixations.items()}
 
 
+LONG = "trial,t,x,y\n" + "".join(f"{trial},{t},300,100\n" for trial in "12" for t in range(0, 400, 50))
+
+
 def test_fixations_stand_beside_the_samples(tmp_path: Path) -> None:
-    found = with_fixations(tmp_path, FIXED)
-    assert samples_of(found.trials[0])["x_px"] == [200, 210]
+    found = with_fixations(tmp_path, FIXED, LONG)
+    assert samples_of(found.trials[0])["timestamp_ms"] == list(range(0, 400, 50))
     assert fixations_of(found.trials[0]) == {
         "onset_ms": [0, 250],
         "duration_ms": [200, 100],
         "x_px": [200, 300],
         "y_px": [100, 110],
     }
-    assert found.n_rows == 7
+    assert found.n_rows == 19
     assert [len(trial.fixations["x_px"]) for trial in found.trials if trial.fixations] == [2, 1]
+    assert found.notes == []
+
+
+def test_fixations_are_cut_to_the_time_of_their_samples(tmp_path: Path) -> None:
+    more = "trial,t,d,x,y\n1,-100,150,200,100\n1,100,150,300,110\n1,350,300,300,110\n1,900,90,300,110\n2,0,90,9,9\n"
+    found = with_fixations(tmp_path, more, LONG)
+    fixations = fixations_of(found.trials[0])
+    assert fixations["onset_ms"] == [0, 100, 350]
+    assert fixations["duration_ms"] == [50, 150, 50]
+    assert found.notes == ["P1: fixations beyond the samples of their trial, cut or left out: 3"]
+
+
+def test_fixations_never_overlap(tmp_path: Path) -> None:
+    rows = "1,0,110,200,100\n1,100,100,300,110\n1,150,40,300,110\n1,210,50,300,110\n1,300,40,300,110\n"
+    found = with_fixations(tmp_path, "trial,t,d,x,y\n" + rows + "2,0,90,9,9\n", LONG)
+    fixations = fixations_of(found.trials[0])
+    assert fixations["onset_ms"] == [0, 100, 150, 210, 300]
+    assert fixations["duration_ms"] == [100, 50, 40, 50, 40]
+    assert [note.startswith("P1: fixations that last into the next one") for note in found.notes] == [True]
+
+
+def test_fixation_that_is_there_twice_costs_a_row(tmp_path: Path) -> None:
+    found = with_fixations(tmp_path, "trial,t,d,x,y\n1,0,110,200,100\n1,0,110,200,100\n2,0,90,300,90\n", samples=None)
+    assert fixations_of(found.trials[0])["duration_ms"] == [110]
+    assert reasons(found.rejects) == [("fixations/P1.csv", 2, "the same as an earlier row: it is there twice")]
 
 
 def test_fixations_alone_are_enough(tmp_path: Path) -> None:

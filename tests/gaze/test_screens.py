@@ -129,14 +129,14 @@ def test_hidden_files_and_files_that_do_not_match_the_path_do_not_count(tmp_path
 
 
 def test_names_that_cannot_be_used_are_rejected_by_name(tmp_path: Path) -> None:
-    bad = ("screenshot", "10m23r2_1_C", "mr_1_C_b", "10m23r2_5_C_b (copy)", "10m23r2_6_C_b.old", "10m23r2_.._C_b")
+    bad = ("screenshot", "10m23r2_1_C", "mr_1_C_b", "10m23r2_5_C_b (copy)", "10m23r2_6_C_b.old", "10m23r2_\x07_C_b")
     root = write(tmp_path, *FOUR, *bad, "10m23r2_7_F_b", "10m23r2_8_c_b")
     data = open_screens(declared(), root)
     assert len(data.trials) == 5, "a blank in the look is unusual but readable"
     found = reasons(data)
     for name in ("screenshot", "10m23r2_1_C", "mr_1_C_b", "10m23r2_6_C_b.old"):
         assert "does not fit the pattern" in found.pop(f"{name}.png")
-    assert "unsafe name of the item" in found.pop("10m23r2_.._C_b.png")
+    assert "unsafe name of the item" in found.pop("10m23r2_\x07_C_b.png")
     assert found.pop("10m23r2_7_F_b.png") == "class 'F' is not declared (declared: C, P)"
     assert found.pop("10m23r2_8_c_b.png") == "class 'c' is not declared (declared: C, P)"
     assert not found

@@ -118,7 +118,10 @@ def test_documented_declaration_is_valid(text: str) -> None:
         return
     if "name" not in values:  # the gaze alone
         columns = {"participant": "person", "trial": "nr"}
-        values |= {"name": "some", "labels": {"a": {0: "x", 1: "y"}}, "trials": {"path": "t.csv", "columns": columns}}
+        labels = {"a": {0: "x", 1: "y"}}
+        values = {"name": "some", "labels": labels, "trials": {"path": "t.csv", "columns": columns}} | values
+        if not values.keys() & {"samples", "fixations"}:  # the trials alone
+            values["samples"] = {"reader": values["trials"]["reader"], "path": values["trials"]["path"]}
     assert validate(DatasetSpec, values).gaze()
 
 

@@ -124,6 +124,21 @@ def test_aucs_of_large_maps_are_exact_whatever_the_distribution(shape: str, dtyp
         assert float(elsewhere[image]) == pytest.approx(float(np.trapezoid(tpr, fpr)), abs=1e-12)
 
 
+def test_pixels_of_a_finer_picture_take_their_share_of_auc_judds_negatives() -> None:
+    maps, fixations = batch(n_images=3, height=6, width=8, n_fixations=20, seed=4)
+    finer = maps.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    jitter = torch.from_numpy(np.random.default_rng(5).integers(0, 4, (len(fixations), 2)))
+    pixels = torch.cat([fixations[:, :1], fixations[:, 1:] * 4 + jitter], 1)
+    once = torch.unique(pixels, dim=0)
+    coarse = torch.cat([once[:, :1], once[:, 1:] // 4], 1)
+    found = saliency.auc_judd(maps, fixations, coarse, torch.full((3,), 1 / 16))
+    np.testing.assert_allclose(found, saliency.auc_judd(finer, pixels), atol=1e-12)
+    assert (saliency.auc_judd(maps, fixations) - found).abs().max() > 0.01
+    assert torch.equal(
+        saliency.auc_judd(maps, fixations, torch.unique(fixations, dim=0)), saliency.auc_judd(maps, fixations)
+    )
+
+
 @pytest.mark.parametrize("coarse", [False, True], ids=["exact", "judd"])
 @pytest.mark.parametrize("n_values", [50, 5000])
 def test_the_search_of_the_gpu_counts_as_the_cells_of_the_cpu(n_values: int, coarse: bool) -> None:

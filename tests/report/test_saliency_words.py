@@ -13,6 +13,7 @@ from gazeray.report.sections.rejects import reject_kinds, shared
 from gazeray.report.sections.scores import undefined
 from gazeray.report.words import counted
 from gazeray.storage import Folder
+from gazeray.studies.pictures.methods import on_grid
 from gazeray.studies.pictures.words import METRICS, caveats, verdict
 from gazeray.tables import Reject, rejects_table
 from tests.report.fabricate_saliency import SMALL, Scene, fabricate
@@ -248,3 +249,9 @@ def test_rejects_of_one_kind_are_counted_together() -> None:
     kinds = reject_kinds(rejects_table([rows[0], Reject("b.jpg", -1, "read", "no picture"), *rows[1:]]))
     said = [(kind.stage, kind.reason, kind.places.tolist()) for kind in kinds]
     assert said == [("gaze", "… fixations outside", [0, 2, 3]), ("read", "no picture", [1])]
+
+
+def test_the_grid_is_said_under_the_scores_and_what_depends_on_it(results: Results) -> None:
+    assert on_grid(results).startswith("Scored on a grid of 200 px at the longest side")
+    assert ("AUC-Judd" in on_grid(results)) == ("auc_judd" in results.shown)
+    assert on_grid(Results({})) == ""

@@ -16,7 +16,7 @@ from gazeray.report.blocks import Cell, Section, Table
 from gazeray.report.results import Results, read_results
 from gazeray.report.sections import classification, explanations, gallery, quality, search
 from gazeray.report.sections.gallery import Given
-from gazeray.report.words import map_unit, method_name
+from gazeray.report.words import map_meaning, map_unit, method_name
 from gazeray.storage import Folder
 from gazeray.studies.heatmap import report as page
 from gazeray.studies.heatmap.words import given
@@ -122,6 +122,17 @@ def test_table_without_new_columns_or_with_nothing_measured_is_read(run: Folder)
     run.write_table("quality.parquet", pa.table({"participant": ["P01"], "trial": ["1"], "lost_share": [float("nan")]}))
     assert "1 trials were read; none of their quality could be measured." in drawn(run)
     assert not run.exists("figures/quality.png")
+
+
+def test_validation_of_the_tracker_is_shown_where_it_is_known(run: Folder) -> None:
+    known = {"participant": ["P01", "P01"], "trial": ["1", "2"], "validation_left_deg": [0.2, 0.6]}
+    run.write_table("quality.parquet", pa.table(known | {"validation_right_deg": [float("nan")] * 2}))
+    words = drawn(run)
+    assert "validation, left eye (deg) 2 0.20 0.22 0.40 0.58 0.60" in words
+    assert "P01 2 0 0.40" in words
+    assert "in the last validation before the trial" in words
+    assert "right eye" not in words
+    assert "RMS-S2S" not in words
 
 
 def test_gated_run_names_reasons_and_refused_trials(run: Folder) -> None:
@@ -406,3 +417,12 @@ def test_run_of_before_exchanges_were_named_is_still_drawn(run: Folder) -> None:
     words = drawn(run)
     assert "Permutation test of balanced accuracy, within participants" in words
     assert "95 % bootstrap interval over participants." in words
+
+
+def test_maps_are_called_what_they_are(run: Folder) -> None:
+    groups = explanations.map_figures(run, read_results(run), Given())
+    caption = next(figure.caption for group in groups.values() for figure in group if figure.name == "class_maps")
+    assert "contribution" not in caption
+    assert "Gradient: how the logit would change with a little more gaze there (a sensitivity); red: it" in caption
+    assert "Integrated gradients: what the gaze there adds to the logit" in caption
+    assert map_meaning("smoothgrad", "ink").startswith("SmoothGrad: the mean over noisy copies of how the logit would")

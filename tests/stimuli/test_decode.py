@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from pathlib import Path
@@ -182,3 +183,26 @@ def test_map_keeps_sixteen_bits(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_map(root, "grey.png", LIMIT), GREY / 255, rtol=1e-6)
     with pytest.raises(PictureError, match="nothing is drawn"):
         read_map(root, "black.png", LIMIT)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no\nidea"), RecursionError("deep"), NotImplementedError("mode")])
+def test_whatever_a_decoder_raises_is_the_reason(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Image, "open", fail)
+    told = f"a.png: cut off or damaged: {type(error).__name__}: {' '.join(str(error).split())}"
+    with pytest.raises(PictureError) as found:
+        decoded(PNG)
+    assert str(found.value) == told
+
+
+def test_damaged_maps_are_picture_errors_alone(tmp_path: Path) -> None:
+    rng, good = np.random.default_rng(0), encoded(GREY)
+    folder = write(tmp_path, {"a.png": good})
+    for _ in range(100):
+        broken = bytearray(good)
+        broken[rng.integers(len(broken))] = rng.integers(256)
+        (tmp_path / "a.png").write_bytes(broken)
+        with contextlib.suppress(PictureError):
+            assert read_map(folder, "a.png", LIMIT).shape

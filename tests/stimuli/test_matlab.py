@@ -25,6 +25,7 @@ from tests.stimuli.tiny_pictures import declared, jpegs, mat, opened, reasons
 CONFIGS = Path(__file__).parents[2] / "configs" / "datasets"
 AB = jpegs("a.jpg", "b.jpg")
 OSIE = {"reader": "osie", "path": "fixations.mat"}
+OSIE_CELL = "the cell is not a picture with its fixations"
 
 
 def cell(*items: Any) -> np.ndarray:
@@ -32,6 +33,14 @@ def cell(*items: Any) -> np.ndarray:
     cells = np.empty((len(items), 1), dtype=object)
     cells[:, 0] = items
     return cells
+
+
+def structs_of(*items: dict[str, Any]) -> np.ndarray:
+    """A struct array, 1 x N."""
+    structs = np.empty((1, len(items)), dtype=[(name, object) for name in items[0]])
+    for place, item in enumerate(items):
+        structs[0, place] = tuple(np.asarray(value) for value in item.values())
+    return structs
 
 
 def osie_picture(name: str, *subjects: tuple[list[float], list[float]]) -> dict[str, Any]:
@@ -73,13 +82,55 @@ def test_osie_cells_that_are_no_pictures_are_rejected(tmp_path: Path) -> None:
     data = mat(fixations=cell(good, uneven, {"img": "c.jpg"}, 5.0, osie_picture("a.jpg", ([3], [4]))))
     found = opened(tmp_path, {**AB, "fixations.mat": data}, fixations=OSIE)
     assert [(row, reason) for _, row, reason in reasons(found.rejects)] == [
-        (2, "the cell is not a picture with its fixations"),
-        (3, "the cell is not a picture with its fixations"),
-        (4, "the cell is not a picture with its fixations"),
+        (2, f"{OSIE_CELL}: fix_x and fix_y of subject 1 are not two vectors of one length"),
+        (3, f"{OSIE_CELL}: no struct with img and subjects"),
+        (4, f"{OSIE_CELL}: no struct with img and subjects"),
         (5, "a.jpg is there again; the first is used"),
         (-1, "a picture without fixations"),
     ]
     assert found.gaze["a"].x_px.tolist() == [1.0]
+
+
+def test_osie_subjects_in_any_array_are_observers_and_empty_ones_have_no_fixations(tmp_path: Path) -> None:
+    one, other = {"fix_x": [1.0, 2.0], "fix_y": [3.0, 4.0]}, {"fix_x": [5.0], "fix_y": [6.0]}
+    structs = structs_of(one, other)
+    for number, subjects in enumerate((cell(one, [], other), cell(structs), structs, cell(cell(one), other))):
+        picture = {"img": "a.jpg", "subjects": subjects}
+        for fixations in (cell(picture), picture, cell(cell(picture, []))):
+            data = mat(fixations=fixations)
+            found = opened(tmp_path / f"{number}", {**AB, "fixations.mat": data}, fixations=OSIE)
+            assert found.gaze["a"].x_px.tolist() == [1.0, 2.0, 5.0]
+            assert found.gaze["a"].observer.tolist() == [0, 0, 1]
+            assert found.observers == (["1", "3"] if number == 0 else ["1", "2"])
+
+
+@pytest.mark.parametrize(
+    ("subjects", "reason"),
+    [
+        pytest.param(np.ones((3, 4)), "subjects are no cells or structs", id="matrix"),
+        pytest.param("text", "subjects are no cells or structs", id="text"),
+        pytest.param(cell(), "subjects are no cells or structs", id="none"),
+        pytest.param(cell({"fix_x": [1.0]}), "subject 1 is not one struct with fix_x and fix_y", id="no_fix_y"),
+        pytest.param(cell(5.0, 6.0), "subject 1 is not one struct", id="numbers"),
+        pytest.param(cell({"fix_x": "a", "fix_y": "b"}), "fix_x and fix_y of subject 1 are not numbers", id="letters"),
+        pytest.param(cell({"fix_x": np.ones((2, 3)), "fix_y": np.ones((2, 3))}), "are not two vectors", id="matrices"),
+    ],
+)
+def test_osie_subjects_that_are_none_reject_their_picture_alone(tmp_path: Path, subjects: Any, reason: str) -> None:
+    data = mat(fixations=cell({"img": "a.jpg", "subjects": subjects}, osie_picture("b.jpg", ([1.0], [2.0]))))
+    found = opened(tmp_path, {**AB, "fixations.mat": data}, fixations=OSIE)
+    assert list(found.gaze) == ["b"]
+    assert found.rejects[0].row == 1
+    assert reason in found.rejects[0].reason
+
+
+def test_osie_subject_with_several_structs_is_not_entered(tmp_path: Path) -> None:
+    one = {"fix_x": [1.0], "fix_y": [2.0]}
+    pictures = cell(
+        {"img": "a.jpg", "subjects": cell(structs_of(one, one), one)}, osie_picture("b.jpg", ([1.0], [2.0]))
+    )
+    found = opened(tmp_path, {**AB, "fixations.mat": mat(fixations=pictures)}, fixations=OSIE)
+    assert found.rejects[0].reason == f"{OSIE_CELL}: subject 1 is not one struct with fix_x and fix_y"
 
 
 BROKEN = [

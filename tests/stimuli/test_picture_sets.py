@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 
 from gazeray.config import ConfigError
+from gazeray.gaze.files import natural
 from gazeray.stimuli.dataset import clean_gaze, load_pictures, open_pictures
 from gazeray.stimuli.readers import PICTURE_READERS, Gaze, register_picture_reader
-from gazeray.stimuli.readers.base import natural, stimulus_id
+from gazeray.stimuli.readers.base import stimulus_id
 from gazeray.storage import Folder
 from gazeray.tables import DataError
 from tests.stimuli.tiny_pictures import CSV, TABLE, declared, encoded, jpegs, opened, photo, reasons, write
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "datasets"
 FILES = {**jpegs("a.jpg", "b.jpg"), "fixations.csv": CSV}
+DETECT = {"sampling_hz": 240, "dispersion_px": 35}
 MAPS = {"path": "maps/{stimulus}.png"}
 MAP = encoded(photo()[:, :, 0])
 
@@ -117,10 +119,17 @@ def test_fixations_outside_and_not_finite_are_taken_out_and_counted() -> None:
     assert clean_gaze("a", clean, 20, 12) == (clean, [])
 
 
-def test_unsafe_names_and_unknown_readers_do_not_get_in(tmp_path: Path) -> None:
-    files = {**FILES, "pictures/a..b.jpg": encoded(photo(), "JPEG")}
-    found = opened(tmp_path, files)
-    assert reasons(found.rejects) == [("pictures/a..b.jpg", -1, "unsafe name of the picture: 'a..b'")]
+def test_names_may_be_what_they_are_but_for_control_characters(tmp_path: Path) -> None:
+    names = ("a..b", "100%", "a b;c", "\u00e9\u4e2d")
+    files = {**{f"pictures/{name}.jpg": encoded(photo(), "JPEG") for name in (*names, "a\x07b")}}
+    rows = "".join(f"{name}.jpg,http://x.org/p?id=7,1,1\n" for name in names)
+    found = opened(tmp_path, {**files, "fixations.csv": "image,who,x,y\n" + rows})
+    assert sorted(found.gaze) == sorted(names)
+    assert found.observers == ["http://x.org/p?id=7"]
+    assert reasons(found.rejects) == [("pictures/a\x07b.jpg", -1, "picture: unsafe name: 'a\\x07b'")]
+
+
+def test_a_reader_is_registered_once() -> None:
     with pytest.raises(ValueError, match="registered already"):
         register_picture_reader("table")(PICTURE_READERS["table"].read)
 
@@ -139,7 +148,7 @@ def test_names_sort_by_their_numbers() -> None:
 
 WRONG: list[Any] = [
     pytest.param(
-        {"pictures": {"path": "pictures/*.jpg"}}, r"pictures.path: .* must have \{stimulus\}", id="no_stimulus"
+        {"pictures": {"path": "pictures/x.jpg"}}, r"pictures.path: .* must have \{stimulus\}", id="no_stimulus"
     ),
     pytest.param({"pictures": {"path": "../{stimulus}.jpg"}}, "leaves its folder", id="climbs_out"),
     pytest.param({"pictures": {"path": "{trial}/{stimulus}"}}, r"allowed here: \{stimulus\}, \{category\}", id="trial"),
@@ -172,12 +181,56 @@ WRONG: list[Any] = [
         id="map_of_an_observer",
     ),
     pytest.param(
+        {"fixations": {"reader": "mat_folders", "path": "{stimulus}.mat", "holds": "map", "offset_px": -0.5}},
+        "a map has whole pixels, whose centres are known",
+        id="map_with_offset",
+    ),
+    pytest.param(
+        {"fixations": {"reader": "mat_folders", "path": "{stimulus}.mat", "holds": "map", "skip_first": 1}},
+        "a map has no first fixation",
+        id="map_with_first",
+    ),
+    pytest.param(
         {"pictures": {"path": "{category}/{stimulus}.jpg"}, "maps": MAPS}, "maps.path must have the same", id="category"
     ),
     pytest.param({"max_pixels": 10**9}, "max_pixels: .*less than or equal to 89000000", id="max_pixels"),
     pytest.param({"px_per_deg": 0}, "px_per_deg: .*greater than 0", id="px_per_deg"),
     pytest.param({"picture": {}}, "picture: unknown key; did you mean pictures", id="unknown_key"),
 ]
+
+
+def test_every_mistake_is_listed_at_once() -> None:
+    unused = {"variable": "*", "holds": "maps", "skip_first": -1, "columns": {"x_px": "x"}, "detect": DETECT}
+    fixations = {"reader": "osie", "path": "{trial}.mat", **unused, "offset_px": "?", "colour": 1}
+    with pytest.raises(ConfigError) as found:
+        declared(fixations=fixations, pictures={"path": "x"}, max_pixels=0, unknown=1)
+    named = [line.partition(":")[0] for line in str(found.value).splitlines()]
+    assert sorted(named) == sorted(
+        [
+            *("fixations.variable", "fixations.holds", "fixations.skip_first", "fixations.columns"),
+            *("fixations.path", "fixations.offset_px", "fixations.colour", "fixations.detect"),
+            *("pictures.path", "max_pixels", "unknown"),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("reader", "key", "value"),
+    [
+        *(("salicon", key, value) for key, value in (("offset_px", 0.0), ("variable", "*"), ("delimiter", ","))),
+        *(
+            ("osie", key, value)
+            for key, value in (("columns", {"x_px": "x"}), ("holds", "fixations"), ("detect", DETECT))
+        ),
+        *(("table", key, value) for key, value in (("skip_first", 0), ("holds", "map"))),
+        *(("mat_folders", key, value) for key, value in (("columns", {"x_px": "x"}), ("delimiter", ","))),
+    ],
+)
+def test_a_key_that_the_reader_does_not_use_is_refused(reader: str, key: str, value: Any) -> None:
+    path = "{stimulus}.mat" if reader == "mat_folders" else "x.mat"
+    base = TABLE if reader == "table" else {"reader": reader, "path": path}
+    with pytest.raises(ConfigError, match=rf"^fixations.{key}: the reader {reader} has no use for {key} \(allowed"):
+        declared(fixations={**base, key: value})
 
 
 @pytest.mark.parametrize(("changes", "reason"), WRONG)

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import Field
 
+from gazeray.gaze.clock import interval_ms, spread
 from gazeray.gaze.events import detectors as detectors  # registers them
 from gazeray.gaze.events.registry import DETECTORS, Detector, DetectorConfig
 from gazeray.gaze.events.samples import Floats, Prepared, Runs, bridged, columns, covered, runs_of
@@ -74,8 +75,9 @@ def detect(samples: Mapping[str, np.ndarray], screen: Screen | None, cfg: Events
     """Fixations and saccades of one trial.
 
     Args:
-        samples: timestamp_ms, x_px, y_px, each (N,); NaN in either coordinate = lost. Timestamps must not decrease; of
-            samples with the same timestamp the first counts and the others get its code (in idt_px all count).
+        samples: timestamp_ms, x_px, y_px, each (N,); NaN in either coordinate = lost. Timestamps must not decrease;
+            where many are the same (the tracker is faster than its clock) they are spread evenly, see `clock.spread`.
+            Of a few with the same timestamp the first counts and the others get its code (in idt_px all count).
         screen: None only with detector idt_px, and then deg are NaN.
         cfg: which detector, and the thresholds.
 
@@ -88,6 +90,7 @@ def detect(samples: Mapping[str, np.ndarray], screen: Screen | None, cfg: Events
     if detector.in_deg and unknown:
         raise ValueError(f"detector {cfg.detector} works in deg and needs to know of the screen: {', '.join(unknown)}")
     time, x, y = columns(samples)
+    time = spread(time)
     screen = screen or Screen(np.nan, np.nan)
     keep = (np.diff(time, prepend=-np.inf) > 0) | (not detector.in_deg)
     gaze = _prepare(time[keep], x[keep], y[keep], screen, detector, cfg)
@@ -110,7 +113,8 @@ def _prepare(time: Floats, x: Floats, y: Floats, screen: Screen, detector: Detec
         x, y = lines if detector.bridges else (np.where(beside_blink, np.nan, values) for values in (x, y))
     usable = np.isfinite(x)
     breaks = np.diff(time, prepend=time[:1]) > cfg.max_gap_ms
-    step = float(np.median(np.diff(time))) if time.size > 1 else 0.0
+    step = interval_ms(time)
+    step = 0.0 if np.isnan(step) else step
     return Prepared(time, x, y, *screen.to_deg(x, y), usable, runs_of(usable, breaks), step)
 
 

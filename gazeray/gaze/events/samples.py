@@ -22,7 +22,7 @@ class Prepared:
     time_ms, x_px, y_px, x_deg, y_deg   (N,) float64; NaN where not usable; deg all NaN without geometry
     usable      (N,) valid or bridged, and not beside a blink
     segments    runs of usable samples without a break in time
-    step_ms     median time between samples, ms; 0 with fewer than two
+    step_ms     time from sample to sample by the whole clock, ms; 0 where it never advances
     """
 
     time_ms: Floats

@@ -62,7 +62,8 @@ class GazeTable:
     windows   (len(ids), 2) float64, start and end of each presentation in ms on the clock of the file, -inf and inf
               where it does not say; None: it says of none
     units     name -> unit that this file gives: of channels; of x_px and y_px where it is not `GazeSpec.unit`
-    origin    what 0, 0 is the top left of, where the file says so: screen, stimulus, scene_camera; "": as declared
+    origin    what 0, 0 is the top left of, where the file says so: screen, stimulus, scene_camera, or screen_centre
+              (its middle); "": as declared
     eye       the one eye that the file holds: left or right; "": both, or it does not say
     accuracy  for each of `ids` what the tracker said of its accuracy before it, such as validation_left_deg; or empty
     """
@@ -133,7 +134,7 @@ class Format:
     units        name -> unit of what the reader returns, where that is not ms or px (x_px: normalised)
     keys         the keys of a declaration that mean something to it, besides reader, path and origin: columns, units,
                  missing, eye, messages (where its files have messages of their own), channels, delimiter, ...; `eye`
-                 for files of two eyes
+                 for files of two eyes; `y_axis` (and the origin screen_centre) where files differ in it
     companions   paths of the further files of a data set that belong to a file
     trials       what a file says of its trials itself: names of columns, the first of which is trial, and a row each
     """

@@ -1,217 +1,220 @@
 # SPDX-License-Identifier: Apache-2.0
 """BIDS eye tracking: *_physio.tsv.gz (samples) and *_physioevents.tsv.gz (fixations), with their sidecars.
 
-Follows the Brain Imaging Data Structure 1.10 with its eye-tracking extension, BEP020, as in pull request 1128 of
-bids-specification ("Eye-Tracking-BIDS: the Brain Imaging Data Structure extended to gaze position and pupil data").
+Follows the Brain Imaging Data Structure 1.11, "Physiological recordings", "Eye-tracking" (extension BEP020:
+"Eye-Tracking-BIDS: the Brain Imaging Data Structure extended to gaze position and pupil data"), the drafts of BEP020 in
+which public data sets are written, and what mne-bids 0.20 writes.
 
-The tables have no header: Columns of the sidecar *.json names them. Units of x_coordinate and y_coordinate are those of
-the sidecar; the geometry of the screen is StimulusPresentation of the sidecar or of *_events.json. The clock of a
-recording starts at StartTime, in s on the clock of *_events.tsv.
+The tables have no header: Columns of the sidecar names them. The clock of a recording starts at StartTime, in s on the
+clock of *_events.tsv.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from gazeray.gaze.files import Listing
-from gazeray.gaze.readers import vendor_bids
-from gazeray.gaze.readers.base import IDS, TIME_UNITS_MS, GazeFile, GazeTable, ReadError, register_reader
-from gazeray.gaze.readers.text import clock_hz, clock_notes, spans_by_messages
-from gazeray.gaze.readers.vendor_tables import Cells, Columns, Sheet, build, chosen_gaze, decoded, in_spans
-
-X, Y = ("x_coordinate", "x", "gaze_x"), ("y_coordinate", "y", "gaze_y")
-TIME = ("timestamp", "time")
-
-
-def bids_companions(source: str, files: Listing) -> list[str]:
-    """The files that may belong to a recording: sidecars, the recording of events and the events of a recording, and
-    the events of the run; each with and without the entity recording-<label>, in the same folder."""
-    path = PurePosixPath(source)
-    ends = ("physio.json", "physioevents.json", "physioevents.tsv.gz", "physio.tsv.gz", "events.tsv", "events.json")
-    names = [f"{base}_{end}" for base in dict.fromkeys(vendor_bids.bases(path)) for end in ends]
-    names = [name for name in names if name.removesuffix(".gz") != path.name.removesuffix(".gz")]
-    return [own for name in names if (own := str(path.with_name(name))) in files.files]
-
-
-@dataclass(frozen=True)
-class _Recording:
-    """One table with what its sidecars say."""
-
-    sheet: Sheet
-    sidecar: Mapping[str, Any]
-    screen: vendor_bids.Screen
+from gazeray.gaze.clock import ENOUGH, clock_hz, clock_notes
+from gazeray.gaze.files import EYE
+from gazeray.gaze.readers import bids_files, vendor_bids
+from gazeray.gaze.readers.base import COORDINATES, TIME_UNITS_MS, TIMES, GazeFile, GazeTable, ReadError, register_reader
+from gazeray.gaze.readers.bids_tables import (
+    EVENTS,
+    GAZE,
+    ROW,
+    SAMPLES,
+    Recording,
+    Samples,
+    channels_of,
+    on_screen,
+    pairs_of,
+    read_samples,
+    recording_of,
+    with_rows,
+)
+from gazeray.gaze.readers.bids_trials import Trials, trials_of_events
+from gazeray.gaze.readers.text import sorted_into, spans_by_messages
+from gazeray.gaze.readers.vendor_tables import Cells, Channels, Columns, Sheet, build, channel_columns
 
 
-@dataclass(frozen=True)
-class _Samples:
-    """The samples of a recording: its cells, which column is the clock (None: the rate is), ms (N,), x_px and y_px as
-    `build` takes them, and notes."""
-
-    cells: Cells
-    time: str | None
-    ms: np.ndarray
-    gaze: Columns
-    notes: list[str]
-
-    def clock(self) -> vendor_bids.Clock | None:
-        """The clock of the recording; None without a usable time."""
-        raw = self.cells.values(self.time) if self.time else self.cells.rows - 1.0
-        order = self.in_order()
-        return (raw[order], self.ms[order]) if len(order) else None
-
-    def in_order(self) -> np.ndarray:
-        """The index of the samples with a time, sorted by it."""
-        order = np.flatnonzero(~np.isnan(self.ms))
-        return order[np.argsort(self.ms[order], kind="stable")]
-
-
-KEYS = ("columns", "units", "missing", "eye", "messages", "channels")
-
-
-@register_reader("bids", supplies=("trial",), described=True, companions=bids_companions, keys=KEYS)
+@register_reader(
+    "bids",
+    supplies=("trial",),
+    described=True,
+    companions=bids_files.companions,
+    keys=("columns", "units", "missing", "eye", "messages", "channels", "y_axis"),
+)
 def read_bids(file: GazeFile) -> GazeTable:
-    """Read one table; see `Reader`. Coordinates come out in px, times in ms on the clock of the events.
+    """Read one table; see `Reader`. Coordinates come out in px or normalised, times in ms on the clock of the events.
 
     Without a timestamp column samples are SamplingFrequency apart. Fixations are the events of trial_type fixation;
     where they have no coordinates, the mean gaze of the recording beside them. Trials: messages of *_physioevents where
-    `messages` brackets them, else the rows of *_events.tsv that have a duration, numbered 1, 2, ... or named by its
-    column columns.trial. What lies outside every trial is left out, with a note.
-    Raises ReadError: no sidecar or no Columns, a column is missing, another coordinate system than gaze-on-screen,
-    mm or degrees without the geometry of the screen, no trials.
+    `messages` brackets them, else the path or a column of the table, else the rows of *_events.tsv that have a
+    duration, named by its column columns.trial, or by their number. What lies outside every trial is rejected.
+    Pupils and other columns of numbers are channels.
+    Raises ReadError: no names of the columns, a column is missing, another coordinate system than gaze-on-screen, a
+    unit or an origin that is unknown or needs a geometry which is not given, no trials.
     """
-    suffix = "physio" if file.spec.kind == "samples" else "physioevents"
-    if not re.search(rf"_{suffix}\.tsv(\.gz)?$", file.source):
-        raise ReadError(file.source, f"{file.spec.kind} of BIDS are in files called *_{suffix}.tsv.gz")
-    recording = _recording(file, suffix)
-    return (_samples if file.spec.kind == "samples" else _fixations)(recording)
+    wanted = SAMPLES if file.spec.kind == "samples" else EVENTS
+    if bids_files.suffix_of(file.source) not in wanted:
+        names = " or ".join(f"*_{suffix}.tsv.gz" for suffix in wanted)
+        raise ReadError(file.source, f"{file.spec.kind} of BIDS are in files called {names}")
+    recording = recording_of(file)
+    eye = recording.eye
+    if file.spec.eye in ("left", "right") and eye not in ("", file.spec.eye) and EYE not in file.fixed:
+        raise ReadError(file.source, f"no {file.spec.eye} eye in the file (RecordedEye: {eye})")
+    table = (_samples if file.spec.kind == "samples" else _fixations)(recording)
+    accuracy = [recording.accuracy] * len(table.ids) if recording.accuracy else []
+    notes = [*table.notes, *([f"the recorded eye: {eye}"] if eye else [])]
+    return replace(table, eye=eye, accuracy=accuracy, notes=notes)
 
 
-def _recording(file: GazeFile, suffix: str) -> _Recording:
-    """A table and its sidecars. Raises ReadError without a usable sidecar, or for gaze that is not on a screen."""
-    source, sidecar = file.source, vendor_bids.sidecar_of(file, suffix)
-    names = sidecar.get("Columns")
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise ReadError(source, f"no sidecar *_{suffix}.json that names the Columns")
-    system = str(sidecar.get("SampleCoordinateSystem", "gaze-on-screen"))
-    if system != "gaze-on-screen":
-        raise ReadError(source, f"SampleCoordinateSystem is {system!r}: only gaze-on-screen has a place on a screen")
-    eye = str(sidecar.get("RecordedEye", "")).lower()
-    if file.spec.eye in ("left", "right") and eye in ("left", "right") and eye != file.spec.eye:
-        raise ReadError(source, f"no {file.spec.eye} eye in the file (RecordedEye: {eye})")
-    text, notes = decoded(file)
-    notes += [f"RecordedEye is {eye}"] if eye else []
-    return _Recording(Sheet(file, text, "\t", names, 0, notes), sidecar, vendor_bids.screen_of(sidecar, file))
+def _samples(recording: Recording) -> GazeTable:
+    """The samples of a recording as a table."""
+    ids = _ids(recording.sheet)
+    read = read_samples(recording, recording.sheet.names, list(ids.values()))
+    trials = _trials(recording, read)
+    columns = {"timestamp_ms": (read.time or "SamplingFrequency", read.ms)} | read.gaze
+    header = dict(recording.screen.header)
+    if rate := bids_files.positive(recording.about.get("SamplingFrequency")):
+        header["sampling_hz"] = rate
+    notes = [*read.notes, *clock_notes(header, clock_hz(read.ms[~np.isnan(read.ms)], least=ENOUGH))]
+    used = [read.time, *(name for pair in pairs_of(recording.sheet).values() for name in pair), *ids.values()]
+    keep = np.ones(len(read.ms), dtype=bool)
+    channels = channels_of(recording, read.cells, used, keep)
+    return _table(read.cells, ids, columns, keep, read.placed, channels, notes, header, trials)
 
 
-def _beside(recording: _Recording, suffix: str, **changes: Any) -> tuple[str, _Recording | None]:
-    """The other table of a recording: where it must be, and what it is, None when there is none."""
-    path, data = vendor_bids.reachable(recording.sheet.file, f"{suffix}.tsv.gz")
-    if data is None:
-        return path, None
-    return path, _recording(replace(recording.sheet.file, data=data, source=path, fixed={}, **changes), suffix)
-
-
-def _read_samples(recording: _Recording, ids: Iterable[str] = ()) -> _Samples:
-    """The samples of a recording, and the text of the columns `ids`."""
-    sheet, sidecar = recording.sheet, recording.sidecar
-    spec = recording.sheet.file.spec
-    time = sheet.column("timestamp_ms") if "timestamp_ms" in spec.columns else sheet.find(*TIME)
-    pair = (sheet.column("x_px", *X), sheet.column("y_px", *Y))
-    cells = sheet.read(ids, [time, *pair])
-    gaze, notes = _in_px(recording, cells, pair)
-    stamps = cells.values(time) if time else None
-    ms = vendor_bids.times_ms(stamps, cells.rows, sidecar, time, spec.units.get("timestamp_ms"), sheet.file.source)
-    if time and "timestamp_ms" not in spec.units and vendor_bids.unit_of(sidecar, time) not in TIME_UNITS_MS:
-        notes.append(f"the sidecar gives no Units for {time}; its unit is seen from SamplingFrequency")
-    return _Samples(cells, time, ms, gaze, notes)
-
-
-def _in_px(recording: _Recording, cells: Cells, pair: tuple[str, str]) -> tuple[Columns, list[str]]:
-    """x_px and y_px of the columns `pair`, for `build`, and notes."""
-    gaze, _ = chosen_gaze(cells, {"gaze": pair})
-    (x_name, x), (y_name, y) = gaze.values()
-    x, y, notes = vendor_bids.to_px(x, y, pair, recording.sidecar, recording.screen, recording.sheet.file.source)
-    return {"x_px": (x_name, x), "y_px": (y_name, y)}, notes
-
-
-def _samples(recording: _Recording) -> GazeTable:
-    ids, events_trial = _ids(recording.sheet)
-    read = _read_samples(recording, ids.values())
-    inside, trial, more = _trials(recording, read.ms, ids, events_trial)
-    columns = {"timestamp_ms": (read.time or "SamplingFrequency", read.ms)} | read.gaze | trial
-    header = recording.screen.header
-    rate = recording.sidecar.get("SamplingFrequency")
-    if isinstance(rate, int | float) and rate > 0:
-        header["sampling_hz"] = float(rate)
-    notes = [*read.notes, *more, *clock_notes(header, clock_hz(read.ms[~np.isnan(read.ms)]))]
-    return build(read.cells, ids, columns, {"timestamp_ms": "ms"}, inside, notes, header)
-
-
-def _fixations(recording: _Recording) -> GazeTable:
+def _fixations(recording: Recording) -> GazeTable:
+    """The fixations among the events of a recording as a table."""
     sheet, spec = recording.sheet, recording.sheet.file.spec
-    ids, events_trial = _ids(sheet)
-    onset, duration = sheet.column("onset_ms", "onset"), sheet.column("duration_ms", "duration")
-    kind = sheet.need("the type of event", "trial_type")
-    x, y = (
-        sheet.find(*([spec.columns[ours]] if ours in spec.columns else names))
-        for ours, names in (("x_px", X), ("y_px", Y))
-    )
-    own = (x, y) if x and y else None
-    cells = sheet.read([*ids.values(), kind], [onset, duration, *(own or ())])
+    ids = _ids(sheet)
+    onset, index = _onset_column(recording)
+    duration, kind = sheet.column("duration_ms", "duration"), sheet.need("the type of event", "trial_type")
+    own = any(sheet.find(*pair) for pairs in GAZE.values() for pair in pairs) or "x_px" in spec.columns
+    pairs = pairs_of(sheet) if own else {}
+    words, values = channel_columns(sheet)
+    numbers = [onset, duration, *(name for pair in pairs.values() for name in pair)]
+    further = [name for name in sheet.names if sheet.names.count(name) == 1 and name != kind]
+    cells = with_rows(sheet.read([*ids.values(), kind, *words], numbers, [*values, *further]))
     keep = cells.words(kind) == "fixation"
     if not keep.any():
         raise sheet.error("no event of trial_type fixation")
-    physio = _physio(recording)
-    pair, clock = (cells.values(onset), cells.values(duration)), physio.clock() if physio else None
-    ms, lasts = vendor_bids.onsets_ms(*pair, recording.sidecar, (onset, duration), clock, spec.units, sheet.file.source)
+    physio = _physio(recording, index) if index or not own or spec.messages else None
+    units = vendor_bids.unit_of_events(
+        recording.sidecar, {"onset_ms": onset, "duration_ms": duration}, spec.units, sheet.file.source
+    )
+    ms, tick = _onsets_ms(cells.values(onset), units["onset_ms"], index, physio)
+    durations = np.where(keep, cells.values(duration), np.nan)
+    lasts, notes = vendor_bids.lasting_ms(durations, units["duration_ms"], tick)
     if own:
-        gaze, notes = _in_px(recording, cells, own)
+        gaze, placed = on_screen(recording, cells, pairs)
+        notes += placed.notes
     elif physio:
         mean_x, mean_y = _mean_gaze(ms, lasts, physio)
-        gaze = {"x_px": ("mean gaze x", mean_x), "y_px": ("mean gaze y", mean_y)}
-        notes = ["fixations have no coordinates; they are the mean gaze of the recording"]
+        gaze, placed = {"x_px": ("mean gaze x", mean_x), "y_px": ("mean gaze y", mean_y)}, physio.placed
+        notes += [*physio.notes, "fixations have no coordinates; they are the mean gaze of the recording"]
     else:
         raise sheet.error("fixations have no coordinates, and there is no *_physio.tsv.gz beside them")
-    inside, trial, more = _trials(recording, ms, ids, events_trial)
-    columns = {"onset_ms": (onset, ms), "duration_ms": (duration, lasts)} | gaze | trial
-    units = {"onset_ms": "ms", "duration_ms": "ms"}
-    return build(cells, ids, columns, units, keep & inside, [*notes, *more], recording.screen.header)
+    trials = _trials(recording, physio)
+    columns = {"onset_ms": (onset, ms), "duration_ms": (duration, lasts)} | gaze
+    channels = channels_of(recording, cells, [*numbers, *ids.values()], keep)
+    return _table(cells, ids, columns, keep, placed, channels, notes, recording.screen.header, trials)
 
 
-def _ids(sheet: Sheet) -> tuple[dict[str, str], str | None]:
-    """The columns of the ids in the table itself, and the column of *_events.tsv that names trials."""
-    fixed, columns = sheet.file.fixed, sheet.file.spec.columns
-    ids = {name: columns[name] for name in IDS if name not in fixed and name in columns}
-    events_trial = None
-    if "trial" in ids and sheet.find(ids["trial"]) is None:
-        events_trial = ids.pop("trial")
-    if "participant" not in fixed:
-        ids["participant"] = sheet.need("participant", ids.get("participant", "participant_id"))
-    return ids, events_trial
+def _onset_column(recording: Recording) -> tuple[str, str]:
+    """The column of onsets, and the column of the recording that they refer to ("": they are times)."""
+    sheet, spec = recording.sheet, recording.sheet.file.spec
+    index = vendor_bids.index_column(recording.sidecar, sheet.file.source)
+    if "onset_ms" in spec.columns:
+        return sheet.column("onset_ms"), "" if "onset_ms" in spec.units else index
+    onset = sheet.find("onset") or (sheet.find(index) if index else sheet.find(ROW))
+    if onset is None:
+        onset = sheet.need("onset_ms", "onset")
+    return onset, index or (ROW if onset.lower() == ROW else "")
 
 
-def _physio(recording: _Recording) -> _Samples | None:
-    """The samples beside events; None when there are none. Raises ReadError when none of them has a time."""
-    spec = recording.sheet.file.spec
-    path, samples = _beside(recording, "physio", spec=spec.model_copy(update={"columns": {}, "units": {}}))
-    if samples is None:
+def _onsets_ms(onset: np.ndarray, unit: str, index: str, physio: Samples | None) -> tuple[np.ndarray, float]:
+    """Onsets (N,) as ms on the clock of the events of the run, and the ms in a unit of the column they refer to."""
+    if not index or physio is None:
+        factor = TIME_UNITS_MS[unit or "s"]
+        return onset * factor, 1e3
+    clock = physio.clock(_source_of_onsets(physio.cells.sheet, index))
+    tick = vendor_bids.on_clock(clock[0][:1], clock)[1]
+    scaled = onset * TIME_UNITS_MS[unit] / tick if unit and index != ROW else onset
+    return vendor_bids.on_clock(scaled, clock)
+
+
+def _source_of_onsets(samples: Sheet, index: str) -> str:
+    """The column of the recording that onsets refer to, as the recording spells it. Raises ReadError: it has none."""
+    return ROW if index == ROW else samples.need("OnsetSource of the events", index)
+
+
+def _physio(recording: Recording, index: str) -> Samples | None:
+    """The samples beside events; None when there are none. Raises ReadError when the events refer to them, and they are
+    not there or have no such column."""
+    file = recording.sheet.file
+    path = bids_files.table_beside(file, "physio")
+    if path is None:
+        if index:
+            raise recording.sheet.error("onsets refer to the recording, and there is no *_physio.tsv.gz beside it")
         return None
-    read = _read_samples(samples)
-    if read.clock() is None:
-        raise recording.sheet.error(f"{path} has no usable time")
-    return read
+    samples = recording_of(_other(file, path))
+    further = [_source_of_onsets(samples.sheet, index)] if index not in ("", ROW) else []
+    return read_samples(samples, further)
 
 
-def _mean_gaze(onset_ms: np.ndarray, duration_ms: np.ndarray, samples: _Samples) -> list[np.ndarray]:
-    """The mean x and y px of the samples from onset to onset + duration, (N,) each, NaN where all of them are lost."""
-    order = samples.in_order()
-    at, x, y = (values[order] for values in (samples.ms, *(samples.gaze[name][1] for name in ("x_px", "y_px"))))
+def _other(file: GazeFile, path: str) -> GazeFile:
+    """The other table of a recording, as if it were declared: just what holds for both is."""
+    units = {name: unit for name, unit in file.spec.units.items() if name in COORDINATES}
+    spec = file.spec.model_copy(update={"columns": {}, "units": units, "channels": {}})
+    return replace(file, data=file.beside[path], source=path, spec=spec)
+
+
+def _ids(sheet: Sheet) -> dict[str, str]:
+    """The columns of the ids in the table itself."""
+    ids = {}
+    if "participant" not in sheet.file.fixed:
+        ids["participant"] = sheet.column("participant", "participant_id")
+    if "trial" not in sheet.file.fixed and len(sheet.file.spec.trial_columns) == 1:
+        ids["trial"] = sheet.column("trial")
+    return ids
+
+
+def _trials(recording: Recording, samples: Samples | None) -> Trials | None:
+    """The trials that messages or *_events.tsv bracket; None where the path or a column gives them."""
+    file = recording.sheet.file
+    if file.spec.messages:
+        spans = spans_by_messages(_messages(recording, samples), file.spec.messages, file.source)
+        return Trials(spans, [], "messages")
+    return None if "trial" in file.fixed or file.spec.trial_columns else trials_of_events(file, recording.named)
+
+
+def _messages(recording: Recording, samples: Samples | None) -> list[tuple[float, str]]:
+    """The messages of *_physioevents, (ms, text) in order of time. Raises ReadError when there are none."""
+    file, events = recording.sheet.file, recording
+    if file.spec.kind == "samples":
+        path = bids_files.table_beside(file, "physioevents")
+        if path is None:
+            reason = "messages bracket the trials, but there is no *_physioevents.tsv.gz beside it"
+            raise recording.sheet.error(reason)
+        events = recording_of(_other(file, path))
+    onset, index = _onset_column(events)
+    text = events.sheet.need("messages", "message")
+    cells = events.sheet.read([text], [onset])
+    unit = vendor_bids.unit_of_events(events.sidecar, {"onset_ms": onset}, events.sheet.file.spec.units, file.source)
+    ms, _ = _onsets_ms(cells.values(onset), unit["onset_ms"], index, samples)
+    pairs = [(float(time), message) for time, message in zip(ms, cells.text[text].to_pylist(), strict=True)]
+    return sorted((time, message) for time, message in pairs if time == time and message not in (None, "", "n/a"))
+
+
+def _mean_gaze(onset_ms: np.ndarray, duration_ms: np.ndarray, samples: Samples) -> list[np.ndarray]:
+    """The mean x and y of the samples from onset to onset + duration, (N,) each, NaN where all of them are lost."""
+    order = np.flatnonzero(~np.isnan(samples.ms))
+    order = order[np.argsort(samples.ms[order], kind="stable")]
+    at, x, y = (values[order] for values in (samples.ms, *(samples.gaze[name][1] for name in COORDINATES)))
     there = ~np.isnan(x)
     start = np.searchsorted(at, np.nan_to_num(onset_ms, nan=np.inf), side="left")
     stop = np.maximum(np.searchsorted(at, np.nan_to_num(onset_ms + duration_ms, nan=-np.inf), side="right"), start)
@@ -224,38 +227,27 @@ def _mean_gaze(onset_ms: np.ndarray, duration_ms: np.ndarray, samples: _Samples)
     return means
 
 
-def _trials(
-    recording: _Recording, ms: np.ndarray, ids: Mapping[str, str], events_trial: str | None
-) -> tuple[np.ndarray, Columns, list[str]]:
-    """Which times (N,) in ms lie in a trial, the column of its names, and notes; all and no column where the path or a
-    column gives the trials."""
-    file = recording.sheet.file
-    if "trial" in file.fixed or "trial" in ids:
-        return np.ones(len(ms), dtype=bool), {}, []
-    if file.spec.messages:
-        spans = spans_by_messages(_messages(recording), file.spec.messages, file.source)
-    else:
-        spans = vendor_bids.events_spans(file, events_trial)
-    timeless = np.isnan(ms)
-    inside, trial = in_spans(spans, np.nan_to_num(ms, nan=-np.inf), events_trial or "trial")
-    outside = int((~inside).sum() - timeless.sum())
-    notes = [f"{outside} of {len(ms)} {file.spec.kind} lie outside every trial"] if outside else []
-    return inside | timeless, trial, spans.notes() + notes
-
-
-def _messages(recording: _Recording) -> list[tuple[float, str]]:
-    """The messages of *_physioevents, (ms, text) in order of time. Raises ReadError when there are none."""
-    if recording.sheet.file.spec.kind == "fixations":
-        events, samples = recording, _physio(recording)
-    else:
-        found, samples = _beside(recording, "physioevents")[1], _read_samples(recording)
-        if found is None:
-            reason = "messages bracket the trials, but there is no *_physioevents.tsv.gz beside it"
-            raise recording.sheet.error(reason)
-        events = found
-    onset, text = events.sheet.need("onset_ms", "onset"), events.sheet.need("messages", "message")
-    cells = events.sheet.read([text], [onset])
-    values, clock, path = cells.values(onset), samples.clock() if samples else None, events.sheet.file.source
-    ms, _ = vendor_bids.onsets_ms(values, np.zeros(len(values)), events.sidecar, (onset, "duration"), clock, {}, path)
-    pairs = [(float(time), message) for time, message in zip(ms, cells.text[text].to_pylist(), strict=True)]
-    return sorted((time, message) for time, message in pairs if time == time and message not in ("", "n/a"))
+def _table(
+    cells: Cells,
+    ids: Mapping[str, str],
+    columns: Columns,
+    keep: np.ndarray,
+    placed: vendor_bids.Placed,
+    channels: Channels,
+    notes: Sequence[str],
+    header: Mapping[str, float],
+    trials: Trials | None,
+) -> GazeTable:
+    """The GazeTable, sorted into trials where these are not in the path or in a column."""
+    kind, file = cells.sheet.file.spec.kind, cells.sheet.file
+    if trials is not None:
+        whole = replace(file, fixed={**file.fixed, "trial": "by events"})
+        cells = replace(cells, sheet=replace(cells.sheet, file=whole))
+    times = dict.fromkeys(TIMES[kind], "ms")
+    table = build(cells, ids, columns, times, keep, notes, header, channels)
+    units = {} if placed.unit == "px" else dict.fromkeys(COORDINATES, placed.unit)
+    table = replace(table, units=table.units | units, origin=placed.origin)
+    if trials is None:
+        return table
+    found = sorted_into(table, trials.spans, file, trials.source)
+    return replace(found, rejects=[*found.rejects, *trials.rejects])

@@ -8,10 +8,13 @@ any other line with a word. Sample lines are found and parsed in bulk; only the 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from gazeray.gaze.readers.base import ReadError
@@ -20,8 +23,11 @@ from gazeray.gaze.readers.text import Eyes, as_text
 
 MOST_FIELDS = 99
 EYES = {"L": "left", "R": "right", "LEFT": "left", "RIGHT": "right"}
-COLUMNS = {1: ("x0", "y0"), 2: ("x0", "y0", "pupil0", "x1", "y1")}
-"""The columns behind the time, by the number of eyes. Pupil, velocity, resolution, input and flags follow."""
+COLUMNS = {1: ("x0", "y0", "pupil0"), 2: ("x0", "y0", "pupil0", "x1", "y1", "pupil1")}
+"""The columns behind the time, by the number of eyes; behind them velocity, resolution, input, target, flags."""
+
+MISSING = (-32768.0, 1e8)
+"""What the tracker's library (MISSING_DATA, NaN of the EDF access library) has for a coordinate that is lost."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +42,17 @@ class Layout:
     def rate_hz(self) -> float | None:
         """The sampling rate behind the word RATE."""
         try:
-            return float(self.words[self.words.index("RATE") + 1])
+            return number(self.words[self.words.index("RATE") + 1])
         except (ValueError, IndexError):
             return None
+
+
+class Message(NamedTuple):
+    """A MSG line: its line, its time (NaN: none), its text."""
+
+    line: int
+    ms: float
+    text: str
 
 
 @dataclass(frozen=True)
@@ -54,15 +68,20 @@ class Event:
 class Events:
     """What the lines that are not samples say. Lines count from 0.
 
-    messages   (line, text without MSG and time)
     blocks     the lines of START; `ends` those of END
+    ms         line of a START or END -> its time, NaN where it has none
+    converted  the lines with which a converted file begins: more than one where files were put behind each other
+    pupils     what the pupil's size is: AREA, DIAMETER
     layouts    by START, SAMPLES, EVENTS
     eye        by SFIX, EFIX, SBLINK, EBLINK, ESACC, ...
     """
 
-    messages: list[tuple[float, str]] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
     blocks: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
+    ms: dict[int, float] = field(default_factory=dict)
+    converted: list[int] = field(default_factory=list)
+    pupils: set[str] = field(default_factory=set)
     layouts: dict[str, list[Layout]] = field(default_factory=lambda: {"START": [], "SAMPLES": [], "EVENTS": []})
     eye: dict[str, list[Event]] = field(default_factory=dict)
 
@@ -70,16 +89,39 @@ class Events:
         """Take in one line."""
         word, *rest = text.split()
         if word == "MSG":
-            self.messages.append((line, text.split(None, 2)[2].strip() if len(rest) > 1 else ""))
+            said = text.split(None, 2)[2].strip() if len(rest) > 1 else ""
+            self.messages.append(Message(line, numbers(rest[:1])[0] if rest else np.nan, said))
         elif word in self.layouts:
             eyes = tuple(sorted({EYES[part] for part in rest if part in EYES}))
             self.layouts[word].append(Layout(line, eyes, tuple(rest)))
             if word == "START":
                 self.blocks.append(line)
+                self.ms[line] = numbers(rest[:1])[0] if rest else np.nan
         elif word == "END":
             self.ends.append(line)
+            self.ms[line] = numbers(rest[:1])[0] if rest else np.nan
+        elif word == "**" and rest[:2] == ["CONVERTED", "FROM"]:
+            self.converted.append(line)
+        elif word == "PUPIL" and rest[:1] in (["AREA"], ["DIAMETER"]):
+            self.pupils.add(rest[0])
         elif word[1:] in ("FIX", "SACC", "BLINK") and rest and rest[0] in EYES:
             self.eye.setdefault(word, []).append(Event(line, EYES[rest[0]], tuple(rest[1:])))
+
+
+def number(cell: str) -> float:
+    """A cell as a number, with a decimal point or comma. Raises ValueError when it is none."""
+    return float(cell.replace(",", "."))
+
+
+def numbers(cells: Sequence[str]) -> list[float]:
+    """Cells as numbers; NaN where there is none."""
+    values = []
+    for cell in cells:
+        try:
+            values.append(number(cell))
+        except ValueError:
+            values.append(np.nan)
+    return values
 
 
 @dataclass(frozen=True)
@@ -95,7 +137,7 @@ class Lines:
         """What the lines that are not samples say."""
         found = Events()
         first = np.frombuffer(self.data, np.uint8)[np.minimum(self.starts, len(self.data) - 1)]
-        for line in np.flatnonzero(np.isin(first, np.frombuffer(b"MSE", np.uint8))).tolist():
+        for line in np.flatnonzero(np.isin(first, np.frombuffer(b"MSEP*", np.uint8))).tolist():
             found.add(line, as_text(self.data[self.starts[line] : self.ends[line]]))
         return found
 
@@ -145,6 +187,7 @@ class Samples:
     lines     (n,) the line of each, from 0
     time_ms   (n,)
     eyes      eye -> x and y, each (n,), px, NaN where lost
+    pupils    eye -> (n,) size of the pupil, NaN where lost
     recorded  eye -> (n,) bool, whether the eye was recorded then
     broken    line -> what is wrong with it
     """
@@ -152,6 +195,7 @@ class Samples:
     lines: np.ndarray
     time_ms: np.ndarray
     eyes: Eyes
+    pupils: dict[str, np.ndarray]
     recorded: dict[str, np.ndarray]
     broken: dict[int, str]
 
@@ -172,7 +216,7 @@ def parse_samples(lines: Lines, events: Events, source: str) -> Samples:
         raise ReadError(source, "no START or SAMPLES line says which eyes were recorded: convert without -s or -ne")
     time = np.full(n, np.nan)
     broken: dict[int, str] = {}
-    xy = {eye: (np.full(n, np.nan), np.full(n, np.nan)) for eye in eyes}
+    values = {eye: np.full((3, n), np.nan) for eye in eyes}
     recorded = {eye: np.zeros(n, dtype=bool) for eye in eyes}
     for (names, usual), index in _groups(lines, layouts, fields, broken).items():
         columns = _columns(lines.joined(lines.samples[index]), len(names), usual)
@@ -184,15 +228,33 @@ def parse_samples(lines: Lines, events: Events, source: str) -> Samples:
         timeless = np.isnan(columns["time"].values) & ~bad
         broken |= dict.fromkeys(lines.samples[index[timeless]].tolist(), "no time")
         time[index] = columns["time"].values
-        for number, eye in enumerate(names):
-            xy[eye][0][index], xy[eye][1][index] = (columns[f"{axis}{number}"].values for axis in "xy")
+        for place, eye in enumerate(names):
+            for row, name in enumerate(("x", "y", "pupil")):
+                values[eye][row, index] = columns[f"{name}{place}"].values
             recorded[eye][index] = True
-    if not broken:
-        return Samples(lines.samples, time, xy, recorded, broken)
-    good = ~np.isin(lines.samples, list(broken))
-    kept = {eye: (x[good], y[good]) for eye, (x, y) in xy.items()}
+    good = ~np.isin(lines.samples, list(broken)) if broken else slice(None)
+    gaze, pupils = {}, {}
+    for eye, (x, y, pupil) in values.items():
+        lost = _lost(x, y, pupil)
+        gaze[eye] = (np.where(lost, np.nan, x)[good], np.where(lost, np.nan, y)[good])
+        pupils[eye] = np.where(pupil > 0, pupil, np.nan)[good]
     marks = {eye: mask[good] for eye, mask in recorded.items()}
-    return Samples(lines.samples[good], time[good], kept, marks, broken)
+    return Samples(lines.samples[good], time[good], gaze, pupils, marks, broken)
+
+
+def _lost(x: np.ndarray, y: np.ndarray, pupil: np.ndarray) -> np.ndarray:
+    """(n,) bool: where numbers stand for lost gaze: those of the tracker's library, and that of edf2asc -miss, which is
+    in both coordinates while there is no pupil."""
+    lost = np.isin(x, MISSING) | np.isin(y, MISSING)
+    if (pupil > 0).any():
+        lost |= (x == y) & ~(pupil > 0)
+    return lost
+
+
+def most_common(counts: np.ndarray) -> int:
+    """The number that is there most often in (n,), the largest of several: a line is cut more often than it grows."""
+    times = np.bincount(counts)
+    return int(len(times) - 1 - times[::-1].argmax())
 
 
 def check_gaze(layouts: list[Layout], source: str, what: str, option: str) -> None:
@@ -216,7 +278,7 @@ def _groups(
     for layout, start, end in zip(layouts, cuts, [*cuts[1:], len(lines.samples)], strict=True):
         if start == end:
             continue
-        usual = int(np.bincount(fields[start:end]).argmax())
+        usual = most_common(fields[start:end])
         needed = 1 + 3 * len(layout.eyes)
         expected = usual if usual >= needed and layout.eyes else max(needed, 4)
         wrong = (fields[start:end] != expected) | (length[start:end] > 1000)  # bytes
@@ -231,15 +293,24 @@ def _groups(
 
 
 def _columns(data: bytes, n_eyes: int, n_fields: int) -> dict[str, Numbers]:
-    """Time and coordinates of lines that all have `n_fields` fields."""
-    names = ["time", *COLUMNS[n_eyes]]
-    wanted = [name for name in names if not name.startswith("pupil")]
-    names += [f"further{number}" for number in range(n_fields - len(names))]
-    try:
-        table = _parse(data.replace(b" .\t", b"nan\t"), names, wanted, pa.float64())
+    """Time, coordinates and pupils of lines that all have `n_fields` fields. A pupil that is no number is lost, and so
+    is gaze with the same word in both coordinates (edf2asc -miss WORD)."""
+    wanted = ["time", *COLUMNS[n_eyes]]
+    names = [*wanted, *(f"further{place}" for place in range(n_fields - len(wanted)))]
+    try:  # twice: dots between tabs alone (edf2asc -t) share the tab
+        plain = data.replace(b" .\t", b"nan\t").replace(b"\t.\t", b"\tnan\t").replace(b"\t.\t", b"\tnan\t")
+        table = _parse(plain, names, wanted, pa.float64())
     except pa.ArrowInvalid:
         table = _parse(data.decode("latin-1").encode(), names, wanted, pa.string())
-    return {name: as_numbers(table[name]) for name in wanted}
+    found = {name: as_numbers(table[name]) for name in wanted}
+    for place in range(n_eyes):
+        x, y, pupil = (found[f"{name}{place}"] for name in ("x", "y", "pupil"))
+        pupil.bad[:] = False
+        if pa.types.is_string(x.cells.type):
+            same = pc.equal(*(pc.utf8_trim_whitespace(cells) for cells in (x.cells, y.cells)))
+            word = x.bad & y.bad & pc.fill_null(same, False).to_numpy()
+            x.bad[word] = y.bad[word] = False
+    return found
 
 
 def _parse(data: bytes, names: list[str], wanted: list[str], kind: pa.DataType) -> pa.Table:

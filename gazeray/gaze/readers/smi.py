@@ -1,88 +1,68 @@
 # SPDX-License-Identifier: Apache-2.0
 """SMI text exports: samples of the IDF Converter and of BeGaze, fixations of the IDF Event Detector and of BeGaze.
 
-Four layouts, told apart by the names of their columns, never by position:
+Four layouts, told apart by the names of their columns (`smi_export`), never by position:
 
     samples    "##" lines, then Time Type Trial ... L POR X [px] ... with SMP and MSG rows (IDF Converter, BeGaze 2)
                RecordingTime [ms] Trial ... Category Left ... Point of Regard Left X [px] ... (BeGaze 3, raw data)
     fixations  "Table Header for Fixations:", Event Type Trial Number Start End Duration Location X ... (BeGaze 2)
                Trial ... Category ... Event Start Trial Time [ms] ... Fixation Position X [px] ... (BeGaze 3, events)
 
-Sources: SMI, BeGaze 2.3 Manual (2009), "Export File Format", which gives times of events in microseconds; the column
-names that published BeGaze 3 exports carry. A time whose column names no unit is in microseconds: a recording of the
-IDF Converter that says 50 Hz has rows that are 20 000 apart. Rows are line numbers, the first line of the file is 1.
+A time whose column names no unit is in microseconds: a recording of the IDF Converter that says 50 Hz has rows that are
+20 000 apart. Rows are line numbers, the first line of the file is 1.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
 import pyarrow as pa
 
-from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import IDS, GazeFile, GazeTable, ReadError, register_reader
-from gazeray.gaze.readers.cells import LARGEST, NUMBER, Numbers
-from gazeray.gaze.readers.text import clock_hz, clock_notes, eye_of_fixations, rejects_outside, spans_by_messages
+from gazeray.gaze.clock import ENOUGH, clock_hz, clock_notes
+from gazeray.gaze.readers.base import IDS, TIME_UNITS_MS, GazeFile, GazeTable, register_reader
+from gazeray.gaze.readers.smi_export import (
+    FIXATION_PUPILS,
+    NAMES,
+    PUPILS,
+    Export,
+    number_of,
+    open_fixations,
+    open_samples,
+)
+from gazeray.gaze.readers.text import (
+    Spans,
+    eye_of_fixations,
+    rejects_outside,
+    spans_by_messages,
+)
 from gazeray.gaze.readers.vendor_tables import (
-    DELIMITERS,
+    PRESENTATION,
     Cells,
+    Channels,
     Columns,
     Pairs,
     Sheet,
     build,
+    channel_columns,
     chosen_gaze,
+    codes_of,
+    declared_channels,
     declared_pair,
     decoded,
+    first_of_events,
     in_spans,
-    time_units,
+    is_any,
+    says_something,
+    trial_of_several,
 )
+from gazeray.tables import Reject
 
-HEADER_LINES = 500
-"""The line with the names of the columns is among the first so many."""
-
-SAMPLE_TIMES = ("RecordingTime [ms]", "Time", "Time [us]", "Time [ms]")
-ONSETS = ("Start", "Event Start Raw Time [ms]", "Event Start Trial Time [ms]", "Fixation Start [ms]")
-FIXATION_X = ("Location X", "Fixation Position X [px]", "Visual Intake Position X [px]", "Position X")
-FIXATION = ("fixation", "visual intake")
-ABOUT = {
-    "Sample Rate": ("sampling_hz",),
-    "Calibration Area": ("screen_width_px", "screen_height_px"),
-    "Stimulus Dimension [mm]": ("screen_width_mm", "screen_height_mm"),
-    "Head Distance [mm]": ("distance_mm",),
-}
-"""Line of the header -> what its cells are called in `GazeTable.header`."""
-
-
-@dataclass(frozen=True)
-class Export:
-    """An opened export: its rows as a sheet, the line (from 1) of each, its messages as (line or time, text), and the
-    cells of the lines before the table by what stands before the colon."""
-
-    sheet: Sheet
-    lines: np.ndarray
-    messages: list[tuple[float, str]]
-    about: dict[str, list[str]]
-
-    @property
-    def header(self) -> dict[str, float]:
-        """The numbers of `ABOUT` that are above 0."""
-        found = {}
-        for name, ours in ABOUT.items():
-            for key, cell in zip(ours, self.about.get(name, []), strict=False):
-                if 0 < (value := _number(cell)) < LARGEST:
-                    found[key] = value
-        return found
-
-    def read(self, text: Iterable[str | None], numbers: Iterable[str | None]) -> Cells:
-        """See `Sheet.read`; with line numbers for row numbers."""
-        cells = self.sheet.read(text, numbers)
-        rejects = [replace(reject, row=int(self.lines[reject.row - 1])) for reject in cells.rejects]
-        return replace(cells, rows=self.lines[cells.rows - 1], rejects=rejects)
-
+INTAKE = "visual intake"
+"""What BeGaze calls a fixation of glasses, whose gaze lies in the picture of their scene camera."""
 
 KEYS = ("columns", "units", "missing", "channels", "delimiter", "eye", "messages")
 
@@ -91,143 +71,116 @@ KEYS = ("columns", "units", "missing", "channels", "delimiter", "eye", "messages
 def read_smi(file: GazeFile) -> GazeTable:
     """Read one SMI text export, plain or gzipped; see `Reader`.
 
-    A sample at 0, 0 or in a blink is lost. The trial comes from the path, from `spec.messages`, or from the column
-    Trial; the participant from the path, the column Participant, or the header line Subject. Raises ReadError: empty,
-    damaged, no column of times or of gaze in px, an eye that was not recorded, no row of what is asked for.
+    A sample at 0, 0 or in a blink is lost. The trial comes from the path, from the column Trial, or from
+    `spec.messages`, which also cut the trial that the path names; the participant from the path, the column
+    Participant, or the header line Subject. Fixations have a row in each trial that they last into, where messages, the
+    user events or the times that were exported say when trials begin and end. Raises ReadError: empty, damaged, no
+    column of times or of gaze in px, an eye that was not recorded, no row of what is asked for, several people where
+    the path names one.
     """
     text, notes = decoded(file)
     lines = text.split(b"\n")
     if file.spec.kind == "samples":
-        return _samples(_open_samples(file, lines, notes))
-    return _fixations(_open_fixations(file, lines, notes))
-
-
-def _open_samples(file: GazeFile, lines: list[bytes], notes: list[str]) -> Export:
-    """An export of samples."""
-    at, delimiter, names = _header_line(file, lines, "timestamp_ms", SAMPLE_TIMES)
-    mark = b"%sMSG%s" % (delimiter.encode(), delimiter.encode())
-    body = [number for number in range(at + 1, len(lines)) if lines[number].strip()]
-    said = [number for number in body if mark in lines[number]] if "Type" in names else []
-    messages = [(float(number + 1), lines[number].split(mark, 1)[1].decode()) for number in said]
-    apart = set(said)
-    body = [number for number in body if number not in apart] if said else body
-    return _export(file, lines, at, body, names, delimiter, notes, messages)
-
-
-def _open_fixations(file: GazeFile, lines: list[bytes], notes: list[str]) -> Export:
-    """An export of events, of which the fixations are rows; the positions of messages are times."""
-    titles = {}
-    for number, line in enumerate(lines[:HEADER_LINES]):
-        if found := re.match(rb"Table Header for ([\w ]+)", line):
-            titles[found[1].decode().strip()] = number + 1
-    if "Fixations" not in titles:
-        at, delimiter, names = _header_line(file, lines, "onset_ms", ONSETS)
-        body = [number for number in range(at + 1, len(lines)) if lines[number].strip()]
-        return _export(file, lines, at, body, names, delimiter, notes, [])
-    start = titles["Fixations"]
-    at, delimiter, names = _header_line(file, lines[: start + 1], "onset_ms", ONSETS, start)
-    body = [number for number, line in enumerate(lines) if line.startswith(b"Fixation")]
-    messages = []
-    if "User Events" in titles and titles["User Events"] < len(lines):
-        columns = _cells(lines[titles["User Events"]], delimiter)
-        for line in lines:
-            cells = dict(zip(columns, _cells(line, delimiter), strict=False)) if line.startswith(b"UserEvent") else {}
-            if not np.isnan(time := _number(cells.get("Start", ""))):
-                messages.append((time, cells.get("Description", "")))
-    return _export(file, lines, at, body, names, delimiter, notes, sorted(messages))
-
-
-def _header_line(
-    file: GazeFile, lines: list[bytes], time: str, defaults: tuple[str, ...], first: int = 0
-) -> tuple[int, str, list[str]]:
-    """Number, delimiter and cells of the first line that names a column of times: the declared one, or a default."""
-    times = (file.spec.columns[time],) if time in file.spec.columns else defaults
-    for number in range(first, min(len(lines), HEADER_LINES)):
-        if lines[number].startswith(b"##"):
-            continue
-        for delimiter in [file.spec.delimiter] if file.spec.delimiter else DELIMITERS:
-            names = _cells(lines[number], delimiter)
-            if len(names) > 1 and set(times) & set(names):
-                return number, delimiter, names
-    reason = f"no line that names the columns of {file.spec.kind}, such as {' or '.join(map(repr, times))}"
-    raise ReadError(file.source, reason)
-
-
-def _export(
-    file: GazeFile,
-    lines: list[bytes],
-    at: int,
-    body: list[int],
-    names: list[str],
-    delimiter: str,
-    notes: list[str],
-    messages: list[tuple[float, str]],
-) -> Export:
-    """The rows on the lines `body`, with the names of line `at`. Rows may end with a delimiter."""
-    if not body:
-        raise ReadError(file.source, "a header without rows")
-    if lines[body[0]].count(delimiter.encode()) == len(names) and lines[body[0]].endswith(delimiter.encode()):
-        names = [*names, ""]
-    about: dict[str, list[str]] = {}
-    for line in lines[:at]:
-        key, _, rest = line.removeprefix(b"##").decode().partition(":")
-        about.setdefault(key.strip(), [cell.strip() for cell in rest.strip().split("\t")])
-    subject, known = about.get("Subject", [""])[0], {*file.fixed, *file.spec.columns, *map(str.lower, names)}
-    if subject and not {"participant", "subject"} & known:
-        file = replace(file, fixed={**file.fixed, "participant": identifier(subject)})
-    data = b"\n".join([lines[at], *(lines[number] for number in body), b""])
-    sheet = Sheet(file, data, delimiter, names, 1, notes)
-    return Export(sheet, np.array(body, dtype=np.int64) + 1, messages, about)
+        return _samples(open_samples(file, lines, notes))
+    return _fixations(open_fixations(file, lines, notes))
 
 
 def _samples(export: Export) -> GazeTable:
     """The samples as a GazeTable."""
-    sheet, spec = export.sheet, export.sheet.file.spec
-    time = sheet.column("timestamp_ms", *SAMPLE_TIMES)
-    pairs = declared_pair(sheet, _gaze_columns(sheet)) or _gaze_columns(sheet)
+    sheet = export.sheet
+    time = sheet.column("timestamp_ms", *NAMES["time"])
+    there = _gaze_columns(sheet)
+    pairs = declared_pair(sheet, there) or there
     if not pairs:
         present = ", ".join(sheet.names)
         raise sheet.error(f"no columns of the point of regard, such as 'L POR X [px]' (present: {present})")
     states = {eye: sheet.find(f"Category {eye.title()}", f"{eye[:1].upper()} Event Info") for eye in pairs}
-    kinds = [sheet.find(name) for name in ("Type", "Category Group", "Category Left", "Category Right", "Category")]
-    content, ids = sheet.find("Content"), _ids(sheet)
-    cells = export.read([*ids.values(), *states.values(), *kinds, content], [time, *chain(*pairs.values())])
-    is_sample, messages = np.ones(len(cells.rows), dtype=bool), list(export.messages)
-    for name in filter(None, kinds):  # rows of BeGaze that are no samples have a message in their column Content
-        no_eye, words = ("separator", "user event", "userevent", "information"), cells.words(name)
-        is_sample &= words == "smp" if name == "Type" else ~np.isin(words.astype(str), no_eye)
-    if content:
-        said, contents = np.flatnonzero(~is_sample), cells.text[content].to_pylist()
-        messages += [(float(cells.rows[row]), contents[row] or "") for row in said]
+    categories = [f"Category {part}" for part in ("Group", "Left", "Right", "Binocular")]
+    kinds = [*filter(None, [sheet.find(name) for name in ("Type", "Category", *categories)])]
+    content, ids, pupils = sheet.find("Content"), _ids(sheet), _pupil_columns(sheet)
+    words, values = channel_columns(sheet)
+    text = [*ids.values(), *_further(sheet), *states.values(), *kinds, content, sheet.find("Stimulus"), *words]
+    own = chain.from_iterable(names for _, names in chain.from_iterable(pupils.values()))
+    cells = export.read(text, [time, *chain(*pairs.values())], [*own, *values])
+    is_sample, messages = _kinds_of_rows(cells, kinds, content)
+    messages = [*export.messages, *messages]
     cells = _only(cells, is_sample, "sample")
-    lost = {}
-    for eye, (x_name, y_name) in pairs.items():
-        lost[eye] = (cells.values(x_name) == 0) & (cells.values(y_name) == 0)
-        if state := states[eye]:
-            lost[eye] |= cells.words(state) == "blink"
+    _check_person(cells, time)
+    blink = {eye: is_any(cells, state, ["blink"]) for eye, state in states.items() if state}
+    lost = {eye: (cells.values(x) == 0) & (cells.values(y) == 0) for eye, (x, y) in pairs.items()}
+    lost |= {eye: lost[eye] | closed for eye, closed in blink.items()}
     gaze, notes = chosen_gaze(cells, pairs, lost)
-    columns = cells.columns(timestamp_ms=time) | gaze
-    found = _built(export, cells, ids, columns, time_units(_unit(time), spec), cells.rows, sorted(messages))
-    counted = _number(next(iter(export.about.get("Number of Samples", [])), ""))
+    columns = cells.columns(timestamp_ms=time) | gaze | _trial(cells, ids)
+    channels = _pupils(cells, pupils, blink) | declared_channels(cells)
+    found = _built(export, cells, ids, columns, channels, messages)
+    counted = number_of(next(iter(export.about.get("Number of Samples", [])), ""))
     if counted > 0 and counted != len(cells.rows):
-        notes = [*notes, f"the header counts {counted:.0f} samples, the file has {len(cells.rows)}"]
+        notes = [*notes, f"the header counts other samples than the file has: {counted:.0f}, {len(cells.rows)}"]
     breaks = np.flatnonzero(np.diff(found.codes)) + 1
-    notes += clock_notes(export.header, clock_hz(found.columns["timestamp_ms"], breaks))
-    return replace(found, notes=[*found.notes, *notes])
+    notes += clock_notes(export.header, clock_hz(found.columns["timestamp_ms"], breaks, ENOUGH))
+    glasses = any(is_any(cells, name, [INTAKE]).any() for name in kinds)
+    eyes = set(there) if "declared" not in pairs else set()
+    eye = next(iter(eyes)) if len(eyes) == 1 and not eyes & {"binocular"} else ""
+    return replace(found, notes=[*found.notes, *notes], origin=_origin(cells) if glasses else "", eye=eye)
+
+
+def _kinds_of_rows(
+    cells: Cells, kinds: Sequence[str], content: str | None
+) -> tuple[np.ndarray, list[tuple[float, str]]]:
+    """The rows that are samples, (N,) bool; rows of BeGaze that are none have a message in their column Content:
+    (line, text)."""
+    is_sample = np.ones(len(cells.rows), dtype=bool)
+    for name in kinds:
+        no_eye = is_any(cells, name, ["separator", "user event", "userevent", "information"])
+        is_sample &= is_any(cells, name, ["smp"]) if name == "Type" else ~no_eye
+    if content is None:
+        return is_sample, []
+    said = np.flatnonzero(~is_sample)
+    texts = cells.text[content].take(pa.array(said)).to_pylist()
+    return is_sample, [(float(cells.rows[row]), words or "") for row, words in zip(said, texts, strict=True)]
+
+
+def _built(
+    export: Export,
+    cells: Cells,
+    ids: Mapping[str, str],
+    columns: Columns,
+    channels: Channels,
+    messages: Sequence[tuple[float, str]],
+) -> GazeTable:
+    """The table of samples, in the trials that messages (line, text) bracket where the declaration says so."""
+    file, inside = export.sheet.file, None
+    units, rejects = {"timestamp_ms": _unit(columns["timestamp_ms"][0], "timestamp_ms", export.sheet)}, list[Reject]()
+    if file.spec.messages is not None:
+        spans = spans_by_messages(sorted(messages, key=lambda one: one[0]), file.spec.messages, file.source)
+        codes = spans.codes(cells.rows.astype(np.float64))
+        inside = codes >= 0
+        if not inside.any():
+            raise export.sheet.error(f"none of the {len(inside)} samples lies in a trial")
+        columns = columns | in_spans(spans, codes, "trial of the messages")
+        rejects = rejects_outside(file.source, "samples", cells.rows[~inside], file.ids[0])
+    found = build(cells, ids, columns, units, inside, header=export.header, channels=channels)
+    return replace(found, rejects=[*found.rejects, *rejects])
 
 
 def _fixations(export: Export) -> GazeTable:
     """The fixations as a GazeTable."""
-    sheet, spec = export.sheet, export.sheet.file.spec
-    onset = sheet.column("onset_ms", *ONSETS)
-    duration = sheet.column("duration_ms", "Duration", "Event Duration [ms]", "Fixation Duration [ms]")
-    pair = sheet.column("x_px", *FIXATION_X), sheet.column("y_px", *(name.replace("X", "Y") for name in FIXATION_X))
-    category, side = sheet.find("Event Type", "Category"), sheet.find("Event Type", "Eye L/R", "Eye")
-    ids = _ids(sheet)
-    cells = export.read([*ids.values(), category, side], [onset, duration, *pair])
+    sheet = export.sheet
+    onset, duration = sheet.column("onset_ms", *NAMES["onset"]), sheet.column("duration_ms", *NAMES["duration"])
+    pair = sheet.column("x_px", *NAMES["x"]), sheet.column("y_px", *NAMES["y"])
+    category, side = sheet.find(*NAMES["category"]), sheet.find(*NAMES["side"])
+    edges = [sheet.find(*NAMES[name]) for name in ("trial_start", "trial_end")] if "Trial" in onset else []
+    ids, pupil = _ids(sheet), {"pupil": _there(sheet, FIXATION_PUPILS)}
+    words, values = channel_columns(sheet)
+    sizes = chain.from_iterable(names for _, names in pupil["pupil"])
+    text = [*ids.values(), *_further(sheet), category, side, sheet.find("Stimulus"), *words]
+    cells = export.read(text, [onset, duration, *pair], [*sizes, *edges, *values])
+    _check_person(cells, onset)
+    glasses = INTAKE in pair[0].lower()
     if category:
-        words = cells.words(category).tolist()
-        is_fixation = np.array([(word or "").startswith(FIXATION) for word in words], dtype=bool)
+        said = [(word or "") for word in cells.words(category).tolist()]
+        glasses |= any(word.startswith(INTAKE) for word in said)
+        is_fixation = np.array([word.startswith(("fixation", INTAKE)) for word in said], dtype=bool)
         cells = _only(cells, is_fixation, "fixation")
     notes: list[str] = []
     if side:
@@ -235,12 +188,52 @@ def _fixations(export: Export) -> GazeTable:
         eye_of = np.array([eyes.get((word or "").split(" ")[-1], "") for word in cells.words(side)])
         eye, notes = _fixation_eye(eye_of, cells.values(duration), sheet.file)
         cells = _only(cells, np.isin(eye_of, [eye, ""]), f"fixation of the {eye} eye")
-    at = cells.values(onset)
-    if spec.messages is not None and "trial" not in sheet.file.fixed and (np.diff(at) < 0).any():
-        raise sheet.error("times start again within the file, so that messages cannot tell its trials")
-    columns = cells.columns(onset_ms=onset, duration_ms=duration) | chosen_gaze(cells, {"fixation": pair})[0]
-    found = _built(export, cells, ids, columns, time_units(_unit(onset), spec), at, export.messages)
-    return replace(found, notes=[*found.notes, *notes])
+    units = {"onset_ms": _unit(onset, "onset_ms", sheet), "duration_ms": _unit(duration, "duration_ms", sheet)}
+    factors = [TIME_UNITS_MS[unit] for unit in units.values()]
+    at, lasts = cells.values(onset), cells.values(duration) * (factors[1] / factors[0])
+    windows, rejects = None, list[Reject]()
+    if spread := _spread(export, cells, ids, at, at + lasts):
+        event, span, spans = spread
+        faulty = np.flatnonzero(np.isnan(at + lasts))
+        outside = np.setdiff1d(np.arange(len(at)), np.append(event, faulty))
+        rejects = rejects_outside(sheet.file.source, "fixations", cells.rows[outside], sheet.file.ids[0])
+        event, span = np.append(event, faulty), np.append(span, spans.codes(at[faulty]))  # `build` rejects them
+        order = np.argsort(event, kind="stable")
+        cells = cells.at(event[order])
+        columns, windows = in_spans(spans, span[order], "trial"), spans.windows * factors[0]
+    elif len(edges) == 2 and all(edges):
+        columns, windows = _exported(cells, ids, [cells.values(str(name)) for name in edges])
+    else:
+        columns = _trial(cells, ids)
+    columns |= cells.columns(onset_ms=onset, duration_ms=duration)
+    columns |= chosen_gaze(cells, {"fixation": pair})[0]
+    channels = _pupils(cells, pupil, {}) | declared_channels(cells)
+    found = build(cells, ids, columns, units, header=export.header, channels=channels, windows=windows)
+    origin = _origin(cells) if glasses else ""
+    return replace(found, notes=[*found.notes, *notes], origin=origin, rejects=[*found.rejects, *rejects])
+
+
+def _spread(
+    export: Export, cells: Cells, ids: Mapping[str, str], starts: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, Spans] | None:
+    """Fixation and span, (M,) each, for each trial that one of the fixations from `starts` to `ends` (N,) lasts into,
+    and the spans; None where neither messages nor the user events tell them.
+
+    Raises ReadError: messages, and times that start again or none of which lies in a trial.
+    """
+    sheet, messages, own = export.sheet, export.sheet.file.spec.messages, ids.get("trial")
+    if messages is not None:
+        if (np.diff(starts) < 0).any():
+            raise sheet.error("times start again within the file, so that messages cannot tell its trials")
+        spans = spans_by_messages(export.messages, messages, sheet.file.source)
+        event, span = spans.overlapping(starts, ends)
+        if not len(event):
+            raise sheet.error(f"none of the {len(starts)} fixations lies in a trial")
+        return event, span, spans
+    if own is None or own != sheet.find(*NAMES["trial"]):
+        return None
+    told = _spans_of_trials(export.events, cells.text[own].to_pylist(), starts)
+    return (*_lasting_into(told, starts, ends), told) if told else None
 
 
 def _gaze_columns(sheet: Sheet) -> Pairs:
@@ -268,60 +261,128 @@ def _fixation_eye(eye_of: np.ndarray, duration: np.ndarray, file: GazeFile) -> t
 
 
 def _ids(sheet: Sheet) -> dict[str, str]:
-    """The columns of the ids; a trial told by messages is in none. Raises ReadError when one is not there."""
-    names = IDS if sheet.file.spec.messages is None else IDS[:1]
-    return sheet.ids(names, participant=("Participant", "Subject"), trial=("Trial",))
+    """The columns of the ids; a trial told by messages, or by several columns, is in none. Raises ReadError when one is
+    not there."""
+    told = sheet.file.spec.messages is not None or len(sheet.file.spec.trial_columns) > 1
+    return sheet.ids(IDS[:1] if told else IDS, participant=NAMES["participant"], trial=NAMES["trial"])
+
+
+def _further(sheet: Sheet) -> list[str | None]:
+    """Further columns that tell people and presentations apart: of the participant, of the trial, of its parts."""
+    parts = sheet.file.spec.trial_columns
+    several = [sheet.need("trial", name) for name in parts if len(parts) > 1]
+    return [sheet.find(*NAMES["participant"]), sheet.find(*NAMES["trial"]), *several]
+
+
+def _check_person(cells: Cells, time: str) -> None:
+    """Raises ReadError where the path names one participant and the rows with a time several."""
+    sheet, name = cells.sheet, cells.sheet.find(*NAMES["participant"])
+    if name and "participant" in sheet.file.fixed:
+        there = says_something(cells, name) & np.isfinite(cells.values(time))
+        if len(np.unique(codes_of(cells, name)[there])) > 1:
+            raise sheet.error(f"the path names one participant, the column {name!r} several: name the column instead")
+
+
+def _trial(cells: Cells, ids: Mapping[str, str]) -> Columns:
+    """The columns for `build` that tell presentations: the trial of several columns, and what the column Trial says
+    where another one names the trials."""
+    columns, own = trial_of_several(cells), cells.sheet.find(*NAMES["trial"])
+    if own and (columns or ids.get("trial", own) != own):
+        columns[PRESENTATION] = (own, codes_of(cells, own))
+    return columns
+
+
+def _exported(cells: Cells, ids: Mapping[str, str], edges: Sequence[np.ndarray]) -> tuple[Columns, np.ndarray]:
+    """The columns for `build` that tell presentations, and their windows: the times of the trial, ms since it began,
+    between which it was exported, `edges` (N,) each."""
+    names = [*ids.values(), *filter(None, [cells.sheet.find(*NAMES["trial"])])]
+    code, first = first_of_events(*(codes_of(cells, name) for name in names)) if names else (None, None)
+    if code is None:
+        return {}, np.empty((0, 2))
+    start, end = (own[first] for own in edges)
+    known = end > start
+    windows = np.array([np.where(known, start, -np.inf), np.where(known, end, np.inf)]).T
+    return trial_of_several(cells) | {PRESENTATION: ("presentation", code)}, windows
+
+
+def _spans_of_trials(events: Sequence[tuple[float, str]], trials: Sequence[str], onset: np.ndarray) -> Spans | None:
+    """From when to when the trials last, by the user events (time, trial) of which each holds some, and by their
+    fixations (of `trials`, from `onset`, (N,)); None where there is none or they contradict each other."""
+    if not events:
+        return None
+    begins: dict[str, float] = {}
+    for time, trial in (*events, *zip(onset.tolist(), trials, strict=True)):
+        if trial and time == time:
+            begins[trial] = min(time, begins.get(trial, np.inf))
+    names = sorted(begins, key=lambda trial: begins[trial])
+    starts = [begins[trial] for trial in names]
+    spans = Spans(names, starts, [*starts[1:], np.inf])
+    own = spans.codes(onset)
+    agree = all(
+        not trial or time != time or names[code] == trial
+        for time, trial, code in zip(onset.tolist(), trials, own.tolist(), strict=True)
+    )
+    return spans if agree else None
+
+
+def _lasting_into(spans: Spans, starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fixation and span, (M,) each, for each span that a fixation lasts into, but where it is listed there again."""
+    event, span = spans.overlapping(starts, ends)
+    own = spans.codes(starts)
+    first = np.full(len(spans.names), np.inf)
+    np.minimum.at(first, own[own >= 0], starts[own >= 0])
+    keep = (span == own[event]) | (first[span] >= ends[event])
+    return event[keep], span[keep]
 
 
 def _only(cells: Cells, keep: np.ndarray, what: str) -> Cells:
     """The rows of the mask `keep` (N,). Raises ReadError when there is none."""
     if not keep.any():
         raise cells.sheet.error(f"no {what} in the file")
-    if keep.all():
-        return cells
-    text = {name: values.filter(pa.array(keep)) for name, values in cells.text.items()}
-    numbers = {
-        name: Numbers(part.values[keep], part.bad[keep], part.cells.filter(pa.array(keep)))
-        for name, part in cells.numbers.items()
-    }
-    return replace(cells, rows=cells.rows[keep], text=text, numbers=numbers)
+    return cells if keep.all() else cells.at(keep)
 
 
-def _built(
-    export: Export,
-    cells: Cells,
-    ids: Mapping[str, str],
-    columns: Columns,
-    units: Mapping[str, str],
-    positions: np.ndarray,
-    messages: list[tuple[float, str]],
-) -> GazeTable:
-    """The GazeTable; where messages tell the trials, by the `positions` (N,) of rows and messages."""
-    file = export.sheet.file
-    if "trial" in file.fixed or file.spec.messages is None:
-        return build(cells, ids, columns, units, header=export.header)
-    spans = spans_by_messages(messages, file.spec.messages, file.source)
-    inside, trial = in_spans(spans, positions, "trial of the messages")
-    if not inside.any():
-        raise export.sheet.error(f"none of the {len(inside)} {file.spec.kind} lies in a trial")
-    found = build(cells, ids, columns | trial, units, inside, spans.notes(), export.header)
-    return replace(
-        found, rejects=[*found.rejects, *rejects_outside(file.source, file.spec.kind, cells.rows[~inside], file.ids[0])]
-    )
+def _there(sheet: Sheet, known: Sequence[tuple[str, tuple[str, ...]]]) -> list[tuple[str, list[str]]]:
+    """Those of the columns of pupils that the file has all of, with their unit."""
+    spelt = [(unit, [sheet.find(name) for name in names]) for unit, names in known]
+    return [(unit, [str(name) for name in names]) for unit, names in spelt if all(names)]
 
 
-def _cells(line: bytes, delimiter: str) -> list[str]:
-    """The cells of one line, without quotes and blanks around them."""
-    return [cell.strip().strip('"').strip() for cell in line.decode().split(delimiter)]
+def _pupil_columns(sheet: Sheet) -> dict[str, list[tuple[str, list[str]]]]:
+    """The columns of the size of the pupils of samples, by channel."""
+    found = {}
+    for eye in ("left", "right"):
+        spelt = {"L": eye[0].upper(), "Left": eye.title()}
+        names = [(unit, tuple(name.format(**spelt) for name in own)) for unit, own in PUPILS]
+        if there := _there(sheet, names):
+            found[f"pupil_{eye}"] = there
+    return found
 
 
-def _number(cell: str) -> float:
-    """A number with a decimal point or comma; NaN when the cell holds none."""
-    text = cell.strip().replace(",", ".")
-    return float(text) if re.fullmatch(NUMBER, text) else np.nan
+def _pupils(
+    cells: Cells, columns: Mapping[str, list[tuple[str, list[str]]]], blink: Mapping[str, np.ndarray]
+) -> Channels:
+    """The size of pupils (N,), of the best columns that hold any; NaN in a blink, and where it is 0."""
+    found = Channels()
+    for name, choices in columns.items():
+        for unit, names in choices:
+            values = np.mean([cells.values(own) for own in names], axis=0)
+            closed = blink.get(name.removeprefix("pupil_"), np.zeros(len(values), dtype=bool))
+            if (values > 0).any():
+                found[name] = np.where(closed | ~(values > 0), np.nan, values), unit
+                break
+    return found
 
 
-def _unit(column: str) -> str:
-    """The unit in the brackets of a column's name, microseconds when it has none."""
+def _origin(cells: Cells) -> str:
+    """What gaze of glasses counts from: the picture of the scene camera, whose recording is the stimulus, or that to
+    which it was mapped."""
+    name = cells.sheet.find("Stimulus")
+    said = [str(text).lower() for text in cells.text[name].unique().to_pylist()] if name else []
+    return "stimulus" if said and not any(text.endswith(".avi") for text in said) else "scene_camera"
+
+
+def _unit(column: str, ours: str, sheet: Sheet) -> str:
+    """The unit of a time: declared, in the brackets of the column's name, microseconds when it has none."""
     found = re.search(r"\[(ms|s|us|ns)\]", column)
-    return found[1] if found else "us"
+    return sheet.file.spec.units.get(ours, found[1] if found else "us")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from gazeray.config import Pattern, Section
 from gazeray.gaze.files import EYE, check_placeholders, placeholders
@@ -23,12 +24,23 @@ EYE_COLUMNS = ("x_left_px", "y_left_px", "x_right_px", "y_right_px")
 VALIDITY = ("validity", "validity_left", "validity_right")
 """Columns that say whether the gaze (of one eye) is valid; `valid` lists the words that mean yes."""
 
+FROM_CENTRE = ("norm", "height")
+"""Units of PsychoPy: -1 to 1 from edge to edge; parts of the height of the screen, in x too."""
+
 CHANNEL = re.compile(r"[a-z][a-z0-9_]*")
 
 Column = str | list[str]
 """The name of a column; a list of names for an id that several columns give together."""
 
-Word = str | int | float
+
+def _no_bool(word: Any) -> Any:
+    """A word as it stands in a file: YAML reads yes, no, on, off, true, false as no text."""
+    if isinstance(word, bool):
+        raise ValueError("write it in quotes, as it stands in the file: YAML reads yes, no, true, false as no text")
+    return word
+
+
+Word = Annotated[str | int | float, BeforeValidator(_no_bool)]
 
 
 def _encoding(name: str) -> str:
@@ -57,12 +69,15 @@ class FileSpec(Section):
     skip_lines: int = Field(
         0, ge=0, validate_default=False, description="lines before the header; lines of # there are left out anyway"
     )
+    decimal: Literal[".", ","] = Field(".", validate_default=False, description="the decimal sign of numbers")
 
 
 class MessageFileSpec(FileSpec):
     """A file of messages beside the gaze: one row per message, on the clock of the gaze."""
 
-    columns: dict[Literal["time", "text"], str] = Field({}, description="time, text -> the file's name")
+    columns: dict[Literal["time", "text", "participant"], str] = Field(
+        {}, description="time, text, and in a file of several people participant -> the file's name"
+    )
     unit: str = Field("ms", description="of the time: ms, s, us, ns or iso (ISO 8601)")
 
     @field_validator("unit")
@@ -109,7 +124,6 @@ class GazeSpec(FileSpec, _ReaderFirst):
 
     kind: ClassVar[Kind]
 
-    decimal: Literal[".", ","] = Field(".", validate_default=False, description="the decimal sign of numbers")
     sampling_hz: float | None = Field(
         None, gt=0, validate_default=False, description="samples per second of a file without a column of times"
     )
@@ -121,14 +135,16 @@ class GazeSpec(FileSpec, _ReaderFirst):
         None, description="trials: a trial lasts from start_ms to end_ms of the trials table, on the clock of the gaze"
     )
     columns: dict[str, Column] = Field({}, description="gazeray's name -> the file's; vendor formats know their own")
-    units: dict[str, str] = Field(
-        {}, validate_default=False, description="column -> ms, s, us, ns, iso (times) or px, normalised (x_px, y_px)"
-    )
-    missing: list[float] = Field([], validate_default=False, description="a coordinate equal to one of these is lost")
     origin: Literal["screen", "stimulus", "screen_centre", "scene_camera"] = Field(
         "screen",
         description="what 0, 0 is the top left (screen_centre: the middle) of; scene_camera: `screen` is its picture",
     )
+    units: dict[str, str] = Field(
+        {},
+        validate_default=False,
+        description="column -> ms, s, us, ns, iso (times) or px, normalised, norm, height (x_px, y_px)",
+    )
+    missing: list[float] = Field([], validate_default=False, description="a coordinate equal to one of these is lost")
     y_axis: Literal["down", "up"] = Field("down", description="where y grows; up: from the bottom, or from the centre")
     eye: Literal["best", "left", "right", "mean"] = Field(
         "best",
@@ -161,14 +177,27 @@ class GazeSpec(FileSpec, _ReaderFirst):
     def _means_something(cls, value: Any, info: ValidationInfo) -> Any:
         """Raises ValueError for a key that the reader has no use for."""
         known, key = READERS.get(info.data.get("reader", "")), str(info.field_name)
-        if known is None or key in known.keys or value == cls.model_fields[key].default:
+        if known is None or value == cls.model_fields[key].default:
+            return value
+        if key in known.keys and not (useless := cls._useless(key, known.described, info.data)):
             return value
         if key == "messages" and isinstance(value, dict) and value.get("file") is not None:
             return value  # a file of messages goes with every reader
         if key == "eye" and EYE in placeholders(info.data.get("path", "")):
             return value  # so does a file for each eye
+        if key in known.keys:
+            raise ValueError(f"has no meaning here: {useless}")
         more = ": it knows of no messages; name their file as messages.file" if key == "messages" else ""
         raise ValueError(f"the reader {info.data['reader']} has no use for this key{more}")
+
+    @classmethod
+    def _useless(cls, key: str, described: bool, data: Mapping[str, Any]) -> str:
+        """Why a key that the reader knows means nothing beside the others; "": it does."""
+        if key == "sampling_hz" and cls.kind == "fixations":
+            return "fixations have times of their own"
+        if key == "eye" and not described and not any(name in EYE_COLUMNS for name in data.get("columns", EYE_COLUMNS)):
+            return f"no columns of two eyes to choose from ({', '.join(EYE_COLUMNS)})"
+        return ""
 
     @field_validator("columns")
     @classmethod
@@ -192,6 +221,10 @@ class GazeSpec(FileSpec, _ReaderFirst):
         several = [name for name, own in columns.items() if isinstance(own, list) and name != "trial"]
         faults += [f"{name}: one column, not several" for name in several]
         faults += _validity_faults(columns, info)
+        faults += _same_column_faults(columns) + _message_faults(info)
+        if names := info.data.get("names"):
+            spelt = [part for own in columns.values() for part in ([own] if isinstance(own, str) else own)]
+            faults += [f"{name!r} is not one of names" for name in dict.fromkeys(spelt) if name not in names]
         messages, windows = info.data.get("messages"), info.data.get("windows")
         supplied = (*known.supplies, *(("trial",) if windows or (messages and messages.file) else ()))
         if messages and windows:
@@ -210,9 +243,9 @@ class GazeSpec(FileSpec, _ReaderFirst):
 
     @field_validator("units")
     @classmethod
-    def _known_units(cls, units: dict[str, str]) -> dict[str, str]:
+    def _known_units(cls, units: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         allowed = dict.fromkeys(TIMES[cls.kind], (*TIME_UNITS_MS, "iso")) | {"duration_ms": tuple(TIME_UNITS_MS)}
-        allowed |= dict.fromkeys(COORDINATES, ("px", "normalised"))
+        allowed |= dict.fromkeys(COORDINATES, ("px", "normalised", *FROM_CENTRE))
         names = (*TIMES[cls.kind], *COORDINATES)
         faults = [
             f"{name}: {unit}: no such {'unit' if name in names else 'column'}"
@@ -220,17 +253,36 @@ class GazeSpec(FileSpec, _ReaderFirst):
             for name, unit in units.items()
             if name not in names or unit not in allowed[name]
         ]
+        centred = [unit for unit in FROM_CENTRE if unit in units.values()]
+        if centred and info.data.get("origin") != "screen_centre":
+            faults.append(f"{', '.join(centred)}: from the middle of the screen; declare origin: screen_centre")
+        if "timestamp_ms" in units and info.data.get("sampling_hz"):
+            faults.append("timestamp_ms has no unit beside sampling_hz")
         if faults:
             raise ValueError("; ".join(faults))
         return units
 
+    @field_validator("origin", "y_axis")
+    @classmethod
+    def _not_told_by_the_format(cls, value: str, info: ValidationInfo) -> str:
+        """Raises ValueError for another origin than that of the format's own columns."""
+        known = READERS.get(info.data.get("reader", ""))
+        if value in ("screen", "down", "stimulus", "scene_camera") or known is None or "y_axis" in known.keys:
+            return value
+        if "columns" in info.data and "y_px" not in info.data["columns"]:
+            reason = "counts downwards from the top left: only columns that are declared may count otherwise"
+            raise ValueError(f"{value}: what the reader {info.data['reader']} finds by itself {reason}")
+        return value
+
     @field_validator("channels")
     @classmethod
     def _named_channels(cls, channels: dict[str, ChannelSpec]) -> dict[str, ChannelSpec]:
-        taken = (*IDS, *TIMES[cls.kind], *COORDINATES)
+        taken = (*IDS, *TIMES[cls.kind], *COORDINATES, *EYE_COLUMNS, *VALIDITY)
         faults = [name for name in channels if not CHANNEL.fullmatch(name) or name in taken]
         if faults:
-            raise ValueError(f"no name for a channel: {', '.join(faults)} (small letters, digits, _; not {taken})")
+            raise ValueError(
+                f"no name for a channel: {', '.join(faults)} (small letters, digits, _; not {', '.join(taken)})"
+            )
         return channels
 
     def unit(self, name: str) -> str:
@@ -263,11 +315,30 @@ def _validity_faults(columns: dict[str, Column], info: ValidationInfo) -> list[s
     flags, words = [name for name in VALIDITY if name in columns], info.data.get("valid") or []
     faults = [f"{flags[0]} needs the key valid: the words that mean valid gaze"] if flags and not words else []
     faults += ["valid has no meaning without a column of validity"] if words and not flags else []
+    eyes = [(f"validity_{side}", f"x_{side}_px") for side in ("left", "right")]
+    faults += [f"{flag} has no meaning without {gaze}" for flag, gaze in eyes if flag in flags and gaze not in columns]
     if "timestamp_ms" in columns and info.data.get("sampling_hz"):
         faults.append("timestamp_ms has no place beside sampling_hz: give one of them")
     both = [name for name in EYE_COLUMNS if name in columns] and [name for name in COORDINATES if name in columns]
     faults += [f"{', '.join(both)} have no place beside the columns of the eyes"] if both else []
     return faults
+
+
+def _same_column_faults(columns: dict[str, Column]) -> list[str]:
+    """The times and coordinates that are said to be in one column."""
+    measures = [name for name in columns if name not in (*IDS, *VALIDITY)]
+    same = {str(columns[name]): [other for other in measures if columns[other] == columns[name]] for name in measures}
+    return [f"{' and '.join(names)} cannot be one column, {own!r}" for own, names in same.items() if len(names) > 1]
+
+
+def _message_faults(info: ValidationInfo) -> list[str]:
+    """A file of the messages of all people that does not say whose they are."""
+    file = info.data["messages"].file if info.data.get("messages") else None
+    paths = (info.data.get("path", ""), file.path) if file else ("", "")
+    each, own = ("participant" in placeholders(path) for path in paths)
+    if file is None or not each or own or "participant" in file.columns:
+        return []
+    return ["one file of messages for all people: name its column, as messages.file.columns.participant"]
 
 
 class SamplesSpec(GazeSpec):

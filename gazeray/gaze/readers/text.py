@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the text exports of eye trackers share: encodings, two eyes, trials bracketed by messages, clocks."""
+"""What the text exports of eye trackers share: encodings, two eyes, trials bracketed by messages."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gazeray.gaze.files import identifier
-from gazeray.gaze.readers.base import GazeFile, ReadError, unpacked
+from gazeray.gaze.readers.base import TIMES, GazeFile, GazeTable, ReadError, unpacked
 from gazeray.gaze.readers.spec import GazeSpec, MessagesSpec
 from gazeray.tables import Reject
+
+TOUCHING_MS = 20.0
+"""Trials that overlap by less touch: their times are rounded, or a frame late."""
 
 Eyes = dict[str, tuple[np.ndarray, np.ndarray]]
 """Eye -> x and y, each (N,) float64, NaN where lost."""
@@ -73,8 +76,13 @@ def one_gaze(eyes: Eyes, spec: GazeSpec, source: str) -> tuple[tuple[np.ndarray,
         return (x, y), ["both eyes are in the file; their mean is used"]
     lost = {eye: int(np.isnan(eyes[eye][0]).sum()) for eye in sorted(eyes)}
     chosen = min(lost, key=lambda eye: lost[eye]) if spec.eye == "best" else spec.eye
+    return eyes[chosen], [chosen_eye(chosen, lost)]
+
+
+def chosen_eye(chosen: str, lost: Mapping[str, int]) -> str:
+    """The note on the eye that was chosen; lost: eye -> its lost samples."""
     counts = ", ".join(f"{eye} {count}" for eye, count in lost.items())
-    return eyes[chosen], [f"both eyes are in the file; the {chosen} eye is used (lost samples: {counts})"]
+    return f"both eyes are in the file; the {chosen} eye is used (lost samples: {counts})"
 
 
 def eye_of_fixations(there: Sequence[str], spec: GazeSpec, source: str) -> tuple[str, list[str]] | None:
@@ -132,6 +140,51 @@ class Spans:
         return event, first[event] + np.arange(len(event)) - before
 
 
+def spans_apart(
+    names: Sequence[str], starts: np.ndarray, ends: np.ndarray, source: str, fault: Callable[[int, int], str]
+) -> Spans:
+    """Spans from `starts` to `ends` (S,) ms in order of time, each cut where it touches the next.
+
+    Raises ReadError where two overlap by more: what `fault` says of their indices.
+    """
+    order = np.argsort(starts, kind="stable")
+    starts, ends = starts[order], ends[order]
+    wrong = np.flatnonzero(ends[:-1] - starts[1:] > TOUCHING_MS)
+    if len(wrong):
+        raise ReadError(source, fault(int(order[wrong[0]]), int(order[wrong[0] + 1])))
+    ends[:-1] = np.minimum(ends[:-1], starts[1:])
+    return Spans([names[index] for index in order.tolist()], starts.tolist(), ends.tolist())
+
+
+def sorted_into(table: GazeTable, spans: Spans, file: GazeFile, told: str) -> GazeTable:
+    """The rows of a table in the spans (ms) that they lie in or, fixations, last into; one reject for those outside.
+
+    `file` is what the table was read of, its trial the one that the path gives, if any; `told` is what tells the spans.
+    Raises ReadError: several people, nothing lies in any span.
+    """
+    people = list(dict.fromkeys(person for person, _ in table.ids))
+    if len(people) > 1:
+        raise ReadError(file.source, f"{told} tell the trials of one person, and the file holds several")
+    person, kind = people[0] if people else file.ids[0], file.spec.kind
+    times = table.columns[TIMES[kind][0]]
+    if kind == "samples":
+        codes = spans.codes(times)
+        index, span = np.flatnonzero(codes >= 0), codes[codes >= 0]
+    else:
+        index, span = spans.overlapping(times, times + table.columns["duration_ms"])
+    if len(times) and spans.names and not len(index):
+        lies = f"the {kind} from {times.min() / 1e3:.6g} to {times.max() / 1e3:.6g} s"
+        where = f"the trials of {told} from {spans.starts[0] / 1e3:.6g} to {spans.ends[-1] / 1e3:.6g} s"
+        raise ReadError(file.source, f"all gaze lies outside every trial: {lies}, {where}")
+    outside = np.ones(len(times), dtype=bool)
+    outside[index] = False
+    rejects = [replace(reject, trial=file.ids[1]) for reject in table.rejects]
+    rejects += rejects_outside(file.source, kind, table.rows[outside], person)
+    ids = [(person, file.ids[1] or name) for name in spans.names]
+    found = replace(table.where(index), codes=span, ids=ids, windows=spans.windows, accuracy=[])
+    return replace(found, rejects=rejects)
+
+
 def spans_by_messages(messages: Sequence[tuple[float, str]], spec: MessagesSpec, source: str) -> Spans:
     """Trials from messages (position, text) in order, as the declaration brackets them.
 
@@ -159,27 +212,3 @@ def bracketed(messages: Sequence[tuple[float, str]], start: re.Pattern[str], end
             spans.starts.append(position)
             spans.ends.append(np.inf)
     return spans
-
-
-def clock_hz(times_ms: np.ndarray, breaks: Sequence[int] | np.ndarray = ()) -> float | None:
-    """Samples per second by the clock, pauses left out; None when there are fewer than 10 intervals.
-
-    `times_ms` (N,); `breaks` are the indices at which a new block begins. Equal times count: a tracker that samples
-    faster than its clock ticks repeats them.
-    """
-    steps = np.diff(times_ms)
-    kept = np.ones(len(steps), dtype=bool)
-    kept[[index - 1 for index in breaks if 0 < index <= len(steps)]] = False
-    positive = steps[kept & (steps > 0)]
-    if len(positive) < 10:
-        return None
-    steady = steps[kept & (steps >= 0) & (steps <= 3 * np.median(positive))]  # longer ones are pauses
-    return float(1e3 / steady.mean())
-
-
-def clock_notes(header: Mapping[str, float], clock: float | None) -> list[str]:
-    """A note when the sampling rate of the header differs from that of the clock by more than 5 %."""
-    said = header.get("sampling_hz")
-    if said is None or clock is None or abs(clock - said) <= 0.05 * said:
-        return []
-    return [f"the header says {said:g} Hz, the clock says {clock:.4g} Hz; the clock is used"]

@@ -1,41 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sidecars, clocks, screens and runs of BIDS eye tracking: what `bids` needs beside the tables themselves."""
+"""Units, origins and clocks of BIDS eye tracking: from what its sidecars say to px and ms. What they say is converted
+or refused."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gazeray.gaze.files import identifier
+from gazeray.gaze.clock import interval_ms
 from gazeray.gaze.readers.base import SCREEN_COLUMNS, TIME_UNITS_MS, GazeFile, ReadError
-from gazeray.gaze.readers.plain_text import header_of
-from gazeray.gaze.readers.text import Spans
-from gazeray.gaze.readers.vendor_tables import Sheet, decoded
+from gazeray.gaze.readers.bids_files import number, part, positive, sidecar_of
 
+PIXELS = ("pixel", "pixels", "px", "pix")
+NORMALISED = ("normalised", "normalized")
 LENGTHS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
-ANGLES_DEG = {"deg": 1.0, "degree": 1.0, "degrees": 1.0, "°": 1.0, "rad": 180 / np.pi}
-SPELLINGS = {"sec": "s", "msec": "ms", "μs": "us", "µs": "us"}
+ANGLES_DEG = dict.fromkeys(("deg", "degree", "degrees", "°", "dva", "degrees of visual angle", "visual degrees"), 1.0)
+ANGLES_DEG |= {"rad": 180 / np.pi, "radian": 180 / np.pi, "radians": 180 / np.pi, "arcmin": 1 / 60}
+SPELLINGS = {"sec": "s", "msec": "ms", "μs": "us", "µs": "us", "usec": "us", "n/a": "", "none": ""}
 for _word, _unit in (("second", "s"), ("millisecond", "ms"), ("microsecond", "us"), ("nanosecond", "ns")):
     SPELLINGS |= {_word: _unit, f"{_word}s": _unit}
+SPELLINGS |= {
+    f"{_word}{_end}": f"{_unit}"
+    for _word, _unit in (("millimet", "mm"), ("centimet", "cm"), ("met", "m"))
+    for _end in ("er", "re", "ers", "res")
+}
+
+ACROSS = {"left": 0.0, "center": 0.5, "right": 1.0}
+DOWN = {"top": 0.0, "center": 0.5, "bottom": 1.0}
+CENTRE = (0.5, 0.5)
+
+SIZE_MM, DISTANCE_MM = (10.0, 20e3), (50.0, 20e3)
+"""What is possible of a screen. Sidecars give sizes and distances in m, and now and then in cm (ScreenDistance: 60)."""
+
+SHORTEST_MS, USUAL_S = 5.0, (0.05, 2.0)
+"""Half of all fixations last longer than that; and between these, if their durations are in s."""
 
 Clock = tuple[np.ndarray, np.ndarray]
-"""The clock of a recording: its time stamps as they stand, and the same in ms; (N,) each, sorted."""
+"""The clock of a recording: what events refer to (its time stamps, or the number of the row), and the same in ms; (N,)
+each, without NaN."""
 
 
 @dataclass(frozen=True)
 class Screen:
     """The screen as the sidecars describe it: sizes[0] in px and sizes[1] in mm, width and height each, and the
-    distance in mm; 0 for what they do not say. `origin_bottom`: y counts from below."""
+    distance in mm; 0 for what they do not say. `origin`: where 0, 0 is, as fractions of the width (from the left) and
+    of the height (from the top); None: they do not say."""
 
     sizes: tuple[tuple[float, float], tuple[float, float]]
     distance_mm: float
-    origin_bottom: bool
+    origin: tuple[float, float] | None
 
     @property
     def header(self) -> dict[str, float]:
@@ -44,201 +61,235 @@ class Screen:
         return {name: value for name, value in zip(SCREEN_COLUMNS.values(), values, strict=True) if value > 0}
 
 
-def bases(path: PurePosixPath) -> list[str]:
-    """The name of a table without its ending: with its recording entity, then without."""
-    stem = re.sub(r"_(physio|physioevents)\.tsv(\.gz)?$", "", path.name)
-    return [stem, re.sub(r"_recording-[^_]+", "", stem)]
+@dataclass(frozen=True)
+class Placed:
+    """Coordinates (N,) in px or normalised, NaN where lost; `origin` as `GazeTable` has it; and notes."""
 
-
-def reachable(file: GazeFile, end: str) -> tuple[str, bytes | None]:
-    """The companion of a table with that ending: with its recording entity first, then without. Path, bytes or None."""
-    path = PurePosixPath(file.source)
-    paths = [str(path.with_name(f"{base}_{end}")) for base in bases(path)]
-    return next(((path, file.beside[path]) for path in paths if path in file.beside), (paths[0], None))
-
-
-def sidecar_of(file: GazeFile, suffix: str) -> dict[str, Any]:
-    """The sidecars of a table merged: that without the recording entity, then that with it, which wins.
-
-    Raises ReadError for one that is not a JSON object.
-    """
-    path, merged = PurePosixPath(file.source), dict[str, Any]()
-    for base in reversed(bases(path)):
-        name = str(path.with_name(f"{base}_{suffix}.json"))
-        if name in file.beside:
-            merged |= _json(file.beside[name], file.source, name)
-    return merged
-
-
-def _json(data: bytes, source: str, name: str) -> dict[str, Any]:
-    """A JSON object. Raises ReadError when it is none."""
-    try:
-        found = json.loads(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ReadError(source, f"the sidecar {name} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ReadError(source, f"the sidecar {name} is not a JSON object")
-    return found
+    x: np.ndarray
+    y: np.ndarray
+    unit: str
+    origin: str
+    notes: list[str]
 
 
 def screen_of(sidecar: Mapping[str, Any], file: GazeFile) -> Screen:
-    """StimulusPresentation of *_events.json and of the sidecar: sizes and distance in m, resolution in px."""
-    name, data = reachable(file, "events.json")
-    said = dict(_dict(_json(data, file.source, name) if data else {}, "StimulusPresentation"))
-    said |= _dict(sidecar, "StimulusPresentation")
+    """StimulusPresentation of *_events.json and of the sidecar: sizes and distance in m, resolution in px.
+
+    Raises ReadError for an origin that is none.
+    """
+    events = sidecar_of(file, "events")
+    said = part(events, "StimulusPresentation") | part(sidecar, "StimulusPresentation")
     width_m, height_m = _two(said.get("ScreenSize"))
-    origin = said.get("ScreenOrigin")
-    bottom = isinstance(origin, list) and bool(origin) and str(origin[0]).lower() == "bottom"
-    sizes = _two(said.get("ScreenResolution")), (1e3 * width_m, 1e3 * height_m)
-    return Screen(sizes, 1e3 * _positive(said.get("ScreenDistance")), bottom)
+    distance = said.get("ScreenDistance")
+    if isinstance(distance, list):  # X, Y, Z from the eye to the centre of the screen
+        distance = distance[2] if len(distance) == 3 and distance[:2] == [0, 0] else None
+    # EnvironmentCoordinates: what ScreenOrigin was called in drafts of BEP020
+    older = sidecar.get("EnvironmentCoordinates") or events.get("EnvironmentCoordinates")
+    origin = _origin(said.get("ScreenOrigin") or older, file.source)
+    return Screen(
+        (_two(said.get("ScreenResolution")), (1e3 * width_m, 1e3 * height_m)), 1e3 * positive(distance), origin
+    )
 
 
-def _dict(value: Mapping[str, Any], key: str) -> dict[str, Any]:
-    found = value.get(key)
-    return found if isinstance(found, dict) else {}
-
-
-def _positive(value: Any) -> float:
-    """A finite number above 0, 0 for anything else."""
-    plain = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9
-    return float(value) if plain else 0.0
+def _origin(said: Any, source: str) -> tuple[float, float] | None:
+    """Where 0, 0 is, from words such as top, left, in any order; None without words. Raises ReadError for others."""
+    parts = said if isinstance(said, list) else [said]
+    words = [word for one in parts if one is not None for word in re.split(r"[\s,_-]+", str(one).lower()) if word]
+    words = ["center" if word in ("centre", "middle") else word for word in words]
+    if words in ([], ["n/a"]):
+        return None
+    if words == ["center"]:
+        words = ["center", "center"]
+    for across, down in (words, words[::-1]) if len(words) == 2 else ():
+        if across in ACROSS and down in DOWN:
+            return ACROSS[across], DOWN[down]
+    raise ReadError(source, f"ScreenOrigin is {said!r}: not one of top, center, bottom and one of left, center, right")
 
 
 def _two(value: Any) -> tuple[float, float]:
     """Width and height from a list of two numbers; 0, 0 for anything else."""
-    pair = [_positive(one) for one in value] if isinstance(value, list) else []
+    pair = [positive(one) for one in value] if isinstance(value, list) else []
     return (pair[0], pair[1]) if len(pair) == 2 and all(pair) else (0.0, 0.0)
 
 
 def unit_of(sidecar: Mapping[str, Any], column: str) -> str:
     """What the sidecar gives as the Units of a column, "" when it does not."""
-    unit = str(_dict(sidecar, column).get("Units", "")).strip().lower()
+    unit = str(part(sidecar, column).get("Units") or "").strip().lower()
     return SPELLINGS.get(unit, unit)
 
 
-def to_px(
-    x: np.ndarray, y: np.ndarray, names: tuple[str, str], sidecar: Mapping[str, Any], screen: Screen, source: str
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Coordinates (N,) in px from the top left of the screen, and notes.
+def unit_of_gaze(names: Sequence[str], sidecars: Sequence[Mapping[str, Any]], source: str) -> str:
+    """The unit of coordinates, from the first sidecar that gives it. Raises ReadError: none does, or they differ."""
+    for sidecar in sidecars:
+        # SampleCoordinateUnits: of all coordinates, in drafts of BEP020
+        older = [
+            str(sidecar.get(key) or "").strip().lower() for key in ("SampleCoordinateUnits", "SampleCoordinateUnit")
+        ]
+        older = [SPELLINGS.get(unit, unit) for unit in older]
+        units = {unit_of(sidecar, name) or older[0] or older[1] for name in names}
+        if len(units) > 1:
+            reason = f"{', '.join(names)} have different Units: {', '.join(unit or 'none' for unit in sorted(units))}"
+            raise ReadError(source, reason)
+        if unit := units.pop():
+            return unit
+    raise ReadError(
+        source, f"the sidecar gives no Units for {names[0]}: declare them, as units: {{x_px: px, y_px: px}}"
+    )
 
-    Lengths count from the corner of the screen that ScreenOrigin names (default: top left), degrees from its centre,
-    x to the right and y down (up where the origin is at the bottom). Without Units they are taken for px.
-    Raises ReadError for a unit that needs a geometry which the sidecars do not give, and for an unknown one.
+
+def to_px(x: np.ndarray, y: np.ndarray, unit: str, screen: Screen, y_axis: str, source: str) -> Placed:
+    """Coordinates (N,) in px or normalised, x to the right and y down, from the top left of the screen or its centre.
+
+    Px, lengths and normalised coordinates count from the ScreenOrigin (default: top left), from an edge towards the
+    other one. Angles count from the centre. With a `y_axis` that goes up y stays as it is, to be turned over later.
+    Raises ReadError for a unit or an origin that needs a geometry which the sidecars do not give, for an unknown unit,
+    and for angles from a corner.
     """
-    units = {unit_of(sidecar, name) for name in names}
-    if len(units) > 1:
-        raise ReadError(source, f"{names[0]} and {names[1]} have different Units: {', '.join(sorted(units))}")
-    unit = units.pop()
-    notes = [] if unit else [f"the sidecar gives no Units for {names[0]}; px are assumed"]
-    sizes_px, sizes_mm = screen.sizes
-    if unit in LENGTHS_MM or unit in ANGLES_DEG:
-        if not all(sizes_px) or not all(sizes_mm) or (unit in ANGLES_DEG and not screen.distance_mm):
-            need = "ScreenSize and ScreenResolution" + (" and ScreenDistance" if unit in ANGLES_DEG else "")
-            raise ReadError(
-                source, f"coordinates in {unit} need the geometry of the screen: StimulusPresentation has no {need}"
-            )
-        px_per_mm = [px / mm for px, mm in zip(sizes_px, sizes_mm, strict=True)]
-        if unit in LENGTHS_MM:
-            x, y = (values * LENGTHS_MM[unit] * scale for values, scale in zip((x, y), px_per_mm, strict=True))
-        else:
-            x, y = (
-                size / 2 + screen.distance_mm * np.tan(np.deg2rad(values * ANGLES_DEG[unit])) * scale
-                for values, size, scale in zip((x, y), sizes_px, px_per_mm, strict=True)
-            )
-            notes.append(f"coordinates in {unit} are taken to count from the centre of the screen")
-    elif unit and unit not in ("pixel", "pixels", "px"):
-        raise ReadError(source, f"{names[0]} is in {unit!r}, which is neither px, mm, cm, m nor degrees")
-    if screen.origin_bottom:
-        if not sizes_px[1]:
-            raise ReadError(source, "ScreenOrigin is at the bottom, but ScreenResolution is not given")
-        y = sizes_px[1] - y
-    return x, y, notes
+    origin = screen.origin or (0.0, 0.0)
+    sizes = (1.0, 1.0) if unit in NORMALISED else screen.sizes[0]
+    if unit in LENGTHS_MM:
+        x, y = (values * LENGTHS_MM[unit] * scale for values, scale in _each(x, y, _px_per_mm(unit, screen, source)))
+    elif unit in ANGLES_DEG:
+        scales, distance = _px_per_mm(unit, screen, source), screen.distance_mm
+        if screen.origin not in (None, CENTRE):
+            raise ReadError(source, f"coordinates in {unit} count from the centre, but ScreenOrigin is another place")
+        origin, factor = CENTRE, ANGLES_DEG[unit]
+        x, y = (distance * np.tan(np.deg2rad(values * factor)) * scale for values, scale in _each(x, y, scales))
+    elif unit not in PIXELS and unit not in NORMALISED:
+        raise ReadError(source, f"gaze is in {unit!r}, which is neither px, mm, cm, m, degrees nor normalised")
+    notes = []
+    if origin[1] == 0.5 and y_axis == "down":
+        notes = ["coordinates from the centre: y is taken to count downwards; if it does not, declare y_axis: up"]
+    unit = "normalised" if unit in NORMALISED else "px"
+    if origin == CENTRE:
+        return Placed(x, y, unit, "screen_centre", notes)
+    if y_axis == "up" and origin[1] == 1.0:
+        origin = origin[0], 0.0
+    if any(origin) and not all(sizes):
+        raise ReadError(source, "ScreenOrigin is not the top left, and ScreenResolution is not given")
+    x, y = (
+        size - values if from_edge == 1.0 else values + size * from_edge
+        for values, size, from_edge in zip((x, y), sizes, origin, strict=True)
+    )
+    return Placed(x, y, unit, "", notes)
 
 
-def times_ms(
-    stamps: np.ndarray | None,
-    rows: np.ndarray,
-    sidecar: Mapping[str, Any],
-    name: str | None,
-    declared: str | None,
-    source: str,
-) -> np.ndarray:
-    """Times (N,) in ms on the clock of the events: from time stamps (N,), or from `rows` (from 1) and the rate.
+def _each(x: np.ndarray, y: np.ndarray, scales: Sequence[float]) -> zip[tuple[np.ndarray, float]]:
+    return zip((x, y), scales, strict=True)
 
-    The unit of stamps is the declared one, else their Units, else the one in which their usual step fits
-    SamplingFrequency best. Raises ReadError when the sidecar says too little.
+
+def _px_per_mm(unit: str, screen: Screen, source: str) -> list[float]:
+    """Px in a mm, across and down. Raises ReadError where the geometry of the screen is not known or not possible."""
+    needed = {"ScreenSize": (screen.sizes[1], SIZE_MM), "ScreenResolution": (screen.sizes[0], (1.0, 1e6))}
+    if unit in ANGLES_DEG:
+        needed["ScreenDistance"] = ((screen.distance_mm, screen.distance_mm), DISTANCE_MM)
+    if missing := [name for name, (values, _) in needed.items() if not all(values)]:
+        why = f"StimulusPresentation has no {' and '.join(missing)}"
+        raise ReadError(source, f"coordinates in {unit} need the geometry of the screen: {why}")
+    for name, (values, (least, most)) in needed.items():
+        if not least <= min(values) <= max(values) <= most:
+            said = " x ".join(f"{value / 1e3:g}" for value in dict.fromkeys(values))
+            raise ReadError(source, f"{name} is in m: {said} m is not possible (is it in cm?)")
+    return [px / mm for px, mm in zip(*screen.sizes, strict=True)]
+
+
+def start_ms(sidecar: Mapping[str, Any], source: str) -> float:
+    """When the recording starts on the clock of the events: StartTime, 0 where it is not given. Raises ReadError."""
+    said = sidecar.get("StartTime")
+    if said in (None, "", "n/a"):
+        return 0.0
+    if np.isnan(number(said)):
+        raise ReadError(source, f"StartTime is {said!r}, not a number of seconds")
+    return 1e3 * number(said)
+
+
+def rows_ms(rows: np.ndarray, sidecar: Mapping[str, Any], source: str) -> np.ndarray:
+    """Times (N,) in ms of `rows` (from 1) without time stamps. Raises ReadError without a rate."""
+    rate = positive(sidecar.get("SamplingFrequency"))
+    if not rate:
+        raise ReadError(source, "neither a column timestamp nor a SamplingFrequency")
+    return np.asarray(start_ms(sidecar, source) + (rows - 1) * 1e3 / rate)
+
+
+def stamps_ms(stamps: np.ndarray, rows: np.ndarray, unit: str, sidecar: Mapping[str, Any], source: str) -> np.ndarray:
+    """Times (N,) in ms of time stamps (N,) in `unit`, of `rows` (from 1). The first row is at StartTime.
+
+    Where the first stamps are bad, where the clock stood at the first row is seen from those that follow.
     """
-    rate, start_ms = _positive(sidecar.get("SamplingFrequency")), sidecar.get("StartTime", 0)
-    start_ms = 1e3 * start_ms if isinstance(start_ms, int | float) and abs(start_ms) < 1e12 else 0.0
-    if stamps is None:
-        if not rate:
-            raise ReadError(source, "neither a column timestamp nor a SamplingFrequency")
-        return np.asarray(start_ms + (rows - 1) * 1e3 / rate)
-    there = stamps[~np.isnan(stamps)]
-    first = there[0] if len(there) else 0.0
-    return np.asarray(start_ms + (stamps - first) * tick_ms(stamps, sidecar, name or "", declared, source))
+    tick, there = TIME_UNITS_MS[unit], ~np.isnan(stamps)
+    if not there.any():
+        return np.full(len(stamps), np.nan)
+    step = 1e3 / tick / (positive(sidecar.get("SamplingFrequency")) or np.inf)
+    began = stamps[there][:11] - (rows[there][:11] - 1) * step
+    usual = float(np.median(began))
+    first = began[0] if abs(began[0] - usual) * tick < 1e3 else usual
+    return np.asarray(start_ms(sidecar, source) + (stamps - first) * tick)
 
 
-def tick_ms(stamps: np.ndarray, sidecar: Mapping[str, Any], name: str, declared: str | None, source: str) -> float:
-    """ms per unit of the time stamps (N,); see `times_ms`."""
+def unit_of_stamps(
+    stamps: np.ndarray, sidecar: Mapping[str, Any], name: str, declared: str | None, source: str
+) -> tuple[str, list[str]]:
+    """The unit of time stamps (N,), and notes: the declared one, else their Units, else the one in which their step is
+    that of SamplingFrequency, within a factor of 2.
+
+    Raises ReadError when none fits.
+    """
     unit = declared or unit_of(sidecar, name)
     if unit in TIME_UNITS_MS:
-        return TIME_UNITS_MS[unit]
-    rate, steps = _positive(sidecar.get("SamplingFrequency")), np.diff(stamps[~np.isnan(stamps)])
-    steps = steps[steps > 0]
-    if not rate or not len(steps):
-        raise ReadError(source, f"the sidecar gives neither Units of {name} (s, ms, us, ns) nor a SamplingFrequency")
-    step = float(np.median(steps))
-    return min(TIME_UNITS_MS.values(), key=lambda tick: abs(np.log(step * tick / 1e3 * rate)))
+        return unit, []
+    if unit:
+        raise ReadError(source, f"{name} is in {unit!r}, which is neither s, ms, us nor ns")
+    rate, step = positive(sidecar.get("SamplingFrequency")), interval_ms(stamps[~np.isnan(stamps)])
+    if not rate or np.isnan(step):
+        reason = f"the sidecar gives neither Units of {name} (s, ms, us, ns) nor a SamplingFrequency that tells it"
+        raise ReadError(source, reason)
+    fits = [unit for unit, tick in TIME_UNITS_MS.items() if 0.5 <= step * tick / 1e3 * rate <= 2]
+    if not fits:
+        reason = f"the sidecar gives no Units for {name}, and in none of s, ms, us, ns does it fit SamplingFrequency"
+        raise ReadError(source, f"{reason} ({rate:g} Hz; it steps by {step:.4g})")
+    return fits[0], [f"the sidecar gives no Units for {name}; seen from SamplingFrequency: {fits[0]}"]
 
 
-def onsets_ms(
-    onset: np.ndarray,
-    duration: np.ndarray,
-    sidecar: Mapping[str, Any],
-    names: tuple[str, str],
-    clock: Clock | None,
-    declared: Mapping[str, str],
-    source: str,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Onsets and durations (N,) of events in ms, on the clock of *_events.tsv.
-
-    Where ForeignIndexColumn (OnsetSource) names the column of time stamps of the recording, onsets are such stamps, and
-    durations are in their unit unless the sidecar gives another; else both are in s.
-    Raises ReadError when onsets are stamps and there is no recording to read their clock from.
-    """
-    scale = {
-        name: TIME_UNITS_MS.get(declared.get(ours) or unit_of(sidecar, name))
-        for ours, name in zip(("onset_ms", "duration_ms"), names, strict=True)
+def index_column(sidecar: Mapping[str, Any], source: str) -> str:
+    """The column of the recording that the onsets of its events refer to: OnsetSource, or ForeignIndexColumn as it was
+    called in drafts of BEP020; "": onsets are times. Raises ReadError where they contradict each other."""
+    said = {
+        str(sidecar[key]) for key in ("OnsetSource", "ForeignIndexColumn") if sidecar.get(key) not in (None, "", "n/a")
     }
-    foreign = sidecar.get("ForeignIndexColumn") or sidecar.get("OnsetSource")
-    if foreign not in ("timestamp", "time"):
-        return onset * (scale[names[0]] or 1e3), duration * (scale[names[1]] or 1e3)
-    if clock is None:
-        raise ReadError(source, "onsets are time stamps of the recording, and there is no *_physio.tsv.gz beside it")
-    raw, ms = clock
-    span = raw[-1] - raw[0]
-    tick = (ms[-1] - ms[0]) / span if span > 0 else 1.0
-    return ms[0] + (onset - raw[0]) * tick, duration * (scale[names[1]] or tick)
+    if len(said) > 1:
+        raise ReadError(source, f"OnsetSource and ForeignIndexColumn differ: {', '.join(sorted(said))}")
+    return said.pop() if said else ""
 
 
-def events_spans(file: GazeFile, column: str | None) -> Spans:
-    """Trials from *_events.tsv: its rows with a duration above 0, in order of onset; named by `column` or numbered.
+def unit_of_events(
+    sidecar: Mapping[str, Any], names: Mapping[str, str], declared: Mapping[str, str], source: str
+) -> dict[str, str]:
+    """Our name -> unit of the onsets and durations (`names`: our name -> column) of events, "" where neither the
+    declaration nor the sidecar gives it. Raises ReadError for one that is no unit of time."""
+    units = {ours: declared.get(ours) or unit_of(sidecar, name) for ours, name in names.items()}
+    for ours, unit in units.items():
+        if unit and unit not in TIME_UNITS_MS:
+            raise ReadError(source, f"{names[ours]} is in {unit!r}, which is neither s, ms, us nor ns")
+    return units
 
-    Raises ReadError when there is no such file, no such column, or no such row.
-    """
-    path, data = reachable(file, "events.tsv")
-    if data is None:
-        raise ReadError(file.source, f"no trials: neither the path nor a column gives them, and there is no {path}")
-    text, _ = decoded(replace(file, data=data))
-    names, skip = header_of(text, file.source, "\t")
-    sheet = Sheet(replace(file, fixed={}), text, "\t", names, skip, [])
-    onset, duration = sheet.need("onset of trials", "onset"), sheet.need("duration of trials", "duration")
-    name = sheet.need("names of trials", column) if column else None
-    cells = sheet.read([name], [onset, duration])
-    starts, ends = 1e3 * cells.values(onset), 1e3 * (cells.values(onset) + cells.values(duration))
-    called = cells.text[name].to_pylist() if name else [str(row) for row in cells.rows]
-    order = [int(index) for index in np.argsort(starts, kind="stable") if ends[index] > starts[index] and called[index]]
-    if not order:
-        raise ReadError(file.source, f"no trials: no row of {path} has an onset and a duration above 0")
-    return Spans([identifier(called[i]) for i in order], starts[order].tolist(), ends[order].tolist())
+
+def on_clock(values: np.ndarray, clock: Clock) -> tuple[np.ndarray, float]:
+    """What events refer to (M,) as ms, between the samples and beyond them, and the ms in one of its units."""
+    order = np.argsort(clock[0], kind="stable")
+    raw, ms = clock[0][order], clock[1][order]
+    tick = float((ms[-1] - ms[0]) / (raw[-1] - raw[0])) if raw[-1] > raw[0] else 1.0
+    inside = np.interp(values, raw, ms)
+    before, after = ms[0] + (values - raw[0]) * tick, ms[-1] + (values - raw[-1]) * tick
+    return np.where(values < raw[0], before, np.where(values > raw[-1], after, inside)), tick
+
+
+def lasting_ms(durations: np.ndarray, unit: str, tick: float) -> tuple[np.ndarray, list[str]]:
+    """Durations (N,) in ms, and notes. Without a unit they count as onsets do (`tick` ms), unless just seconds, the
+    unit of BIDS, give fixations that an eye can make."""
+    if unit:
+        return durations * TIME_UNITS_MS[unit], []
+    known = durations[durations > 0]
+    usual = float(np.median(known)) if len(known) else 0.0
+    if usual * tick < SHORTEST_MS and USUAL_S[0] <= usual <= USUAL_S[1]:
+        return durations * 1e3, ["the sidecar gives no Units for durations; seen from their size: s"]
+    return durations * tick, []

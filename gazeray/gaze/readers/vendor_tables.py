@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, GazeTable, ReadError
-from gazeray.gaze.readers.cells import MISSING_CELLS, Numbers, as_numbers, gaze_table, row_rejects
+from gazeray.gaze.readers.cells import Numbers, as_numbers, gaze_table, measured, row_rejects
 from gazeray.gaze.readers.delimited import parse
-from gazeray.gaze.readers.plain_text import check_columns, header_of
+from gazeray.gaze.readers.names import joined_names
+from gazeray.gaze.readers.plain_text import as_rows_end, check_columns, header_of
 from gazeray.gaze.readers.spec import GazeSpec
 from gazeray.gaze.readers.text import Spans, as_bytes, as_text, one_gaze, without_missing
 from gazeray.tables import Reject
@@ -69,6 +70,20 @@ class Cells:
     def keys(self, names: Iterable[str]) -> list[np.ndarray]:
         """The text of columns, (N,) of objects each."""
         return [self.text[name].to_numpy(zero_copy_only=False) for name in names]
+
+    def blocks(self, name: str, begins: np.ndarray | None = None) -> np.ndarray:
+        """(N,) int, the number of the text of each row of a column whose rows come in blocks, each of the same text.
+
+        An empty cell is that before it. So is a single one between two rows of the same text, a wrong cell, unless it
+        `begins` something (N,) bool, or the row behind it does.
+        """
+        text = pd.Series(self.keys([name])[0]).replace("", None).ffill().bfill()
+        code = pd.factorize(text, use_na_sentinel=False)[0]
+        wrong = (code[:-2] == code[2:]) & (code[:-2] != code[1:-1])
+        if begins is not None:
+            wrong &= ~begins[1:-1] & ~begins[2:]
+        code[1:-1] = np.where(wrong, code[:-2], code[1:-1])
+        return code
 
     def columns(self, **names: str) -> Columns:
         """Columns of numbers for `build`, by our name."""
@@ -125,8 +140,10 @@ class Sheet:
         return self.need(name, spec.column(name)) if name in spec.columns else self.need(name, *defaults)
 
     def ids(self, names: Sequence[str] = IDS, **defaults: Sequence[str]) -> dict[str, str]:
-        """participant, trial (or `names` of them) -> the column that holds it, for those that are not in the path."""
-        return {name: self.column(name, *defaults.get(name, ())) for name in names if name not in self.file.fixed}
+        """participant, trial (or `names` of them) -> the column that holds it, for those that are not in the path; not
+        for a trial that several columns give together, which `read` and `build` know of."""
+        told = (*self.file.fixed, *(["trial"] if len(self.file.spec.trial_columns) > 1 else []))
+        return {name: self.column(name, *defaults.get(name, ())) for name in names if name not in told}
 
     def read(
         self, text: Iterable[str | None], numbers: Iterable[str | None], channels: Iterable[str | None] = ()
@@ -135,6 +152,8 @@ class Sheet:
 
         Raises ReadError when one is there twice or the text cannot be parsed.
         """
+        parts = self.file.spec.trial_columns if "trial" not in self.file.fixed else []
+        text = [*text, *(parts if len(parts) > 1 else [])]
         texts, strict, loose = ([name for name in names if name] for names in (text, numbers, channels))
         every = [*strict, *(name for name in dict.fromkeys(loose) if name not in strict)]
         kinds = dict.fromkeys(every, pa.float64()) | dict.fromkeys(texts, pa.string())
@@ -146,9 +165,8 @@ class Sheet:
         if n_rows == 0:
             raise self.error("a header without rows")
         words = {name: pc.utf8_trim_whitespace(table[name].combine_chunks()) for name in texts}
-        missing = (*MISSING_CELLS, "n/a", "N/A", "-", "null")
         # No clock counts further, in whatever unit (one in ns beyond 1e18); in ms and px it is checked again.
-        usable = {name: as_numbers(table[name], missing, largest=1e20) for name in every}
+        usable = {name: as_numbers(table[name], largest=1e20) for name in every}
         for name in set(loose) - set(strict):
             usable[name] = replace(usable[name], bad=np.zeros(len(rows), dtype=bool))
         return Cells(self, rows, n_rows, words, usable, rejects)
@@ -167,7 +185,26 @@ def open_sheet(file: GazeFile) -> Sheet:
     first = next((line for line in text.split(b"\n", 20)[:20] if line.strip()), b"").decode()
     delimiter = file.spec.delimiter or max(DELIMITERS, key=first.count)
     names, skip = header_of(text, file.source, delimiter)
-    return Sheet(file, text, delimiter, names, skip, notes)
+    return Sheet(file, text, delimiter, as_rows_end(names, text, skip, delimiter), skip, notes)
+
+
+def is_any(cells: Cells, name: str, words: list[str]) -> np.ndarray:
+    """(N,) bool, where a column of text says one of the words, whatever its capitals."""
+    text = pc.is_in(pc.utf8_lower(cells.text[name]), value_set=pa.array(words, pa.string()))
+    return np.asarray(text.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def says_something(cells: Cells, name: str) -> np.ndarray:
+    """(N,) bool, where a column of text is not empty."""
+    return ~is_any(cells, name, ["", "-"]) & cells.text[name].is_valid().to_numpy(zero_copy_only=False)
+
+
+def codes_of(cells: Cells, name: str | None) -> np.ndarray:
+    """(N,) int, rows with the same text have the same number; all 0 for None."""
+    if name is None:
+        return np.zeros(len(cells.rows), dtype=np.int64)
+    indices = cells.text[name].dictionary_encode(null_encoding="encode").indices
+    return indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def declared_pair(sheet: Sheet, known: Mapping[str, Sequence[str]]) -> Pairs | None:
@@ -204,11 +241,38 @@ def chosen_gaze(cells: Cells, pairs: Pairs, lost: Mapping[str, np.ndarray] | Non
     return {"x_px": (called[0], gaze[0]), "y_px": (called[1], gaze[1])}, notes
 
 
+def channel_columns(sheet: Sheet) -> tuple[list[str], list[str]]:
+    """The columns that the declared channels need, in the spelling of the file: those of validity (for the `text` of
+    `Sheet.read`) and those of values (for its `channels`). Raises ReadError when one is not there."""
+    declared = sheet.file.spec.channels.items()
+    words = [sheet.need(f"the validity of {name}", own.validity) for name, own in declared if own.validity]
+    return words, [sheet.need(f"the channel {name}", own.column) for name, own in declared]
+
+
+def declared_channels(cells: Cells) -> Channels:
+    """The channels that the declaration names, for `build`, where `channel_columns` were read: NaN where the value is
+    no number, missing or not valid."""
+    sheet, found = cells.sheet, Channels()
+    for name, own in sheet.file.spec.channels.items():
+        words = cells.text[sheet.need(name, own.validity)] if own.validity else None
+        found[name] = measured(cells.values(sheet.need(name, own.column)), words, own), own.unit
+    return found
+
+
 def in_spans(spans: Spans, span: np.ndarray, called: str) -> Columns:
     """The columns for `build` that say in which span (N,) int each row lies (-1: in none); the trial is `called` so in
     messages."""
-    names = pa.array([spans.names[code] if code >= 0 else None for code in span.tolist()], pa.string())
+    names = pa.array(spans.names, pa.string()).take(pa.array(span, mask=span < 0))
     return {"trial": (called, names), PRESENTATION: (called, span)}
+
+
+def trial_of_several(cells: Cells) -> Columns:
+    """The column of the trial for `build` where the declaration names several columns that give it together and that
+    were read; none where it does not."""
+    names = cells.sheet.file.spec.trial_columns
+    if len(names) < 2 or "trial" in cells.sheet.file.fixed:
+        return {}
+    return {"trial": (" and ".join(names), joined_names([cells.text[name] for name in names]).dictionary_decode())}
 
 
 def first_of_events(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -261,7 +325,8 @@ def build(
     for reject in rejects:
         once.setdefault(reject.row, reject)
     presentation = columns[PRESENTATION][1][keep] if PRESENTATION in columns else None
-    columns = {name: (theirs, cells.text[theirs]) for name, theirs in ids.items()} | columns
+    named: Columns = {name: (theirs, cells.text[theirs]) for name, theirs in ids.items()}
+    columns = trial_of_several(cells) | named | columns
     arrow = {  # nulls for NaN
         ours: (theirs, pa.chunked_array([pa.array(values, from_pandas=True).filter(pa.array(keep))]))
         for ours, (theirs, values) in columns.items()

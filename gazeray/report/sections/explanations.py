@@ -17,7 +17,7 @@ from gazeray.report.blocks import ROW, WIDE, Block, Column, Figure, FigureRow, H
 from gazeray.report.figures import BLUE, DARK, GREEN, GREY, PALE, VERMILION, drawing, shorten
 from gazeray.report.results import Results
 from gazeray.report.sections.gallery import Given
-from gazeray.report.words import interval, map_unit, method_name, number, score
+from gazeray.report.words import interval, map_meaning, map_unit, method_name, number, score
 from gazeray.storage import Folder
 
 if TYPE_CHECKING:
@@ -93,13 +93,14 @@ def map_figures(run: Folder, results: Results, given: Given) -> dict[str, list[F
     if len(classes) != len(summary.count_label):
         raise ValueError(f"the map summary has {len(summary.count_label)} classes, not {len(classes)}")
     counts = ", ".join(f"{name}: {count}" for name, count in zip(classes, summary.count_label, strict=True))
+    meanings = [_capital(map_meaning(method, given.stuff)) for method in summary.methods.tolist()]
     averages = [
         Figure(
             "class_maps",
             class_maps(summary, classes, window, given.unit),
             f"Mean picture and mean map per class and method. Examples: {counts}.",
-            f"Means over the test examples of each true class ({counts}). Maps: contributions to the logit of that "
-            "class, red raises it, blue lowers it. Lines: the mean picture at 25, 50 and 75 % of its peak.",
+            f"Means over the test examples of each true class ({counts}). Maps are of the logit of that class. "
+            f"{'. '.join(meanings)}. Blue: the opposite. Lines: the mean picture at 25, 50 and 75 % of its peak.",
         )
     ]
     if len(classes) > 1:
@@ -126,6 +127,10 @@ def map_figures(run: Folder, results: Results, given: Given) -> dict[str, list[F
         ),
     ]
     return {"Checks": checks, "Averages over classes": averages}
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def window_px(results: Results) -> tuple[float, float]:

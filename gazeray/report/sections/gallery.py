@@ -18,7 +18,7 @@ from gazeray.report import figures
 from gazeray.report.blocks import Examples, Figure, Section, Text
 from gazeray.report.results import Results
 from gazeray.report.sections.classification import class_indices
-from gazeray.report.words import map_unit, method_name, number
+from gazeray.report.words import map_meaning, map_unit, method_name, number
 from gazeray.storage import Folder
 
 EXAMPLES = 8
@@ -52,12 +52,18 @@ def section(run: Folder, results: Results, given: Given) -> Section:
     words = (
         "Examples are drawn by a hash of participant and trial, spread over classes and participants, not picked by "
         f"eye. Shown: {shown[0]} correct and {shown[1]} wrong ones"
-        f"{'; all of them lie in maps/ of the run folder' if left_out else ''}. Colours of a map: red, more "
-        f"{given.stuff} here raises the logit of the class; blue, it lowers it. The scale is symmetric about 0, its "
+        f"{'; all of them lie in maps/ of the run folder' if left_out else ''}. Maps are of the logit of the class: "
+        f"{map_meaning(_drawn(results), given.stuff)}, blue: the opposite. The scale is symmetric about 0, its "
         "ends are the 99.5th percentile, and it differs between examples. Lines: the picture at 25, 50 and 75 % of its "
         "peak. Axes: px of the stimulus, origin at its top left."
     )
     return Section("gallery", "Examples", "Examples", [Text(words), *groups])
+
+
+def _drawn(results: Results) -> str:
+    """The method of the maps that are drawn, from the config; see `map_method`."""
+    methods = sorted((results.config.get("explain") or {}).get("methods") or ["gradient"])
+    return "gradient" if "gradient" in methods else str(methods[0])
 
 
 def _scores(results: Results, row: Mapping[str, Any]) -> Sequence[float] | None:

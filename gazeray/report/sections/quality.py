@@ -33,6 +33,10 @@ COLUMNS = {
     "rms_s2s_px": ("RMS-S2S (px)", 2),
     "bcea_deg2": ("BCEA, 68 % (deg²)", 3),
     "bcea_px2": ("BCEA, 68 % (px²)", 0),
+    "validation_left_deg": ("validation, left eye (deg)", 2),
+    "validation_right_deg": ("validation, right eye (deg)", 2),
+    "validation_left_max_deg": ("validation, left eye, worst point (deg)", 2),
+    "validation_right_max_deg": ("validation, right eye, worst point (deg)", 2),
     "n_samples": ("samples per trial", 0),
     "n_fixations": ("fixations per trial", 0),
     "duration_ms": ("duration of a trial (ms)", 0),
@@ -41,9 +45,19 @@ COLUMNS = {
 
 DRAWN = ("lost_share", "off_screen_share", "longest_gap_ms", "sampling_hz", "rms_s2s_deg", "bcea_deg2", "n_fixations",
          "duration_ms")  # fmt: skip
-PER_PARTICIPANT = ("lost_share", "off_screen_share", "longest_gap_ms", "sampling_hz", "rms_s2s_deg", "bcea_deg2")
+PER_PARTICIPANT = ("lost_share", "off_screen_share", "longest_gap_ms", "sampling_hz", "rms_s2s_deg", "bcea_deg2",
+                   "validation_left_deg", "validation_right_deg")  # fmt: skip
 IN_PIXELS = {"rms_s2s_deg": "rms_s2s_px", "bcea_deg2": "bcea_px2"}
 """What stands in for a column in deg where the geometry of the screen is unknown."""
+
+PRECISION = (
+    "RMS-S2S: root mean square of the distances between successive samples, the precision of the eye tracker. BCEA: "
+    "area of the ellipse that holds 68 % of the gaze of a fixation. Both are smaller for better recordings."
+)
+ACCURACY = (
+    " Validation: mean distance of the gaze from its targets in the last validation before the trial, as the eye "
+    "tracker itself reported it: its accuracy."
+)
 
 REASONS, NOTES = 30, 50
 
@@ -64,16 +78,12 @@ def _measured(results: Results) -> list[Block]:
     if not columns:
         blocks.append(Text(f"{table.num_rows} trials were read; none of their quality could be measured."))
     else:
-        precision = any(name.startswith(("rms_", "bcea_")) for name in columns)
-        words = (
-            "RMS-S2S: root mean square of the distances between successive samples, the precision of the eye tracker. "
-            "BCEA: area of the ellipse that holds 68 % of the gaze of a fixation. Both are smaller for better "
-            "recordings."
-        )
+        words = PRECISION if any(name.startswith(("rms_", "bcea_")) for name in columns) else ""
+        words += ACCURACY if any(name.startswith("validation_") for name in columns) else ""
         drawn = {COLUMNS[name][0]: columns[name] for name in _with_stand_ins(DRAWN, columns)}
         alt = "Histograms over trials: " + ", ".join(drawn) + ". The table below gives the figures."
         caption = f"Quality of the {table.num_rows} trials that were read. Dashed: median."
-        blocks += [Text(words, small=True)] if precision else []
+        blocks += [Text(words.strip(), small=True)] if words else []
         blocks += [Figure("quality", histograms(drawn), alt, caption)] if drawn else []
         blocks.append(distribution(columns))
     where = "quality.parquet in the run folder"

@@ -25,18 +25,20 @@ class Gains(NamedTuple):
 
 
 def section(
-    results: Results, metrics: Mapping[str, Metric], by: str | None, noun: str, intro: str, gains: Sequence[Gains] = ()
-) -> Section:
+    results: Results, metrics: Mapping[str, Metric], by: str | None, noun: str, intro: str, gains: Sequence[Gains] = (),
+    below: str = "",
+) -> Section:  # fmt: skip
     """The score table of any study, with its gains.
 
     metrics: every metric that a run may show, in words. by: the metric that sorts the models. noun: what is scored, in
-    the singular, such as "picture". Raises ValueError for a metric that is not known.
+    the singular, such as "picture". below: a line under the table. Raises ValueError for a metric that is not known.
     """
     if not results.rows:
         return Section("scores", "Scores", "Scores", [Text("No unit finished: there are no scores.")])
     keys = ordered(results, metrics, by)
     entries = {key: {name: results.entry(key, name) for name in results.shown} for key in keys}
     blocks: list[Block] = [Text(intro, small=True), _table("Scores", results, metrics, entries, results.shown, False)]
+    blocks += [Text(below, small=True)] if below else []
     if reasons := undefined(results, metrics, noun):
         blocks += [Text("–: undefined.", small=True), Listing(reasons)]
     for gain in gains:

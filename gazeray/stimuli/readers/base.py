@@ -7,17 +7,16 @@ one new module here with one `@register_picture_reader`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Annotated, BinaryIO, Literal, Self
+from typing import Annotated, Any, BinaryIO, Literal
 
 import numpy as np
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from gazeray.config import Section
-from gazeray.gaze.files import check_placeholders, identifier, placeholders
+from gazeray.gaze.files import check_placeholders, identifier, name_fault, placeholders
 from gazeray.gaze.registry import Registry
 from gazeray.storage import safe_relative
 from gazeray.tables import Reject
@@ -86,47 +85,94 @@ class FixationsSpec(Section):
         description="path below the data set's root; a .gz behind it makes no difference"
     )
     columns: dict[str, str] = Field({}, description="table: gazeray's name -> the file's name")
-    delimiter: str | None = Field(None, min_length=1, max_length=1, description="table: default by suffix")
-    variable: str = Field(
-        "*", pattern=r"^[^.]+(\.[^.]+)*$", description="mat_folders: field.field of the struct; * is the only variable"
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, validate_default=False, description="table: default by suffix"
     )
-    holds: Literal["fixations", "samples", "map"] = Field("fixations", description="mat_folders: what the variable is")
+    variable: str = Field(
+        "*",
+        pattern=r"^[^.]+(\.[^.]+)*$",
+        validate_default=False,
+        description="mat_folders: field.field of the struct; * is the only variable",
+    )
+    holds: Literal["fixations", "samples", "map"] = Field(
+        "fixations", validate_default=False, description="mat_folders: what the variable is"
+    )
     detect: DetectSpec | None = Field(None, description="mat_folders: from samples to fixations")
-    skip_first: int = Field(0, ge=0, description="mat_folders: fixations left out at the start of each viewing")
-    offset_px: float = Field(0.0, description="added to x and y: -0.5 where the first pixel's centre is called 1")
+    skip_first: int = Field(
+        0, ge=0, validate_default=False, description="mat_folders: fixations left out at the start of each viewing"
+    )
+    offset_px: float = Field(
+        0.0, validate_default=False, description="added to x and y: -0.5 where the first pixel's centre is called 1"
+    )
 
     @field_validator("reader")
     @classmethod
     def _known_reader(cls, reader: str) -> str:
         return PICTURE_READERS.check(reader)
 
-    @model_validator(mode="after")
-    def _fits_the_reader(self) -> Self:
-        known = PICTURE_READERS[self.reader]
-        check_placeholders(self.path, known.in_path, known.needed)
-        unused = sorted(self.model_fields_set - {"reader", "path", "offset_px", *known.keys})
-        if unused:
-            raise ValueError(f"the reader {self.reader} has no use for {', '.join(unused)}")
-        if "columns" in known.keys:
-            self._check_columns()
-        if (self.holds == "samples") != (self.detect is not None):
-            raise ValueError("detect belongs to holds: samples; give both or neither")
-        if self.holds == "map" and ("{observer}" in self.path or self.skip_first):
-            raise ValueError("a map has no observers and no first fixation: leave out {observer} and skip_first")
-        return self
+    @field_validator("path")
+    @classmethod
+    def _names_what_the_reader_needs(cls, path: str, info: ValidationInfo) -> str:
+        if known := PICTURE_READERS.get(info.data.get("reader", "")):
+            check_placeholders(path, known.in_path, known.needed)
+        return path
 
-    def _check_columns(self) -> None:
-        """Raises ValueError: unknown or missing columns, or a name both in the path and in a column."""
-        in_path = placeholders(self.path)
-        faults = [
-            f"{name} is not a column (allowed: {', '.join(COLUMNS)})" for name in self.columns if name not in COLUMNS
-        ]
-        faults += [f"columns do not say which holds {name}" for name in ("x_px", "y_px") if name not in self.columns]
-        if "stimulus" not in (*self.columns, *in_path):
-            faults.append("stimulus is neither in the path nor in a column")
-        faults += [f"{name} comes from the path already" for name in self.columns if name in in_path]
+    @field_validator("delimiter", "variable", "holds", "skip_first", "offset_px", mode="before")
+    @classmethod
+    def _means_something(cls, value: Any, info: ValidationInfo) -> Any:
+        known, key = PICTURE_READERS.get(info.data.get("reader", "")), str(info.field_name)
+        if known is not None and key not in known.keys:  # None: an unknown reader, which is named already
+            raise ValueError(_unused(info.data["reader"], key))
+        return value
+
+    @field_validator("columns")
+    @classmethod
+    def _all_columns(cls, columns: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        known = PICTURE_READERS.get(info.data.get("reader", ""))
+        if columns and known and "columns" not in known.keys:
+            raise ValueError(_unused(info.data["reader"], "columns"))
+        if known is None or "columns" not in known.keys:
+            return columns
+        faults = [f"{name} is not a column (allowed: {', '.join(COLUMNS)})" for name in columns if name not in COLUMNS]
+        faults += [f"columns do not say which holds {name}" for name in ("x_px", "y_px") if name not in columns]
+        if "path" in info.data:
+            in_path = placeholders(info.data["path"])
+            if "stimulus" not in (*columns, *in_path):
+                faults.append("stimulus is neither in the path nor in a column")
+            faults += [f"{name} comes from the path already" for name in columns if name in in_path]
         if faults:
             raise ValueError("; ".join(faults))
+        return columns
+
+    @field_validator("holds")
+    @classmethod
+    def _maps_are_of_everybody(cls, holds: str, info: ValidationInfo) -> str:
+        if holds == "map" and "{observer}" in info.data.get("path", ""):
+            raise ValueError("a map has no observers: leave out {observer} in the path")
+        return holds
+
+    @field_validator("detect")
+    @classmethod
+    def _samples_need_it(cls, detect: DetectSpec | None, info: ValidationInfo) -> DetectSpec | None:
+        known = PICTURE_READERS.get(info.data.get("reader", ""))
+        if detect and known and "detect" not in known.keys:
+            raise ValueError(_unused(info.data["reader"], "detect"))
+        if "holds" in info.data and (info.data["holds"] == "samples") != (detect is not None):
+            raise ValueError("detect belongs to holds: samples; give both or neither")
+        return detect
+
+    @field_validator("skip_first", "offset_px")
+    @classmethod
+    def _not_of_a_map(cls, value: float, info: ValidationInfo) -> float:
+        if value and info.data.get("holds") == "map":
+            why = {"skip_first": "no first fixation", "offset_px": "whole pixels, whose centres are known"}
+            raise ValueError(f"a map has {why[str(info.field_name)]}: leave out {info.field_name}")
+        return value
+
+
+def _unused(reader: str, key: str) -> str:
+    """Why a key is refused that means nothing to a reader."""
+    return f"the reader {reader} has no use for {key} (allowed: {', '.join(PICTURE_READERS[reader].used)})"
 
 
 PictureReader = Callable[[BinaryIO, str, FixationsSpec, Mapping[str, str]], RawGaze]
@@ -136,7 +182,7 @@ says: stimulus, observer. Raises ReadError when nothing of the file can be used.
 
 @dataclass(frozen=True)
 class PictureFormat:
-    """A registered reader. `keys` of the declaration mean something to it beside reader, path and offset_px.
+    """A registered reader. `keys` of the declaration mean something to it beside reader and path.
 
     in_path: placeholders that the path may have; needed: those it must have.
     """
@@ -145,6 +191,11 @@ class PictureFormat:
     keys: tuple[str, ...] = ()
     in_path: tuple[str, ...] = ()
     needed: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """All keys that mean something to it."""
+        return "reader", "path", *self.keys
 
 
 def as_px(values: np.ndarray, offset_px: float) -> np.ndarray:
@@ -167,7 +218,19 @@ def stimulus_id(name: str) -> str:
     return text[: -len(suffix)] if suffix.lower() in SUFFIXES else text
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """A key to sort names by, in which 2 comes before 10."""
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
+def checked_name(name: str) -> str:
+    """A name of a picture or an observer as it is compared. It may be a URL or a path: names never become paths.
+
+    Raises ValueError: empty, or what `name_fault` finds.
+    """
+    text = identifier(name)
+    if fault := name_fault(text):
+        raise ValueError(fault)
+    if not text:
+        raise ValueError("an empty name")
+    return text
+
+
+def in_words(error: Exception) -> str:
+    """What a parser raised of a file, in one line: the name of the exception and its message."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

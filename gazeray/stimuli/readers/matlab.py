@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from gazeray.gaze.readers.base import ReadError, unpacked
+from gazeray.stimuli.readers.base import in_words
 
 HEADER_BYTES, TAG_BYTES = 128, 8
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -31,6 +32,9 @@ CELL, STRUCT, CHAR, NUMERIC, COMPLEX_FLAG = 1, 2, 4, range(6, 16), 0x800
 
 DEEPEST, LARGEST_BYTES = 32, 2**30
 """How deep cells and structs may be nested, and what one compressed variable may unpack to."""
+
+NOTHING = np.empty((0, 0))
+"""What is empty, whatever its class."""
 
 
 def load_mat(stream: BinaryIO, source: str) -> dict[str, Any]:
@@ -46,14 +50,16 @@ def load_mat(stream: BinaryIO, source: str) -> dict[str, Any]:
         raise ReadError(source, "not a MATLAB file of version 5 to 7")
     try:
         return _variables(data[HEADER_BYTES:], order)
-    except (ValueError, OverflowError, MemoryError, LookupError, struct.error, zlib.error) as error:
-        raise ReadError(source, f"a MATLAB file that is cut off or damaged: {error}") from error
+    except Exception as error:
+        raise ReadError(source, f"a MATLAB file that is cut off or damaged: {in_words(error)}") from error
 
 
-def variable(found: dict[str, Any], path: str, source: str) -> Any:
+def elements(found: dict[str, Any], path: str, source: str) -> list[Any]:
     """What stands at `path` (name.field.field) in the variables of a file; * in its place is the only variable.
 
-    Of cells and of structs of several elements the first is entered. Raises ReadError naming what is there instead.
+    Where a cell or a struct array on the way has several elements there is a value for each, in their order, NOTHING
+    for one that is empty; no value where it has none; else there is one value.
+    Raises ReadError: another thing is there (which is named), several elements at two places of the way.
     """
     first, *fields = path.split(".")
     if first == "*" and len(found) != 1:
@@ -61,20 +67,33 @@ def variable(found: dict[str, Any], path: str, source: str) -> Any:
     name = next(iter(found)) if first == "*" else first
     if name not in found:
         raise ReadError(source, f"no variable {name} (there: {', '.join(sorted(found))})")
-    value = entered(found[name])
-    for field in fields:
-        there = list(value) if isinstance(value, dict) else []
-        if field not in there:
-            raise ReadError(source, f"no field {field} in {path} (there: {', '.join(there) or 'no struct'})")
-        value = entered(value[field])
-    return value
+    twice = ReadError(source, f"{path}: several elements at two places of the way, whose is which cannot be told")
+    values: list[Any] = [found[name]]
+    for field in [None, *fields]:
+        inner = [alone(value if field is None else _field(value, field, path, source)) for value in values]
+        if len(inner) == 1 and isinstance(inner[0], list):
+            inner = [alone(value) for value in inner[0]]
+        if any(isinstance(value, list) and value for value in inner):
+            raise twice
+        values = [NOTHING if isinstance(value, list) else value for value in inner]
+    return values
 
 
-def entered(value: Any) -> Any:
-    """The first element of a cell or a struct array (None: it is empty), again and again; other values as they are."""
-    while isinstance(value, list):
-        value = value[0] if value else None
-    return value
+def alone(value: Any) -> Any:
+    """The element of a cell or a struct array that has one alone, again and again; other values as they are."""
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return NOTHING if isinstance(value, np.ndarray) and not value.size else value
+
+
+def _field(value: Any, field: str, path: str, source: str) -> Any:
+    """A field of a struct; NOTHING of what is empty. Raises ReadError naming what is there instead."""
+    if value is NOTHING:
+        return NOTHING
+    there = list(value) if isinstance(value, dict) else []
+    if field not in there:
+        raise ReadError(source, f"no field {field} in {path} (there: {', '.join(there) or 'no struct'})")
+    return value[field]
 
 
 def matrix(value: Any, what: str, source: str) -> np.ndarray:

@@ -17,8 +17,24 @@ import ijson
 import numpy as np
 
 from gazeray.gaze.readers.base import ReadError
-from gazeray.stimuli.readers.base import NO_OBSERVER, FixationsSpec, Gaze, RawGaze, as_px, register_picture_reader
+from gazeray.stimuli.readers.base import (
+    NO_OBSERVER,
+    FixationsSpec,
+    Gaze,
+    RawGaze,
+    as_px,
+    checked_name,
+    register_picture_reader,
+)
 from gazeray.tables import Reject
+
+NO_POINTS = np.empty(0)
+
+DEEPEST = 1000
+"""How deep the JSON may be nested: what ijson holds grows with the square of it."""
+
+_STEPS = np.zeros(256, np.int8)
+_STEPS[[ord(sign) for sign in "[{"]], _STEPS[[ord(sign) for sign in "]}"]] = 1, -1
 
 
 @dataclass
@@ -29,9 +45,9 @@ class _Points:
     workers: array[int] = field(default_factory=lambda: array("i"))
     counts: array[int] = field(default_factory=lambda: array("i"))
 
-    def add(self, worker: int, row_column: np.ndarray, offset_px: float) -> None:
+    def add(self, worker: int, row_column: np.ndarray) -> None:
         """row_column: (N, 2)."""
-        self.xy += as_px(row_column[:, ::-1], offset_px).tobytes()
+        self.xy += as_px(row_column[:, ::-1], -0.5).tobytes()
         self.workers.append(worker)
         self.counts.append(len(row_column))
 
@@ -42,16 +58,23 @@ class _Points:
 
 
 class _Tee:
-    """A file for ijson that hands what is read from it to a second parser, one for `images`, while that is `open`."""
+    """A file for ijson that hands what is read from it to a second parser, one for `images`, while that is `open`.
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self.stream, self.n_bytes, self.open = stream, 0, True
+    Reading raises ReadError where the nesting is too deep (brackets in names count, which are few).
+    """
+
+    def __init__(self, stream: BinaryIO, source: str) -> None:
+        self.stream, self.source, self.n_bytes, self.depth, self.open = stream, source, 0, 0, True
         self.images = ijson.sendable_list()
         self._parser = ijson.items_coro(self.images, "images.item", use_float=True)
 
     def read(self, size: int = -1) -> bytes:
         chunk = self.stream.read(size)
         self.n_bytes += len(chunk)
+        depths = self.depth + np.cumsum(_STEPS[np.frombuffer(chunk, np.uint8)], dtype=np.int32)
+        if depths.max(initial=0) > DEEPEST:
+            raise ReadError(self.source, f"not SALICON's file: nested deeper than {DEEPEST}")
+        self.depth = int(depths[-1]) if len(depths) else self.depth
         if self.open and chunk:
             self._parser.send(chunk)
         return chunk
@@ -62,25 +85,26 @@ def read_salicon(stream: BinaryIO, source: str, spec: FixationsSpec, fixed: Mapp
     """Read one file; see `PictureReader`. x = column - 0.5, y = row - 0.5: the centres of the pixels.
 
     Rejected by image: annotations of an id that `images` does not have, or has under two names; images of one name
-    under two ids. Rejected one by one (row: number of the annotation, from 1): those that are no list of [row, column].
+    under two ids. Rejected one by one (row: number of the annotation, from 1): those that are no list of [row, column]
+    or whose image or worker has a name that `checked_name` refuses.
     Raises ReadError: not JSON or cut off (with the byte), no annotations.
     """
     points: dict[str, _Points] = defaultdict(_Points)
     workers: dict[str, int] = {}
     rejects: list[Reject] = []
-    tee = _Tee(stream)
+    tee = _Tee(stream, source)
     number = 0
     for number, annotation in enumerate(_annotations(tee, source), start=1):
         # Annotations have begun: with images found before them, all images were (each of the two is one list).
         tee.open = tee.open and not tee.images
-        image, worker = annotation.get("image_id"), annotation.get("worker_id")
-        row_column = _row_column(annotation.get("fixations"))
-        if image is None or row_column is None:
-            reason = "no image_id" if image is None else "fixations are not a list of [row, column]"
-            rejects.append(Reject(source, number, "read", f"annotation: {reason}", trial=str(image or "")))
+        try:
+            image, worker, row_column = _parts(annotation)
+        except ValueError as error:
+            trial = str(annotation.get("image_id") or "")[:99]
+            rejects.append(Reject(source, number, "read", f"annotation: {error}", trial=trial))
             continue
-        code = NO_OBSERVER if worker is None else workers.setdefault(str(worker), len(workers))
-        points[str(image)].add(code, row_column, spec.offset_px - 0.5)
+        code = NO_OBSERVER if worker is None else workers.setdefault(worker, len(workers))
+        points[image].add(code, row_column)
     if not number:
         raise ReadError(source, "no annotations: not a SALICON file of fixations")
     names = _names(tee.images, points, source, rejects)
@@ -99,15 +123,19 @@ def _annotations(tee: _Tee, source: str) -> Iterator[dict[str, Any]]:
         raise ReadError(source, f"{what}: the fault is before byte {tee.n_bytes} ({reason})") from error
 
 
-def _row_column(fixations: Any) -> np.ndarray | None:
-    """The points of an annotation, (N, 2) float64, or None where they are something else."""
-    if not isinstance(fixations, list):
-        return None
+def _parts(annotation: Mapping[str, Any]) -> tuple[str, str | None, np.ndarray]:
+    """Image id, worker (None: not said) and points, (N, 2) float64 rows and columns. Raises ValueError."""
+    image, worker, fixations = (annotation.get(name) for name in ("image_id", "worker_id", "fixations"))
+    if image is None:
+        raise ValueError("no image_id")
+    names = checked_name(str(image)), None if worker is None else checked_name(str(worker))
     try:
-        values = np.array(fixations or np.empty((0, 2)), dtype=np.float64)
+        values = np.array(fixations or np.empty((0, 2)), dtype=np.float64) if isinstance(fixations, list) else NO_POINTS
     except (ValueError, TypeError, OverflowError):
-        return None
-    return values if values.ndim == 2 and values.shape[1] == 2 else None
+        values = NO_POINTS
+    if values.ndim != 2 or values.shape[1] != 2:
+        raise ValueError("fixations are not a list of [row, column]")
+    return *names, values
 
 
 def _names(images: list[Any], points: Mapping[str, _Points], source: str, rejects: list[Reject]) -> dict[str, str]:
@@ -115,7 +143,10 @@ def _names(images: list[Any], points: Mapping[str, _Points], source: str, reject
     named = defaultdict(set)
     for image in images:
         if isinstance(image, dict) and image.get("id") is not None and image.get("file_name"):
-            named[str(image["id"])].add(str(image["file_name"]))
+            try:
+                named[checked_name(str(image["id"]))].add(checked_name(str(image["file_name"])))
+            except ValueError as error:
+                rejects.append(Reject(source, -1, "read", f"an image among the images: {error}"))
     often = Counter(name for names in named.values() for name in names)
     clear = {}
     for image, found in points.items():

@@ -11,27 +11,37 @@ import numpy as np
 import pyarrow as pa
 
 from gazeray.gaze.readers.base import ReadError, unpacked
-from gazeray.gaze.readers.cells import Numbers, as_numbers, different_names, parquet_columns, row_rejects
+from gazeray.gaze.readers.cells import Numbers, as_numbers, parquet_columns, row_rejects
 from gazeray.gaze.readers.delimited import DICTIONARY, read_columns
+from gazeray.gaze.readers.names import fault_of_name, names_in, unusable_names
 from gazeray.gaze.readers.spec import FileSpec
-from gazeray.stimuli.readers.base import NO_OBSERVER, FixationsSpec, Gaze, RawGaze, as_px, register_picture_reader
+from gazeray.stimuli.readers.base import (
+    NO_OBSERVER,
+    FixationsSpec,
+    Gaze,
+    RawGaze,
+    as_px,
+    register_picture_reader,
+)
 from gazeray.tables import Reject
 
 NAMES = ("stimulus", "observer")
 
 
-@register_picture_reader("table", keys=("columns", "delimiter"), in_path=("stimulus", "category", "observer"))
+@register_picture_reader(
+    "table", keys=("columns", "delimiter", "offset_px"), in_path=("stimulus", "category", "observer")
+)
 def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed: Mapping[str, str]) -> RawGaze:
     """Read one table; see `PictureReader`.
 
-    Rejected by row: another number of fields than the header has, no stimulus, no observer where a column holds them,
-    x_px or y_px that is no number.
+    Rejected by row: another number of fields than the header has, no stimulus, no observer where a column holds them, a
+    name that `checked_name` refuses, x_px or y_px that is no number.
     Raises ReadError: empty, damaged, not UTF-8, no rows, a column that is missing or does not hold numbers.
     """
     data = unpacked(stream.read(), source)
     wanted = {ours: theirs for ours, theirs in spec.columns.items() if ours not in fixed}
     if data[:4] == b"PAR1":
-        table, rejects = parquet_columns(data, source, wanted), list[Reject]()
+        table, rejects = parquet_columns(data, source, list(wanted.values())), list[Reject]()
         rows = np.arange(1, table.num_rows + 1)
     else:
         kinds = {theirs: DICTIONARY if ours in NAMES else pa.float64() for ours, theirs in wanted.items()}
@@ -42,7 +52,12 @@ def read_picture_table(stream: BinaryIO, source: str, spec: FixationsSpec, fixed
     faulty = np.zeros(len(rows), bool)
     for name in NAMES:
         if name in wanted:
-            (*names[name], _), code = different_names(table[wanted[name]])
+            cells = table[wanted[name]]
+            bad = unusable_names(source, wanted[name], cells)
+            if bad is not None:
+                fault = partial(fault_of_name, cells)
+                _reject(source, rows, bad, faulty, lambda at, n=name, f=fault: f"{n}: {f(at)}", rejects)
+            (*names[name], _), code = names_in(source, wanted[name], cells)
             codes[name] = np.where(code == len(names[name]), NO_OBSERVER, code).astype(np.int32)
             _reject(source, rows, codes[name] < 0, faulty, lambda index, name=name: f"no {name}", rejects)
     xy = []

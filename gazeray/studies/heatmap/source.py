@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from gazeray.config import ConfigError, digest, validate
-from gazeray.gaze.dataset import Dataset, DatasetSpec, open_dataset
-from gazeray.gaze.screens import ScreensSpec, open_screens
+from gazeray.gaze.dataset import Dataset, DatasetSpec, Recording, open_dataset
+from gazeray.gaze.first import first_of_gaze
+from gazeray.gaze.screen_pictures import first_screen
+from gazeray.gaze.screens import ScreensRecording, ScreensSpec, open_screens
 from gazeray.learn.folds import make_folds
 from gazeray.learn.space import settings_to_try
 from gazeray.storage import Folder
@@ -54,7 +57,7 @@ class Recordings:
 
 def plan(cfg: HeatmapConfig) -> Sequence[str]:
     """What a run would do. Raises DataError, ConfigError."""
-    return open_recordings(cfg).lines
+    return open_recordings(cfg).planned()
 
 
 def open_recordings(cfg: HeatmapConfig) -> Source[Recordings]:
@@ -89,7 +92,7 @@ def open_recordings(cfg: HeatmapConfig) -> Source[Recordings]:
         spec, root, data.label, classes, trials, recordings, data.rejects, fingerprint, meaning, pictures
     )
     deal(cfg, trials, classes, data.label)
-    return Source(found, _lines(cfg, found))
+    return Source(found, _lines(cfg, found), partial(_first, found))
 
 
 def deal(cfg: HeatmapConfig, table: pa.Table, classes: tuple[str, ...], label: str) -> list[Fold]:
@@ -98,6 +101,14 @@ def deal(cfg: HeatmapConfig, table: pa.Table, classes: tuple[str, ...], label: s
     folds = make_folds(table, labels, cfg.folds, cfg.run.seed)
     check_classes(folds, table, labels, classes, label, cfg)
     return folds
+
+
+def _first(found: Recordings, most_bytes: float) -> list[str]:
+    """What the first files hold, in words."""
+    if isinstance(found.spec, ScreensSpec):
+        return [first_screen(found.spec, found.root, ScreensRecording(**found.recordings[0]))]
+    recordings = [Recording(**one) for one in found.recordings]
+    return first_of_gaze(found.spec, found.root, recordings, found.trials.to_pandas(), most_bytes)
 
 
 def _lines(cfg: HeatmapConfig, found: Recordings) -> list[str]:

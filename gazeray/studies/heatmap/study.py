@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from gazeray.config import digest
 from gazeray.explain.summary import MapSummary
+from gazeray.gaze.notes import by_cause
 from gazeray.gaze.screens import ScreensSpec
 from gazeray.learn.fold_files import unmatched
 from gazeray.learn.folds import fold_record, held_out
@@ -87,7 +88,7 @@ class HeatmapStudy:
             },
             "classes": list(found.classes),
             "pictures": asdict(found.pictures),
-            "notes_on_recordings": log.notes,
+            "notes_on_recordings": by_cause(log.notes),
             "folds": [fold_record(fold, table, self.cfg.folds) for fold in folds],
             "counts": {
                 "recordings": len(found.recordings),

@@ -91,7 +91,8 @@ def baselines(
 def shown(picture: PictureData, values: np.ndarray, density: bool, bias: np.ndarray) -> ScoredMap:
     """A map of a picture against all its fixations and its human map."""
     px_per_cell = picture.info.width_px / picture.grid[1]
-    return ScoredMap(picture.info.stimulus, values, density, picture.cells, picture.target, bias, px_per_cell)
+    known = picture.info.stimulus, values, density, picture.cells, picture.target, bias, px_per_cell
+    return ScoredMap(*known, picture.fixated(), picture.share)
 
 
 def ceilings(
@@ -117,7 +118,8 @@ def ceilings(
             gaze = [Gaze(x[part], y[part], who[part]) for part in (seen, judged)]
             maps = [draw_target(one, size, grid, targets, px_per_deg) for one in gaze]
             cells = grid_cells(x[judged], y[judged], size, grid)
-            halves.append(replace(shown(picture, maps[0], False, bias), cells=cells, target=maps[1]))
+            one = shown(picture, maps[0], False, bias)
+            halves.append(replace(one, cells=cells, fixated=picture.fixated(judged), target=maps[1]))
     if halves:
         yield "split_half", halves
 
@@ -126,8 +128,9 @@ def _left_out(
     picture: PictureData, who: np.ndarray, maps: np.ndarray, density: bool, bias: np.ndarray
 ) -> list[ScoredMap]:
     """A map for each observer, against this observer's fixations; one person's map is too noisy to compare with."""
-    cells = picture.cells
-    return [
-        ScoredMap(picture.info.stimulus, values, density, cells[picture.observer == observer], None, bias)
-        for observer, values in zip(who, maps, strict=True)
-    ]
+    cells, left_out = picture.cells, []
+    for observer, values in zip(who, maps, strict=True):
+        theirs = picture.observer == observer
+        one = ScoredMap(picture.info.stimulus, values, density, cells[theirs], None, bias)
+        left_out.append(replace(one, fixated=picture.fixated(theirs), share=picture.share))
+    return left_out

@@ -108,6 +108,21 @@ def _maps(results: Results) -> str:
     )
 
 
+def on_grid(results: Results) -> str:
+    """Which grid the scores were taken on, and which of them depend on it; "" where the config does not say."""
+    longest = (results.config.get("score") or {}).get("longest_px")
+    if longest is None:
+        return ""
+    judd = (
+        " AUC-Judd takes the fixated px of the picture out of its negatives, not whole cells of the grid: it does not "
+        "rise where the grid is coarse and fixations are many."
+    )
+    return (
+        f"Scored on a grid of {longest} px at the longest side, or of the picture’s own px where it has fewer."
+        f"{judd if 'auc_judd' in results.shown else ''}"
+    )
+
+
 def _grid(config: dict[str, Any], probing: bool) -> str:
     targets, longest = config.get("targets") or {}, (config.get("score") or {}).get("longest_px")
     side = f", {longest} px at its longest side at most" if longest is not None else ""

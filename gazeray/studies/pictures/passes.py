@@ -85,6 +85,18 @@ class PictureData:
         return grid_cells(self.x_px, self.y_px, self.size_px, self.grid)
 
     @property
+    def share(self) -> float:
+        """A px of the picture as a part of a cell."""
+        return float(np.prod(self.grid) / np.prod(self.size_px))
+
+    def fixated(self, some: np.ndarray | None = None) -> np.ndarray:
+        """(M, 2) int64, row and column on the grid of each px that is fixated, once each; some: a mask of fixations."""
+        x, y = (values if some is None else values[some] for values in (self.x_px, self.y_px))
+        width = self.info.width_px
+        pixels = np.unique(np.floor(y).astype(np.int64) * width + np.floor(x).astype(np.int64))
+        return grid_cells(pixels % width + 0.5, pixels // width + 0.5, self.size_px, self.grid)
+
+    @property
     def relative(self) -> np.ndarray:
         """(N, 2) float64, x / width and y / height of each fixation, in [0, 1)."""
         return np.stack([self.x_px / np.float64(self.info.width_px), self.y_px / np.float64(self.info.height_px)], 1)

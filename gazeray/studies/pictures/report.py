@@ -55,7 +55,7 @@ def write_saliency_report(run: Folder) -> None:
         verdict=verdict(results),
         caveats=caveats(results),
         sections=[
-            scores.section(results, METRICS, by, "picture", intro, [GAINS]),
+            scores.section(results, METRICS, by, "picture", intro, [GAINS], methods.on_grid(results)),
             sections.layers(results),
             sections.pictures(run, results),
             sections.centre(run),

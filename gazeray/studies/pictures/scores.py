@@ -41,6 +41,8 @@ class ScoredMap:
     cells: (N, 2) the fixations it is scored on. target: (h, w), the human map; None for the fixations of one person,
     whose map is too noisy to compare with.
     px_per_cell: px of the picture in the width of a cell.
+    fixated: (M, 2) the cells of the picture's px that the fixations hit, once each, each `share` of a cell; None: the
+    cells that they hit.
     """
 
     stimulus: str
@@ -50,6 +52,8 @@ class ScoredMap:
     target: np.ndarray | None
     centre_bias: np.ndarray
     px_per_cell: float = 1.0
+    fixated: np.ndarray | None = None
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,16 @@ class _Batch:
         return torch.tensor([one.px_per_cell for one in self.shown], dtype=torch.float64, device=self.device)
 
     @cached_property
+    def fixated(self) -> torch.Tensor:
+        """(M, 3) what takes part in no negative of AUC-Judd."""
+        return self._rows([np.unique(one.cells, axis=0) if one.fixated is None else one.fixated for one in self.shown])
+
+    @cached_property
+    def share(self) -> torch.Tensor:
+        """(B,) float64."""
+        return torch.tensor([one.share for one in self.shown], dtype=torch.float64, device=self.device)
+
+    @cached_property
     def negatives(self) -> torch.Tensor:
         """(M, 3) the fixations of other pictures, for each map."""
         height, width = self.shown[0].values.shape
@@ -208,7 +222,9 @@ class Measure:
 MEASURES: dict[str, Measure] = {
     "information_gain": Measure(lambda b: saliency.information_gain(b.log_density, b.fixations, b.centre_bias)),
     "auc_uniform": Measure(lambda b: saliency.auc_uniform(b.values, b.fixations)),
-    "auc_judd": Measure(lambda b: saliency.auc_judd(b.values, b.fixations), "every cell of the grid is fixated"),
+    "auc_judd": Measure(
+        lambda b: saliency.auc_judd(b.values, b.fixations, b.fixated, b.share), "every pixel is fixated"
+    ),
     "auc_borji": Measure(lambda b: saliency.auc_borji(b.values, b.fixations, seed=b.seed)),
     "auc_shuffled": Measure(
         lambda b: saliency.auc_shuffled(b.values, b.fixations, b.negatives), "no other picture has fixations"

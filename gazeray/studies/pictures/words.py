@@ -47,7 +47,8 @@ METRICS = {
         "count half", "judd"),
     "auc_judd": Metric(
         "AUC-Judd", "", True,
-        "area under ROC with a threshold at every fixated value and the other pixels as negatives", "judd"),
+        "area under ROC with a threshold at every fixated value and the px of the picture that are not fixated as "
+        "negatives", "judd"),
     "auc_borji": Metric(
         "AUC-Borji", "", True, "area under ROC with negatives drawn at random from all pixels", "borji"),
     "auc_shuffled": Metric(

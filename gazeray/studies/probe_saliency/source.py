@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gazeray.config import ConfigError
-from gazeray.stimuli.dataset import PictureSet
+from gazeray.stimuli.dataset import PictureSet, first_picture
 from gazeray.studies.pictures.source import open_set, scenes_lines
 from gazeray.studies.probe_saliency.config import ProbeSaliencyConfig
 from gazeray.studies.shared.declared import SIMULATED
@@ -41,7 +41,7 @@ class ProbeSaliencyPlan(Network):
 def plan(cfg: ProbeSaliencyConfig) -> Sequence[str]:
     """What a run would do. Raises ConfigError, DataError."""
     if cfg.data.dataset != SIMULATED:
-        return open_probing(cfg).lines
+        return open_probing(cfg).planned()
     network = open_network(cfg)
     return [*scenes_lines(cfg), *_lines(cfg, network)]
 
@@ -53,7 +53,7 @@ def open_probing(cfg: ProbeSaliencyConfig) -> Source[ProbeSaliencyPlan]:
     if not pictures.gaze and "readout" in cfg.probes.kinds and cfg.probes.readout.train_on == "fixations":
         raise ConfigError(["probes.readout.train_on: the picture set has maps and no fixations (allowed: maps)"])
     found = ProbeSaliencyPlan(network.layers, network.weights, network.state, pictures)
-    return Source(found, [*lines, *_lines(cfg, network)])
+    return Source(found, [*lines, *_lines(cfg, network)], lambda most_bytes: first_picture(pictures))
 
 
 def open_network(cfg: ProbeSaliencyConfig) -> Network:

@@ -9,14 +9,16 @@ from pathlib import PurePosixPath
 
 from gazeray.config import ConfigError
 from gazeray.gaze.files import identifier, visible_files
-from gazeray.stimuli.dataset import PictureSet
+from gazeray.stimuli.dataset import PictureSet, first_picture
+from gazeray.stimuli.decode import PictureError
 from gazeray.storage import FileStat, Folder, masked
 from gazeray.studies.pictures.source import open_dataset, open_set, scenes_folder, scenes_lines
 from gazeray.studies.score_maps.config import ScoreMapsConfig
+from gazeray.studies.score_maps.maps import MapError, load_map
 from gazeray.studies.shared.declared import SIMULATED
 from gazeray.study import Source
 from gazeray.synth.contrast_maps import write_contrast_maps
-from gazeray.tables import DataError, Reject
+from gazeray.tables import DataError, Fault, Reject
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".npy", ".npz")
 
@@ -38,7 +40,7 @@ class MapsPlan:
 def plan(cfg: ScoreMapsConfig) -> Sequence[str]:
     """What a run would do. Raises ConfigError, DataError."""
     if cfg.data.dataset != SIMULATED or cfg.maps.path is not None:
-        return open_maps(cfg).lines
+        return open_maps(cfg).planned()
     root, maps = scenes_folder(cfg).sub(CONTRAST), cfg.data.simulate.pictures
     return [*scenes_lines(cfg), *_lines(cfg, f"{maps} of {cfg.maps.label or 'contrast'}, drawn by the run", root, 0)]
 
@@ -70,7 +72,18 @@ def open_maps(cfg: ScoreMapsConfig) -> Source[MapsPlan]:
         if source.stimulus not in by_name
     ]
     lines += _lines(cfg, f"{len(files)} of {label}", root, len(rejects))
-    return Source(MapsPlan(pictures, root, label, files, rejects), lines)
+    found = MapsPlan(pictures, root, label, files, rejects)
+    return Source(found, lines, lambda most_bytes: [*first_picture(pictures), _first_map(found)])
+
+
+def _first_map(found: MapsPlan) -> str:
+    """A line on the first map; a Fault where it cannot be read."""
+    path = next(iter(found.files.values())).path
+    try:
+        height, width = load_map(found.root, path, found.pictures.spec.max_pixels).shape
+    except (PictureError, MapError) as error:
+        return Fault(f"first map {path}: {error.reason if isinstance(error, PictureError) else error}")
+    return f"first map {path}: {width} x {height} px"
 
 
 def _folder(cfg: ScoreMapsConfig) -> tuple[Folder, str]:

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import gazeray.gaze.readers.bids  # noqa: F401
-from gazeray.gaze.readers import READERS, GazeTable, ReadError
+from gazeray.gaze.files import Listing
+from gazeray.gaze.readers import READERS, GazeTable, ReadError, vendor_bids
 from gazeray.gaze.readers.base import GazeFile
+from gazeray.storage import FileStat
 from tests.gaze.tiny_dataset import declared, read_all, write, zipped
 
 STEM = "sub-P1/beh/sub-P1_task-read"
@@ -58,10 +60,15 @@ def read(
     kind: str = "samples", fixed: dict[str, str] | None = None, beside: dict[str, bytes] | None = None, **changes: Any
 ) -> GazeTable:
     section = {"reader": "bids", "path": "sub-{participant}/beh/x.tsv", **changes}
-    spec = declared(**{"samples": None, kind: section}).gaze()["samples" if kind == "samples" else "fixations"]
+    named = changes.get("columns", {}).get("trial", "trial")
+    table = {"path": "trials.csv", "columns": {"participant": "participant", "trial": named}}
+    spec = declared(**{"samples": None, "trials": table, kind: section}).gaze()[
+        "samples" if kind == "samples" else "fixations"
+    ]
     source = PHYSIO if kind == "samples" else EVENTS
     beside = files() if beside is None else beside
-    near = {name: data for name, data in beside.items() if name in READERS["bids"].companions(source)}
+    listing = Listing.of(FileStat(path, 1, 0) for path in beside)
+    near = {name: beside[name] for name in READERS["bids"].companions(source, listing)}
     return READERS["bids"].read(GazeFile(beside[source], source, spec, fixed or {"participant": "P1"}, near))
 
 
@@ -78,7 +85,7 @@ def test_samples_are_on_the_clock_of_the_run() -> None:
     np.testing.assert_array_equal(table.columns["x_px"], [100, np.nan, 104, 106])
     np.testing.assert_array_equal(table.columns["y_px"], [50, np.nan, 54, 56])
     assert table.header == {"sampling_hz": 250}
-    assert "RecordedEye is left" in table.notes
+    assert table.eye == "left"
     assert (table.n_rows, table.rejects) == (4, [])
 
 
@@ -95,7 +102,7 @@ def test_trials_take_their_names_from_the_declared_column() -> None:
 def test_samples_outside_every_trial_are_left_out_with_a_note() -> None:
     table = read(beside=files(run="onset\tduration\n2.008\t0.004\n"))
     assert table.rows.tolist() == [3]
-    assert any("3 of 4 samples lie outside every trial" in note for note in table.notes)
+    assert [reject.reason for reject in table.rejects] == ["3 samples lie outside any trial, this is the first"]
 
 
 def test_row_without_a_usable_time_is_rejected_not_outside() -> None:
@@ -146,10 +153,11 @@ def test_degrees_count_from_the_centre_of_the_screen() -> None:
     sidecar = {"x_coordinate": {"Units": "deg"}, "y_coordinate": {"Units": "deg"}}
     rows = "1000\t5\t-3\t1\n1004\t0\t0\t1\n"
     table = read(fixed=ONE, beside=files(samples=rows, sidecar=sidecar, screen=SCREEN))
-    assert table.columns["x_px"][0] == pytest.approx(500 + 600 * math.tan(math.radians(5)) * 1000 / 400)
-    assert table.columns["y_px"][0] == pytest.approx(300 - 600 * math.tan(math.radians(3)) * 600 / 300)
-    assert (table.columns["x_px"][1], table.columns["y_px"][1]) == (500, 300)
-    assert any("centre of the screen" in note for note in table.notes)
+    assert table.origin == "screen_centre"
+    assert table.columns["x_px"][0] == pytest.approx(600 * math.tan(math.radians(5)) * 1000 / 400)
+    assert table.columns["y_px"][0] == pytest.approx(-600 * math.tan(math.radians(3)) * 600 / 300)
+    assert (table.columns["x_px"][1], table.columns["y_px"][1]) == (0, 0)
+    assert any(note.startswith("coordinates from the centre: y is taken to count downwards") for note in table.notes)
 
 
 def test_origin_at_the_bottom_is_turned_over() -> None:
@@ -179,7 +187,8 @@ def test_messages_bracket_the_trials_of_fixations_too() -> None:
 
 
 def test_fixations_in_seconds_with_their_own_coordinates_need_no_recording() -> None:
-    sidecar = {"Columns": ["onset", "duration", "trial_type", "x", "y"], "ForeignIndexColumn": None}
+    units = {"x": {"Units": "pixel"}, "y": {"Units": "pixel"}}
+    sidecar = {"Columns": ["onset", "duration", "trial_type", "x", "y"], "ForeignIndexColumn": None, **units}
     beside = files(events="2.0\t0.2\tfixation\t10\t20\n2.3\t0.1\tsaccade\t0\t0\n", events_sidecar=sidecar)
     beside = {name: data for name, data in beside.items() if "physio.tsv" not in name}
     table = read("fixations", fixed=ONE, beside=beside)
@@ -231,3 +240,10 @@ def test_whole_data_set_finds_the_companions(tmp_path: Path) -> None:
     _, found = read_all(root, spec)
     assert [[trial.trial for trial in part.trials] for part in found] == [["1", "3"]]
     assert [reject for part in found for reject in part.rejects] == []
+
+
+@pytest.mark.parametrize(("unit", "per_ms"), [("ms", 1.0), ("us", 1e3), ("ns", 1e6), ("s", 1e-3)])
+@pytest.mark.parametrize("hz", [2000, 300])
+def test_unit_of_stamps_fits_the_rate_where_whole_ms_repeat(hz: int, unit: str, per_ms: float) -> None:
+    stamps = np.floor(np.arange(500) * 1e3 / hz) * per_ms
+    assert vendor_bids.unit_of_stamps(stamps, {"SamplingFrequency": hz}, "timestamp", None, "x.tsv")[0] == unit

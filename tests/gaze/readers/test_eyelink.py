@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import gzip
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
+from gazeray.config import ConfigError
 from gazeray.gaze.readers import READERS, GazeTable, ReadError, eyelink
 from gazeray.gaze.readers.base import GazeFile
 from tests.gaze.tiny_dataset import declared
@@ -78,6 +80,7 @@ def test_samples_come_out_with_times_lost_ones_and_line_numbers() -> None:
         pytest.param(PLAIN.replace("\t...", "\t  127.0\tC.R"), id="input_and_flags"),
         pytest.param(PLAIN.replace("\t...", "\t  1.5\t  -2.5\t  47.7\t  45.9\t..."), id="velocity_and_resolution"),
         pytest.param(PLAIN.replace("\t...", "\t 1.0\t 2.0\t 600.0\tM............"), id="remote_target"),
+        pytest.param(re.sub("\t +", "\t", PLAIN), id="tabs_alone"),
         pytest.param(PLAIN.replace("\t", " "), id="blanks_instead_of_tabs"),
     ],
 )
@@ -94,10 +97,6 @@ def test_fractions_of_ms_at_2000_hz_are_kept() -> None:
     table = read(PREAMBLE + block(100, [row(time, 1, 2) for time in times], hz=2000))
     assert table.columns["timestamp_ms"].tolist() == [float(time) for time in times]
     assert table.notes == []
-
-
-def test_repeated_ms_at_2000_hz_contradict_nothing() -> None:
-    assert read(PREAMBLE + block(100, [row(100 + step // 2, 1, 2) for step in range(40)], hz=2000)).notes == []
 
 
 def test_rate_that_the_clock_contradicts_is_noted() -> None:
@@ -146,12 +145,43 @@ def test_eye_that_changes_between_blocks_is_taken_as_recorded() -> None:
     text = PREAMBLE + block(100, [row(100, 1, 1), row(101, 1, 1)]) + block(200, [row(200, 2, 2)], "RIGHT")
     table = read(text)
     assert xs(table) == [1, 1, 2]
-    assert "1 samples are of the right eye, the only one recorded then" in table.notes
+    assert "samples of the right eye, the only one recorded then: 1" in table.notes
     np.testing.assert_array_equal(xs(read(text, eye="left")), [1, 1, NAN])
 
 
 def test_declared_missing_values_are_lost() -> None:
     np.testing.assert_array_equal(xs(read(PLAIN, missing=[-5])), [10, NAN, 30.5, NAN])
+
+
+@pytest.mark.parametrize(
+    ("edges", "xy"),
+    [
+        pytest.param("-960 -540 959 539", (970, 560), id="from_the_middle"),
+        pytest.param("-960 540 959 -540", (970, 520), id="from_the_middle_upwards"),
+        pytest.param("0 1079 1919 0", (10, 1059), id="from_the_bottom"),
+        pytest.param("1920 0 3839 1079", (-1910, 20), id="second_screen"),
+    ],
+)
+def test_coordinates_of_another_origin_are_brought_to_the_top_left(edges: str, xy: tuple[float, float]) -> None:
+    text = PREAMBLE.replace("0 0 1919 1079", edges) + block(100, [ROWS[0], "EFIX L 100\t150\t51\t10\t20\t9"])
+    for kind in ("samples", "fixations"):
+        table = read(text, kind)
+        assert (table.columns["x_px"][0], table.columns["y_px"][0]) == xy
+        assert table.notes == [
+            "coordinates of another origin, brought to the top left of the screen: the file has "
+            f"{edges} for left, top, right, bottom"
+        ]
+        assert (table.header["screen_width_px"], table.header["screen_height_px"]) == (1920, 1080)
+    with pytest.raises(ReadError, match=f"the coordinates of the screen change in the file: .*{edges}"):
+        read(text + PREAMBLE)
+
+
+def test_declared_origin_that_the_file_confirms_is_left_to_the_declaration() -> None:
+    text = PREAMBLE.replace("0 0 1919 1079", "-960 540 959 -540") + block(100, [ROWS[0]])
+    assert xs(read(text, origin="screen_centre", y_axis="up")) == [10]
+    for wrong in ({"origin": "screen_centre"}, {"y_axis": "up"}):
+        with pytest.raises(ReadError, match="contradict the file: left, top, right, bottom are 0 0 1919 1079"):
+            read(PREAMBLE + block(100, [ROWS[0]]), **wrong)
 
 
 @pytest.mark.parametrize("kind", ["HREF", "PUPIL"])
@@ -175,15 +205,18 @@ def test_file_without_anything_to_use_raises(data: str | bytes, reason: str) -> 
         read(data)
 
 
-def test_declared_columns_raise() -> None:
-    with pytest.raises(ReadError, match="no columns to name: leave out 'x_px'"):
-        read(PLAIN, columns={"x_px": "x"})
+def test_keys_that_mean_nothing_to_the_reader_are_refused_together() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(PLAIN, columns={"x_px": "x"}, units={"timestamp_ms": "us"}, delimiter=",", eye="both")
+    assert [error.split(": ")[0] for error in caught.value.errors] == [
+        "samples.delimiter", "samples.columns", "samples.units", "samples.eye",
+    ]  # fmt: skip
 
 
 def test_trials_go_from_trialid_to_result_and_what_is_between_is_counted() -> None:
     rows = [
         row(100, 0, 0), "MSG\t101 TRIALID first one", row(101, 1, 1), row(102, 2, 2), "MSG\t103 TRIAL_RESULT 0",
-        row(103, 3, 3), "MSG\t104 -3 TRIALID 2", row(104, 4, 4), "MSG\t105 TRIALID: third", row(105, 5, 5),
+        row(103, 3, 3), "MSG\t104 TRIALID 2", row(104, 4, 4), "MSG\t105 TRIALID: third", row(105, 5, 5),
     ]  # fmt: skip
     table = read(PREAMBLE + block(100, rows))
     assert list(zip(trials(table), xs(table), strict=True)) == [("first", 1), ("first", 2), ("2", 4), ("third", 5)]
@@ -191,12 +224,15 @@ def test_trials_go_from_trialid_to_result_and_what_is_between_is_counted() -> No
     assert table.n_rows == 6
 
 
-def test_trial_that_comes_back_is_noted() -> None:
-    rows = ["MSG\t100 TRIALID 7", row(100, 1, 1), "MSG\t101 TRIALID 8", row(101, 2, 2), "MSG\t102 TRIALID 7",
-            row(102, 3, 3)]  # fmt: skip
-    table = read(PREAMBLE + block(100, rows))
-    assert trials(table) == ["7", "8", "7"]
-    assert table.notes == ["trials that begin more than once, taken together: 7 (2 times)"]
+@pytest.mark.parametrize("section", [{}, {"messages": {"start": r"TRIALID (?P<trial>\d)"}}])
+def test_trial_that_comes_back_is_presented_again(section: dict[str, Any]) -> None:
+    rows = ["MSG\t100 TRIALID 7", row(100, 1, 1), "MSG\t101 TRIALID 7", row(101, 2, 2), "MSG\t102 TRIALID 8",
+            row(102, 3, 3), "MSG\t103 TRIALID 7", row(103, 4, 4)]  # fmt: skip
+    table = read(PREAMBLE + block(100, rows), **section)
+    assert [trial for _, trial in table.ids] == ["7", "7", "8", "7"]
+    assert table.codes.tolist() == [0, 1, 2, 3]
+    assert table.windows is not None
+    assert table.windows.tolist() == [[100, 101], [101, 102], [102, 103], [103, np.inf]]
 
 
 def test_declared_messages_win_over_trialid() -> None:

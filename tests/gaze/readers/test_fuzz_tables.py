@@ -18,14 +18,22 @@ VARIANTS = 200
 ODD = [b"\x00", b"\xff", b"\t", b",", b'"', b"\n", b"\r", b"1e999", b"-", b"\xc3", b"\xff\xfe", b"nan", b"9" * 30, b"%"]
 
 CASES: dict[str, tuple[str, str, str, bytes]] = {
-    "tobii_lab": ("tobii", "samples", "a.tsv", test_tobii.text(test_tobii.LAB).encode()),
-    "tobii_lab_fixations": ("tobii", "fixations", "a.tsv", test_tobii.text(test_tobii.LAB).encode()),
+    "tobii_lab": ("tobii", "samples", "a.tsv", test_tobii.text(test_tobii.LAB).replace("P2", "P1").encode()),
+    "tobii_lab_fixations": (
+        "tobii",
+        "fixations",
+        "a.tsv",
+        test_tobii.text(test_tobii.LAB).replace("P2", "P1").encode(),
+    ),
     "tobii_studio_utf_16": ("tobii", "samples", "a.tsv", test_tobii.text(test_tobii.STUDIO).encode("utf-16")),
     "gazepoint": ("gazepoint", "samples", "a.csv", test_gazepoint.ALL.encode()),
     "gazepoint_fixations": ("gazepoint", "fixations", "a.csv", test_gazepoint.ALL.encode()),
+    "gazepoint_twice": ("gazepoint", "samples", "a.csv", test_gazepoint.SHOWN_TWICE.encode()),
     "pupil": ("pupil", "samples", "a.csv", test_pupil.GAZE.encode()),
     "pupil_on_surface": ("pupil", "fixations", "a.csv", test_pupil.ON_SURFACE.encode()),
     "pupil_cloud": ("pupil_cloud", "samples", "a.csv", test_pupil.CLOUD.encode()),
+    "pupil_cloud_mapped": ("pupil_cloud", "fixations", "a.csv", test_pupil.MAPPED_FIXATIONS.encode()),
+    "gazecom_labels": ("gazecom", "samples", "a.arff", test_gazecom.labelled().encode()),
     "gazecom_arff": ("gazecom", "samples", "a.arff", test_gazecom.ARFF.encode()),
     "gazecom_coord": ("gazecom", "samples", "a.coord", test_gazecom.COORD.encode()),
     "bids": ("bids", "samples", test_bids.PHYSIO, test_bids.SAMPLES.encode()),
@@ -110,4 +118,35 @@ def test_damaged_companions_give_a_table_or_a_read_error(kind: str) -> None:
         damaged = DAMAGES[rng.integers(len(DAMAGES))](plain[name], rng)
         messages = {"start": "trial (?P<trial>.)"} if variant % 2 else None
         found = read(kind, CASES[kind][3], plain | {name: damaged}, messages=messages)
+        assert isinstance(found, GazeTable | ReadError)
+
+
+@pytest.mark.parametrize("kind", ["bids", "bids_fixations"])
+def test_sidecars_with_values_of_any_type_give_a_table_or_a_read_error(kind: str) -> None:
+    rng = np.random.default_rng(9)
+    odd = [
+        None,
+        True,
+        -1,
+        1e308,
+        "",
+        "n/a",
+        "center",
+        [],
+        [1],
+        ["a", "a"],
+        [[]],
+        {},
+        {"Units": ["px"]},
+        {"Units": None},
+    ]
+    keys = ["Columns", "SamplingFrequency", "StartTime", "RecordedEye", "SampleCoordinateSystem", "OnsetSource"]
+    keys += ["ForeignIndexColumn", "x_coordinate", "timestamp", "onset", "duration", "AverageCalibrationError"]
+    nested = ["ScreenOrigin", "ScreenSize", "ScreenResolution", "ScreenDistance"]
+    for _ in range(VARIANTS):
+        said = {keys[rng.integers(len(keys))]: odd[rng.integers(len(odd))] for _ in range(2)}
+        screen = {nested[rng.integers(4)]: odd[rng.integers(len(odd))]}
+        changes = {"sidecar": said | {"StimulusPresentation": screen}, "events_sidecar": said, "screen": said}
+        beside = test_bids.files(**changes)
+        found = read(kind, beside[test_bids.PHYSIO if kind == "bids" else test_bids.EVENTS], beside)
         assert isinstance(found, GazeTable | ReadError)

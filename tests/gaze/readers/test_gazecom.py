@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gazeray.gaze.readers.gazecom  # noqa: F401
+from gazeray.config import ConfigError
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
 from gazeray.gaze.readers.base import GazeFile
 from tests.gaze.tiny_dataset import declared, zipped
@@ -68,6 +69,50 @@ def test_variants_of_the_same_file_read_the_same(data: str, encode: Any) -> None
     table = read(encode(data))
     assert table.columns["timestamp_ms"].tolist() == [1, 5, 9]
     assert table.header == pytest.approx(HEADER)
+
+
+def labelled() -> str:
+    """ARFF with labels in four attributes and a speed that is none."""
+    head, rows = ARFF.split("@DATA\n")
+    further = (
+        "@ATTRIBUTE 'handlabeller1' INTEGER\n@ATTRIBUTE handlabeller_final {UNKNOWN, FIX,SP}\n"
+        "@attribute EYE_MOVEMENT_TYPE {0,1,2}\n@ATTRIBUTE coder string\n@ATTRIBUTE speed_1 NUMERIC\n"
+    )
+    labels = {"1000": "1,FIX,1,anna,3", "5000": "?,?,?,?,?", "9000": "2,'SP',2,ben,1"}
+    lines = [f"{line},{labels[line.split(',')[0]]}" if line[:1].isdigit() else line for line in rows.splitlines()]
+    return head + further + "@DATA\n" + "\n".join(lines) + "\n"
+
+
+def test_hand_labels_and_confidence_are_channels() -> None:
+    table = read(labelled())
+    assert table.rejects == []
+    assert set(table.units) == {
+        *("label_handlabeller1", "label_handlabeller_final", "label_eye_movement_type", "label_coder"),
+        "confidence",
+    }
+    np.testing.assert_array_equal(table.columns["label_handlabeller1"], [1, np.nan, 2])
+    np.testing.assert_array_equal(table.columns["label_eye_movement_type"], [1, np.nan, 2])
+    assert table.columns["label_handlabeller_final"].tolist() == ["FIX", "", "SP"]
+    assert table.columns["label_coder"].tolist() == ["anna", "", "ben"]
+    assert table.columns["confidence"].tolist() == [1, 0, 1]
+    assert set(read(COORD).units) == {"confidence"}
+
+
+def test_value_that_is_not_known_is_lost() -> None:
+    table = read(ARFF.replace("417.5,", "?,"))
+    assert table.rejects == []
+    np.testing.assert_array_equal(table.columns["x_px"], [416.9, np.nan, np.nan])
+
+
+def test_declared_channel_comes_along() -> None:
+    table = read(labelled(), channels={"speed": {"column": "speed_1", "unit": "deg/s", "missing": [1]}})
+    np.testing.assert_array_equal(table.columns["speed"], [3, np.nan, np.nan])
+    assert table.units["speed"] == "deg/s"
+
+
+def test_key_without_a_use_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no use for this key"):
+        read(ARFF, eye="left")
 
 
 def test_attributes_are_found_by_name_in_any_order() -> None:

@@ -145,7 +145,10 @@ def test_subject_of_the_header_is_the_participant_where_the_path_gives_none() ->
 
 
 def test_count_that_the_header_has_wrong_is_noted() -> None:
-    assert "the header counts 9 samples, the file has 4" in read(IVIEW.replace("Samples:\t4", "Samples:\t9")).notes
+    assert (
+        "the header counts other samples than the file has: 9, 4"
+        in read(IVIEW.replace("Samples:\t4", "Samples:\t9")).notes
+    )
 
 
 def test_rate_that_the_clock_contradicts_is_noted() -> None:

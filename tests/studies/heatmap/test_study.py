@@ -139,6 +139,17 @@ def test_features_of_trials_without_fixations_come_from_detected_ones(tmp_path: 
     np.testing.assert_allclose(features[:, 2], 900, rtol=0.05)
 
 
+def test_notes_on_recordings_have_one_line_for_each_cause(tmp_path: Path) -> None:
+    study = HeatmapStudy(config(write_study(tmp_path / "data", {})))
+    source = study.open()
+    store, _ = in_this_process(study.passes(source, Folder(study.cfg.run.dir)))
+    assert store.log is not None
+    store.log.notes.extend(f"gaze/P{reader}.csv: the left eye is used (lost: {reader})" for reader in range(READERS))
+    assert study.items(source, store).manifest["notes_on_recordings"] == [
+        "the left eye is used: 6 files (gaze/P0.csv, gaze/P1.csv, gaze/P2.csv, ...)"
+    ]
+
+
 def test_sigma_in_degrees_needs_the_geometry_and_agrees_with_px(tmp_path: Path) -> None:
     plain, known = tmp_path / "plain", tmp_path / "known"
     with pytest.raises(DataError, match="sigma_deg: 24 trials"):

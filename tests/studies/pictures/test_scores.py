@@ -13,11 +13,12 @@ import pyarrow as pa
 import pytest
 import torch
 
+from gazeray.metrics.resampling import to_grid
 from gazeray.models.fixation_density.centre_bias import CELLS
 from gazeray.stimuli.readers.base import NO_OBSERVER
 from gazeray.stimuli.recipes import TargetConfig
 from gazeray.storage import Folder
-from gazeray.studies.pictures.baselines import Counts, baselines, ceilings, counts_of
+from gazeray.studies.pictures.baselines import Counts, baselines, ceilings, counts_of, shown
 from gazeray.studies.pictures.config import Metric, PictureScoring, ScoreConfig
 from gazeray.studies.pictures.passes import PictureData, PictureInfo
 from gazeray.studies.pictures.scores import (
@@ -132,7 +133,7 @@ def test_every_undefined_metric_has_a_reason(pictures: list[PictureData]) -> Non
     constant, nothing, filled = (scores.why for scores in judge.score(shown))
     assert constant == dict.fromkeys(("nss", "cc"), "the map is the same everywhere")
     assert nothing == constant | dict.fromkeys(("sim", "kl", "emd"), "the map is 0 everywhere")
-    assert filled == {"auc_judd": "every cell of the grid is fixated", "cc": "the human map is the same everywhere"}
+    assert filled == {"auc_judd": "every pixel is fixated", "cc": "the human map is the same everywhere"}
     alone = scorer([one], metrics=every).score([ScoredMap("p0", bias, True, one.cells, one.target, bias)])[0]
     assert alone.why == {"auc_shuffled": "no other picture has fixations"}
     unseen = replace(shown[0], values=bias, density=True, cells=one.cells[:0])
@@ -294,3 +295,29 @@ def test_unit_writes_why_a_metric_is_undefined_beside_the_scores(pictures: list[
     assert [json.loads(text) if text else text for text in found["why"].to_pylist()] == [reasons, ""]
     assert found["nss"].to_pylist()[0] is None
     assert found.column_names[:5] == ["stimulus", "fold", "predictor", "n_fixations", "why"]
+
+
+@pytest.mark.parametrize("observers", [4, 60])
+def test_auc_judd_hardly_depends_on_the_grid(observers: int) -> None:
+    """Of a smooth map, however densely the picture is fixated: what is left out is px, not cells."""
+    rng, (height, width) = np.random.default_rng(0), (120, 160)
+    n = observers * 100
+    x, y = (np.clip(rng.normal(side / 2, side / 6, n), 0, side - 0.01).astype(np.float32) for side in (width, height))
+    down, across = np.mgrid[:height, :width] + 0.5
+    smooth = np.exp(-((across - 90) ** 2 + (down - 55) ** 2) / 1800)
+    found = []
+    for grid in ((30, 40), (60, 80), (height, width)):
+        info = PictureInfo("p0", "p0.png", "00000", width, height, n, 0)
+        one = PictureData(info, x, y, np.arange(n, dtype=np.int32) % observers, np.ones(grid, np.float32))
+        bias = np.full(grid, -np.log(np.prod(grid)), np.float32)
+        found.append(scorer([one], metrics=("auc_judd",)).score([shown(one, to_grid(smooth, grid), False, bias)])[0])
+    values = [scores.values["auc_judd"] for scores in found]
+    fixated = np.zeros((height, width), bool)
+    fixated[y.astype(int), x.astype(int)] = True
+    free, hit = smooth[~fixated], smooth[y.astype(int), x.astype(int)]
+    levels = np.unique(hit)[::-1]
+    curve = [(float((free >= level).mean()), float((hit >= level).mean())) for level in levels]
+    away, kept = zip(*[(0.0, 0.0), *curve, (1.0, 1.0)], strict=True)
+    assert values[-1] == pytest.approx(np.trapezoid(kept, away), abs=1e-9)
+    assert values[0] == pytest.approx(values[-1], abs=0.002)
+    assert values[1] == pytest.approx(values[-1], abs=0.002)

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import io
+import struct
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from gazeray.config import ConfigError, load_config
 from gazeray.engine.experiment import Outcome
 from gazeray.stimuli.dataset import PictureSet
 from gazeray.stimuli.decode import PictureError
-from gazeray.storage import Folder
+from gazeray.storage import Folder, StorageError
 from gazeray.studies.pictures.passes import PictureData, PictureInfo
 from gazeray.studies.score_maps.config import MapsConfig
 from gazeray.studies.score_maps.passes import MapError, fit_to_grid, load_map
@@ -42,6 +45,28 @@ def npz(**arrays: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
+
+
+def declared(shape: str, values: bytes) -> bytes:
+    """A .npy file whose header says that its values have the shape."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + values
+
+
+def zipped(files: dict[str, bytes], flags: int = 0, method: int = 0, crc: int | None = None) -> bytes:
+    """A .npz file; its only entry may say that it is encrypted, of an unknown method or of another checksum."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    data = bytearray(buffer.getvalue())
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # its header, and the list at the end
+        start = data.find(mark) + at
+        if files:
+            struct.pack_into("<HH", data, start, flags, method)
+        if crc is not None:
+            struct.pack_into("<I", data, start + 8, crc)
+    return bytes(data)
 
 
 def png(values: np.ndarray) -> bytes:
@@ -79,6 +104,21 @@ def test_one_map_in_every_format_is_the_same(tmp_path: Path) -> None:
         ("a.npz", npz(a=MAP, b=MAP), "2 arrays"),
         ("a.npz", npz(map=np.zeros((2000, 2000))), "unpacks to"),
         ("a.npz", b"PK\x03\x04 broken", "cannot be read"),
+        ("a.npy", npy(np.zeros((0, 5))), r"shape \(0, 5\), not \(height, width\)"),
+        ("a.npy", declared("(0, 5)", b""), r"shape \(0, 5\)"),
+        ("a.npy", declared("(1000000, 1000000)", b"1234"), "more than 10000 values"),
+        ("a.npy", declared("(10**9, 1)", b"1234"), "cannot be read: ValueError"),
+        ("a.npy", declared("(99, 99)", b"1234"), r"too few bytes for the shape \(99, 99\)"),
+        ("a.npy", declared("(-3, -4)", b"1234" * 999), r"shape \(-3, -4\)"),
+        ("a.npy", declared("(3, 4), 'x': 1", b"1234"), "cannot be read: ValueError"),
+        ("a.npy", b"\x93NUMPY\x07\x00" + npy(MAP)[8:], "cannot be read: "),
+        ("a.npy", npy(MAP * 1j), "complex128, not numbers"),
+        ("a.npz", zipped({"map.npy": declared("(1000000, 1000000)", b"1234")}), "more than 10000 values"),
+        ("a.npz", zipped({"map.npy": npy(MAP)}, flags=1), "cannot be read: RuntimeError: .*encrypted"),
+        ("a.npz", zipped({"map.npy": npy(MAP)}, method=97), "cannot be read: NotImplementedError"),
+        ("a.npz", zipped({"map.npy": npy(MAP)}, crc=7), "cannot be read: BadZipFile"),
+        ("a.npz", zipped({"map.npy": npy(np.zeros((0, 5)))}), r"shape \(0, 5\)"),
+        ("a.npz", zipped({}), "holds 0 arrays"),
         ("a.png", b"", "empty"),
         ("a.png", png(np.full((200, 100), 9, np.uint8)), "10000|10,000"),
     ],
@@ -86,6 +126,31 @@ def test_one_map_in_every_format_is_the_same(tmp_path: Path) -> None:
 def test_unusable_file_is_refused_with_the_reason(tmp_path: Path, name: str, data: bytes, told: str) -> None:
     with pytest.raises((MapError, PictureError), match=told):
         read(tmp_path, name, data)
+
+
+def test_a_huge_shape_allocates_nothing(tmp_path: Path) -> None:
+    tracemalloc.start()
+    for name, shape in (("a.npy", "(30000, 40000)"), ("a.npz", "(30000, 40000)")):
+        data = declared(shape, b"1234")
+        (tmp_path / name).write_bytes(data if name == "a.npy" else zipped({"map.npy": data}))
+        with pytest.raises(MapError, match="too few bytes"):
+            load_map(Folder(tmp_path), name, 10**10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+def test_storage_that_fails_is_no_bad_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.npy").write_bytes(npy(MAP))
+    with pytest.raises(PictureError, match="No such file"):
+        load_map(Folder(tmp_path), "b.npy", 10_000)
+
+    def fail(self: Folder, path: str) -> bytes:
+        raise StorageError(f"{path}: tried for 90 s")
+
+    monkeypatch.setattr(Folder, "read_bytes", fail)
+    with pytest.raises(StorageError):
+        load_map(Folder(tmp_path), "a.npy", 10_000)
 
 
 @pytest.mark.parametrize("size", [(30, 40), (60, 80), (300, 400), (15, 20), (29, 40)])
@@ -123,6 +188,12 @@ def spoilt(change: Callable[[np.ndarray], Any]) -> np.ndarray:
         (np.ones((300, 300)), "saliency", "another aspect"),
         (spoilt(lambda v: v.__setitem__((0, 0), -1.0)), "density", "smallest value is -1"),
         (np.zeros((30, 40)), "density", "0 everywhere"),
+        (np.full((30, 40), -np.inf), "log_density", "0 everywhere"),
+        (np.empty((0, 40)), "saliency", "no values"),
+        (spoilt(lambda v: v.__imul__(-1e37)), "saliency", "up to 1e\\+37, are too great to be summed"),
+        (spoilt(lambda v: v.__setitem__((0, 0), 1e300)), "saliency", r"holds 1e\+300: .*float32"),
+        (spoilt(lambda v: v.__setitem__((0, 0), 1e308)), "density", r"holds 1e\+308: .*float32"),
+        (spoilt(lambda v: v.__imul__(1e-300).__setitem__((0, 0), 1e-301)), "saliency", "all the same in float32"),
     ],
 )
 def test_unusable_values_are_refused_with_the_reason(values: np.ndarray, kind: str, told: str) -> None:

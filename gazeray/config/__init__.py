@@ -6,25 +6,21 @@ Every mistake is reported at once, each with its path and, where there is a clos
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, Protocol
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic.functional_validators import AfterValidator, field_validator, model_validator
 
-
-class ConfigError(ValueError):
-    """The config (or the declaration of a data set) is wrong. `errors` holds one line per mistake."""
-
-    def __init__(self, errors: Sequence[str]) -> None:
-        self.errors = list(errors)
-        super().__init__("\n".join(self.errors))
+from gazeray.config.reading import C, Values, apply_override
+from gazeray.config.reading import ConfigError as ConfigError
+from gazeray.config.reading import parse_yaml as parse_yaml
+from gazeray.config.reading import read_yaml as read_yaml
+from gazeray.config.reading import validate as validate
 
 
 class Section(BaseModel):
@@ -221,17 +217,14 @@ def check_watched(cfg: JobConfig, watched: Iterable[str]) -> None:
         raise ConfigError(faults)
 
 
-C = TypeVar("C", bound=BaseModel)
-
-
 def load_config(model: type[C], path: str | Path | None, overrides: Sequence[str] = ()) -> C:
     """Read the YAML at `path` (None: the defaults), apply `section.key=value` words, validate.
 
     Raises ConfigError with every mistake: unreadable file, not a mapping, malformed word, unknown key, wrong value.
     """
-    values, errors = (read_yaml(path) if path is not None else {}), []
+    values, errors = (read_yaml(path) if path is not None else Values()), []
     for word in overrides:
-        error = _apply_override(values, word)
+        error = apply_override(values, word)
         if error:
             errors.append(error)
     try:
@@ -241,103 +234,6 @@ def load_config(model: type[C], path: str | Path | None, overrides: Sequence[str
     if errors:
         raise ConfigError(errors)
     return config
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a mapping with the same key twice, of which YAML would keep the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        twice = [key for number, key in enumerate(keys) if key in keys[:number]]
-        if twice:
-            raise yaml.YAMLError(f"key {twice[0]!r} stands twice (line {node.start_mark.line + 1} and after)")
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file ({} when it is empty). Raises ConfigError naming the file."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read: {error}"]) from error
-    return parse_yaml(text, str(path))
-
-
-def parse_yaml(text: str, source: str) -> dict[str, Any]:
-    """The mapping in YAML text. Raises ConfigError naming `source`."""
-    try:
-        values = _StrictLoader(text).get_single_data()
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError([f"{source}: not valid YAML: {' '.join(str(error).split())}"]) from error
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError([f"{source}: must be a mapping of sections, not {type(values).__name__}"])
-    return values
-
-
-def _apply_override(values: dict[str, Any], word: str) -> str | None:
-    """Set one dotted key in the nested dict; returns what is wrong with the word, or None."""
-    key, equals, text = word.partition("=")
-    parts = key.split(".")
-    if not equals or not all(parts):
-        return f"{word}: must look like section.key=value"
-    try:
-        value = yaml.safe_load(text) if text else None
-    except (yaml.YAMLError, ValueError):
-        return f"{word}: the value is not valid YAML"
-    node = values
-    for part in parts[:-1]:
-        child = node.get(part)
-        if child is None:
-            child = node[part] = {}
-        if not isinstance(child, dict):
-            return f"{key}: {part} is a value, not a section"
-        node = child
-    node[parts[-1]] = value
-    return None
-
-
-def validate(model: type[C], values: dict[str, Any], source: str = "") -> C:
-    """`values` as the pydantic `model`. Raises ConfigError, one line per mistake, each with its dotted path."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        prefix = f"{source}: " if source else ""
-        raise ConfigError([prefix + _line(model, detail) for detail in error.errors()]) from None
-
-
-def _line(model: type[BaseModel], detail: Any) -> str:
-    """One validation error in words: where, what, and what is allowed."""
-    location = [str(part) for part in detail["loc"]]
-    path = ".".join(location) or "config"
-    if detail["type"] == "extra_forbidden":
-        known = sorted(_fields_at(model, location[:-1]))
-        close = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        return f"{path}: unknown key{hint} (allowed: {', '.join(known)})"
-    message = detail["msg"].removeprefix("Value error, ")
-    got = "" if isinstance(detail["input"], dict) else f" (got {detail['input']!r})"
-    return f"{path}: {message[0].lower()}{message[1:]}{got}"
-
-
-def _fields_at(model: type[BaseModel], location: Sequence[str]) -> list[str]:
-    """The keys allowed at a place in the nested model."""
-    current: Any = model
-    for part in location:
-        field = getattr(current, "model_fields", {}).get(part)
-        if field is None:
-            return []
-        current = _model_in(field.annotation)
-    return list(getattr(current, "model_fields", {}))
-
-
-def _model_in(annotation: Any) -> Any:
-    """The pydantic model inside an annotation such as `X | None` or `dict[str, X]`."""
-    if get_origin(annotation) is None:
-        return annotation
-    models = [_model_in(argument) for argument in get_args(annotation)]
-    return next((item for item in models if isinstance(item, type) and issubclass(item, BaseModel)), None)
 
 
 RESULT_FREE: dict[str, Any] = {
