@@ -16,10 +16,11 @@ from gazeray.report import figures
 from gazeray.report.blocks import ROW, Block, Cell, Column, Figure, FigureRow, Section, Table, Text
 from gazeray.report.figures import BLUE, DARK, GREY, HALF_IN, PAGE_IN, VERMILION, drawing, shorten
 from gazeray.report.results import Results
+from gazeray.report.sections import without_gaze
 from gazeray.report.sections.participants import tested
 from gazeray.report.words import METRIC_NAMES, interval, metric_name, number, p_value
 
-HEADLINE, SIMPLE = "balanced_accuracy", "logistic_regression"
+HEADLINE, SIMPLE, MODEL = "balanced_accuracy", "logistic_regression", "cnn"
 
 SCORE_STYLES = {"model": (BLUE, "-", "model"), SIMPLE: (VERMILION, "--", "logistic regression")}
 
@@ -52,8 +53,10 @@ def scores(results: Results, title: str) -> Section:
         f"regression, on the same resamples. Scores run from 0 to 1, Matthews correlation from {number(-1, 0)} to 1."
     )
     return Section(
-        "scores", title, "Scores", [Text(words, small=True), table, *_permutation(results), *_per_person(results)]
-    )
+        "scores", title, "Scores",
+        [Text(words, small=True), table, *_permutation(results), *without_gaze.blocks(results, MODEL),
+         *_per_person(results)],
+    )  # fmt: skip
 
 
 def held_out(results: Results) -> dict[str, int]:

@@ -71,7 +71,7 @@ def _row(results: Results, model: str, name: str) -> list[object]:
     gains = [results.gain(model, key, name) for key in SHOWN]
     told = [Cell(number(gain.get("value"), signed=True), interval(gain.get("ci95"), signed=True)) for gain in gains]
     p = _tested(results, name).get("p")
-    return [*cells, told[0], "" if p is None else p_value(p).removeprefix("p\N{NO-BREAK SPACE}= "), told[1]]
+    return [*cells, told[0], "" if p is None else p_value(p), told[1]]
 
 
 def _tested(results: Results, name: str) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from gazeray.metrics.permutation import Claim, claim
 from gazeray.report.blocks import ROW, TEXT, Cell, Column, Section, Table, Text
 from gazeray.report.results import Results
 from gazeray.report.sections import methods as sections
-from gazeray.report.sections.classification import HEADLINE, SIMPLE, held_out, resampled
+from gazeray.report.sections.classification import HEADLINE, MODEL, SIMPLE, held_out, resampled
 from gazeray.report.sections.gallery import Given
 from gazeray.report.sections.search import choice_name
+from gazeray.report.sections.without_gaze import Gain, best_gain
 from gazeray.report.words import incomplete, interval, metric_name, number, p_value
 
 NAMES = {"heatmap": "gaze heatmap", "both": "heatmap and scanpath", "screens": "ink on the screen"}
@@ -29,7 +30,7 @@ def given(results: Results) -> Given:
 
 
 def verdict(results: Results) -> str:
-    """One plain sentence: does the model tell the classes apart in new people, and better than the simple baseline."""
+    """One plain sentence: does the model tell the classes apart in new people, and does the gaze add anything to it."""
     unfinished = incomplete(results, "fold")
     start = f"{unfinished}: " if unfinished else ""
     entry = (results.metrics.get("metrics") or {}).get(HEADLINE) or {}
@@ -48,6 +49,7 @@ def verdict(results: Results) -> str:
     if p is not None:
         scores.append(f"permutation {p_value(p)}")
     claimed = _claimed(found, results.manifest["data"]["label"], whom(results))
+    claimed += _beyond(best_gain(results, MODEL, HEADLINE, held_out(results)), found, digits)
     sentence = f"{start}{claimed}: {', '.join(scores)}{_against_baseline(entry, test, held_out(results), digits)}."
     return sentence[0].upper() + sentence[1:]
 
@@ -92,6 +94,21 @@ def _claimed(found: Claim, label: str, who: str) -> str:
         return f"the model predicts “{label}” above chance in {who}"
     doubt = "the evidence is mixed" if found.side == "mixed" else "there is no clear evidence"
     return f"{doubt} that the model predicts “{label}” in {who}"
+
+
+def _beyond(gain: Gain | None, found: Claim, digits: int) -> str:
+    """What the gaze adds: the model against the best predictor that never sees it."""
+    if gain is None:
+        asked = found.side in ("above", "mixed")
+        return ", but this run did not ask what can be had without gaze" if asked else ""
+    figures = (
+        f"{gain.over}: balanced accuracy {number(gain.value, digits)}, gain {number(gain.gain, digits, signed=True)}"
+    )
+    bounds = interval(gain.ci95, digits, signed=True)
+    figures += (f" {bounds}" if bounds else "") + (f", {p_value(gain.p)}" if gain.p is not None else "")
+    told = {"above": "better than", "below": "worse than"}.get(gain.found.side, "not clearly better than")
+    start = ("and " if told == "better than" else "but ") if found.side == "above" else "it is "
+    return f"{',' if found.side == 'above' else ';'} {start}{told} what can be had without gaze ({figures})"
 
 
 def _against_baseline(entry: Mapping[str, Any], test: Mapping[str, Any], held: Mapping[str, int], digits: int) -> str:
