@@ -73,6 +73,8 @@ def regimes(results: Results) -> list[Section]:
     columns = [Column("regime", ROW), Column("never trained on", TEXT), Column("trials")]
     shown = (HEADLINE, "auroc")
     columns += [Column(f"{metric_name(key)}{who}") for key in shown for who in ("", ", logistic regression")]
+    blind = any(scores.get("without_gaze") for scores in found.values())
+    columns += [Column(f"{metric_name(HEADLINE)}, best without gaze")] if blind else []
     rows = []
     for name, scores in found.items():
         cells: list[object] = [name, " and ".join(claims.get(name, ())) or "–", scores["n"]]
@@ -80,6 +82,10 @@ def regimes(results: Results) -> list[Section]:
             for row in ("cnn", SIMPLE):
                 entry = scores["rows"][row].get(key) or {}
                 cells.append(Cell(number(entry.get("value")), interval(entry.get("ci95"))))
+        if blind:
+            best = scores["without_gaze"]["best"]
+            entry = scores["rows"][best].get(HEADLINE) or {}
+            cells.append(Cell(number(entry.get("value")), f"({results.label(best)})"))
         rows.append(cells)
     words = "Each regime alone; in square brackets: 95 % bootstrap interval over what it holds out."
     return [Section("regimes", "Test regimes", "Regimes", [Text(words, small=True), Table("Regimes", columns, rows)])]
@@ -143,6 +149,7 @@ def methods(results: Results, hold_out: str, checked: bool) -> Section:
             "gain leans slightly against the model. Gains are paired: both sides on the same resamples.",
             "Baselines.",
         ),
+        *([Text(_without_gaze(results), "Without gaze")] if results.metrics.get("without_gaze") else []),
         Text(_gradients(results, checked), "Gradients"),
     ]
     references = ["adebayo", "bengio", "brodersen", "fawcett", "field", "gorodkin", "phipson", "simonyan"]
@@ -150,6 +157,21 @@ def methods(results: Results, hold_out: str, checked: bool) -> Section:
     references += ["cawley"] if results.metrics.get("search") else []
     references += ["petsiuk", "samek", "smilkov", "sundararajan"] if checked else []
     return sections.methods(paragraphs, references)
+
+
+def _without_gaze(results: Results) -> str:
+    undefined = {results.label(name): entry["why"] for name in results.metrics["without_gaze"]["rows"]
+                 if (entry := results.entry(name, HEADLINE)).get("why")}  # fmt: skip
+    left_out = "".join(f" Of {label} there are no scores: {why}." for label, why in undefined.items())
+    return (
+        "are predictors that are fitted in the same folds on everybody who is not tested, and see no gaze. Stimulus "
+        "alone and participant alone: how much more frequent each class is with the stimulus (participant) than "
+        "overall, both smoothed by two examples of the overall shares. Order, duration, rate, loss: a logistic "
+        "regression (as above) on the place of the trial among those of its participant, how long the recording is, "
+        "its sampling rate and its share of lost samples. All together: these and the log odds of stimulus and "
+        "participant, which for each fitted trial come from other people (other stimuli). The best of them by balanced "
+        f"accuracy was found on the test trials, which leans against the model.{left_out}"
+    )
 
 
 def _folds(results: Results, hold_out: str) -> str:

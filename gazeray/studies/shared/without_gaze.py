@@ -85,8 +85,8 @@ def gazeless_scores(
 ) -> dict[str, np.ndarray]:
     """{row of `WITHOUT_GAZE`: class scores (N_test, K)}, classes weighing the same.
 
-    Scores are NaN where a side holds out what a row goes by. known: rows
-    that are not tested; all fits see these alone. sides: the test regimes, whose rows make up `test`.
+    Scores are NaN where a side holds out what a row goes by. known: rows that are not tested; all fits see these alone.
+    sides: the test regimes, whose rows make up `test`.
     """
     scores = {name: np.full((len(test), classes), np.nan) for name in WITHOUT_GAZE}
     for unseen in {side.unseen for side in sides}:
