@@ -337,7 +337,7 @@ def test_terminal_shows_rows_without_gaze_and_the_gain_over_the_best(small: Fold
     metrics = small.read_json("metrics.json")
     metrics["metrics"]["balanced_accuracy"]["gain_ci95"]["stimulus_only"] = [0.1, 0.2]
     head, *lines = classification_table(metrics).splitlines()
-    assert head.split() == "metric value 95 % interval chance logistic regression majority".split()
+    assert head.split() == ["metric", "value", "95", "%", "interval", "chance", "logistic", "regression", "majority"]
     stimulus, value = (metrics["rows"][key]["balanced_accuracy"]["value"] for key in ("stimulus_only", "cnn"))
     assert any(line.split()[:3] == ["stimulus", "alone", f"{stimulus:.3f}"] for line in lines)
     assert any(line.startswith("participant alone") and line.endswith("participants are held out") for line in lines)
