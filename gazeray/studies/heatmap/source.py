@@ -25,7 +25,7 @@ from gazeray.storage import Folder
 from gazeray.studies.heatmap.config import HeatmapConfig, PictureKind
 from gazeray.studies.shared.classification import check_classes
 from gazeray.studies.shared.declared import find_declaration
-from gazeray.studies.shared.without_gaze import given_away
+from gazeray.studies.shared.without_gaze import given_away, trial_order
 from gazeray.study import Fold, Source
 from gazeray.synth.reading import simulate
 from gazeray.tables import DataError, Reject, table_digest
@@ -56,10 +56,17 @@ class Recordings:
     pictures: PictureKind
 
     @cached_property
+    def order(self) -> np.ndarray:
+        """(N,) the place of each trial among those of its participant; NaN where pictures have no order."""
+        if isinstance(self.spec, ScreensSpec):
+            return np.full(self.trials.num_rows, np.nan)
+        return trial_order(self.trials.column("participant").to_pylist())
+
+    @cached_property
     def given_away(self) -> list[str]:
         """What gives the label away without any gaze, a sentence each."""
         labels = self.trials.column("label_index").to_numpy()
-        return given_away(self.trials, labels, self.classes, self.label)
+        return given_away(self.trials, self.order, labels, self.classes, self.label)
 
 
 def plan(cfg: HeatmapConfig) -> Sequence[str]:

@@ -30,7 +30,7 @@ from gazeray.studies.heatmap.passes import ReadRecording, ReadScreens
 from gazeray.studies.heatmap.source import Recordings, deal, open_recordings
 from gazeray.studies.shared.checks import fold_faults, prediction_faults
 from gazeray.studies.shared.classification import PREDICTIONS, ROWS, WITHOUT_GAZE, score_predictions
-from gazeray.studies.shared.without_gaze import trial_order, with_nuisance
+from gazeray.studies.shared.without_gaze import with_nuisance
 from gazeray.study import Finished, Items, Learning, Pass, Predictor, Ready, Source, Summary
 from gazeray.tables import DataError, table_digest
 from gazeray.unit import Json
@@ -69,7 +69,7 @@ class HeatmapStudy:
         examples.window_examples = self.cfg.data.window_examples
         log = examples.log
         quality = examples.table_of("quality") if log is not None and "quality" in log.tables else None
-        return examples.with_table(_with_labels(examples.table, found.trials, quality))
+        return examples.with_table(_with_labels(examples.table, found, quality))
 
     def items(self, source: Source[Recordings], stores: Store) -> Items:
         """The examples: a trial each."""
@@ -173,11 +173,11 @@ class HeatmapStudy:
         return found
 
 
-def _with_labels(examples: pa.Table, trials: pa.Table, quality: pa.Table | None) -> pa.Table:
+def _with_labels(examples: pa.Table, found: Recordings, quality: pa.Table | None) -> pa.Table:
     """The examples with the columns of their trials and what is known beside gaze, in the order of the examples."""
+    trials = found.trials
     keys = zip(trials.column("participant").to_pylist(), trials.column("trial").to_pylist(), strict=True)
     position = {key: number for number, key in enumerate(keys)}
     wanted = zip(examples.column("participant").to_pylist(), examples.column("trial").to_pylist(), strict=True)
     rows = [position[key] for key in wanted]
-    order = trial_order(trials.column("participant").to_pylist())
-    return with_nuisance(trials.take(rows), order[rows], quality)
+    return with_nuisance(trials.take(rows), found.order[rows], quality)

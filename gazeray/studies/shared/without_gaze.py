@@ -32,21 +32,21 @@ ORDER = "nuisance_order"
 
 
 def trial_order(participants: Iterable[str]) -> np.ndarray:
-    """(N,) from 1: which of its participant's trials each row is."""
+    """(N,) float from 1: which of its participant's trials each row is."""
     seen: dict[str, int] = {}
     places = []
     for name in participants:
         seen[name] = seen.get(name, 0) + 1
         places.append(seen[name])
-    return np.array(places, np.int64)
+    return np.array(places, np.float64)
 
 
 def with_nuisance(examples: pa.Table, order: np.ndarray, quality: pa.Table | None) -> pa.Table:
-    """The examples (N rows) with the columns of `NUISANCE` and their order (N,); null where it is not known.
+    """The examples (N rows) with the columns of `NUISANCE` and their order (N,); null where they are not known.
 
     quality: a row for every example's participant and trial, see `gazeray.tables.QUALITY`; None: not known.
     """
-    examples = examples.append_column(ORDER, pa.array(order, pa.float64()))
+    examples = examples.append_column(ORDER, pa.array(order, pa.float64(), from_pandas=True))
     place: dict[tuple[str, str], int] = {}
     if quality is not None:
         place = {key: number for number, key in enumerate(_keys(quality))}
@@ -175,20 +175,20 @@ def _cross_fitted(here: Circumstances, owner: str, known: np.ndarray, classes: i
 # -- labels that need no gaze
 
 
-def given_away(table: pa.Table, labels: np.ndarray, classes: Sequence[str], label: str) -> list[str]:
+def given_away(table: pa.Table, order: np.ndarray, labels: np.ndarray, classes: Sequence[str], label: str) -> list[str]:
     """Sentences on what gives the label of every trial away: its stimulus, or its place in the order of trials.
 
-    table: a row per trial with participant and stimulus, in order. A stimulus or a place that one person alone had
-    says nothing; there must be two of them at least that several had.
+    table: a row per trial with participant and stimulus. order (N,): see `trial_order`, NaN where not known. Stimuli or
+    places of which none is that of several people say nothing, and neither does a single one.
     """
-    people = table.column("participant").to_pylist()
+    people = np.array(table.column("participant").to_pylist(), np.str_)
     owners = {
         "the stimulus": ("stimuli", np.array(table.column("stimulus").to_pylist(), np.str_)),
-        "trial order": ("places in the order", trial_order(people).astype(np.str_)),
+        "trial order": ("places in the order", order.astype(np.str_)),
     }
     found = []
     for what, (noun, names) in owners.items():
-        shared, counts = _one_label(np.array(people, np.str_), names, labels, len(classes))
+        shared, counts = _one_label(people, names, labels, len(classes))
         if shared:
             told = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
             found.append(
@@ -199,7 +199,7 @@ def given_away(table: pa.Table, labels: np.ndarray, classes: Sequence[str], labe
 
 def _one_label(people: np.ndarray, names: np.ndarray, labels: np.ndarray, classes: int) -> tuple[bool, list[int]]:
     """Whether all rows of a name have one label, and several people's rows do; how many names have each label."""
-    pairs = np.unique(np.stack([names, labels.astype(np.str_)]), axis=1)
-    several = len(np.unique(np.stack([names, people]), axis=1)[0]) > len(np.unique(names))
-    one = pairs.shape[1] == len(np.unique(names)) > 1
-    return one and several, np.bincount(pairs[1].astype(np.int64), minlength=classes).tolist()
+    (own, whose), (everybody, who) = (np.unique(values, return_inverse=True) for values in (names, people))
+    pairs = np.unique(whose * classes + labels)
+    several = len(np.unique(whose * len(everybody) + who)) > len(own)
+    return len(pairs) == len(own) > 1 and several, np.bincount(pairs % classes, minlength=classes).tolist()

@@ -219,7 +219,7 @@ def test_chance_is_the_least_that_can_be_had_without_gaze() -> None:
 )
 def test_label_that_needs_no_gaze_is_found(people: str, stimuli: str, labels: list[int], said: str) -> None:
     table = pa.table({"participant": [*people], "stimulus": [*stimuli]})
-    found = given_away(table, np.array(labels), CLASSES, "task")
+    found = given_away(table, trial_order(people), np.array(labels), CLASSES, "task")
     assert len(found) == bool(said)
     for sentence in found:
         assert f"“task” is {said}" in sentence
