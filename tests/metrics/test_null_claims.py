@@ -17,7 +17,9 @@ import pytest
 from gazeray.config import FoldsConfig
 from gazeray.learn.folds import HELD_OUT, make_folds
 from gazeray.metrics.permutation import CLAIM, Claim, claim, exchanges, permutation_test
-from gazeray.metrics.statistics import resampled
+from gazeray.metrics.statistics import majority_scores, resampled
+from gazeray.studies.shared.classification import COLUMNS, ScoresConfig, predictions_table, score_predictions
+from gazeray.studies.shared.without_gaze import Circumstances, gazeless_scores, trial_order, with_nuisance
 
 SETS = 200
 
@@ -111,6 +113,33 @@ def claimed(design: Design, seed: int, turned: bool = False) -> tuple[Claim, Cla
     return judged("all"), judged("even", "odd" if "odd" in scores else "all")
 
 
+def claimed_without_gaze(design: Design, seed: int) -> Claim:
+    """What is claimed of the gain over the best that can be had without gaze, by way of metrics.json."""
+    table, labels, features = simulated(design, np.random.default_rng([seed, 1]))
+    table = table.append_column("trial", table["stimulus"])
+    table = with_nuisance(table, trial_order(table["participant"].to_pylist()), None)
+    folds = make_folds(table, labels, FoldsConfig(hold_out=design.hold_out, outer=8, stimuli=4), seed)
+    names, here = [str(c) for c in range(design.classes)], Circumstances.of(table, labels)
+    scores = {name: np.zeros((len(labels), design.classes)) for name in COLUMNS.values()}
+    number = np.zeros(len(labels), int)
+    for fold in folds:
+        test, known = np.sort(fold.test), fold.known
+        number[test] = fold.fold
+        own = {
+            "scores": ridge(features[known], labels[known], features[test], design.classes),
+            "majority": majority_scores(labels[known], len(test), names),
+            "logistic_regression": ridge(features[known, 2:], labels[known], features[test, 2:], design.classes),
+        }
+        for name, theirs in (own | gazeless_scores(here, known, fold.tests, test, design.classes)).items():
+            scores[name][test] = theirs
+    ids = table.select(["participant", "stimulus", "trial"]).append_column("fold", pa.array(number))
+    predictions, cfg = predictions_table(ids, names, labels, scores), ScoresConfig(resamples=200, permutations=399)
+    found = score_predictions(predictions, names, cfg, seed, HELD_OUT[design.hold_out])
+    best, test = found["without_gaze"]["best"], found["permutation"]
+    gain = found["rows"]["cnn"]["balanced_accuracy"]["gain"][best]["ci95"]
+    return claim(gain, 0.0, {**test["gain"][best], "reason": test.get("reason")}, found["held_out"])
+
+
 NOTHING = {
     "95 people's label": Design("participant", 95, 4),
     "40 people's label, 4 classes": Design("participant", 40, 8, classes=4),
@@ -149,6 +178,20 @@ def test_data_of_nothing_lead_to_few_claims(name: str) -> None:
         sides = told(f"{name}, {what}", claims)
         assert sides["above"] <= MOST
         assert sides["below"] <= MOST
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["40 people's trials", "trials, stimuli held out", "40 people's label, 4 classes"])
+def test_data_of_nothing_seldom_lead_to_a_gain_over_what_can_be_had_without_gaze(name: str) -> None:
+    sides = told(f"{name}, without gaze", [claimed_without_gaze(NOTHING[name], seed) for seed in range(SETS)])
+    assert sides["above"] <= MOST
+
+
+@pytest.mark.nightly
+def test_data_of_something_lead_to_a_gain_over_what_can_be_had_without_gaze() -> None:
+    design = Design("trial", 24, 12, effect=1.5)
+    sides = told(f"{design}, without gaze", [claimed_without_gaze(design, seed) for seed in range(20)])
+    assert sides["above"] >= 18
 
 
 @pytest.mark.nightly
