@@ -327,8 +327,8 @@ def test_rows_without_gaze_stand_with_the_gain_of_the_model_over_each(small: Fol
         gain = metrics["rows"]["cnn"]["balanced_accuracy"]["gain"][key]
         row, value = metrics["predictors"][key]["label"], metrics["rows"][key]["balanced_accuracy"]["value"]
         assert f"{row} {value:.3f} [{value - 0.02:.3f}, {value + 0.02:.3f}]" in words
-        assert f"{gain['value']:+.3f} [{gain['ci95'][0]:+.3f}, {gain['ci95'][1]:+.3f}] p = 0.005" in words
-    assert "participant alone undefined (participants are held out)" in words
+        assert f"{gain['value']:+.3f} [{gain['ci95'][0]:+.3f}, {gain['ci95'][1]:+.3f}] 0.005" in words
+    assert "Undefined: participant alone (participants are held out)." in words
     assert "Without gaze are predictors" in words
     assert "Of participant alone there are no scores: participants are held out." in words
 

@@ -60,12 +60,15 @@ def blocks(results: Results, model: str) -> list[Block]:
          Column(f"gain in {heads[1]}")],
         [_row(results, model, name) for name in rows["rows"]],
         shaded=[rows["rows"].index(rows["best"])],
+        style="compact",
     )  # fmt: skip
     words = (
-        "The score could also be had without an eye tracker. Here are predictors that never see gaze, under the same "
-        "folds, and the gain of the model over each, on the same resamples; p is one-sided, of the gain, by the "
-        f"permutation test. Shaded: the best of them by {heads[0]}, which the verdict is about."
+        "Would the same score have been had without an eye tracker? Predictors that never see gaze, under the same "
+        f"folds, and the gain of the model over each, on the same resamples; p: one-sided, of the gain in {heads[0]}, "
+        f"by the permutation test. Shaded: the best of them by {heads[0]}, which the verdict is about."
     )
+    why = {results.label(name): results.entry(name, SHOWN[0]).get("why") for name in rows["rows"]}
+    words += "".join(f" Undefined: {label} ({reason})." for label, reason in why.items() if reason)
     return [Text(words, small=True), table]
 
 
@@ -73,12 +76,12 @@ def _row(results: Results, model: str, name: str) -> list[object]:
     cells: list[object] = [results.label(name)]
     entries = {key: results.entry(name, key) for key in SHOWN}
     if entries[SHOWN[0]].get("value") is None:
-        return [*cells, f"undefined ({entries[SHOWN[0]].get('why', '')})", "", "", "", ""]
+        return [*cells, "undefined", "", "", "", ""]
     cells += [Cell(number(entry.get("value")), interval(entry.get("ci95"))) for entry in entries.values()]
     gains = [results.gain(model, key, name) for key in SHOWN]
     told = [Cell(number(gain.get("value"), signed=True), interval(gain.get("ci95"), signed=True)) for gain in gains]
     p = _tested(results, name).get("p")
-    return [*cells, told[0], "" if p is None else p_value(p), told[1]]
+    return [*cells, told[0], "" if p is None else p_value(p).removeprefix("p").lstrip(" =\N{NO-BREAK SPACE}"), told[1]]
 
 
 def _tested(results: Results, name: str) -> dict[str, Any]:
