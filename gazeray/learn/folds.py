@@ -22,6 +22,18 @@ HELD_OUT = {"participants": ("participant",), "stimuli": ("stimulus",), "both": 
 """folds.hold_out -> the columns whose values are on one side only."""
 
 
+def held_out(cfg: FoldsConfig, regimes: Sequence[str]) -> tuple[str, ...]:
+    """The columns that tested items of these regimes were drawn from: what any of them claims unseen.
+
+    Where none claims anything it is participants, whose trials resemble each other whoever was trained on.
+    """
+    unseen = HELD_OUT[cfg.hold_out]
+    if cfg.path is None:
+        return unseen
+    claimed = {column for regime in regimes for column in cfg.unseen.get(regime, unseen)}
+    return tuple(column for column in HELD_OUT["both"] if column in claimed) or HELD_OUT["participants"]
+
+
 def derive_seed(seed: int, *names: object) -> int:
     """A 63-bit seed from the run's seed and a name, the same on every machine and in every process."""
     text = "/".join([str(seed), *map(str, names)])

@@ -7,7 +7,7 @@ Two predictors are compared on the same draws (paired). Shapes: R draws, G group
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ TIE = 1e-12
 """Differences below this are rounding: two values of a metric that are this close count as equal."""
 
 
-def group_draws(groups: int, resamples: int, seed: int) -> Floats:
+def group_draws(groups: int, resamples: int, seed: int | Sequence[int]) -> Floats:
     """How often each group is drawn in each of R = `resamples` resamples, (R, G) float64; every row sums to G.
 
     As many groups as there are, with replacement (cluster bootstrap, Field & Welsh, J. R. Stat. Soc. B 69, 2007).
@@ -30,7 +30,7 @@ def group_draws(groups: int, resamples: int, seed: int) -> Floats:
     return np.concatenate(list(draws_in_parts(groups, resamples, seed, resamples)))
 
 
-def draws_in_parts(groups: int, resamples: int, seed: int, rows: int) -> Iterator[Floats]:
+def draws_in_parts(groups: int, resamples: int, seed: int | Sequence[int], rows: int) -> Iterator[Floats]:
     """The same draws, at most so many rows at a time: many groups would fill the memory. Raises ValueError as well."""
     if resamples < 1:
         raise ValueError(f"resamples must be at least 1, not {resamples}")

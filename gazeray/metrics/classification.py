@@ -225,6 +225,18 @@ def checked_labels(labels: ArrayLike, n_classes: int, name: str = "labels") -> I
     return array.astype(np.int64, copy=False)
 
 
+def checked_groups(groups: ArrayLike, n_examples: int, name: str) -> tuple[NDArray[np.str_], Integers]:
+    """The different groups, sorted, (G,), and which of them each example belongs to, (N,).
+
+    Raises ValueError when there is not one for each example, or no example.
+    """
+    names = np.asarray(groups, dtype=np.str_)
+    if names.shape != (n_examples,) or n_examples == 0:
+        raise ValueError(f"{name} must be one name for each of {n_examples} examples, not {names.shape}")
+    different, owner = np.unique(names, return_inverse=True)
+    return different, owner.astype(np.int64)
+
+
 def _checked_scores(scores: ArrayLike, classes: Sequence[str]) -> Floats:
     if len(classes) < 2 or len(set(classes)) != len(classes):
         raise ValueError(f"classes must be two or more different names, not {list(classes)}")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How sure a score is: intervals over participants, chance levels, baselines, permutation tests.
+"""How sure a score is: intervals over what was held out, chance levels, baselines.
 
-The trials of one participant resemble each other, so participants are what is resampled, never single trials. An
-interval says what another sample of people would give the models as they were fitted; it does not hold the variation
-from fitting them again.
+The trials of one participant resemble each other, and so do those of one stimulus. So participants, stimuli or both are
+what is resampled, never single trials. An interval says what another sample of them would give the models as they were
+fitted; it does not hold the variation from fitting them again. What may be claimed: `gazeray.metrics.permutation`.
 """
 
 from __future__ import annotations
@@ -12,43 +12,57 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from gazeray.metrics.bootstrap import TIE, Estimate, draws_in_parts, entry, number
-from gazeray.metrics.classification import BLOCK_VALUES, Floats, Integers, blocks, checked_labels, score_all
+from gazeray.metrics.bootstrap import Estimate, draws_in_parts, entry
+from gazeray.metrics.classification import BLOCK_VALUES, Floats, checked_groups, checked_labels, score_all
 
-# -- the bootstrap over participants
+# -- the bootstrap over what was held out
 
 
 def resampled(
     labels: ArrayLike,
     scores: Mapping[str, ArrayLike],
-    participants: ArrayLike,
+    groups: ArrayLike,
     classes: Sequence[str],
     n_resamples: int = 2000,
     seed: int = 0,
+    crossed: ArrayLike | None = None,
 ) -> dict[str, dict[str, Estimate]]:
-    """{predictor: {metric of `classification.score_all`: on all examples, and on resamples of the participants}}.
+    """{predictor: {metric of `classification.score_all`: on all examples, and on resamples of the groups}}.
 
-    labels (N,), participants (N,), scores: predictor -> (N, K). All predictors meet the same resamples. Raises
-    ValueError, naming the predictor, for arrays that do not fit each other, and for n_resamples < 1.
+    labels (N,), scores: predictor -> (N, K). groups (N,): what was held out, participants or stimuli. crossed (N,): the
+    stimuli, where both were. They are then drawn independently, and an example counts as often as its participant was
+    drawn times as often as its stimulus was (pigeonhole bootstrap, Owen, Ann. Appl. Stat. 1, 2007). All predictors meet
+    the same resamples. Raises ValueError, naming the predictor, for arrays that do not fit each other, and for
+    n_resamples < 1.
     """
-    people, owner = _people(participants, np.size(labels))
+    drawn = [checked_groups(groups, np.size(labels), "groups")]
+    if crossed is not None:
+        drawn.append(checked_groups(crossed, np.size(labels), "crossed"))
+    cells, owner = np.unique(np.stack([whose for _, whose in drawn]), axis=1, return_inverse=True)
     whole: dict[str, dict[str, Floats]] = {}
     for name, theirs in scores.items():
         try:
             whole[name] = score_all(labels, theirs, classes)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
-    at_once = max(1, BLOCK_VALUES // len(people))
-    parts = [
-        {name: score_all(labels, theirs, classes, draws, owner) for name, theirs in scores.items()}
-        for draws in draws_in_parts(len(people), n_resamples, seed, at_once)
+    at_once = max(1, BLOCK_VALUES // cells.shape[1])
+    seeds: tuple[int | tuple[int, int], ...] = (seed, (seed, 1))
+    streams = [
+        draws_in_parts(len(names), n_resamples, own, at_once) for (names, _), own in zip(drawn, seeds, strict=False)
     ]
+    parts = []
+    for draws in zip(*streams, strict=True):
+        weights = np.prod([times[:, whose] for times, whose in zip(draws, cells, strict=True)], axis=0)
+        parts.append(
+            {name: score_all(labels, theirs, classes, weights, owner.ravel()) for name, theirs in scores.items()}
+        )
+    fewest = min(len(names) for names, _ in drawn)
 
     def estimate(name: str, metric: str, value: float) -> Estimate:
         replicates = np.concatenate([part[name][metric] for part in parts])
-        return Estimate(value, replicates, 0 if np.isnan(value) else len(owner), len(people))
+        return Estimate(value, replicates, 0 if np.isnan(value) else len(owner), fewest)
 
     return {
         name: {metric: estimate(name, metric, float(value)) for metric, (value,) in metrics.items()}
@@ -59,7 +73,7 @@ def resampled(
 def rows(estimates: Mapping[str, Mapping[str, Estimate]], model: str) -> dict[str, dict[str, dict[str, Any]]]:
     """{predictor: {metric: `bootstrap.entry`}}; the model's entries have its gain over each of the others.
 
-    Intervals are None for a single participant, who cannot be resampled, and where fewer than half of the resamples
+    Intervals are None for a single group, which cannot be resampled, and where fewer than half of the resamples
     define the metric.
     """
     others = {name: theirs for name, theirs in estimates.items() if name != model}
@@ -82,7 +96,7 @@ def summarise(
     labels (N,); found: as `rows` gives them. Per metric:
 
         value             on all examples
-        ci95              [low, high], percentile bootstrap over participants
+        ci95              [low, high], percentile bootstrap over what was held out
         chance            see `chance_levels`; None where the value is
         baselines         name -> value
         baselines_ci95    name -> [low, high]
@@ -152,63 +166,6 @@ def _shares(labels: ArrayLike, n_classes: int) -> Floats:
     return np.bincount(truth, minlength=n_classes) / truth.size
 
 
-# -- permutations within participants
-
-
-def permutation_test(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    participants: ArrayLike,
-    classes: Sequence[str],
-    metric: str = "balanced_accuracy",
-    n: int = 1000,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Do the predictions know more about a trial than whose it is: labels (N,) shuffled within participants.
-
-    The predictions (scores, (N, K)) stay as they are, so a predictor that recognises people but not trials gains
-    nothing. p = (1 + number of permutations >= observed) / (1 + n), never 0 (Phipson & Smyth, Stat. Appl. Genet. Mol.
-    Biol. 9, 2010). Returns metric, value, p, n, null_mean, null_p95 (mean and 95th percentile of the permutations); p
-    and the null are None, with a "reason", when no participant has two classes or the metric is not defined.
-    Raises ValueError for arrays that do not fit each other, an unknown metric, or n < 1.
-    """
-    observed = score_all(labels, scores, classes)
-    if metric not in observed:
-        raise ValueError(f"metric {metric!r} is not one of {', '.join(observed)}")
-    if n < 1:
-        raise ValueError(f"n must be at least 1, not {n}")
-    value = observed[metric][0]
-    _, owner = _people(participants, np.size(labels))
-    truth = np.asarray(labels)
-    members = np.split(np.argsort(owner, kind="stable"), np.cumsum(np.bincount(owner))[:-1])
-    mixed = [rows for rows in members if truth[rows].min() < truth[rows].max()]
-    result = {"metric": metric, "value": number(value), "p": None, "n": n, "null_mean": None, "null_p95": None}
-    if not mixed:
-        return result | {"reason": "no participant has trials of two classes, so there is nothing to shuffle"}
-    if np.isnan(value):
-        return result | {"reason": f"{metric} is not defined on these labels"}
-    rng = np.random.default_rng(seed)
-    shuffles = (_shuffled(truth, mixed, rows.stop - rows.start, rng) for rows in blocks(n, len(truth)))
-    ranked = metric in ("auroc", "average_precision")
-    null = np.concatenate([score_all(shuffle, scores, classes, ranked=ranked)[metric] for shuffle in shuffles])
-    p = (1 + np.count_nonzero(null >= value - TIE)) / (1 + n)
-    return result | {"p": float(p), "null_mean": float(null.mean()), "null_p95": float(np.quantile(null, 0.95))}
-
-
-def _shuffled(labels: NDArray[Any], groups: Sequence[NDArray[np.intp]], n: int, rng: np.random.Generator) -> Integers:
-    """`n` copies (n, N) of the labels (N,), each with the labels of every group of rows in a new order."""
-    order = np.concatenate(groups)
-    neighbours = np.tile(labels[order], (n, 1))  # each group side by side: it is shuffled where it lies
-    start = 0
-    for rows in groups:
-        own = neighbours[:, start : start + len(rows)]
-        rng.permuted(own, axis=1, out=own)
-        start += len(rows)
-    shuffled = np.tile(labels, (n, 1))
-    shuffled[:, order] = neighbours
-    return shuffled
-
-
 # -- per participant
 
 
@@ -223,16 +180,7 @@ def participant_confusions(
     truth, chosen = checked_labels(labels, n_classes), checked_labels(predicted, n_classes, "predicted")
     if truth.shape != chosen.shape:
         raise ValueError(f"labels {truth.shape} and predicted {chosen.shape} must have the same shape")
-    people, owner = _people(participants, truth.size)
+    people, owner = checked_groups(participants, truth.size, "participants")
     counts = np.zeros((len(people), n_classes, n_classes), dtype=np.int64)
     np.add.at(counts, (owner, truth, chosen), 1)
     return {str(person): {"confusion": count.tolist()} for person, count in zip(people, counts, strict=True)}
-
-
-def _people(participants: ArrayLike, n_examples: int) -> tuple[NDArray[np.str_], Integers]:
-    """The different participants, sorted, (P,), and which of them each example belongs to, (N,)."""
-    names = np.asarray(participants, dtype=np.str_)
-    if names.shape != (n_examples,) or n_examples == 0:
-        raise ValueError(f"participants must be one name for each of {n_examples} examples, not {names.shape}")
-    people, owner = np.unique(names, return_inverse=True)
-    return people, owner.astype(np.int64)

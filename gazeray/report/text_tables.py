@@ -9,7 +9,9 @@ from typing import Any
 
 def classification_table(metrics: dict[str, Any]) -> str:
     """The headline numbers as text: value, interval, chance and baselines, one line per metric."""
-    baselines = sorted({name for entry in metrics["metrics"].values() for name in entry["baselines"]})
+    blind = metrics.get("without_gaze") or {"rows": []}
+    names = {name for entry in metrics["metrics"].values() for name in entry["baselines"]}
+    baselines = sorted(names - set(blind["rows"]) | (names & {"majority"}))
     header = ["metric", "value", "95 % interval", "chance", *(name.replace("_", " ") for name in baselines)]
     rows = [
         [
@@ -24,8 +26,27 @@ def classification_table(metrics: dict[str, Any]) -> str:
     lines = _aligned([header, *rows])
     test = metrics["permutation"]
     name = test["metric"].replace("_", " ")
-    lines.append(f"permutation of labels within participants, {name}: p = {_number(test['p'])}")
-    return "\n".join(lines)
+    why = f" ({test['reason']})" if test.get("reason") else ""
+    lines.append(f"permutation of labels {test['design']}, {name}: p = {_number(test['p'])}{why}")
+    return "\n".join([*lines, *(_blind(metrics, **blind) if blind["rows"] else [])])
+
+
+def _blind(metrics: dict[str, Any], rows: Sequence[str], best: str) -> list[str]:
+    """What can be had without gaze, a line each, and the gain of the model over the best of it."""
+    shown = ("balanced_accuracy", "auroc")
+    cells = [["without gaze", *(name.replace("_", " ") for name in shown)]]
+    for name in rows:
+        entries = [metrics["rows"][name][metric] for metric in shown]
+        label = metrics["predictors"][name]["label"]
+        cells.append([label, *(_number(entry["value"]) for entry in entries), *filter(None, [entries[0].get("why")])])
+    cells = [row + [""] * (max(map(len, cells)) - len(row)) for row in cells]
+    gain = metrics["metrics"][shown[0]]["gain_ci95"].get(best)
+    value, theirs = (metrics["rows"][name][shown[0]]["value"] for name in ("cnn", best))
+    if value is None or theirs is None:
+        return _aligned(cells)
+    p = ((metrics["permutation"].get("gain") or {}).get(best) or {}).get("p")
+    over = f"gain over {metrics['predictors'][best]['label']}, {shown[0].replace('_', ' ')}: {value - theirs:+.3f}"
+    return [*_aligned(cells), f"{over} {_interval(gain)}, p = {_number(p)}"]
 
 
 def predictors_table(metrics: dict[str, Any]) -> str:

@@ -15,8 +15,10 @@ import pytest
 from gazeray.config import config_hash, load_config
 from gazeray.engine.cli import main
 from gazeray.engine.experiment import Outcome
+from gazeray.report.results import read_results
 from gazeray.studies.heatmap.report import write_report
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
+from gazeray.studies.heatmap.words import verdict
 from tests.running import CONFIGS, HERE, no_report, run_heatmap
 
 CONFIG = CONFIGS / "cv_heatmap.yaml"
@@ -44,6 +46,7 @@ def test_default_effect_is_found(finished: tuple[Outcome, str, Path]) -> None:
     assert 0.6 < metrics["balanced_accuracy"]["baselines"]["logistic_regression"] <= 1
     assert finished[0].metrics is not None
     assert finished[0].metrics["permutation"]["p"] < 0.01
+    assert "above chance in participants it never saw" in verdict(read_results(finished[0].run))
 
 
 def test_no_effect_gives_chance(tmp_path: Path) -> None:

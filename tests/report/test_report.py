@@ -21,6 +21,7 @@ from matplotlib.image import imread
 from gazeray.report.blocks import Figure
 from gazeray.report.results import Results, read_results
 from gazeray.report.sections import classification, gallery, participants
+from gazeray.report.text_tables import classification_table
 from gazeray.report.words import number
 from gazeray.storage import Folder
 from gazeray.studies.heatmap import report as page
@@ -238,11 +239,32 @@ def test_bars_are_sorted_and_one_class_participants_are_mentioned(copy: Folder) 
 # -- the verdict
 
 
-def _verdict(ci95: Any, gain: Any, p: float | None, **more: Any) -> str:
+def _verdict(
+    ci95: Any,
+    gain: Any,
+    p: float | None,
+    held_out: int = 24,
+    reason: str = "",
+    p_gain: dict[str, float] | None = None,
+    blind: list[float] | None = None,
+    p_blind: float = 0.001,
+    **more: Any,
+) -> str:
     value = 0.5 if ci95 is None else sum(ci95) / 2
     entry = {"value": value, "ci95": ci95, "chance": 0.5, "baselines": {"logistic_regression": 0.6},
              "gain_ci95": {"logistic_regression": gain}} | more  # fmt: skip
-    metrics = {"metrics": {"balanced_accuracy": entry}, "permutation": {"p": p}}
+    test = {"p": p, "p_below": None if p is None else 1.001 - p} | ({"reason": reason} if reason else {})
+    test["gain"] = {"logistic_regression": p_gain or {"p": 0.001, "p_below": 0.001}}
+    metrics = {"metrics": {"balanced_accuracy": entry}, "permutation": test, "held_out": {"participants": held_out}}
+    if blind is not None:
+        rows = {
+            "stimulus_only": {"value": 0.66},
+            "cnn": {"gain": {"stimulus_only": {"value": value - 0.66, "ci95": blind}}},
+        }
+        metrics |= {"rows": {name: {"balanced_accuracy": row} for name, row in rows.items()},
+                    "predictors": {"stimulus_only": {"label": "stimulus alone"}},
+                    "without_gaze": {"best": "stimulus_only", "rows": ["majority", "stimulus_only"]}}  # fmt: skip
+        test["gain"]["stimulus_only"] = {"p": p_blind, "p_below": 1.001 - p_blind}
     manifest = {"data": {"label": "task"}, "classes": ["a", "b"]}
     return verdict(Results(manifest, metrics))
 
@@ -254,7 +276,10 @@ def _verdict(ci95: Any, gain: Any, p: float | None, **more: Any) -> str:
         pytest.param([0.45, 0.6], [-0.1, 0.1], 0.3, "no clear evidence", id="interval_holds_chance"),
         pytest.param([0.45, 0.6], [-0.1, 0.1], 0.3, "chance 0.50 lies inside the interval", id="says_chance_is_inside"),
         pytest.param([0.52, 0.6], [-0.1, 0.1], 0.2, "evidence is mixed", id="permutation_disagrees"),
-        pytest.param([0.3, 0.45], [-0.3, -0.1], 0.99, "worse than chance", id="below_chance"),
+        pytest.param([0.52, 0.6], [-0.1, 0.1], 0.03, "evidence is mixed", id="p_is_one_sided"),
+        pytest.param([0.3, 0.45], [-0.3, -0.1], 0.999, "worse than chance", id="below_chance"),
+        pytest.param([0.3, 0.45], [-0.3, -0.1], 0.999, "permutation p = 0.002", id="below_chance_by_its_own_p"),
+        pytest.param([0.3, 0.45], [-0.3, -0.1], 0.95, "no clear evidence", id="below_by_the_interval_alone"),
         pytest.param(None, None, None, "no clear evidence", id="no_interval"),
         pytest.param(None, None, None, "(no interval)", id="says_there_is_no_interval"),
         pytest.param([0.8, 0.9], [0.02, 0.1], 0.001, "it is better than logistic regression", id="beats_baseline"),
@@ -271,6 +296,88 @@ def test_verdict_says_what_the_numbers_say(ci95: Any, gain: Any, p: float | None
     assert said.lower() in sentence.lower()
     assert sentence.count(". ") == 0
     assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("ci95", "p", "blind", "p_blind", "said"),
+    [
+        pytest.param([0.8, 0.9], 0.001, [0.1, 0.3], 0.001,
+                     "above chance in participants it never saw, and better than what", id="better"),
+        pytest.param([0.8, 0.9], 0.001, [-0.1, 0.3], 0.001, "never saw, but not clearly better than what", id="ci"),
+        pytest.param([0.8, 0.9], 0.001, [0.1, 0.3], 0.03, "never saw, but not clearly better than what", id="p"),
+        pytest.param([0.6, 0.62], 0.001, [-0.1, -0.01], 0.999, "never saw, but worse than what", id="worse"),
+        pytest.param([0.45, 0.6], 0.3, [-0.2, -0.1], 0.999,
+                     "in participants it never saw; it is worse than what", id="no_evidence"),
+        pytest.param([0.8, 0.9], 0.001, None, 0.5, "but this run did not ask what", id="run_of_before"),
+    ],
+)  # fmt: skip
+def test_verdict_says_whether_gaze_adds_to_what_can_be_had_without_it(
+    ci95: Any, p: float, blind: list[float] | None, p_blind: float, said: str
+) -> None:
+    sentence = _verdict(ci95, [0.02, 0.1], p, blind=blind, p_blind=p_blind)
+    assert f"{said} can be had without gaze" in sentence
+    if blind is not None:
+        gained = f"{sum(ci95) / 2 - 0.66:+.2f}".replace("-", "−")
+        assert f"(stimulus alone: balanced accuracy 0.66, gain {gained} [" in sentence
+
+
+def test_rows_without_gaze_stand_with_the_gain_of_the_model_over_each(small: Folder) -> None:
+    metrics, words = small.read_json("metrics.json"), read_page(small).words
+    for key in ("majority", "stimulus_only"):
+        gain = metrics["rows"]["cnn"]["balanced_accuracy"]["gain"][key]
+        row, value = metrics["predictors"][key]["label"], metrics["rows"][key]["balanced_accuracy"]["value"]
+        assert f"{row} {value:.3f} [{value - 0.02:.3f}, {value + 0.02:.3f}]" in words
+        assert f"{gain['value']:+.3f} [{gain['ci95'][0]:+.3f}, {gain['ci95'][1]:+.3f}] 0.005" in words
+    assert "Undefined: participant alone (participants are held out)." in words
+    assert "Without gaze are predictors" in words
+    assert "Of participant alone there are no scores: participants are held out." in words
+
+
+def test_terminal_shows_rows_without_gaze_and_the_gain_over_the_best(small: Folder) -> None:
+    metrics = small.read_json("metrics.json")
+    metrics["metrics"]["balanced_accuracy"]["gain_ci95"]["stimulus_only"] = [0.1, 0.2]
+    head, *lines = classification_table(metrics).splitlines()
+    assert head.split() == ["metric", "value", "95", "%", "interval", "chance", "logistic", "regression", "majority"]
+    stimulus, value = (metrics["rows"][key]["balanced_accuracy"]["value"] for key in ("stimulus_only", "cnn"))
+    assert any(line.split()[:3] == ["stimulus", "alone", f"{stimulus:.3f}"] for line in lines)
+    assert any(line.startswith("participant alone") and line.endswith("participants are held out") for line in lines)
+    gain = f"{value - stimulus:+.3f} [0.100, 0.200], p = 0.005"
+    assert lines[-1] == f"gain over stimulus alone, balanced accuracy: {gain}"
+    assert len(classification_table({**metrics, "without_gaze": None}).splitlines()) == len(lines) - 4
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_run_of_before_has_no_rows_without_gaze(copy: Folder) -> None:
+    change(copy, "metrics.json", lambda metrics: metrics.pop("without_gaze"))
+    page.write_report(copy)
+    words = read_page(copy).words
+    assert "but this run did not ask what can be had without gaze" in words
+    assert "Without gaze are predictors" not in words
+
+
+@pytest.mark.parametrize(("gain", "side"), [([0.02, 0.1], "p"), ([-0.2, -0.1], "p_below")])
+def test_verdict_calls_no_gain_certain_that_the_exchange_of_labels_does_not_bear_out(
+    gain: list[float], side: str
+) -> None:
+    apart = "it cannot be told apart from logistic"
+    unsure = _verdict([0.8, 0.9], gain, 0.001, p_gain={"p": 0.001, "p_below": 0.001} | {side: 0.03})
+    assert apart in unsure
+    assert apart not in _verdict([0.8, 0.9], gain, 0.001, p_gain={"p": 1.0, "p_below": 1.0} | {side: 0.02})
+    assert apart in _verdict([0.8, 0.9], gain, 0.001, held_out=5)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "reason", "said"),
+    [
+        (5, "", "(5 participants were held out, and a claim takes at least 6)"),
+        (24, "the labels of 6 participants can be exchanged", "(the labels of 6 participants can be exchanged)"),
+    ],
+)
+def test_verdict_says_why_nothing_is_claimed_of_too_little(held_out: int, reason: str, said: str) -> None:
+    sentence = _verdict([0.8, 0.9], [0.0, 0.1], 0.001, held_out, reason)
+    assert (
+        f"There is too little to say whether the model predicts “task” in participants it never saw {said}" in sentence
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 
 from gazeray.report.blocks import Cell, Section, Table
 from gazeray.report.results import Results, read_results
-from gazeray.report.sections import explanations, gallery, quality, search
+from gazeray.report.sections import classification, explanations, gallery, quality, search
 from gazeray.report.sections.gallery import Given
 from gazeray.report.words import map_meaning, map_unit, method_name
 from gazeray.storage import Folder
@@ -372,6 +372,51 @@ def test_gallery_draws_another_map_where_there_is_no_gradient() -> None:
 def test_units_follow_picture_and_method(kind: str, method: str, expected: tuple[str, ...]) -> None:
     words = given(Results({"pictures": {"kind": kind}}))
     assert (words.name, words.unit, method_name(method), map_unit(method, words.unit)) == expected
+
+
+# -- scores: what labels were exchanged, and whole participants
+
+
+def test_scores_name_the_exchange_of_labels_the_second_question_and_why_nothing_is_claimed(run: Folder) -> None:
+    def edit(metrics: dict[str, Any]) -> None:
+        test = metrics["permutation"] | {"p": 0.04}
+        metrics["permutation"] = test | {"reason": "too few", "further": test | {"design": "within stimuli", "p": 0.2}}
+        metrics["held_out"] = {"participants": 6, "stimuli": 12}
+
+    change(run, "metrics.json", edit)
+    words = drawn(run).replace("\N{NO-BREAK SPACE}", " ")
+    assert "Permutation test of balanced accuracy, within participants: p = 0.040" in words
+    assert "gain over logistic regression: p = 0.005" in words
+    assert "Nothing can be claimed: too few." in words
+    assert "A second test of balanced accuracy, within stimuli: p = 0.200" in words
+    assert "95 % bootstrap interval over participants and stimuli" in words
+    assert "Owen, A. B. (2007)" in words
+    assert "Scores per participant" not in words
+
+
+def test_scores_of_whole_participants_stand_beside_those_of_trials(run: Folder) -> None:
+    def edit(metrics: dict[str, Any]) -> None:
+        entry = {"value": 0.75, "ci95": [0.5, 1.0], "n": 8}
+        shown = ("balanced_accuracy", "accuracy", "auroc")
+        metrics["per_person"] = {name: dict.fromkeys(shown, entry) for name in metrics["predictors"]}
+
+    change(run, "metrics.json", edit)
+    section = classification.scores(read_results(run), "Scores")
+    of = table(section, "Scores per participant")
+    assert heads(of) == ["", "balanced accuracy", "accuracy", "area under ROC"]
+    assert of.rows[0] == ["CNN", *[Cell("0.750", "[0.500, 1.000]")] * 3]
+
+
+def test_run_of_before_exchanges_were_named_is_still_drawn(run: Folder) -> None:
+    def edit(metrics: dict[str, Any]) -> None:
+        del metrics["held_out"]
+        for key in ("design", "units", "p_below", "gain"):
+            del metrics["permutation"][key]
+
+    change(run, "metrics.json", edit)
+    words = drawn(run)
+    assert "Permutation test of balanced accuracy, within participants" in words
+    assert "95 % bootstrap interval over participants." in words
 
 
 def test_maps_are_called_what_they_are(run: Folder) -> None:

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from gazeray.report import figures
-from gazeray.report.blocks import ROW, Cell, Column, Figure, FigureRow, Section, Table, Text
+from gazeray.report.blocks import ROW, Block, Cell, Column, Figure, FigureRow, Section, Table, Text
 from gazeray.report.figures import BLUE, DARK, GREY, HALF_IN, PAGE_IN, VERMILION, drawing, shorten
 from gazeray.report.results import Results
+from gazeray.report.sections import without_gaze
 from gazeray.report.sections.participants import tested
 from gazeray.report.words import METRIC_NAMES, interval, metric_name, number, p_value
 
-HEADLINE, SIMPLE = "balanced_accuracy", "logistic_regression"
+HEADLINE, SIMPLE, MODEL = "balanced_accuracy", "logistic_regression", "cnn"
 
 SCORE_STYLES = {"model": (BLUE, "-", "model"), SIMPLE: (VERMILION, "--", "logistic regression")}
 
@@ -48,10 +49,25 @@ def scores(results: Results, title: str) -> Section:
         shaded=[place for place, key in enumerate(entries) if key == HEADLINE],
     )
     words = (
-        "In square brackets: 95 % bootstrap interval over participants. Gain: model minus logistic regression, on the "
-        f"same resamples. Scores run from 0 to 1, Matthews correlation from {number(-1, 0)} to 1."
+        f"In square brackets: 95 % bootstrap interval over {resampled(results)}. Gain: model minus logistic "
+        f"regression, on the same resamples. Scores run from 0 to 1, Matthews correlation from {number(-1, 0)} to 1."
     )
-    return Section("scores", title, "Scores", [Text(words, small=True), table, _permutation(results)])
+    return Section(
+        "scores", title, "Scores",
+        [Text(words, small=True), table, *_permutation(results), *without_gaze.blocks(results, MODEL),
+         *_per_person(results)],
+    )  # fmt: skip
+
+
+def held_out(results: Results) -> dict[str, int]:
+    """How many participants, stimuli or both the intervals draw from; participants in runs that do not say it."""
+    metrics = results.metrics
+    return dict(metrics.get("held_out") or {"participants": len(metrics.get("participants") or {})})
+
+
+def resampled(results: Results) -> str:
+    """What the intervals draw, in words."""
+    return " and ".join(held_out(results))
 
 
 def _headline_row(key: str, entry: Mapping[str, Any], ceilings: bool) -> list[object]:
@@ -70,15 +86,54 @@ def _headline_row(key: str, entry: Mapping[str, Any], ceilings: bool) -> list[ob
     ]
 
 
-def _permutation(results: Results) -> Text:
+QUESTIONS = {
+    "between participants": "whole participants exchanged their labels: do predictions know a participant’s label",
+    "between stimuli": "whole stimuli exchanged their labels: do predictions know a stimulus’s label",
+    "within participants": "the trials of each participant exchanged their labels: do predictions know more than whose "
+    "a trial is",
+    "within stimuli": "the trials of each stimulus exchanged their labels: do predictions know more than what was "
+    "looked at",
+}
+"""What an exchange of labels asks, by its name in metrics.json."""
+
+
+def _permutation(results: Results) -> list[Text]:
     test = results.metrics["permutation"]
+    further = test.get("further")
+    return [_exchanged("Permutation test", test), *([_exchanged("A second test", further)] if further else [])]
+
+
+def _exchanged(head: str, test: Mapping[str, Any]) -> Text:
+    design = test.get("design", "within participants")
     if test["p"] is None:
-        return Text(f"Permutation test: undefined ({test['reason']}).")
+        return Text(f"{head}: undefined ({test['reason']}).")
+    few = f" Nothing can be claimed: {test['reason']}." if test.get("reason") else ""
+    gain = (test.get("gain") or {}).get(SIMPLE)
+    over = f"; gain over logistic regression: {p_value(gain['p'])}" if gain else ""
     return Text(
-        f"Permutation test of {metric_name(test['metric'])}: {p_value(test['p'])} ({test['n']} shuffles within "
-        f"participants; shuffled labels give {number(test.get('null_mean'))} on average, 95 % of them at most "
-        f"{number(test.get('null_p95'))})."
+        f"{head} of {metric_name(test['metric'])}, {design}: {p_value(test['p'])} ({QUESTIONS[design]}; {test['n']} "
+        f"shuffles give {number(test.get('null_mean'))} on average, 95 % of them at most "
+        f"{number(test.get('null_p95'))}; p allows for what folds share){over}.{few}"
     )
+
+
+def _per_person(results: Results) -> list[Block]:
+    """The scores of whole participants, where the label is theirs."""
+    rows = results.metrics.get("per_person") or {}
+    if not rows:
+        return []
+    labels = {key: one["label"] for key, one in results.metrics["predictors"].items()}
+    shown = (HEADLINE, "accuracy", "auroc")
+    cells = [
+        [labels[name], *(Cell(number(scored[key]["value"]), interval(scored[key]["ci95"])) for key in shown)]
+        for name, scored in rows.items()
+    ]
+    words = (
+        "The label is the participant’s. Here each participant counts once: the decision is by the mean of the scores "
+        "of their trials. In square brackets: 95 % bootstrap interval over participants."
+    )
+    table = Table("Scores per participant", [Column("", ROW), *(Column(metric_name(key)) for key in shown)], cells)
+    return [Text(words, small=True), table]
 
 
 # -- ROC and confusion

@@ -14,6 +14,8 @@ from gazeray.report.results import Results
 REFERENCES = {
     "adebayo": "Adebayo, J. et al. (2018). Sanity checks for saliency maps. Advances in Neural Information Processing "
     "Systems 31. arXiv:1810.03292.",
+    "bengio": "Bengio, Y., and Grandvalet, Y. (2004). No unbiased estimator of the variance of K-fold "
+    "cross-validation. Journal of Machine Learning Research 5, 1089–1105.",
     "brodersen": "Brodersen, K. H. et al. (2010). The balanced accuracy and its posterior distribution. ICPR 2010, "
     "3121–3124. doi:10.1109/ICPR.2010.764.",
     "cawley": "Cawley, G. C., and Talbot, N. L. C. (2010). On over-fitting in model selection and subsequent selection "
@@ -25,6 +27,8 @@ REFERENCES = {
     "Society B 69, 369–390. doi:10.1111/j.1467-9868.2007.00593.x.",
     "gorodkin": "Gorodkin, J. (2004). Comparing two K-category assignments by a K-category correlation coefficient. "
     "Computational Biology and Chemistry 28, 367–374. doi:10.1016/j.compbiolchem.2004.09.006.",
+    "owen": "Owen, A. B. (2007). The pigeonhole bootstrap. Annals of Applied Statistics 1, 386–411. "
+    "doi:10.1214/07-AOAS122.",
     "petsiuk": "Petsiuk, V., Das, A., and Saenko, K. (2018). RISE: randomized input sampling for explanation of "
     "black-box models. BMVC. arXiv:1806.07421.",
     "phipson": "Phipson, B., and Smyth, G. K. (2010). Permutation p-values should never be zero. Statistical "

@@ -31,6 +31,7 @@ from gazeray.studies.shared.classification import (
     softmax,
 )
 from gazeray.studies.shared.npz import npz
+from gazeray.studies.shared.without_gaze import Circumstances, gazeless_scores
 from gazeray.study import Fold, Learner
 from gazeray.unit import Json, UnitFolder
 
@@ -98,7 +99,7 @@ class HeatmapLearner(Learner):
         return {"loss": float(loss), "balanced_accuracy": balanced_accuracy(labels, logits)}
 
     def tested(self, model: torch.nn.Module, fold: Fold, store: Store, device: torch.device, out: UnitFolder) -> Json:
-        """Predictions of the CNN, the majority class and the logistic regression; maps of the CNN and their checks."""
+        """Predictions of the CNN and of all baselines; maps of the CNN and their checks."""
         test = np.sort(fold.test)
         own = None if self.cfg.folds.path is None else fold.fold  # folds of a file may test a trial several times
         ids = zip(store.plain("participant")[test], store.plain("trial")[test], strict=True)
@@ -107,10 +108,12 @@ class HeatmapLearner(Learner):
         known = np.concatenate([fold.train, fold.validation.rows])
         labels, classes = store.plain("label_index"), self.classes
         features = [np.asarray(store.take(rows, ["features"])["features"]) for rows in (known, test)]
+        here = Circumstances.of(store.table, labels)
         scores = {
             "scores": softmax(logits),
             "majority": majority_scores(labels[known], len(test), classes),
             "logistic_regression": logistic_regression_scores(features[0], labels[known], features[1], len(classes)),
+            **gazeless_scores(here, known, fold.tests, test, len(classes)),
         }
         table = predictions_table(store.table.select(list(IDS)).take(test), classes, labels[test], scores)
         if self.cfg.explain.maps:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from gazeray.storage import Folder
 from gazeray.studies.heatmap.config import HeatmapConfig, PictureKind
 from gazeray.studies.shared.classification import check_classes
 from gazeray.studies.shared.declared import find_declaration
+from gazeray.studies.shared.without_gaze import given_away, trial_order
 from gazeray.study import Fold, Source
 from gazeray.synth.reading import simulate
 from gazeray.tables import DataError, Reject, table_digest
@@ -53,6 +54,19 @@ class Recordings:
     fingerprint: str
     meaning: str
     pictures: PictureKind
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """(N,) the place of each trial among those of its participant; NaN where pictures have no order."""
+        if isinstance(self.spec, ScreensSpec):
+            return np.full(self.trials.num_rows, np.nan)
+        return trial_order(self.trials.column("participant").to_pylist())
+
+    @cached_property
+    def given_away(self) -> list[str]:
+        """What gives the label away without any gaze, a sentence each."""
+        labels = self.trials.column("label_index").to_numpy()
+        return given_away(self.trials, self.order, labels, self.classes, self.label)
 
 
 def plan(cfg: HeatmapConfig) -> Sequence[str]:
@@ -126,6 +140,7 @@ def _lines(cfg: HeatmapConfig, found: Recordings) -> list[str]:
         f"data set: {found.spec.name} (licence {found.spec.licence or 'not stated'}) at {found.root.uri}",
         f"people: {people}; recordings: {len(found.recordings)}; rejected before reading: {len(found.rejects)}",
         f"trials: {trials.num_rows}; label {found.label}: {counts}",
+        *found.given_away,
         f"units: {units}",
     ]
 

@@ -20,7 +20,7 @@ from gazeray.explain.summary import MapSummary
 from gazeray.gaze.notes import by_cause
 from gazeray.gaze.screens import ScreensSpec
 from gazeray.learn.fold_files import unmatched
-from gazeray.learn.folds import fold_record
+from gazeray.learn.folds import fold_record, held_out
 from gazeray.learn.trained import Trained, search_record
 from gazeray.storage import Folder
 from gazeray.store import FORMAT, Shard, Store
@@ -29,7 +29,8 @@ from gazeray.studies.heatmap.learner import SUMMARY, HeatmapLearner
 from gazeray.studies.heatmap.passes import ReadRecording, ReadScreens
 from gazeray.studies.heatmap.source import Recordings, deal, open_recordings
 from gazeray.studies.shared.checks import fold_faults, prediction_faults
-from gazeray.studies.shared.classification import PREDICTIONS, ROWS, score_predictions
+from gazeray.studies.shared.classification import PREDICTIONS, ROWS, WITHOUT_GAZE, score_predictions
+from gazeray.studies.shared.without_gaze import with_nuisance
 from gazeray.study import Finished, Items, Learning, Pass, Predictor, Ready, Source, Summary
 from gazeray.tables import DataError, table_digest
 from gazeray.unit import Json
@@ -66,7 +67,9 @@ class HeatmapStudy:
             reasons = sorted({reject.reason for reject in (*found.rejects, *examples.rejects)})
             raise DataError(["no usable trial is left; reasons: " + "; ".join(reasons[:10])])
         examples.window_examples = self.cfg.data.window_examples
-        return examples.with_table(_with_labels(examples.table, found.trials))
+        log = examples.log
+        quality = examples.table_of("quality") if log is not None and "quality" in log.tables else None
+        return examples.with_table(_with_labels(examples.table, found, quality))
 
     def items(self, source: Source[Recordings], stores: Store) -> Items:
         """The examples: a trial each."""
@@ -82,7 +85,7 @@ class HeatmapStudy:
                 "dataset": found.spec.name,
                 "licence": found.spec.licence,
                 "label": found.label,
-                "notes": [notes[found.label]] if found.label in notes else [],
+                "notes": [*found.given_away, *([notes[found.label]] if found.label in notes else [])],
                 "root": found.root.uri,
                 "declaration": found.spec.model_dump(mode="json"),
             },
@@ -99,7 +102,7 @@ class HeatmapStudy:
                 "rows_read": log.rows_read,
             },
         }
-        parts = [FORMAT, found.meaning, sorted(log.contents), trials]
+        parts = [FORMAT, found.meaning, sorted(log.contents), trials, list(WITHOUT_GAZE)]
         if self.cfg.folds.path is not None:  # other folds in the same file are other results
             sides = [[fold.train, fold.validation.rows, *(side.rows for side in fold.tests)] for fold in folds]
             parts.append([[fold.fold for fold in folds], [[rows.tolist() for rows in side] for side in sides]])
@@ -159,18 +162,22 @@ class HeatmapStudy:
         """What metrics.json says of predictions: of all together, and of each test regime where there are several."""
         cfg, seed = self.cfg.scores, self.cfg.run.seed
         regimes = predictions.column("regime").to_pylist()
-        found = score_predictions(predictions, classes, cfg, seed)
         names = sorted(set(regimes))
+        found = score_predictions(predictions, classes, cfg, seed, held_out(self.cfg.folds, names))
         if len(names) > 1:
-            rows = {name: np.flatnonzero([other == name for other in regimes]) for name in names}
-            each = {name: score_predictions(predictions.take(own), classes, cfg, seed) for name, own in rows.items()}
-            found["regimes"] = {name: {"n": len(rows[name]), **scores} for name, scores in each.items()}
+            found["regimes"] = {}
+            for name in names:
+                own = predictions.take(np.flatnonzero([other == name for other in regimes]))
+                scores = score_predictions(own, classes, cfg, seed, held_out(self.cfg.folds, [name]))
+                found["regimes"][name] = {"n": own.num_rows, **scores}
         return found
 
 
-def _with_labels(examples: pa.Table, trials: pa.Table) -> pa.Table:
-    """The examples with the columns of their trials, in the order of the examples."""
+def _with_labels(examples: pa.Table, found: Recordings, quality: pa.Table | None) -> pa.Table:
+    """The examples with the columns of their trials and what is known beside gaze, in the order of the examples."""
+    trials = found.trials
     keys = zip(trials.column("participant").to_pylist(), trials.column("trial").to_pylist(), strict=True)
     position = {key: number for number, key in enumerate(keys)}
     wanted = zip(examples.column("participant").to_pylist(), examples.column("trial").to_pylist(), strict=True)
-    return trials.take([position[key] for key in wanted])
+    rows = [position[key] for key in wanted]
+    return with_nuisance(trials.take(rows), found.order[rows], quality)

@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gazeray.metrics.permutation import Claim, claim
 from gazeray.report.blocks import ROW, TEXT, Cell, Column, Section, Table, Text
 from gazeray.report.results import Results
 from gazeray.report.sections import methods as sections
-from gazeray.report.sections.classification import HEADLINE, SIMPLE
+from gazeray.report.sections.classification import HEADLINE, MODEL, SIMPLE, held_out, resampled
 from gazeray.report.sections.gallery import Given
 from gazeray.report.sections.search import choice_name
+from gazeray.report.sections.without_gaze import Gain, best_gain
 from gazeray.report.words import incomplete, interval, metric_name, number, p_value
-
-SIGNIFICANT = 0.05
 
 NAMES = {"heatmap": "gaze heatmap", "both": "heatmap and scanpath", "screens": "ink on the screen"}
 """What the pictures of each kind are called; the others are called by their kind."""
@@ -30,7 +30,7 @@ def given(results: Results) -> Given:
 
 
 def verdict(results: Results) -> str:
-    """One plain sentence: does the model tell the classes apart in new people, and better than the simple baseline."""
+    """One plain sentence: does the model tell the classes apart in new people, and does the gaze add anything to it."""
     unfinished = incomplete(results, "fold")
     start = f"{unfinished}: " if unfinished else ""
     entry = (results.metrics.get("metrics") or {}).get(HEADLINE) or {}
@@ -38,7 +38,9 @@ def verdict(results: Results) -> str:
     if value is None:
         reason = entry.get("why") or ("no fold was tested" if not results.metrics else "too few classes were tested")
         return f"{start}{'no' if start else 'No'} verdict, because balanced accuracy is undefined: {reason}."
-    p = (results.metrics.get("permutation") or {}).get("p")
+    test = results.metrics.get("permutation") or {}
+    found = claim(bounds, chance, test, held_out(results))
+    p = test.get("p_below" if found.side == "below" else "p")
     digits = 2 if chance is None or all(abs(bound - chance) >= 0.01 for bound in [value, *(bounds or [])]) else 3
     scores = [f"balanced accuracy {number(value, digits)} {interval(bounds, digits) or '(no interval)'}"]
     if chance is not None:
@@ -46,8 +48,9 @@ def verdict(results: Results) -> str:
         scores.append(f"chance {number(chance, digits)}" + (" lies inside the interval" if within else ""))
     if p is not None:
         scores.append(f"permutation {p_value(p)}")
-    claim = _claim(results.manifest["data"]["label"], whom(results), bounds, chance, p)
-    sentence = f"{start}{claim}: {', '.join(scores)}{_against_baseline(entry, digits)}."
+    claimed = _claimed(found, results.manifest["data"]["label"], whom(results))
+    claimed += _beyond(best_gain(results, MODEL, HEADLINE, held_out(results)), found, digits)
+    sentence = f"{start}{claimed}: {', '.join(scores)}{_against_baseline(entry, test, held_out(results), digits)}."
     return sentence[0].upper() + sentence[1:]
 
 
@@ -70,6 +73,8 @@ def regimes(results: Results) -> list[Section]:
     columns = [Column("regime", ROW), Column("never trained on", TEXT), Column("trials")]
     shown = (HEADLINE, "auroc")
     columns += [Column(f"{metric_name(key)}{who}") for key in shown for who in ("", ", logistic regression")]
+    blind = any(scores.get("without_gaze") for scores in found.values())
+    columns += [Column(f"{metric_name(HEADLINE)}, best without gaze")] if blind else []
     rows = []
     for name, scores in found.items():
         cells: list[object] = [name, " and ".join(claims.get(name, ())) or "–", scores["n"]]
@@ -77,31 +82,51 @@ def regimes(results: Results) -> list[Section]:
             for row in ("cnn", SIMPLE):
                 entry = scores["rows"][row].get(key) or {}
                 cells.append(Cell(number(entry.get("value")), interval(entry.get("ci95"))))
+        if blind:
+            best = scores["without_gaze"]["best"]
+            entry = scores["rows"][best].get(HEADLINE) or {}
+            cells.append(Cell(number(entry.get("value")), f"({results.label(best)})"))
         rows.append(cells)
-    words = "Each regime alone; in square brackets: 95 % bootstrap interval over participants."
+    words = "Each regime alone; in square brackets: 95 % bootstrap interval over what it holds out."
     return [Section("regimes", "Test regimes", "Regimes", [Text(words, small=True), Table("Regimes", columns, rows)])]
 
 
-def _claim(label: str, who: str, bounds: Sequence[float] | None, chance: float | None, p: float | None) -> str:
-    if bounds is not None and chance is not None and bounds[1] < chance:
+def _claimed(found: Claim, label: str, who: str) -> str:
+    if found.side == "too_few":
+        return f"there is too little to say whether the model predicts “{label}” in {who} ({found.why})"
+    if found.side == "below":
         return f"in {who}, the model predicts “{label}” worse than chance, which points at a fault"
-    above = bounds is not None and chance is not None and bounds[0] > chance
-    if above and (p is None or p < SIGNIFICANT):
+    if found.side == "above":
         return f"the model predicts “{label}” above chance in {who}"
-    doubt = "the evidence is mixed" if above else "there is no clear evidence"
+    doubt = "the evidence is mixed" if found.side == "mixed" else "there is no clear evidence"
     return f"{doubt} that the model predicts “{label}” in {who}"
 
 
-def _against_baseline(entry: Mapping[str, Any], digits: int) -> str:
+def _beyond(gain: Gain | None, found: Claim, digits: int) -> str:
+    """What the gaze adds: the model against the best predictor that never sees it."""
+    if gain is None:
+        asked = found.side in ("above", "mixed")
+        return ", but this run did not ask what can be had without gaze" if asked else ""
+    figures = (
+        f"{gain.over}: balanced accuracy {number(gain.value, digits)}, gain {number(gain.gain, digits, signed=True)}"
+    )
+    bounds = interval(gain.ci95, digits, signed=True)
+    figures += (f" {bounds}" if bounds else "") + (f", {p_value(gain.p)}" if gain.p is not None else "")
+    told = {"above": "better than", "below": "worse than"}.get(gain.found.side, "not clearly better than")
+    start = ("and " if told == "better than" else "but ") if found.side == "above" else "it is "
+    return f"{',' if found.side == 'above' else ';'} {start}{told} what can be had without gaze ({figures})"
+
+
+def _against_baseline(entry: Mapping[str, Any], test: Mapping[str, Any], held: Mapping[str, int], digits: int) -> str:
     value = (entry.get("baselines") or {}).get(SIMPLE)
     gain = (entry.get("gain_ci95") or {}).get(SIMPLE)
     if value is None:
         return ""
     if gain is None:
         return f"; logistic regression on simple gaze features scores {number(value, digits)}"
-    words = "it cannot be told apart from"
-    if gain[0] > 0 or gain[1] < 0:
-        words = f"it is {'better' if gain[0] > 0 else 'worse'} than"
+    gained = {"reason": test.get("reason"), **((test.get("gain") or {}).get(SIMPLE) or {})}
+    side = claim(gain, 0.0, gained, held).side
+    words = {"above": "it is better than", "below": "it is worse than"}.get(side, "it cannot be told apart from")
     return f"; {words} logistic regression on simple gaze features ({number(value, digits)})"
 
 
@@ -110,37 +135,43 @@ def _against_baseline(entry: Mapping[str, Any], digits: int) -> str:
 
 def methods(results: Results, hold_out: str, checked: bool) -> Section:
     """The section on methods. hold_out: participants, stimuli, or both. checked: the run has checks of its maps."""
-    shuffles = (results.metrics.get("permutation") or {}).get("n")
-    shuffled = f"Labels were shuffled {shuffles} times" if shuffles else "Labels are shuffled"
     paragraphs = [
         Text(_folds(results, hold_out), "Folds."),
         Text(_fitting(results, hold_out), "Fitting."),
         Text(_scores(results.classes), "Scores"),
-        Text(
-            "are 95 % percentile intervals of a cluster bootstrap: participants are drawn with replacement, each with "
-            "all their trials (Field and Welsh, 2007). They cover which people took part; they do not cover the noise "
-            "of fitting again with another seed.",
-            "Intervals",
-        ),
-        Text(
-            f"{shuffled} within each participant while predictions stayed fixed; p = (1 + shuffles that score at least "
-            "as high) / (1 + shuffles) (Phipson and Smyth, 2010).",
-            "Permutation.",
-        ),
+        Text(_intervals(results), "Intervals"),
+        Text(_permutation(results), "Permutation."),
         Text(
             "Majority always says the class that is most frequent among everybody who is not tested. Logistic "
             "regression (ridge penalty, standardised features, classes weighed equally) on simple gaze features, such "
             "as fixation count, mean and total duration, regressions and dwell time by column, is fitted in the same "
             "folds on everybody who is not tested, validation participants included, whom the model only stops on: the "
-            "gain leans slightly against the model. Gains are paired: both sides on the same resampled participants.",
+            "gain leans slightly against the model. Gains are paired: both sides on the same resamples.",
             "Baselines.",
         ),
+        *([Text(_without_gaze(results), "Without gaze")] if results.metrics.get("without_gaze") else []),
         Text(_gradients(results, checked), "Gradients"),
     ]
-    references = ["adebayo", "brodersen", "fawcett", "field", "gorodkin", "phipson", "simonyan"]
+    references = ["adebayo", "bengio", "brodersen", "fawcett", "field", "gorodkin", "phipson", "simonyan"]
+    references += ["owen"] if len(held_out(results)) > 1 else []
     references += ["cawley"] if results.metrics.get("search") else []
     references += ["petsiuk", "samek", "smilkov", "sundararajan"] if checked else []
     return sections.methods(paragraphs, references)
+
+
+def _without_gaze(results: Results) -> str:
+    undefined = {results.label(name): entry["why"] for name in results.metrics["without_gaze"]["rows"]
+                 if (entry := results.entry(name, HEADLINE)).get("why")}  # fmt: skip
+    left_out = "".join(f" Of {label} there are no scores: {why}." for label, why in undefined.items())
+    return (
+        "are predictors that are fitted in the same folds on everybody who is not tested, and see no gaze. Stimulus "
+        "alone and participant alone: how much more frequent each class is with the stimulus (participant) than "
+        "overall, both smoothed by two examples of the overall shares. Order, duration, rate, loss: a logistic "
+        "regression (as above) on the place of the trial among those of its participant, how long the recording is, "
+        "its sampling rate and its share of lost samples. All together: these and the log odds of stimulus and "
+        "participant, which for each fitted trial come from other people (other stimuli). The best of them by balanced "
+        f"accuracy was found on the test trials, which leans against the model.{left_out}"
+    )
 
 
 def _folds(results: Results, hold_out: str) -> str:
@@ -208,6 +239,32 @@ def _scores(classes: Sequence[str]) -> str:
         f"(Brodersen et al., 2010); chance is {number(1 / len(classes))}. {curves} Matthews correlation follows "
         "Gorodkin (2004). Chance of accuracy and of F1 is the expected score of a guesser who draws labels at their "
         "true frequencies."
+    )
+
+
+def _intervals(results: Results) -> str:
+    crossed = (
+        " Both are drawn independently, and a trial counts as often as its participant was drawn times as often as its "
+        "stimulus was (Owen, 2007)."
+    )
+    return (
+        f"are 95 % percentile intervals of a cluster bootstrap: {resampled(results)} are drawn with replacement, each "
+        f"with all their trials (Field and Welsh, 2007).{crossed if len(held_out(results)) > 1 else ''} They cover "
+        f"which {resampled(results)} took part; they do not cover the noise of fitting again with another seed."
+    )
+
+
+def _permutation(results: Results) -> str:
+    test = results.metrics.get("permutation") or {}
+    times = f" {test['n']} times" if test.get("n") else ""
+    return (
+        f"Labels were shuffled{times} {test.get('design', 'within participants')}, among those tested in the same "
+        "folds, while predictions stayed fixed; p = (1 + shuffles that score at least as high) / (1 + shuffles) "
+        "(Phipson and Smyth, 2010). Folds train on each other’s test examples, so that a score without an effect "
+        "varies more than its shuffles do (Bengio and Grandvalet, 2004): their spread was widened by the root of 2 for "
+        "scores above chance, and by the root of the number of folds for scores below. A score is called above or "
+        "below chance where this one-sided p is below 0.025 and the interval excludes chance, both; better or worse "
+        "than logistic regression where this holds of the difference, with the root of 2 for both."
     )
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,31 +13,44 @@ from pydantic import Field
 from gazeray.config import JobConfig, Section
 from gazeray.learn.folds import inner_seed, inner_splits
 from gazeray.metrics.classification import score_all
-from gazeray.metrics.statistics import participant_confusions, permutation_test, resampled, rows, summarise
+from gazeray.metrics.permutation import Exchange, exchanges, permutation_test
+from gazeray.metrics.statistics import participant_confusions, resampled, rows, summarise
 from gazeray.study import Fold, Row
 from gazeray.tables import DataError
 
 MODEL = "cnn"
 
-COLUMNS = {MODEL: "scores", "majority": "majority", "logistic_regression": "logistic_regression"}
-"""The column of predictions.parquet in which each predictor's scores are."""
-
-PREDICTIONS = "predictions.parquet"
-"""Of a unit and of the run: a row per tested example."""
+WITHOUT_GAZE = {
+    "stimulus_only": Row("stimulus alone", "baseline"),
+    "participant_only": Row("participant alone", "baseline"),
+    "nuisance": Row("order, duration, rate, loss", "baseline"),
+    "without_gaze": Row("all without gaze together", "baseline"),
+}
+"""The rows that never see gaze, see `gazeray.studies.shared.without_gaze`."""
 
 ROWS = {
     MODEL: Row("CNN", "model"),
     "logistic_regression": Row("logistic regression", "baseline"),
     "majority": Row("majority class", "baseline"),
+    **WITHOUT_GAZE,
 }
 """The rows of the table of scores."""
+
+COLUMNS = {name: "scores" if name == MODEL else name for name in ROWS}
+"""The column of predictions.parquet in which each predictor's scores are."""
+
+PREDICTIONS = "predictions.parquet"
+"""Of a unit and of the run: a row per tested example."""
+
+PLURAL = {"participant": "participants", "stimulus": "stimuli"}
+"""What was held out, in words, by the column of its names."""
 
 
 class ScoresConfig(Section):
     """How sure the numbers are."""
 
-    resamples: int = Field(2000, ge=100, description="bootstrap resamples of the participants")
-    permutations: int = Field(1000, ge=99, description="shuffles of the labels within participants")
+    resamples: int = Field(2000, ge=100, description="bootstrap resamples of what was held out")
+    permutations: int = Field(1000, ge=99, description="shuffles of the labels")
 
 
 def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -121,13 +134,15 @@ def predictions_table(
 ) -> pa.Table:
     """One row per test example: its ids, label, predicted class, and the scores of the model and of the baselines.
 
-    ids: the columns that come first. labels (N,). scores: {"scores": the model's (N, K), baseline: (N, K)}.
+    ids: the columns that come first. labels (N,). scores: {"scores": the model's (N, K), baseline: (N, K)}; rows of
+    NaN are null: undefined there.
     """
     names = np.asarray(classes)
     table = ids.append_column("label", pa.array(names[labels].tolist()))
     table = table.append_column("predicted", pa.array(names[scores["scores"].argmax(axis=1)].tolist()))
     for name, values in scores.items():
-        table = table.append_column(name, pa.array(values.tolist(), pa.list_(pa.float64())))
+        lists = [None if np.isnan(row[0]) else row.tolist() for row in values]
+        table = table.append_column(name, pa.array(lists, pa.list_(pa.float64())))
     return table
 
 
@@ -140,7 +155,7 @@ def fold_scores(labels: np.ndarray, scores: np.ndarray, classes: Sequence[str]) 
 def fold_scores_of(predictions: pa.Table, classes: Sequence[str]) -> dict[int, dict[str, float | None]]:
     """{fold: its metrics} of out-of-fold predictions."""
     folds = predictions.column("fold").to_numpy()
-    labels, scores = _labels(predictions, classes), _scores(predictions, "scores")
+    labels, scores = _labels(predictions, classes), _scores(predictions, "scores", len(classes))
     return {int(fold): fold_scores(labels[folds == fold], scores[folds == fold], classes) for fold in np.unique(folds)}
 
 
@@ -149,23 +164,90 @@ def _labels(predictions: pa.Table, classes: Sequence[str]) -> np.ndarray:
     return np.array([lookup[name] for name in predictions.column("label").to_pylist()])
 
 
-def score_predictions(predictions: pa.Table, classes: Sequence[str], cfg: ScoresConfig, seed: int) -> dict[str, Any]:
-    """Everything metrics.json says about out-of-fold predictions: rows, metrics, permutation test, confusions.
+def score_predictions(
+    predictions: pa.Table,
+    classes: Sequence[str],
+    cfg: ScoresConfig,
+    seed: int,
+    unseen: Sequence[str] = ("participant",),
+) -> dict[str, Any]:
+    """Everything metrics.json says about out-of-fold predictions: rows, metrics, permutation tests, confusions.
 
-    predictions: as `predictions_table` makes it, with a column participant.
+    predictions: as `predictions_table` makes it, with the columns participant, stimulus, trial and fold. unseen: which
+    of participant and stimulus were held out, one or both; the intervals draw these. Where the label is the
+    participant's, `per_person` has the rows of whole participants. `without_gaze` has the rows that never see gaze, the
+    majority class among them, and the best of those by the metric of the permutation test: the gain of the model over
+    it is what the gaze adds. Chosen on the test examples it is rather too good. Runs of before had no such rows.
     """
     labels = _labels(predictions, classes)
-    participants = np.array(predictions.column("participant").to_pylist())
-    scores = {name: _scores(predictions, column) for name, column in COLUMNS.items()}
-    model, found = scores[MODEL], rows(resampled(labels, scores, participants, classes, cfg.resamples, seed), MODEL)
+    people, stimuli, trials, folds = (_names(predictions, key) for key in ("participant", "stimulus", "trial", "fold"))
+    held = [{"participant": people, "stimulus": stimuli}[column] for column in unseen]
+    everything = {
+        name: _scores(predictions, COLUMNS[name], len(classes))
+        for name in ROWS
+        if COLUMNS[name] in predictions.column_names
+    }
+    undefined = {
+        name: why for name in WITHOUT_GAZE if name in everything and (why := _undefined(name, everything[name]))
+    }
+    scores = {name: theirs for name, theirs in everything.items() if name not in undefined}
+    found = rows(resampled(labels, scores, held[0], classes, cfg.resamples, seed, *held[1:]), MODEL)
+    first, further = exchanges(labels, people, stimuli, trials)
+
+    over = {name: theirs for name, theirs in scores.items() if name != MODEL}
+
+    def test(exchange: Exchange, over: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        n = cfg.permutations
+        return permutation_test(labels, scores[MODEL], folds, exchange, classes, n=n, seed=seed, over=over)
+
+    nothing = {
+        name: {metric: {"value": None, "ci95": None, "n": 0, "why": why} for metric in found[MODEL]}
+        for name, why in undefined.items()
+    }
+    tested = test(first, over) | ({} if further is None else {"further": test(further, {})})
+    blind = [name for name in ("majority", *WITHOUT_GAZE) if name in everything]
+    best = max(blind, key=lambda name: found[name][tested["metric"]]["value"] or 0.0 if name in found else -1.0)
     return {
-        "rows": {name: found[name] for name in ROWS},
+        "rows": {name: found.get(name) or nothing[name] for name in everything},
         "metrics_shown": list(found[MODEL]),
         "metrics": summarise(labels, classes, found, MODEL),
-        "permutation": permutation_test(labels, model, participants, classes, n=cfg.permutations, seed=seed),
-        "participants": participant_confusions(labels, model.argmax(axis=1), participants, classes),
+        "permutation": tested,
+        **({"without_gaze": {"best": best, "rows": blind}} if len(blind) > 1 else {}),
+        "held_out": {PLURAL[column]: len(set(theirs)) for column, theirs in zip(unseen, held, strict=True)},
+        "participants": participant_confusions(labels, scores[MODEL].argmax(axis=1), people, classes),
+        **({"per_person": _per_person(labels, scores, people, classes, cfg, seed)} if first.of_people else {}),
     }
 
 
-def _scores(predictions: pa.Table, column: str) -> np.ndarray:
-    return np.array(predictions.column(column).to_pylist(), dtype=np.float64)
+def _per_person(
+    labels: np.ndarray, scores: dict[str, np.ndarray], people: np.ndarray, classes: Sequence[str], cfg: ScoresConfig,
+    seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """The rows where each participant is one example: the decision is by the mean of the scores of their trials."""
+    names, first, whose = np.unique(people, return_index=True, return_inverse=True)
+    trials = np.bincount(whose)[:, None]
+    means = {}
+    for name, theirs in scores.items():
+        means[name] = np.zeros((len(names), len(classes)))
+        np.add.at(means[name], whose, theirs)
+        means[name] /= trials
+    found = rows(resampled(labels[first], means, names, classes, cfg.resamples, seed), MODEL)
+    return {name: found[name] for name in means}
+
+
+def _undefined(name: str, scores: np.ndarray) -> str:
+    """Why a row that never sees gaze has no scores (N, K) for some examples; "" where it has."""
+    gone = np.isnan(scores[:, 0])
+    owner = {"stimulus_only": "stimuli", "participant_only": "participants"}.get(name, "they")
+    return "" if not gone.any() else f"{owner} are held out" + ("" if gone.all() else " in some of the tests")
+
+
+def _names(predictions: pa.Table, column: str) -> np.ndarray:
+    return np.array(predictions.column(column).to_pylist(), dtype=np.str_)
+
+
+def _scores(predictions: pa.Table, column: str, classes: int) -> np.ndarray:
+    """(N, K); NaN where there are none."""
+    nothing = [np.nan] * classes
+    rows = [nothing if row is None else row for row in predictions.column(column).to_pylist()]
+    return np.array(rows, dtype=np.float64)

@@ -24,7 +24,13 @@ from gazeray.studies.heatmap.learner import HeatmapLearner, map_name
 from gazeray.studies.heatmap.report import write_report
 from gazeray.studies.heatmap.source import Recordings
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
-from gazeray.studies.shared.classification import class_weights, logistic_regression_scores, score_predictions
+from gazeray.studies.shared.classification import (
+    COLUMNS,
+    class_weights,
+    logistic_regression_scores,
+    score_predictions,
+)
+from gazeray.studies.shared.without_gaze import with_nuisance
 from gazeray.study import Fold, Side
 from gazeray.tables import DataError
 from gazeray.unit import Unit, UnitFolder
@@ -206,6 +212,7 @@ def test_nothing_is_fitted_on_test_people(tmp_path: Path) -> None:
         sizes = {"window_width_px": np.ones(24), "window_height_px": np.ones(24)}
         folder = Folder(tmp_path / digest([features.tolist(), labels.tolist()])[:8])
         rows = pa.table({**ids, "label_index": labels, **sizes})
+        rows = with_nuisance(rows, np.arange(24), None)
         write_shard(folder, "0", Shard(rows, {"picture": pictures, "features": features}))
         store, out = Store.open(folder, ["0"]), UnitFolder(folder, Unit("fold-0", {}, "hash"))
         prepared = learner.prepare(fold.train, store)
@@ -213,7 +220,7 @@ def test_nothing_is_fitted_on_test_people(tmp_path: Path) -> None:
         torch.manual_seed(0)
         prepared.tested(learner.model().eval(), fold, store, torch.device("cpu"), out)
         found = out.folder.read_table("predictions.parquet")
-        return {name: found.column(name).to_pylist() for name in ("scores", "majority", "logistic_regression")}
+        return {name: found.column(name).to_pylist() for name in COLUMNS.values()}
 
     features = np.random.default_rng(1).normal(0, 1, (24, 23)).astype(np.float32)
     labels = np.array([0, 1, 1] * 8)
@@ -318,8 +325,10 @@ def test_run_on_folds_of_a_file_scores_each_regime(on_folds_of_a_file: tuple[Hea
     assert {name: one["n"] for name, one in metrics["regimes"].items()} == {"reader": 6, "text": 10}
     for name, one in metrics["regimes"].items():
         rows = predictions.filter(pa.compute.equal(predictions["regime"], name))
-        again = score_predictions(rows, ("first", "second"), study.cfg.scores, study.cfg.run.seed)
+        unseen = {"reader": ("participant",), "text": ("stimulus",)}[name]
+        again = score_predictions(rows, ("first", "second"), study.cfg.scores, study.cfg.run.seed, unseen)
         assert one == {"n": rows.num_rows, **again}
+    assert set(metrics["held_out"]) == {"participants", "stimuli"}
     manifest = outcome.run.read_json("manifest.json")
     assert manifest["folds"][0]["regimes"]["text"] == {"n": 5, "unseen": ["stimulus"]}
     assert faults(outcome.run) == []

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often data of nothing lead to a claim, and whether data of something do: simple learners under our own folds.
+
+`python -m pytest -m nightly tests/metrics/test_null_claims.py -s` prints the rates.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from gazeray.config import FoldsConfig
+from gazeray.learn.folds import HELD_OUT, make_folds
+from gazeray.metrics.permutation import CLAIM, Claim, claim, exchanges, permutation_test
+from gazeray.metrics.statistics import majority_scores, resampled
+from gazeray.report.results import Results
+from gazeray.report.sections.without_gaze import best_gain
+from gazeray.studies.shared.classification import COLUMNS, ScoresConfig, predictions_table, score_predictions
+from gazeray.studies.shared.without_gaze import Circumstances, gazeless_scores, trial_order, with_nuisance
+
+SETS = 200
+
+
+class Design(NamedTuple):
+    """A data set to simulate. whose: what the label belongs to. effect: of the label on two features, in sd."""
+
+    whose: Literal["participant", "stimulus", "trial"]
+    people: int
+    stimuli: int
+    hold_out: Literal["participants", "stimuli", "both"] = "participants"
+    classes: int = 2
+    features: int = 10
+    effect: float = 0.0
+    learner: Literal["ridge", "one of many"] = "ridge"
+    alike: float = 1.0  # sd of what a feature has in common in the trials of a participant, and of a stimulus
+
+
+def simulated(design: Design, rng: np.random.Generator) -> tuple[pa.Table, np.ndarray, np.ndarray]:
+    """Participants and stimuli, labels (N,) and features (N, F): everybody saw every stimulus."""
+    who, what = (values.ravel() for values in np.mgrid[: design.people, : design.stimuli])
+    of = {"participant": (design.people, who), "stimulus": (design.stimuli, what), "trial": (len(who), None)}
+    count, places = of[design.whose]
+    if places is None:  # each participant has all classes
+        dealt = np.tile(np.arange(design.stimuli) % design.classes, (design.people, 1))
+        labels = rng.permuted(dealt, axis=1).ravel()
+    else:
+        labels = rng.permutation(np.arange(count) % design.classes)[places]
+    features = rng.normal(size=(len(who), design.features))
+    for size, owner in ((design.people, who), (design.stimuli, what)):
+        features += design.alike * rng.normal(size=(size, design.features))[owner]
+    features[:, :2] += design.effect * (labels == 0)[:, None]
+    names = {"participant": [f"p{number}" for number in who], "stimulus": [f"s{number}" for number in what]}
+    return pa.table(names), labels, features
+
+
+def ridge(known: np.ndarray, labels: np.ndarray, tested: np.ndarray, classes: int) -> np.ndarray:
+    """(N_test, K) scores: least squares on the classes, which weigh the same, with a ridge penalty of 10."""
+    mean, spread = known.mean(axis=0), known.std(axis=0)
+    left, right = (np.column_stack([(x - mean) / spread, np.ones(len(x))]) for x in (known, tested))
+    target, counts = np.eye(classes)[labels], np.bincount(labels, minlength=classes)
+    weighed = left * (len(labels) / counts[labels])[:, None]
+    penalty = 10.0 * classes * np.diag(np.append(np.ones(left.shape[1] - 1), 1e-9))
+    return np.asarray(right @ np.linalg.solve(weighed.T @ left + penalty, weighed.T @ target))
+
+
+def one_of_many(known: np.ndarray, labels: np.ndarray, tested: np.ndarray, classes: int) -> np.ndarray:
+    """(N_test, K) scores by the one feature whose class means differ most: small changes of the labels change all."""
+    mean, spread = known.mean(axis=0), known.std(axis=0)
+    left, right = ((x - mean) / spread for x in (known, tested))
+    means = np.eye(classes)[labels].T @ left / np.bincount(labels, minlength=classes)[:, None]
+    chosen = means.std(axis=0).argmax()
+    return np.asarray(-((right[:, [chosen]] - means[:, chosen]) ** 2))
+
+
+LEARNERS = {"ridge": ridge, "one of many": one_of_many}
+
+
+def claimed(design: Design, seed: int, turned: bool = False) -> tuple[Claim, Claim]:
+    """What is claimed of one simulated data set: of all features, and of every other feature over the rest.
+
+    turned: a fault, the model says the opposite of what it learned.
+    """
+    table, labels, features = simulated(design, np.random.default_rng([seed, 1]))
+    folds = make_folds(table, labels, FoldsConfig(hold_out=design.hold_out, outer=8, stimuli=4), seed)
+    names, number = [str(c) for c in range(design.classes)], np.zeros(len(labels), int)
+    for fold in folds:
+        number[fold.test] = fold.fold
+
+    def predicted(own: slice) -> np.ndarray:
+        scores = np.zeros((len(labels), design.classes))
+        for fold in folds:
+            known = features[fold.known, own], labels[fold.known]
+            scores[fold.test] = LEARNERS[design.learner](*known, features[fold.test, own], design.classes)
+        return -scores if turned else scores
+
+    halves = {"even": slice(0, None, 2), "odd": slice(1, None, 2)} if design.features > 1 else {"even": slice(None)}
+    scores = {"all": predicted(slice(None)), **{name: predicted(own) for name, own in halves.items()}}
+    held = [table[column].to_pylist() for column in HELD_OUT[design.hold_out]]
+    found = resampled(labels, scores, held[0], names, 200, seed, *held[1:])
+    exchange, _ = exchanges(labels, table["participant"], table["stimulus"], table["stimulus"])
+
+    def judged(name: str, over: str = "") -> Claim:
+        own, others = found[name]["balanced_accuracy"], {over: scores[over]} if over else {}
+        test = permutation_test(labels, scores[name], number, exchange, names, n=399, seed=seed, over=others)
+        if over:
+            gain = own.minus(found[over]["balanced_accuracy"]).interval
+            return claim(gain, 0.0, {**test["gain"][over], "reason": test.get("reason")}, {"units": len(set(held[0]))})
+        return claim(own.interval, 1 / design.classes, test, {"units": len(set(held[0]))})
+
+    return judged("all"), judged("even", "odd" if "odd" in scores else "all")
+
+
+def claimed_without_gaze(design: Design, seed: int) -> Claim:
+    """What is claimed of the gain over the best that can be had without gaze, by way of metrics.json."""
+    table, labels, features = simulated(design, np.random.default_rng([seed, 1]))
+    table = table.append_column("trial", table["stimulus"])
+    table = with_nuisance(table, trial_order(table["participant"].to_pylist()), None)
+    folds = make_folds(table, labels, FoldsConfig(hold_out=design.hold_out, outer=8, stimuli=4), seed)
+    names, here = [str(c) for c in range(design.classes)], Circumstances.of(table, labels)
+    scores = {name: np.zeros((len(labels), design.classes)) for name in COLUMNS.values()}
+    number = np.zeros(len(labels), int)
+    for fold in folds:
+        test, known = np.sort(fold.test), fold.known
+        number[test] = fold.fold
+        own = {
+            "scores": ridge(features[known], labels[known], features[test], design.classes),
+            "majority": majority_scores(labels[known], len(test), names),
+            "logistic_regression": ridge(features[known, 2:], labels[known], features[test, 2:], design.classes),
+        }
+        for name, theirs in (own | gazeless_scores(here, known, fold.tests, test, design.classes)).items():
+            scores[name][test] = theirs
+    ids = table.select(["participant", "stimulus", "trial"]).append_column("fold", pa.array(number))
+    predictions, cfg = predictions_table(ids, names, labels, scores), ScoresConfig(resamples=200, permutations=399)
+    found = score_predictions(predictions, names, cfg, seed, HELD_OUT[design.hold_out])
+    gain = best_gain(Results({}, found), "cnn", "balanced_accuracy", found["held_out"])
+    assert gain is not None
+    return gain.found
+
+
+NOTHING = {
+    "95 people's label": Design("participant", 95, 4),
+    "40 people's label, 4 classes": Design("participant", 40, 8, classes=4),
+    "40 people's label, both held out": Design("participant", 40, 16, "both"),
+    "8 people's label": Design("participant", 8, 12),
+    "8 people's trials": Design("trial", 8, 24),
+    "8 people's trials, 4 classes": Design("trial", 8, 24, classes=4),
+    "40 people's trials": Design("trial", 40, 12),
+    "40 people's trials, 4 classes": Design("trial", 40, 8, classes=4),
+    "40 people's trials, 1 feature": Design("trial", 40, 12, features=1),
+    "12 people's trials, one feature of 50": Design("trial", 12, 24, features=50, learner="one of many"),
+    "300 people's two trials": Design("trial", 300, 2),
+    "trials, stimuli held out": Design("trial", 20, 24, "stimuli"),
+    "trials, both held out, 4 classes": Design("trial", 16, 16, "both", classes=4),
+    "24 stimuli's label, stimuli held out": Design("stimulus", 20, 24, "stimuli"),
+    "24 stimuli's label, both held out": Design("stimulus", 20, 24, "both"),
+    "24 stimuli's label, people held out": Design("stimulus", 20, 24, alike=0.0),
+}
+
+
+MOST = SETS * (CLAIM + 3 * np.sqrt(CLAIM * (1 - CLAIM) / SETS))
+
+
+def told(name: str, found: Sequence[Claim]) -> Counter[str]:
+    """How often each side was claimed, printed in per cent."""
+    sides = Counter(one.side for one in found)
+    print(f"\n{name}: " + ", ".join(f"{side} {100 * n / len(found):.1f} %" for side, n in sorted(sides.items())))
+    return sides
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", NOTHING)
+def test_data_of_nothing_lead_to_few_claims(name: str) -> None:
+    found = [claimed(NOTHING[name], seed) for seed in range(SETS)]
+    for what, claims in zip(("chance", "gain"), zip(*found, strict=True), strict=True):
+        sides = told(f"{name}, {what}", claims)
+        assert sides["above"] <= MOST
+        assert sides["below"] <= MOST
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", ["40 people's trials", "trials, stimuli held out", "40 people's label, 4 classes"])
+def test_data_of_nothing_seldom_lead_to_a_gain_over_what_can_be_had_without_gaze(name: str) -> None:
+    sides = told(f"{name}, without gaze", [claimed_without_gaze(NOTHING[name], seed) for seed in range(SETS)])
+    assert sides["above"] <= MOST
+    assert sides["below"] <= MOST
+
+
+@pytest.mark.nightly
+def test_data_of_something_lead_to_a_gain_over_what_can_be_had_without_gaze() -> None:
+    design = Design("trial", 24, 12, effect=1.5)
+    sides = told(f"{design}, without gaze", [claimed_without_gaze(design, seed) for seed in range(20)])
+    assert sides["above"] >= 18
+
+
+@pytest.mark.nightly
+def test_equally_good_predictors_are_seldom_told_apart() -> None:
+    sides = told("equally good", [claimed(Design("trial", 24, 12, effect=1.0), seed)[1] for seed in range(SETS)])
+    assert sides["above"] <= MOST
+    assert sides["below"] <= MOST
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("design", "turned", "side"),
+    [
+        pytest.param(Design("participant", 40, 8, effect=3.0), False, "above", id="people"),
+        pytest.param(Design("participant", 95, 6, effect=4.0, alike=0.5), True, "below", id="people_turned"),
+        pytest.param(Design("trial", 8, 24, effect=1.5), False, "above", id="trials_of_8"),
+        pytest.param(Design("trial", 24, 12, effect=1.5), False, "above", id="trials_of_24"),
+        pytest.param(Design("trial", 24, 12, effect=2.0), True, "below", id="trials_of_24_turned"),
+        pytest.param(Design("trial", 24, 24, "stimuli", effect=1.5), False, "above", id="trials_new_stimuli"),
+        pytest.param(Design("stimulus", 20, 24, "both", effect=4.0), False, "above", id="stimuli_both_new"),
+    ],
+)
+def test_data_of_something_lead_to_the_claim(design: Design, turned: bool, side: str) -> None:
+    sides = told(f"{design}", [claimed(design, seed, turned)[0] for seed in range(20)])
+    assert sides[side] >= 18

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Predictors that never see gaze, and labels that need none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from gazeray.config import FoldsConfig
+from gazeray.learn.folds import make_folds
+from gazeray.metrics.classification import score_all
+from gazeray.studies.shared import without_gaze
+from gazeray.studies.shared.classification import WITHOUT_GAZE, ScoresConfig, predictions_table, score_predictions
+from gazeray.studies.shared.without_gaze import (
+    Circumstances,
+    gazeless_scores,
+    given_away,
+    trial_order,
+    with_nuisance,
+)
+from gazeray.study import Side
+
+CLASSES = ["no", "yes"]
+PEOPLE, STIMULI = 12, 8
+
+
+def study(seed: int = 0) -> tuple[pa.Table, np.ndarray]:
+    """Everybody sees every stimulus in an order of their own; some stimuli have more of a class."""
+    rng = np.random.default_rng(seed)
+    what = np.concatenate([rng.permutation(STIMULI) for _ in range(PEOPLE)])
+    who = np.repeat(np.arange(PEOPLE), STIMULI)
+    labels = (rng.random(len(who)) < 0.15 + 0.7 * (what % 2)).astype(np.int64)
+    table = pa.table(
+        {
+            "participant": [f"P{number:02d}" for number in who],
+            "stimulus": [f"S{number}" for number in what],
+            "trial": [str(number) for number in np.tile(np.arange(STIMULI), PEOPLE)],
+        }
+    )
+    quality = table.select(["participant", "trial"])
+    for name in ("duration_ms", "sampling_hz"):
+        quality = quality.append_column(name, pa.array(rng.normal(500, 50, len(who))))
+    quality = quality.append_column("lost_share", pa.array([None, *rng.random(len(who) - 1)], pa.float64()))
+    shuffled = quality.take(rng.permutation(len(who)))
+    return with_nuisance(table, trial_order(table["participant"].to_pylist()), shuffled), labels
+
+
+def scored(table: pa.Table, labels: np.ndarray, known: np.ndarray, *sides: Side) -> dict[str, np.ndarray]:
+    test = np.sort(np.concatenate([side.rows for side in sides]))
+    return gazeless_scores(Circumstances.of(table, labels), known, sides, test, 2)
+
+
+def test_what_is_known_beside_gaze_is_found_by_participant_and_trial() -> None:
+    table, _ = study()
+    assert table["nuisance_order"].to_pylist() == [*range(1, STIMULI + 1)] * PEOPLE
+    assert table["nuisance_lost"].null_count == 1
+    assert trial_order(["a", "b", "a", "a", "b"]).tolist() == [1, 1, 2, 3, 2]
+    bare = with_nuisance(table.select(["participant", "trial", "stimulus"]), np.arange(PEOPLE * STIMULI), None)
+    assert bare["nuisance_rate_hz"].null_count == len(bare)
+    here = Circumstances.of(bare, np.zeros(len(bare), np.int64))
+    assert np.isnan(here.nuisance[:, 1:]).all()
+    assert np.isfinite(here.nuisance[:, 0]).all()
+
+
+def test_stimulus_alone_is_the_smoothed_share_of_each_class_over_its_overall_share() -> None:
+    table = pa.table(
+        {
+            "participant": ["a", "b", "c", "d", "e", "e"],
+            "stimulus": ["x", "x", "y", "y", "x", "new"],
+            "trial": [*"000001"],
+        }
+    )
+    table = with_nuisance(table, np.ones(6), None)
+    labels = np.array([1, 1, 0, 1, 0, 0])
+    found = scored(table, labels, np.arange(4), Side("test", np.array([4, 5]), ("participant",)))
+    overall, k = np.array([0.25, 0.75]), without_gaze.SMOOTHING
+    ratio = (np.array([0, 2]) + k * overall) / (2 + k) / overall
+    np.testing.assert_allclose(found["stimulus_only"], [ratio / ratio.sum(), [0.5, 0.5]])
+    assert np.isnan(found["participant_only"]).all()
+
+
+@pytest.mark.parametrize(
+    ("unseen", "undefined"),
+    [
+        (("participant",), {"participant_only"}),
+        (("stimulus",), {"stimulus_only"}),
+        (("participant", "stimulus"), {"participant_only", "stimulus_only"}),
+        ((), set()),
+    ],
+)
+def test_row_is_undefined_where_what_it_goes_by_is_held_out(unseen: tuple[str, ...], undefined: set[str]) -> None:
+    table, labels = study()
+    known, test = np.arange(40), np.arange(40, 96)
+    first = Side("one", test[::2], unseen)
+    found = scored(table, labels, known, first, Side("other", test[1::2], ("participant", "stimulus")))
+    for name, scores in found.items():
+        assert np.isnan(scores[::2]).all() == (name in undefined), name
+        assert np.isnan(scores[1::2]).all() == (name in OWN), name
+        np.testing.assert_allclose(scores[~np.isnan(scores[:, 0])].sum(axis=1), 1.0)
+    if len(unseen) == 2:
+        np.testing.assert_array_equal(found["without_gaze"], found["nuisance"])
+
+
+OWN = {"stimulus_only", "participant_only"}
+
+
+@pytest.mark.parametrize("unseen", [("participant",), ("stimulus",), ()])
+def test_labels_of_the_tested_change_no_score(unseen: tuple[str, ...]) -> None:
+    table, labels = study()
+    side = Side("test", np.arange(60, 96), unseen)
+    flipped = labels.copy()
+    flipped[60:] = 1 - flipped[60:]
+    before, after = (scored(table, truth, np.arange(60), side) for truth in (labels, flipped))
+    for name in WITHOUT_GAZE:
+        np.testing.assert_array_equal(before[name], after[name], err_msg=name)
+
+
+def test_log_odds_that_a_known_row_is_fitted_with_do_not_hold_the_labels_of_its_own_person() -> None:
+    table, labels = study()
+    known, own = np.arange(96), np.arange(8)
+    swapped = labels.copy()
+    swapped[own] = labels[own][::-1]  # as many of each class, so that the overall shares stay
+    assert (swapped != labels).any()
+    before, after = (
+        without_gaze._cross_fitted(Circumstances.of(table, truth), "stimulus", known, 2) for truth in (labels, swapped)
+    )
+    np.testing.assert_array_equal(before[own], after[own])
+    assert (before != after).any()
+
+
+def predicted(
+    table: pa.Table, labels: np.ndarray, hold_out: str, classes: int = 2
+) -> tuple[pa.Table, dict[str, np.ndarray]]:
+    """Predictions of all rows without gaze; the model's know half of the labels, those of the regression none."""
+    rng = np.random.default_rng(1)
+    names = [*CLASSES, "third"][:classes]
+    folds = make_folds(table, labels, FoldsConfig(hold_out=hold_out, outer=4, stimuli=2), 0)  # type: ignore[arg-type]
+    scores = {name: np.zeros((len(labels), classes)) for name in WITHOUT_GAZE}
+    number = np.zeros(len(labels), np.int64)
+    here = Circumstances.of(table, labels)
+    for fold in folds:
+        test = np.sort(fold.test)
+        number[test] = fold.fold
+        for name, theirs in gazeless_scores(here, fold.known, fold.tests, test, classes).items():
+            scores[name][test] = theirs
+    guess = {"scores": np.eye(classes)[np.where(rng.random(len(labels)) < 0.5, labels, 0)]}
+    guess |= {
+        "majority": np.eye(classes)[np.zeros(len(labels), int)],
+        "logistic_regression": rng.random((len(labels), classes)),
+    }
+    ids = table.select(["participant", "trial", "stimulus"]).append_column("fold", pa.array(number))
+    return predictions_table(ids, names, labels, {**guess, **scores}), scores
+
+
+@pytest.mark.parametrize(
+    ("hold_out", "unseen", "why"),
+    [
+        ("participants", ("participant",), {"participant_only": "participants are held out"}),
+        ("stimuli", ("stimulus",), {"stimulus_only": "stimuli are held out"}),
+        ("both", ("participant", "stimulus"),
+         {"stimulus_only": "stimuli are held out", "participant_only": "participants are held out"}),
+    ],
+)  # fmt: skip
+def test_scores_say_which_row_without_gaze_is_best_and_why_others_are_undefined(
+    hold_out: str, unseen: Sequence[str], why: dict[str, str]
+) -> None:
+    table, labels = study()
+    predictions, scores = predicted(table, labels, hold_out)
+    found = score_predictions(predictions, CLASSES, ScoresConfig(resamples=100, permutations=99), 1, unseen)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["without_gaze"]["rows"] == ["majority", *WITHOUT_GAZE]
+    values = {name: found["rows"][name]["balanced_accuracy"]["value"] for name in found["without_gaze"]["rows"]}
+    assert {name: found["rows"][name]["auroc"].get("why") for name in why} == why
+    assert {name for name, value in values.items() if value is None} == set(why)
+    best = found["without_gaze"]["best"]
+    assert values[best] == max(value for value in values.values() if value is not None)
+    assert values["nuisance"] == score_all(labels, scores["nuisance"], CLASSES)["balanced_accuracy"][0]
+    gain = found["rows"]["cnn"]["balanced_accuracy"]["gain"][best]
+    assert gain["value"] == found["rows"]["cnn"]["balanced_accuracy"]["value"] - values[best]
+    assert found["permutation"]["gain"][best]["value"] == pytest.approx(gain["value"])
+    assert set(found["permutation"]["gain"]) == {*values, "logistic_regression"} - set(why)
+    if hold_out == "participants":
+        assert best in ("stimulus_only", "without_gaze")
+        assert values["stimulus_only"] > 0.7
+
+
+def test_three_classes_have_rows_without_gaze_too() -> None:
+    table, labels = study()
+    labels = labels + (np.arange(len(labels)) % 3 == 0) * labels
+    predictions, scores = predicted(table, labels, "participants", 3)
+    found = score_predictions(predictions, [*CLASSES, "third"], ScoresConfig(resamples=100, permutations=99), 1)
+    np.testing.assert_allclose(scores["without_gaze"].sum(axis=1), 1.0)
+    assert found["rows"]["stimulus_only"]["balanced_accuracy"]["value"] > 1 / 3
+
+
+def test_chance_is_the_least_that_can_be_had_without_gaze() -> None:
+    """Labels of nothing: leaving people out makes their stimuli's shares wrong, and a gain over that is none."""
+    rng = np.random.default_rng(5)
+    for seed in range(5):
+        table, _ = study(seed)
+        predictions, _ = predicted(table, rng.permutation(np.arange(96) % 2), "participants")
+        found = score_predictions(predictions, CLASSES, ScoresConfig(resamples=100, permutations=99), seed)
+        assert found["rows"][found["without_gaze"]["best"]]["balanced_accuracy"]["value"] >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("people", "stimuli", "labels", "said"),
+    [
+        pytest.param("aabb", "xyyx", [0, 1, 1, 0], "a function of the stimulus", id="stimulus"),
+        pytest.param("aabb", "xyzx", [0, 1, 0, 1], "a function of trial order", id="order"),
+        pytest.param("aabb", "xyxy", [0, 1, 1, 1], "", id="neither"),
+        pytest.param("aabb", "xyzw", [0, 1, 1, 0], "", id="stimuli_that_one_person_saw"),
+        pytest.param("ab", "xy", [0, 1], "", id="one_trial_each"),
+    ],
+)
+def test_label_that_needs_no_gaze_is_found(people: str, stimuli: str, labels: list[int], said: str) -> None:
+    table = pa.table({"participant": [*people], "stimulus": [*stimuli]})
+    found = given_away(table, trial_order(people), np.array(labels), CLASSES, "task")
+    assert len(found) == bool(said)
+    for sentence in found:
+        assert f"“task” is {said}" in sentence
+        assert sentence.endswith("of each label: no 1, yes 1).")
