@@ -60,7 +60,6 @@ def blocks(results: Results, model: str) -> list[Block]:
          Column(f"gain in {heads[1]}")],
         [_row(results, model, name) for name in rows["rows"]],
         shaded=[rows["rows"].index(rows["best"])],
-        style="compact",
     )  # fmt: skip
     words = (
         "Would the same score have been had without an eye tracker? Predictors that never see gaze, under the same "
