@@ -66,19 +66,27 @@ def one_thread() -> Iterator[None]:
     torch.use_deterministic_algorithms(before[1])
 
 
+def folder_of(variable: str, what: str) -> Path:
+    """The folder that an environment variable names; the test is skipped where it names none."""
+    folder = os.environ.get(variable)
+    if not folder:
+        pytest.skip(f"{variable} is not set: no {what} on this machine")
+    return Path(folder)
+
+
 @pytest.fixture(scope="session")
 def cases() -> Path:
-    """The folder of small inputs that once went wrong; the test is skipped where there is none."""
-    folder = os.environ.get("GAZERAY_CASES")
-    if not folder:
-        pytest.skip("GAZERAY_CASES is not set: no inputs that went wrong on this machine")
-    return Path(folder)
+    """The folder of small inputs that once went wrong."""
+    return folder_of("GAZERAY_CASES", "inputs that went wrong")
 
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder of the real recordings; the test is skipped where there is none."""
-    folder = os.environ.get("GAZERAY_REAL_DATA")
-    if not folder:
-        pytest.skip("GAZERAY_REAL_DATA is not set: no real recordings on this machine")
-    return Path(folder)
+    """The folder of the real recordings."""
+    return folder_of("GAZERAY_REAL_DATA", "real recordings")
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Path:
+    """The folder of the trained networks."""
+    return folder_of("GAZERAY_REAL_WEIGHTS", "trained networks")
