@@ -353,6 +353,15 @@ def test_channels_come_in_their_units_and_are_lost_where_not_valid() -> None:
     np.testing.assert_array_equal(table.columns["pupil_left"][:2], [15, np.nan])
 
 
+def test_heart_rate_comes_in_bpm_and_is_lost_where_it_is_not_valid() -> None:
+    header = "MEDIA_ID,MEDIA_NAME,CNT,TIME,BPOGX,BPOGY,BPOGV,GSR,GSRV,HR,HRV,\n"
+    rows = [f"0,page,{row},{row / 60:.5f},0.4,0.5,1,1500,1,{70 + row},{int(row != 2)},\n" for row in range(4)]
+    table = read(header + "".join(rows))
+    assert (table.units["heart_rate"], table.units["gsr"]) == ("bpm", "ohm")
+    np.testing.assert_array_equal(table.columns["heart_rate"], [70, 71, np.nan, 73])
+    np.testing.assert_array_equal(table.columns["gsr"], [1500] * 4)
+
+
 def test_one_eye_of_fixations_is_refused() -> None:
     with pytest.raises(ReadError, match="no fixations of the left eye"):
         read(ALL, "fixations", eye="left")
