@@ -138,7 +138,7 @@ def test_refits_without_validation_have_one_panel_each(drawn: list[Any]) -> None
 
 
 def test_column_of_equal_values_is_a_sentence(drawn: list[Any]) -> None:
-    quality.histograms({"sampling rate (Hz)": np.full(9, 120.0), "lost samples (%)": np.arange(9.0)})
+    quality.histograms({"sampling rate (Hz)": 120 + 1e-5 * np.arange(9.0), "lost samples (%)": np.arange(9.0)})
     same, different = drawn[0].axes
     assert [text.get_text() for text in same.texts] == ["120 in all\n9 trials"]
     assert not same.patches

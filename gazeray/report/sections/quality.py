@@ -243,7 +243,7 @@ def general_reason(gate: str) -> str:
 def histograms(columns: Mapping[str, NDArray[np.float64]]) -> Any:
     """One histogram of trials per column: axis label with its unit -> (N,) values, NaN left out. Dashed: the median.
 
-    A column whose values are all the same (to 1e-9) is a sentence instead: a single bar would show nothing.
+    A column whose values are all the same (to four digits, as written) is a sentence instead: bars would show rounding.
     """
     rows, across = figures.grid(len(columns), 4)
     width_in = figures.PAGE_IN if across > 2 else 2.4 * across + 0.5
@@ -268,7 +268,7 @@ def histograms(columns: Mapping[str, NDArray[np.float64]]) -> Any:
 
 def _all_equal(values: NDArray[np.float64]) -> bool:
     low, high = float(values.min()), float(values.max())
-    return high - low <= 1e-9 * max(abs(low), abs(high))
+    return high - low <= 1e-5 * max(abs(low), abs(high))
 
 
 def bins(values: NDArray[np.float64]) -> NDArray[np.float64]:
