@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from functools import partial
+from itertools import pairwise
 
 import torch
 
@@ -24,28 +25,33 @@ from gazeray.engine.cluster import KEEP_MEMORY
 from gazeray.models.heatmap_cnn import HeatmapCNN
 
 SIZE, WIDTH, BATCH = 128, 16, 16
-WARM_UP = 3
+WARM_UP = 10
+"""Steps until the heap has its size: it grows in the first ones, sometimes as late as the fourth."""
 
 
 def steps(count: int) -> None:
-    """Do so many and print their user and system ms and page faults, of this thread alone."""
+    """Do so many and print their user and system ms (means) and page faults (median), of this thread alone.
+
+    The median, so that a heap which grows once more in one of them does not look as if each of them lost pages.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = HeatmapCNN(3, (SIZE, SIZE), WIDTH, 2).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), 0.002)
     pictures = torch.randint(0, 255, (BATCH, SIZE, SIZE, 3), dtype=torch.uint8)
     labels = torch.randint(0, 2, (BATCH,))
-    for number in range(WARM_UP + count):
-        if number == WARM_UP:
-            before = resource.getrusage(resource.RUSAGE_THREAD)
+    used = [resource.getrusage(resource.RUSAGE_THREAD)]
+    for _ in range(WARM_UP + count):
         inputs = pictures.permute(0, 3, 1, 2).float().div_(255)
         loss = torch.nn.functional.cross_entropy(model(inputs), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    after = resource.getrusage(resource.RUSAGE_THREAD)
-    user_s, system_s = after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime
-    print(user_s / count * 1e3, system_s / count * 1e3, (after.ru_minflt - before.ru_minflt) / count)
+        used.append(resource.getrusage(resource.RUSAGE_THREAD))
+    used = used[WARM_UP:]
+    user_s, system_s = used[-1].ru_utime - used[0].ru_utime, used[-1].ru_stime - used[0].ru_stime
+    faults = statistics.median(after.ru_minflt - before.ru_minflt for before, after in pairwise(used))
+    print(user_s / count * 1e3, system_s / count * 1e3, faults)
 
 
 def measured(count: int, environment: dict[str, str]) -> list[float]:
