@@ -130,6 +130,11 @@ class Fold:
         """The rows that are not tested but trained or validated on, sorted."""
         return np.sort(np.concatenate([self.train, self.validation.rows]))
 
+    @property
+    def refitted(self) -> Fold:
+        """The fold of a fit that nothing stops: everybody who is not tested is trained on, nobody validated."""
+        return Fold(self.fold, self.known, Side("validation", np.empty(0, np.int64)), self.tests)
+
 
 @dataclass(frozen=True)
 class Items:
@@ -246,8 +251,8 @@ class Study(Protocol[D, S]):
     def predictors(self, ready: Ready[D, S]) -> Sequence[Predictor]:
         """Everything that predicts the items."""
 
-    def summary(self, manifest: Json, finished: Finished, ready: Ready[D, S] | None) -> Summary:
-        """Put the finished units together; there is at least one.
+    def summary(self, manifest: Json, finished: Finished, ready: Ready[D, S] | None) -> Summary | None:
+        """Put the finished units together; there is at least one. None where those that are done score nothing.
 
         metrics.json and the tables follow from the manifest (the entries of `items`, and `searched` of a search) and
         the units alone: a run folder is validated by computing them again, with ready None. Files and maps may need it.
@@ -265,9 +270,7 @@ class Learner(ABC):
 
     columns, targets: what it is fed with and what it learns, by the names of the store's columns. watched: metrics of
     validation rows, name -> is more better? Any of them may stop a fit early or steer a search. headline: the one that
-    tables show. imports: modules that its fits import late, since the driver needs them not; workers load them before
-    the first fit, whose seconds they would be. What is here is what most write alike: nothing is fitted to the training
-    rows beside the weights.
+    tables show. What is here is what most write alike: nothing is fitted to the training rows beside the weights.
     """
 
     train: TrainConfig
@@ -275,7 +278,6 @@ class Learner(ABC):
     targets: Sequence[str]
     watched: Mapping[str, bool] = MappingProxyType({"loss": False})
     headline: str = "loss"
-    imports: ClassVar[Sequence[str]] = ()
 
     def with_train(self, train: TrainConfig) -> Self:
         """The same, fitted in another way."""

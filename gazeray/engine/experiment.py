@@ -100,11 +100,12 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
 
 
 def _score(study: Study[D, S], ready: Ready[D, S], folder: RunFolder, finished: Finished) -> Json | None:
-    """Put the units together and write what they add up to; the metrics, None where no unit is done."""
-    if not finished.done:
+    """Put the units together and write what they add up to; the metrics, None where no unit is done, or too few are."""
+    found = study.summary(folder.manifest, finished, ready) if finished.done else None
+    if found is None:
         folder.forget_scores()
         return None
-    summary = completed(study, study.summary(folder.manifest, finished, ready), finished)
+    summary = completed(study, found, finished)
     _write_summary(folder.out, summary)
     folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in finished.done.items()})
     return summary.metrics

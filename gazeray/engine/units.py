@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -34,11 +33,8 @@ class UnitWorker:
         """threads: of a fit. gpu: the share of one that it may fill."""
         be_deterministic(threads)
         self.work, self.worker = work, Worker(torch.device(device), run)
-        learners = [one.learner for _, each in work.values() if isinstance(each, Trained) for one in each.variants]
-        if learners:
+        if any(isinstance(predictor, Trained) for _, predictor in work.values()):
             torch.optim.SGD([torch.zeros(1)], 0.1)  # the first optimizer imports a compiler: now, not within a unit
-        for module in sorted({module for learner in learners for module in learner.imports}):
-            import_module(module)
         if device == "cuda" and gpu < 1:
             torch.cuda.set_per_process_memory_fraction(gpu, self.worker.device)
 

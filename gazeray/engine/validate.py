@@ -19,7 +19,7 @@ from gazeray.engine.experiment import completed
 from gazeray.engine.run import units_of
 from gazeray.engine.run_files import RunFiles, some, table_differences, value_differences
 from gazeray.storage import Folder, StorageError, masked
-from gazeray.study import Finished, Row, Study, Summary
+from gazeray.study import Finished, Row, Study
 from gazeray.tables import REJECTS, DataError
 from gazeray.unit import Json, Unit, UnitFolder
 
@@ -279,7 +279,7 @@ def _study_faults(
     failed = sorted(name for name in manifest.unit_hashes if manifest.units.get(name) == "failed")
     finished = Finished(done, failed, {row.key: Row(row.label, row.kind) for row in manifest.rows})
     parts: dict[str, Callable[[], Iterable[str]]] = {
-        "metrics.json": lambda: _differences(run, completed(study, study.summary(raw, finished, None), finished)),
+        "metrics.json": lambda: _differences(run, study, raw, finished),
         "manifest.json": lambda: study.checked(run, raw, finished),
     }
     found: list[str] = []
@@ -296,7 +296,12 @@ def _study_faults(
     return found
 
 
-def _differences(run: Folder, again: Summary) -> Iterator[str]:
+def _differences(run: Folder, study: Study[Any, Any], raw: Json, finished: Finished) -> Iterator[str]:
+    found = study.summary(raw, finished, None)
+    if found is None:
+        yield from ["metrics.json: scores although too few units are done"] if run.exists("metrics.json") else []
+        return
+    again = completed(study, found, finished)
     for name, table in again.tables.items():
         yield from table_differences(f"{name}.parquet", run.read_table(f"{name}.parquet"), table)
     for name in again.files:

@@ -56,7 +56,8 @@ class Dataset:
     `classes` are in the declared order, the last is the positive class. `trials` has one row per usable trial:
     participant, trial, stimulus, label (class name), label_index, screen_width_px, screen_height_px, screen_width_mm,
     screen_height_mm, distance_mm (NaN where unknown), window_left_px, window_top_px, window_width_px, window_height_px
-    (the region of the screen that the stimulus covers), row (in the trials file).
+    (the region of the screen that the stimulus covers), row (in the trials file), and what is declared to be known
+    beside the gaze (`gazeray.gaze.beside`).
     """
 
     spec: DatasetSpec

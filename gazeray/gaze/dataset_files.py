@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from gazeray.gaze.declaration import DatasetSpec, GazeSpec, TableSpec, TrialsSpec, parts_in_path
+from gazeray.gaze.declaration import WORDS, DatasetSpec, GazeSpec, TableSpec, TrialsSpec, parts_in_path
 from gazeray.gaze.files import (
     Listing,
     ids_in_path,
@@ -93,7 +93,8 @@ def _read(root: Folder, path: str, spec: DatasetSpec, table: TableSpec, label: s
 
 def _used_columns(spec: DatasetSpec, table: TableSpec, label: str) -> set[str]:
     """The file's names of the columns that the data set takes from a table."""
-    names = [*table.needed, "stimulus", label, *SCREEN_COLUMNS.values()]
+    names = [*table.needed, "stimulus", label, *SCREEN_COLUMNS.values(), *spec.nuisance]
+    names += [WORDS] if WORDS in table.columns else []
     for section in (spec.screen, spec.stimulus):
         names += [value for value in dict(section or ()).values() if isinstance(value, str)]
     own = [table.columns.get(name, name) for name in names]

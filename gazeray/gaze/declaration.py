@@ -23,6 +23,12 @@ from gazeray.storage import Folder, masked, split_uri
 WINDOW_MS = ("start_ms", "end_ms")
 """Columns of the trials table that say when a trial begins and ends, on the clock of the gaze."""
 
+WORDS = "words"
+"""Column of the trials table: how many words what was read in a trial has."""
+
+NUISANCE_COLUMN = "nuisance:"
+"""What stands before the name of a column of `nuisance` where it is a column of trials or examples."""
+
 
 def _quantity(value: Any) -> float | str:
     """A number, or the name of a column."""
@@ -209,19 +215,32 @@ class DatasetSpec(LabelledSpec):
 
     screen: ScreenSpec = ScreenSpec()
     stimulus: StimulusSpec | None = Field(None, description="default: the whole screen")
+    nuisance: list[str] = Field(
+        [],
+        description="columns of the trials or participants that never saw the eye tracker, such as age, session, font",
+    )
     participants: ParticipantsSpec | None = None
     trials: TrialsSpec
     samples: SamplesSpec | None = None
     fixations: FixationsSpec | None = None
 
+    @field_validator("nuisance")
+    @classmethod
+    def _different_columns(cls, nuisance: list[str]) -> list[str]:
+        twice = sorted({name for name in nuisance if nuisance.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)}: more than once")
+        return nuisance
+
     @field_validator("participants", "trials")
     @classmethod
     def _columns_that_mean_something(cls, table: TableSpec | None, info: ValidationInfo) -> TableSpec | None:
         used = {"participant", "trial", "stimulus", *WINDOW_MS, *SCREEN_COLUMNS.values(), *info.data.get("labels", ())}
+        used |= {*info.data.get("nuisance", ()), *([WORDS] if info.field_name == "trials" else [])}
         for section in (info.data.get("screen"), info.data.get("stimulus")):
             used |= {value for value in dict(section or ()).values() if isinstance(value, str)}
         unknown = [name for name in (table.columns if table else ()) if name not in used]
-        if unknown and {"labels", "screen", "stimulus"} <= info.data.keys():
+        if unknown and {"labels", "screen", "stimulus", "nuisance"} <= info.data.keys():
             raise ValueError(f"columns that nothing uses: {', '.join(unknown)} (known here: {', '.join(sorted(used))})")
         given = [name for name in placeholders(table.path) if name in table.columns] if table else []
         if given:

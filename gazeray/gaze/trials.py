@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import pyarrow as pa
 
+from gazeray.gaze.beside import beside_columns, beside_faults
 from gazeray.gaze.declaration import WINDOW_MS, DatasetSpec
 from gazeray.gaze.files import canonical, identifier, name_fault, nth, plain_number, trial_name
 from gazeray.gaze.readers.base import SCREEN, SCREEN_COLUMNS
@@ -51,9 +52,13 @@ class TrialsReader:
         self._persons: dict[str, int] = {}
         self.rejects: list[Reject] = []
 
+    @property
+    def _tables(self) -> list[TextTable]:
+        return [self._trials, *([self._participants] if self._participants else [])]
+
     def errors(self) -> list[str]:
         """Columns that are declared but not in the file, or needed but nowhere."""
-        tables = [self._trials] + ([self._participants] if self._participants else [])
+        tables = self._tables
         errors = [
             f"{table.source}: no column {name!r} (present: {', '.join(table.columns)})"
             for table in tables
@@ -72,12 +77,13 @@ class TrialsReader:
             if not any(name in table.spec.columns or name in table.columns for table in tables):
                 present = "; ".join(f"{table.source}: {', '.join(table.columns)}" for table in tables)
                 errors.append(f"{what}: no column {name!r} (present: {present})")
-        return errors
+        return errors or beside_faults(self._spec, self._label, tables)
 
     def read(self) -> tuple[pd.DataFrame, set[tuple[str, str]]]:
         """The usable trials, columns TRIAL_COLUMNS; and every (participant, trial) that the file names.
 
-        The rows left out are in `rejects`. Geometry is float64 px or mm, NaN where not known.
+        The rows left out are in `rejects`. Geometry is float64 px or mm, NaN where not known. Behind them stand what is
+        declared to be known beside the gaze: see `gazeray.gaze.beside`.
         """
         self._persons = self._unique_participants()
         ids = self._ids()
@@ -87,7 +93,7 @@ class TrialsReader:
         columns = self._resolved()
         label = self._cells(self._label)
         windows = self._windows()
-        good = []
+        good, kept = [], []
         for index, (participant, trial, stimulus) in enumerate(ids):
             if duplicate.get(index) == "":
                 continue
@@ -111,7 +117,10 @@ class TrialsReader:
             else:
                 row = (participant, trial, stimulus, name, number, *geometry, self._trials.rows[index])
                 good.append((*row, *windows[index]) if windows else row)
+                kept.append(index)
         frame = pd.DataFrame(good, columns=[*TRIAL_COLUMNS, *(WINDOW_MS if windows else ())])
+        for name, values in beside_columns(self._spec, self._tables, self._cells).items():
+            frame[name] = pd.Series([values[index] for index in kept], dtype=values.dtype)
         return frame, {(participant, trial) for participant, trial, _ in ids}
 
     def _windows(self) -> list[tuple[float, float]]:

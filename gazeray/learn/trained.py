@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 from gazeray.learn.fit import Fit, Task
 from gazeray.learn.folds import derive_seed
-from gazeray.study import Chosen, Fold, Learner, Learning, Ready, Row, Side, Variant
+from gazeray.study import Chosen, Fold, Learner, Learning, Ready, Row, Variant
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
 
@@ -57,7 +57,7 @@ class Trained:
         variant = self.variants[chosen["setting"] if chosen else 0]
         learner = variant.learner
         if chosen:
-            fold = Fold(fold.fold, fold.known, Side("validation", np.empty(0, np.int64)), fold.tests)
+            fold = fold.refitted
             learner = learner.with_train(learner.train.model_copy(update={"epochs": chosen["epochs"]}))
         validation = fold.validation.rows
         task = Task(learner, variant.store, fold.train, validation, derive_seed(self.seed, unit.name))
@@ -86,24 +86,21 @@ def fold_units(prefix: str, folds: Sequence[Fold]) -> list[UnitSpec]:
 
 @dataclass(frozen=True)
 class PerFold:
-    """A predictor that is one row, `key`, and a call per fold: `do(fold, out)` writes what it found into the folder of
-    the unit `<key>-K`, and returns what goes into its result.json. It travels to the workers: a function, or a partial.
+    """A predictor that is a call per fold, which fills one row or several: `do(fold, out)` writes what it found into
+    the folder of the unit `<key>-K`, and returns what goes into its result.json. It travels to the workers: a function,
+    or a partial. hashed: what its results depend on beside config, items and folds.
     """
 
     key: str
-    row: Row
+    rows: Mapping[str, Row]
     folds: Sequence[Fold]
     do: Callable[[Fold, UnitFolder], Json]
     round: int = 0
-
-    @property
-    def rows(self) -> Mapping[str, Row]:
-        """Its own."""
-        return {self.key: self.row}
+    hashed: Any = None
 
     def units(self) -> list[UnitSpec]:
         """A unit for each fold."""
-        return fold_units(self.key, self.folds)
+        return [replace(spec, hashed=[self.hashed, spec.hashed]) for spec in fold_units(self.key, self.folds)]
 
     def run(self, unit: Unit, worker: Worker, out: UnitFolder) -> Json:
         """Do a fold."""

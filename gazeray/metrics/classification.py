@@ -183,6 +183,25 @@ def _one_against_rest(
     return _in_blocks(measure, labels, weights, min(BLOCK_VALUES, RANKED_VALUES))
 
 
+def auroc(labels: ArrayLike, scores: ArrayLike, classes: Sequence[str]) -> Floats:
+    """AUROC, (R,), as in `score_all`, of fixed scores (N, K) under many labels (R, N).
+
+    By the ranks of the scores, which are the same under all labels, so that it costs one product of matrices for each
+    class (Hanley & McNeil 1982). Raises ValueError for arrays that do not fit the module's description.
+    """
+    checked = _checked_scores(scores, classes)
+    truths, _, _ = _checked_replicates(labels, None, None, len(classes), len(checked))
+    positives = [1] if len(classes) == 2 else range(len(classes))
+    per_class = []
+    for label in positives:
+        _, places, counts = np.unique(checked[:, label], return_inverse=True, return_counts=True)
+        ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]  # from 1; tied scores share the mean of theirs
+        hits = (truths == label).astype(np.float64)
+        n = hits.sum(axis=1)
+        per_class.append(_ratio(hits @ ranks - n * (n + 1) / 2, n * (len(checked) - n)))
+    return _mean_of_defined(np.stack(per_class, axis=-1))
+
+
 # -- replicates
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from gazeray.config import ConfigError, FoldsConfig, PerUnit, ResourcesConfig, T
 from gazeray.engine.executor import Executor
 from gazeray.engine.plan import plan_lines
 from gazeray.engine.progress import ProgressView
-from gazeray.engine.units import UnitWorker
 from gazeray.learn.fit import on_device
 from gazeray.learn.folds import make_folds
 from gazeray.learn.trained import Trained
@@ -54,17 +52,6 @@ def test_units_of_this_process_have_as_many_threads_as_those_of_a_cluster(tmp_pa
         workers.units({"one": (unit, Threads())}, run, lambda *event: None)
     assert (UnitFolder(run, unit).result() or {})["threads"] == 2
     assert torch.get_num_threads() == before
-
-
-def test_what_fits_import_late_is_loaded_before_the_first_of_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
-) -> None:
-    monkeypatch.setattr(BlobLearner, "imports", ("wave",))
-    monkeypatch.delitem(sys.modules, "wave", raising=False)
-    store = Store(Folder(tmp_path), [], pa.table({}), np.empty(0, np.int64), [])
-    trained = Trained({}, [Variant({}, BlobLearner(TrainConfig(epochs=1)), store, "")], [], 0)
-    UnitWorker({"fold-0": (Unit("fold-0", {}, ""), trained)}, Folder(tmp_path), 1, 1.0, "cpu")
-    assert "wave" in sys.modules
 
 
 def two_shards(folder: Folder) -> Store:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,7 +47,6 @@ class BlobLearner:
     train: TrainConfig = field(default_factory=TrainConfig)
     spread: tuple[float, float] = (0.0, 1.0)
 
-    imports: ClassVar[Sequence[str]] = ()
     columns: Sequence[str] = ("picture", "series", "age")
     targets: Sequence[str] = ("kind", "value")
     watched: Mapping[str, bool] = field(default_factory=lambda: {"loss": False, "accuracy": True, "error": False})

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +15,6 @@ from gazeray.explain.checks import content, randomised_copy
 from gazeray.explain.examples import ExampleBatch, MapSettings, explain_batch
 from gazeray.explain.summary import MapSummary
 from gazeray.learn.fit import on_device
-from gazeray.metrics.statistics import majority_scores
 from gazeray.models.heatmap_cnn import HeatmapCNN
 from gazeray.store import Column, Store
 from gazeray.studies.heatmap.config import WATCHED, HeatmapConfig, PictureKind
@@ -26,12 +24,11 @@ from gazeray.studies.shared.classification import (
     balanced_accuracy,
     class_weights,
     fold_scores,
-    logistic_regression_scores,
     predictions_table,
     softmax,
+    with_regimes,
 )
 from gazeray.studies.shared.npz import npz
-from gazeray.studies.shared.without_gaze import Circumstances, gazeless_scores
 from gazeray.study import Fold, Learner
 from gazeray.unit import Json, UnitFolder
 
@@ -55,7 +52,6 @@ class HeatmapLearner(Learner):
     targets: Sequence[str] = ("label_index",)
     headline: str = "balanced_accuracy"
     watched: Mapping[str, bool] = field(default_factory=lambda: WATCHED)
-    imports: ClassVar[Sequence[str]] = ("sklearn.linear_model", "sklearn.pipeline", "sklearn.preprocessing")
 
     def prepare(self, rows: np.ndarray, store: Store) -> HeatmapLearner:
         """Count the classes of the training rows."""
@@ -99,33 +95,20 @@ class HeatmapLearner(Learner):
         return {"loss": float(loss), "balanced_accuracy": balanced_accuracy(labels, logits)}
 
     def tested(self, model: torch.nn.Module, fold: Fold, store: Store, device: torch.device, out: UnitFolder) -> Json:
-        """Predictions of the CNN and of all baselines; maps of the CNN and their checks."""
+        """Predictions of the CNN; its maps and their checks."""
         test = np.sort(fold.test)
         own = None if self.cfg.folds.path is None else fold.fold  # folds of a file may test a trial several times
         ids = zip(store.plain("participant")[test], store.plain("trial")[test], strict=True)
         names = [map_name(participant, trial, own) for participant, trial in ids]
         logits, summary = self._walk(model, fold, test, names, store, device, out)
-        known = np.concatenate([fold.train, fold.validation.rows])
-        labels, classes = store.plain("label_index"), self.classes
-        features = [np.asarray(store.take(rows, ["features"])["features"]) for rows in (known, test)]
-        here = Circumstances.of(store.table, labels)
-        scores = {
-            "scores": softmax(logits),
-            "majority": majority_scores(labels[known], len(test), classes),
-            "logistic_regression": logistic_regression_scores(features[0], labels[known], features[1], len(classes)),
-            **gazeless_scores(here, known, fold.tests, test, len(classes)),
-        }
-        table = predictions_table(store.table.select(list(IDS)).take(test), classes, labels[test], scores)
+        labels, scores = store.plain("label_index")[test], softmax(logits)
+        table = predictions_table(store.table.select(list(IDS)).take(test), self.classes, labels, {"scores": scores})
         if self.cfg.explain.maps:
             table = table.append_column("map", pa.array([f"maps/{name}" for name in names]))
-        regimes = {int(row): side.name for side in fold.tests for row in side.rows}
-        table = table.append_column("fold", pa.array([fold.fold] * len(test), pa.int32()))
-        table = table.append_column("regime", pa.array([regimes[row] for row in test.tolist()], pa.string()))
-        out.folder.write_table(PREDICTIONS, table)
+        out.folder.write_table(PREDICTIONS, with_regimes(table, fold, test))
         if summary is not None:
             out.folder.write_bytes(SUMMARY, summary.to_npz())
-        metrics = fold_scores(labels[test], scores["scores"], classes)
-        return {"metrics": metrics}
+        return {"metrics": fold_scores(labels, scores, self.classes)}
 
     def _walk(
         self, model: torch.nn.Module, fold: Fold, test: np.ndarray, names: Sequence[str], store: Store,

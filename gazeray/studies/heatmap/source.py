@@ -15,7 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from gazeray.config import ConfigError, digest, validate
+from gazeray.gaze.beside import unknown_words
 from gazeray.gaze.dataset import Dataset, DatasetSpec, Recording, open_dataset
+from gazeray.gaze.declaration import WORDS
 from gazeray.gaze.first import first_of_gaze
 from gazeray.gaze.screen_pictures import first_screen
 from gazeray.gaze.screens import ScreensRecording, ScreensSpec, open_screens
@@ -25,7 +27,7 @@ from gazeray.storage import Folder
 from gazeray.studies.heatmap.config import HeatmapConfig, PictureKind
 from gazeray.studies.shared.classification import check_classes
 from gazeray.studies.shared.declared import find_declaration
-from gazeray.studies.shared.without_gaze import given_away, trial_order
+from gazeray.studies.shared.without_gaze import further_columns, given_away, trial_order
 from gazeray.study import Fold, Source
 from gazeray.synth.reading import simulate
 from gazeray.tables import DataError, Reject, table_digest
@@ -39,7 +41,8 @@ READING, SIMULATION = 3, 1
 class Recordings:
     """What was found before any gaze was read.
 
-    trials: one row per trial that may be used. recordings: one mapping per recording, with at least `key`.
+    trials: one row per trial that may be used. beside: what is declared to be known of them beside the gaze, see
+    `gazeray.gaze.beside`; examples do not depend on it. recordings: one mapping per recording, with at least `key`.
     fingerprint: changes when anything that the examples depend on changes, be it only a file's date or place. meaning:
     hash of how files are read and drawn, wherever they lie.
     """
@@ -49,6 +52,7 @@ class Recordings:
     label: str
     classes: tuple[str, ...]
     trials: pa.Table
+    beside: pa.Table
     recordings: list[Json]
     rejects: list[Reject]
     fingerprint: str
@@ -67,6 +71,11 @@ class Recordings:
         """What gives the label away without any gaze, a sentence each."""
         labels = self.trials.column("label_index").to_numpy()
         return given_away(self.trials, self.order, labels, self.classes, self.label)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is odd about what is declared beside the gaze."""
+        return unknown_words(self.spec, self.beside) if isinstance(self.spec, DatasetSpec) else []
 
 
 def plan(cfg: HeatmapConfig) -> Sequence[str]:
@@ -95,15 +104,18 @@ def open_recordings(cfg: HeatmapConfig) -> Source[Recordings]:
         data = open_dataset(spec, root, cfg.data.label)
         pictures = PictureKind(cfg.render.kind, cfg.render.channels, cfg.render.blank)
         _check_geometry(cfg, data)
-    trials = pa.Table.from_pandas(data.trials, preserve_index=False)
+    everything = pa.Table.from_pandas(data.trials, preserve_index=False)
+    further = further_columns(everything)
+    trials, beside = everything.drop_columns(further), everything.select(further)
     recordings = [asdict(recording) for recording in data.recordings]
-    parts = [READING, spec.model_dump(mode="json", exclude={"notes", "licence", "name"})]
+    apart: Any = {**dict.fromkeys(("notes", "licence", "name", "nuisance"), True), "trials": {"columns": {WORDS}}}
+    parts = [READING, spec.model_dump(mode="json", exclude=apart)]
     parts += [part.model_dump(mode="json") for part in (cfg.render, cfg.events, cfg.quality, cfg.features)]
     meaning = digest(parts)
     fingerprint = digest([meaning, root.uri, recordings, table_digest(trials)])
     classes = tuple(data.classes)
     found = Recordings(
-        spec, root, data.label, classes, trials, recordings, data.rejects, fingerprint, meaning, pictures
+        spec, root, data.label, classes, trials, beside, recordings, data.rejects, fingerprint, meaning, pictures
     )
     deal(cfg, trials, classes, data.label)
     return Source(found, _lines(cfg, found), partial(_first, found))
@@ -132,7 +144,7 @@ def _lines(cfg: HeatmapConfig, found: Recordings) -> list[str]:
     counts = ", ".join(f"{name} {int(np.sum(labels == c))}" for c, name in enumerate(found.classes))
     folds = cfg.folds.outer * (cfg.folds.stimuli if cfg.folds.hold_out == "both" else 1)
     number = f"{folds} folds" if cfg.folds.path is None else f"the folds of {cfg.folds.path}"
-    units = f"{number} (held out: {cfg.folds.hold_out}), each up to {cfg.train.epochs} epochs"
+    units = f"{number} (held out: {cfg.folds.hold_out}), each up to {cfg.train.epochs} epochs, and its baselines"
     if cfg.search is not None:
         settings = f"{len(settings_to_try(cfg))} settings x {cfg.folds.inner} inner folds"
         units += f"; before that in each a search over {settings}"
@@ -141,6 +153,7 @@ def _lines(cfg: HeatmapConfig, found: Recordings) -> list[str]:
         f"people: {people}; recordings: {len(found.recordings)}; rejected before reading: {len(found.rejects)}",
         f"trials: {trials.num_rows}; label {found.label}: {counts}",
         *found.given_away,
+        *found.notes,
         f"units: {units}",
     ]
 

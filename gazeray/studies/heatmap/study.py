@@ -28,10 +28,11 @@ from gazeray.studies.heatmap.config import HeatmapConfig
 from gazeray.studies.heatmap.learner import SUMMARY, HeatmapLearner
 from gazeray.studies.heatmap.passes import ReadRecording, ReadScreens
 from gazeray.studies.heatmap.source import Recordings, deal, open_recordings
+from gazeray.studies.shared.baselines import baselines, joined_folds, whole_folds
 from gazeray.studies.shared.checks import fold_faults, prediction_faults
-from gazeray.studies.shared.classification import PREDICTIONS, ROWS, WITHOUT_GAZE, score_predictions
+from gazeray.studies.shared.classification import MODEL, score_predictions
 from gazeray.studies.shared.without_gaze import with_nuisance
-from gazeray.study import Finished, Items, Learning, Pass, Predictor, Ready, Source, Summary
+from gazeray.study import Finished, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary
 from gazeray.tables import DataError, table_digest
 from gazeray.unit import Json
 
@@ -91,7 +92,7 @@ class HeatmapStudy:
             },
             "classes": list(found.classes),
             "pictures": asdict(found.pictures),
-            "notes_on_recordings": by_cause(log.notes),
+            "notes_on_recordings": by_cause([*found.notes, *log.notes]),
             "folds": [fold_record(fold, table, self.cfg.folds) for fold in folds],
             "counts": {
                 "recordings": len(found.recordings),
@@ -102,7 +103,7 @@ class HeatmapStudy:
                 "rows_read": log.rows_read,
             },
         }
-        parts = [FORMAT, found.meaning, sorted(log.contents), trials, list(WITHOUT_GAZE)]
+        parts = [FORMAT, found.meaning, sorted(log.contents), trials]
         if self.cfg.folds.path is not None:  # other folds in the same file are other results
             sides = [[fold.train, fold.validation.rows, *(side.rows for side in fold.tests)] for fold in folds]
             parts.append([[fold.fold for fold in folds], [[rows.tolist() for rows in side] for side in sides]])
@@ -116,16 +117,20 @@ class HeatmapStudy:
         return Learning(learner, store, store.plain("label_index"), self.cfg.folds, self.cfg.search)
 
     def predictors(self, ready: Prepared) -> list[Predictor]:
-        """The CNN; its units fill the rows of the baselines too, which are fitted to the same people."""
-        return [Trained.of(ROWS, self.learning(ready), ready, self.cfg.run.seed)]
+        """The CNN, and what stands beside it, fitted to the same people."""
+        cnn = Trained.of({MODEL: Row("CNN", "model")}, self.learning(ready), ready, self.cfg.run.seed)
+        return [cnn, baselines(ready, ready.stores, ready.source.data.classes)]
 
-    def summary(self, manifest: Json, finished: Finished, ready: Prepared | None) -> Summary:
-        """Everybody's predictions put together and scored; what the maps of all folds add up to."""
+    def summary(self, manifest: Json, finished: Finished, ready: Prepared | None) -> Summary | None:
+        """Everybody's predictions put together and scored, of the folds whose units are both done; what their maps add
+        up to."""
         folds, classes = manifest["folds"], tuple(manifest["classes"])
+        whole = whole_folds(finished.done, [fold["fold"] for fold in folds])
+        if not whole:
+            return None
         done = {place: finished.done[f"fold-{fold['fold']}"] for place, fold in enumerate(folds)
-                if f"fold-{fold['fold']}" in finished.done}  # fmt: skip
-        predictions = pa.concat_tables([unit.folder.read_table(PREDICTIONS) for unit in done.values()])
-        predictions = predictions.sort_by([("fold", "ascending"), ("participant", "ascending"), ("trial", "ascending")])
+                if fold["fold"] in whole}  # fmt: skip
+        predictions = joined_folds(finished.done, whole)
         tables = {"predictions": predictions}
         if "map" in predictions.column_names:
             ids = [field.name for field in predictions.schema if not pa.types.is_list(field.type)]
@@ -180,4 +185,7 @@ def _with_labels(examples: pa.Table, found: Recordings, quality: pa.Table | None
     position = {key: number for number, key in enumerate(keys)}
     wanted = zip(examples.column("participant").to_pylist(), examples.column("trial").to_pylist(), strict=True)
     rows = [position[key] for key in wanted]
-    return with_nuisance(trials.take(rows), found.order[rows], quality)
+    table = with_nuisance(trials.take(rows), found.order[rows], quality)
+    for name in found.beside.column_names:
+        table = table.append_column(name, found.beside.column(name).take(rows))
+    return table

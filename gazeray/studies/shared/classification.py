@@ -18,26 +18,26 @@ from gazeray.metrics.statistics import participant_confusions, resampled, rows, 
 from gazeray.study import Fold, Row
 from gazeray.tables import DataError
 
-MODEL = "cnn"
+MODEL, HEADLINE = "cnn", "balanced_accuracy"
 
 WITHOUT_GAZE = {
     "stimulus_only": Row("stimulus alone", "baseline"),
     "participant_only": Row("participant alone", "baseline"),
+    "reading_speed": Row("reading speed", "baseline"),
     "nuisance": Row("order, duration, rate, loss", "baseline"),
     "without_gaze": Row("all without gaze together", "baseline"),
 }
 """The rows that never see gaze, see `gazeray.studies.shared.without_gaze`."""
 
-ROWS = {
-    MODEL: Row("CNN", "model"),
+BASELINES = {
     "logistic_regression": Row("logistic regression", "baseline"),
     "majority": Row("majority class", "baseline"),
     **WITHOUT_GAZE,
 }
-"""The rows of the table of scores."""
+"""The rows beside any model, see `gazeray.studies.shared.baselines`; the columns of their scores have their names."""
 
-COLUMNS = {name: "scores" if name == MODEL else name for name in ROWS}
-"""The column of predictions.parquet in which each predictor's scores are."""
+MODELS = {MODEL: "scores"}
+"""The model's row -> the column of predictions.parquet in which its scores are."""
 
 PREDICTIONS = "predictions.parquet"
 """Of a unit and of the run: a row per tested example."""
@@ -134,16 +134,28 @@ def predictions_table(
 ) -> pa.Table:
     """One row per test example: its ids, label, predicted class, and the scores of the model and of the baselines.
 
-    ids: the columns that come first. labels (N,). scores: {"scores": the model's (N, K), baseline: (N, K)}; rows of
-    NaN are null: undefined there.
+    ids: the columns that come first. labels (N,). scores: {"scores": the model's (N, K), baseline: (N, K)}, see
+    `with_scores`.
     """
     names = np.asarray(classes)
     table = ids.append_column("label", pa.array(names[labels].tolist()))
     table = table.append_column("predicted", pa.array(names[scores["scores"].argmax(axis=1)].tolist()))
+    return with_scores(table, scores)
+
+
+def with_scores(table: pa.Table, scores: Mapping[str, np.ndarray]) -> pa.Table:
+    """The table (N rows) with a column of each name, its class scores (N, K); rows of NaN are null: undefined there."""
     for name, values in scores.items():
         lists = [None if np.isnan(row[0]) else row.tolist() for row in values]
         table = table.append_column(name, pa.array(lists, pa.list_(pa.float64())))
     return table
+
+
+def with_regimes(table: pa.Table, fold: Fold, test: np.ndarray) -> pa.Table:
+    """The table, a row for each of the tested rows (N,) of a fold, with the number of the fold and the test regime."""
+    regimes = {int(row): side.name for side in fold.tests for row in side.rows}
+    table = table.append_column("fold", pa.array([fold.fold] * len(test), pa.int32()))
+    return table.append_column("regime", pa.array([regimes[row] for row in test.tolist()], pa.string()))
 
 
 def fold_scores(labels: np.ndarray, scores: np.ndarray, classes: Sequence[str]) -> dict[str, float | None]:
@@ -170,58 +182,60 @@ def score_predictions(
     cfg: ScoresConfig,
     seed: int,
     unseen: Sequence[str] = ("participant",),
+    models: Mapping[str, str] = MODELS,
 ) -> dict[str, Any]:
     """Everything metrics.json says about out-of-fold predictions: rows, metrics, permutation tests, confusions.
 
-    predictions: as `predictions_table` makes it, with the columns participant, stimulus, trial and fold. unseen: which
-    of participant and stimulus were held out, one or both; the intervals draw these. Where the label is the
-    participant's, `per_person` has the rows of whole participants. `without_gaze` has the rows that never see gaze, the
-    majority class among them, and the best of those by the metric of the permutation test: the gain of the model over
-    it is what the gaze adds. Chosen on the test examples it is rather too good. Runs of before had no such rows.
+    predictions: as `predictions_table` makes it, with the columns participant, stimulus, trial and fold, and with those
+    of `BASELINES` that there are. models: key of each model's row -> its column of scores; the gains, the tests and
+    the confusions are the first one's. unseen: which of participant and stimulus were held out, one or both; the
+    intervals draw these. Where the label is the participant's, `per_person` has the rows of whole participants.
+    `without_gaze` has the rows that never see gaze, the majority class among them, and the best of those by the metric
+    of the permutation test: the gain of the model over it is what the gaze adds. Chosen on the test examples it is
+    rather too good. Runs of before had no such rows. `permutation` is of balanced accuracy, its `auroc` of that.
     """
+    model = next(iter(models))
     labels = _labels(predictions, classes)
     people, stimuli, trials, folds = (_names(predictions, key) for key in ("participant", "stimulus", "trial", "fold"))
     held = [{"participant": people, "stimulus": stimuli}[column] for column in unseen]
-    everything = {
-        name: _scores(predictions, COLUMNS[name], len(classes))
-        for name in ROWS
-        if COLUMNS[name] in predictions.column_names
-    }
+    columns = {**models, **{name: name for name in BASELINES if name in predictions.column_names}}
+    everything = {name: _scores(predictions, column, len(classes)) for name, column in columns.items()}
     undefined = {
         name: why for name in WITHOUT_GAZE if name in everything and (why := _undefined(name, everything[name]))
     }
     scores = {name: theirs for name, theirs in everything.items() if name not in undefined}
-    found = rows(resampled(labels, scores, held[0], classes, cfg.resamples, seed, *held[1:]), MODEL)
+    found = rows(resampled(labels, scores, held[0], classes, cfg.resamples, seed, *held[1:]), model)
     first, further = exchanges(labels, people, stimuli, trials)
 
-    over = {name: theirs for name, theirs in scores.items() if name != MODEL}
+    over = {name: theirs for name, theirs in scores.items() if name != model}
 
-    def test(exchange: Exchange, over: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    def test(exchange: Exchange, over: Mapping[str, np.ndarray], metric: str) -> dict[str, Any]:
         n = cfg.permutations
-        return permutation_test(labels, scores[MODEL], folds, exchange, classes, n=n, seed=seed, over=over)
+        return permutation_test(labels, scores[model], folds, exchange, classes, metric, n, seed, over)
 
     nothing = {
-        name: {metric: {"value": None, "ci95": None, "n": 0, "why": why} for metric in found[MODEL]}
+        name: {metric: {"value": None, "ci95": None, "n": 0, "why": why} for metric in found[model]}
         for name, why in undefined.items()
     }
-    tested = test(first, over) | ({} if further is None else {"further": test(further, {})})
+    tested = test(first, over, HEADLINE) | ({} if further is None else {"further": test(further, {}, HEADLINE)})
+    tested["auroc"] = test(first, over, "auroc")
     blind = [name for name in ("majority", *WITHOUT_GAZE) if name in everything]
     best = max(blind, key=lambda name: found[name][tested["metric"]]["value"] or 0.0 if name in found else -1.0)
     return {
         "rows": {name: found.get(name) or nothing[name] for name in everything},
-        "metrics_shown": list(found[MODEL]),
-        "metrics": summarise(labels, classes, found, MODEL),
+        "metrics_shown": list(found[model]),
+        "metrics": summarise(labels, classes, found, model),
         "permutation": tested,
         **({"without_gaze": {"best": best, "rows": blind}} if len(blind) > 1 else {}),
         "held_out": {PLURAL[column]: len(set(theirs)) for column, theirs in zip(unseen, held, strict=True)},
-        "participants": participant_confusions(labels, scores[MODEL].argmax(axis=1), people, classes),
-        **({"per_person": _per_person(labels, scores, people, classes, cfg, seed)} if first.of_people else {}),
+        "participants": participant_confusions(labels, scores[model].argmax(axis=1), people, classes),
+        **({"per_person": _per_person(labels, scores, people, classes, cfg, seed, model)} if first.of_people else {}),
     }
 
 
 def _per_person(
     labels: np.ndarray, scores: dict[str, np.ndarray], people: np.ndarray, classes: Sequence[str], cfg: ScoresConfig,
-    seed: int,
+    seed: int, model: str,
 ) -> dict[str, Any]:  # fmt: skip
     """The rows where each participant is one example: the decision is by the mean of the scores of their trials."""
     names, first, whose = np.unique(people, return_index=True, return_inverse=True)
@@ -231,7 +245,7 @@ def _per_person(
         means[name] = np.zeros((len(names), len(classes)))
         np.add.at(means[name], whose, theirs)
         means[name] /= trials
-    found = rows(resampled(labels[first], means, names, classes, cfg.resamples, seed), MODEL)
+    found = rows(resampled(labels[first], means, names, classes, cfg.resamples, seed), model)
     return {name: found[name] for name in means}
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from gazeray.gaze.declaration import NUISANCE_COLUMN, WORDS
 from gazeray.studies.shared.classification import WITHOUT_GAZE, logistic_regression_scores
 from gazeray.study import Side
 
@@ -29,6 +30,9 @@ NUISANCE = {"duration_ms": "nuisance_duration_ms", "sampling_hz": "nuisance_rate
 
 ORDER = "nuisance_order"
 """The place of an example's trial among those of its participant, from 1, in the order of the trials table."""
+
+NEARLY = 0.9
+"""The share of the trials of which a label's near function has to be right."""
 
 
 def trial_order(participants: Iterable[str]) -> np.ndarray:
@@ -61,34 +65,83 @@ def _keys(table: pa.Table) -> Iterable[tuple[str, str]]:
     return zip(table.column("participant").to_pylist(), table.column("trial").to_pylist(), strict=True)
 
 
+def further_columns(table: pa.Table) -> list[str]:
+    """The columns of a table of examples that the declaration asks for: `WORDS`, and those of `nuisance`."""
+    return [name for name in table.column_names if name == WORDS or name.startswith(NUISANCE_COLUMN)]
+
+
+@dataclass(frozen=True)
+class Known:
+    """Features of N examples. values: (N, F) float, NaN where not known. marked: of which a further feature says where
+    that is; the categories of one text are known together, and share it."""
+
+    values: np.ndarray
+    marked: Sequence[int]
+
+    def __add__(self, other: Known) -> Known:
+        marked = [*self.marked, *(self.values.shape[1] + place for place in other.marked)]
+        return Known(np.concatenate([self.values, other.values], axis=1), marked)
+
+    @classmethod
+    def of(cls, column: pa.ChunkedArray) -> Known:
+        """A number as it is, a text as one feature for each of its categories, 1 where it is that and else 0."""
+        if not pa.types.is_string(column.type):
+            return cls(column.to_numpy().astype(np.float64)[:, None], [0])
+        cells = column.to_pylist()
+        names = sorted({cell for cell in cells if cell is not None})
+        rows = [[np.nan if cell is None else float(cell == name) for name in names] for cell in cells]
+        return cls(np.array(rows, np.float64).reshape(len(cells), len(names)), [0] if names else [])
+
+    def filled(self, known: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The features of both rows, with the means of the known for NaN."""
+        there = np.isfinite(self.values[known])
+        means = np.where(there, self.values[known], 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+
+        def filled(values: np.ndarray) -> np.ndarray:
+            gone = ~np.isfinite(values)
+            return np.concatenate([np.where(gone, means, values), gone[:, self.marked]], axis=1)
+
+        return filled(self.values[known]), filled(self.values[asked])
+
+
 @dataclass(frozen=True)
 class Circumstances:
     """What is known of N examples beside their gaze. owners: stimulus and participant, (N,) names each.
 
-    nuisance: (N, F) float, NaN where not known. labels: (N,) class indices.
+    labels: (N,) class indices. speed: words per minute of the recording; None where no words are declared.
     """
 
     owners: Mapping[str, np.ndarray]
-    nuisance: np.ndarray
+    nuisance: Known
     labels: np.ndarray
+    speed: Known | None = None
 
     @classmethod
     def of(cls, table: pa.Table, labels: np.ndarray) -> Circumstances:
-        """Those of the examples of a table as `with_nuisance` makes it."""
+        """Those of the examples of a table as `with_nuisance` makes it, with its `further_columns`."""
         owners = {name: np.array(table.column(name).to_pylist(), np.str_) for name in OWNERS.values()}
-        columns = [table.column(name).to_numpy().astype(np.float64) for name in (ORDER, *NUISANCE.values())]
-        return cls(owners, np.stack(columns, axis=1), labels)
+        further = further_columns(table)
+        columns = [ORDER, *NUISANCE.values(), *(name for name in further if name != WORDS)]
+        first, *others = (Known.of(table.column(name)) for name in columns)
+        speed = None
+        if WORDS in further:
+            words, ms = (table.column(name).to_numpy().astype(np.float64) for name in (WORDS, NUISANCE["duration_ms"]))
+            minutes = np.where(ms > 0, ms, np.nan) / 60_000
+            speed = Known((words / minutes)[:, None], [0])
+        return cls(owners, sum(others, first), labels, speed)
 
 
 def gazeless_scores(
     here: Circumstances, known: np.ndarray, sides: Sequence[Side], test: np.ndarray, classes: int
 ) -> dict[str, np.ndarray]:
-    """{row of `WITHOUT_GAZE`: class scores (N_test, K)}, classes weighing the same.
+    """{row of `WITHOUT_GAZE`: class scores (N_test, K)}, classes weighing the same; reading speed where it is known.
 
     Scores are NaN where a side holds out what a row goes by. known: rows that are not tested; all fits see these alone.
     sides: the test regimes, whose rows make up `test`.
     """
-    scores = {name: np.full((len(test), classes), np.nan) for name in WITHOUT_GAZE}
+    names = [name for name in WITHOUT_GAZE if name != "reading_speed" or here.speed is not None]
+    scores = {name: np.full((len(test), classes), np.nan) for name in names}
+    speed = [here.speed] if here.speed is not None else []
     for unseen in {side.unseen for side in sides}:
         rows = np.concatenate([side.rows for side in sides if side.unseen == unseen])
         at = np.isin(test, rows)
@@ -96,8 +149,10 @@ def gazeless_scores(
         for name, owner in OWNERS.items():
             if owner in owners:
                 scores[name][at] = _own_scores(here, owner, known, asked, classes)
-        scores["nuisance"][at] = _regression(here, [], known, asked, classes)
-        scores["without_gaze"][at] = _regression(here, owners, known, asked, classes)
+        if speed:
+            scores["reading_speed"][at] = _regression(here, speed, [], known, asked, classes)
+        scores["nuisance"][at] = _regression(here, [here.nuisance], [], known, asked, classes)
+        scores["without_gaze"][at] = _regression(here, [here.nuisance, *speed], owners, known, asked, classes)
     return scores
 
 
@@ -126,26 +181,15 @@ def _shares(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _regression(
-    here: Circumstances, owners: Sequence[str], known: np.ndarray, asked: np.ndarray, classes: int
-) -> np.ndarray:
-    """(N, K) of a logistic regression on the nuisance features and the log odds of the owners' classes."""
-    features = [_filled(here.nuisance[known], here.nuisance[asked])]
+    here: Circumstances, measured: Sequence[Known], owners: Sequence[str], known: np.ndarray, asked: np.ndarray,
+    classes: int,
+) -> np.ndarray:  # fmt: skip
+    """(N, K) of a logistic regression on what was measured and the log odds of the owners' classes."""
+    features = [one.filled(known, asked) for one in measured]
     for owner in owners:
         features.append((_cross_fitted(here, owner, known, classes), _log_odds(here, owner, known, asked, classes)))
     left, right = (np.concatenate(parts, axis=1) for parts in zip(*features, strict=True))
     return logistic_regression_scores(left, here.labels[known], right, classes)
-
-
-def _filled(known: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both with the means of the known for NaN, and a column for each feature that says where it was."""
-    there = np.isfinite(known)
-    means = np.where(there, known, 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
-
-    def filled(values: np.ndarray) -> np.ndarray:
-        gone = ~np.isfinite(values)
-        return np.concatenate([np.where(gone, means, values), gone], axis=1)
-
-    return filled(known), filled(asked)
 
 
 def _log_odds(
@@ -176,7 +220,8 @@ def _cross_fitted(here: Circumstances, owner: str, known: np.ndarray, classes: i
 
 
 def given_away(table: pa.Table, order: np.ndarray, labels: np.ndarray, classes: Sequence[str], label: str) -> list[str]:
-    """Sentences on what gives the label of every trial away: its stimulus, or its place in the order of trials.
+    """Sentences on what gives the label of every trial away, or of nearly every one: its stimulus, or its place in the
+    order of trials.
 
     table: a row per trial with participant and stimulus. order (N,): see `trial_order`, NaN where not known. Stimuli or
     places of which none is that of several people say nothing, and neither does a single one.
@@ -189,10 +234,17 @@ def given_away(table: pa.Table, order: np.ndarray, labels: np.ndarray, classes: 
     found = []
     for what, (noun, names) in owners.items():
         shared, counts = _one_label(people, names, labels, len(classes))
+        nearly = _nearly(people, names, labels, len(classes))
         if shared:
             told = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
             found.append(
                 f"“{label}” is a function of {what}: whoever knows it needs no gaze ({noun} of each label: {told})."
+            )
+        elif nearly is not None:
+            right, majority = (f"{100 * share:.0f} %" for share in nearly)
+            found.append(
+                f"“{label}” is all but a function of {what}: it is right in {right} of trials, the majority class in "
+                f"{majority}."
             )
     return found
 
@@ -203,3 +255,25 @@ def _one_label(people: np.ndarray, names: np.ndarray, labels: np.ndarray, classe
     pairs = np.unique(whose * classes + labels)
     several = len(np.unique(whose * len(everybody) + who)) > len(own)
     return len(pairs) == len(own) > 1 and several, np.bincount(pairs % classes, minlength=classes).tolist()
+
+
+def _nearly(people: np.ndarray, names: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, float] | None:
+    """In which share of all rows the label that other people have most often at the same name is right, and the share
+    of the majority class; None unless that is in `NEARLY` of them, and in at least half of those that the majority
+    class gets wrong.
+
+    Other people's, since the row's own label would be among the most frequent ones by chance; of several that are as
+    frequent each is right in part. Rows of names that nobody else has are wrong. The majority class of an uneven label
+    is right in `NEARLY` of the rows too, wherever it is looked for: so the second condition, which it never meets.
+    """
+    (own, whose), (everybody, who) = (np.unique(values, return_inverse=True) for values in (names, people))
+    counts = np.zeros((len(own), classes))
+    np.add.at(counts, (whose, labels), 1.0)
+    pairs, pair = np.unique(whose * len(everybody) + who, return_inverse=True)
+    theirs = np.zeros((len(pairs), classes))
+    np.add.at(theirs, (pair, labels), 1.0)
+    others = counts[whose] - theirs[pair]
+    most = (others == others.max(axis=1, keepdims=True)) & (others > 0)
+    right = float(np.mean(most[np.arange(len(labels)), labels] / np.maximum(most.sum(axis=1), 1)))
+    majority = float(np.bincount(labels).max() / len(labels))
+    return (right, majority) if right >= max(NEARLY, (1 + majority) / 2) else None

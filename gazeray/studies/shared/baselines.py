@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands beside the models of every study that tells classes apart, as a predictor of the one flow.
+
+A unit per fold, `baselines-K`, fits and tests the majority class, a logistic regression on simple gaze features and the
+rows that never see gaze; its table is joined with that of a model's unit. A study needs one line for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from gazeray.gaze.declaration import NUISANCE_COLUMN, WORDS
+from gazeray.learn.trained import PerFold
+from gazeray.metrics.statistics import majority_scores
+from gazeray.store import Store
+from gazeray.studies.shared.classification import (
+    BASELINES,
+    PREDICTIONS,
+    WITHOUT_GAZE,
+    logistic_regression_scores,
+    with_regimes,
+    with_scores,
+)
+from gazeray.studies.shared.without_gaze import Circumstances, further_columns, gazeless_scores
+from gazeray.study import Fold, Ready, Row
+from gazeray.tables import table_digest
+from gazeray.unit import Json, UnitFolder
+
+KEY = "baselines"
+
+JOINED_ON = ("fold", "participant", "trial", "regime")
+
+
+def baselines(
+    ready: Ready[Any, Any], store: Store, classes: Sequence[str], label: str = "label_index",
+    features: str = "features", key: str = KEY,
+) -> PerFold:  # fmt: skip
+    """The predictor of the rows beside the models, under the folds of the items; of several targets each has its own.
+
+    store: a row per item, with a table as `with_nuisance` makes it (words and declared columns behind it). label: its
+    column of class indices. features: the store's column of simple gaze features (F,). key: its units are `<key>-K`.
+    """
+    folds = ready.items.folds if ready.searched is None else [fold.refitted for fold in ready.items.folds]
+    rows, further = _rows(store.table), store.table.select(further_columns(store.table))
+    do = partial(_test, store, tuple(classes), label, features)
+    return PerFold(key, rows, folds, do, hashed=[label, features, list(rows), table_digest(further)])
+
+
+def nuisance_label(declared: Sequence[str]) -> str:
+    """What the row of the circumstances is called: they, and the columns that a declaration adds to them."""
+    return ", ".join([WITHOUT_GAZE["nuisance"].label, *declared])
+
+
+def _rows(table: pa.Table) -> dict[str, Row]:
+    further = further_columns(table)
+    declared = [name.removeprefix(NUISANCE_COLUMN) for name in further if name != WORDS]
+    rows = {name: row for name, row in BASELINES.items() if name != "reading_speed" or WORDS in further}
+    return {**rows, "nuisance": replace(rows["nuisance"], label=nuisance_label(declared))}
+
+
+def _test(store: Store, classes: tuple[str, ...], label: str, features: str, fold: Fold, out: UnitFolder) -> Json:
+    """Fit everything to everybody who is not tested, and write what it says of the tested rows."""
+    test, known = np.sort(fold.test), np.concatenate([fold.train, fold.validation.rows])
+    labels = store.plain(label)
+    seen, asked = (np.asarray(store.take(rows, [features])[features]) for rows in (known, test))
+    here = Circumstances.of(store.table, labels)
+    scores = {
+        "majority": majority_scores(labels[known], len(test), classes),
+        "logistic_regression": logistic_regression_scores(seen, labels[known], asked, len(classes)),
+        **gazeless_scores(here, known, fold.tests, test, len(classes)),
+    }
+    ids = with_regimes(store.table.select(["participant", "trial"]).take(test), fold, test)
+    out.folder.write_table(PREDICTIONS, with_scores(ids, scores))
+    return {"n": {"known": len(known), "test": len(test)}}
+
+
+def whole_folds(done: Mapping[str, UnitFolder], folds: Iterable[int], keys: Sequence[str] = ("fold", KEY)) -> list[int]:
+    """The folds of which the units of all keys are done: the others are not scored."""
+    return [fold for fold in folds if all(f"{key}-{fold}" in done for key in keys)]
+
+
+def joined_folds(done: Mapping[str, UnitFolder], folds: Sequence[int]) -> pa.Table:
+    """The predictions of the model and of the baselines side by side, of all rows that these folds have tested.
+
+    Sorted by fold, participant and trial. Raises LookupError for a row of the model that the baselines do not have.
+    """
+    parts = [joined(*(done[f"{key}-{fold}"].folder.read_table(PREDICTIONS) for key in ("fold", KEY))) for fold in folds]
+    return pa.concat_tables(parts).sort_by([(name, "ascending") for name in JOINED_ON[:3]])
+
+
+def joined(predictions: pa.Table, beside: pa.Table) -> pa.Table:
+    """A model's predictions with the scores of other predictors behind its own, row by row of the same fold,
+    participant, trial and regime. Raises LookupError for a row that the others do not have."""
+    places = {key: place for place, key in enumerate(_keys(beside))}
+    theirs = beside.take([places[key] for key in _keys(predictions)])
+    at = 1 + max(place for place, field in enumerate(predictions.schema) if pa.types.is_list(field.type))
+    for name in (name for name in theirs.column_names if name not in JOINED_ON):
+        predictions = predictions.add_column(at, name, theirs.column(name))
+        at += 1
+    return predictions
+
+
+def _keys(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    return zip(*(table.column(name).to_pylist() for name in JOINED_ON), strict=True)
