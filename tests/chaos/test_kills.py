@@ -131,8 +131,8 @@ def test_killed_driver_changes_no_number(ray_cluster: None, undisturbed: Path, t
 
     outcome, told = run_heatmap(*words, HERE)
     assert outcome.failed == {}
-    assert "3 in all, 1 done before" in told
+    assert "6 in all, 1 done before" in told
     after = results(tmp_path)
-    assert len(after) == 3
+    assert len(after) == 6
     assert after[FREE] == before[FREE], "a finished fold was done again"
     same_numbers(run_of(tmp_path), undisturbed)

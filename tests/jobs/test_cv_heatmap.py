@@ -105,17 +105,17 @@ def test_same_command_again_does_nothing_twice(finished: tuple[Outcome, str, Pat
     again, shown = run_heatmap(f"run.dir={folder}", HERE)
     assert {stat.path: stat.mtime_ns for stat in outcome.run.list("units")} == before
     assert again.run.read_bytes("metrics.json") == bytes_before
-    assert "8 in all, 8 done before" in shown
+    assert "16 in all, 16 done before" in shown
     assert "24 of 24 packs kept" in shown
 
 
 def test_plain_progress_names_stages_units_scores_and_time_left(finished: tuple[Outcome, str, Path]) -> None:
     shown = finished[1]
     assert "reading recordings: 24 to do" in shown
-    assert "units: 8 in all" in shown
+    assert "units: 16 in all" in shown
     assert "validation loss" in shown
-    assert "4 of 8, about" in shown
-    assert "8 of 8, none left" in shown
+    assert "4 of 16, about" in shown
+    assert "16 of 16, none left" in shown
 
 
 def test_dry_run_prints_the_plan_and_starts_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,7 +152,7 @@ def test_failed_unit_is_named_and_exits_1_and_is_retried(tmp_path: Path, capsys:
     assert "Traceback" in json.loads((run / "units/fold-1/failure.json").read_text())["traceback"]
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["status"] == "failed"
-    assert manifest["units"] == {"fold-0": "done", "fold-1": "failed"}
+    assert manifest["units"] == {"fold-0": "done", "fold-1": "failed", "baselines-0": "done", "baselines-1": "done"}
     assert [fold["fold"] for fold in json.loads((run / "metrics.json").read_text())["folds"]] == [0]
     assert "fold-1" in (run / "report.html").read_text()
     first = (run / "units/fold-0/result.json").stat().st_mtime_ns

@@ -12,6 +12,7 @@ from sklearn import metrics as oracle
 from gazeray.metrics import classification
 from gazeray.metrics.classification import (
     accuracy,
+    auroc,
     balanced_accuracy,
     confusion,
     macro_f1,
@@ -147,6 +148,19 @@ def test_ranking_metrics_equal_plain_loops_over_pairs_and_thresholds(example: Ex
 def test_auroc_of_perfect_reversed_and_constant_scores(scores: list[float], expected: float) -> None:
     columns = np.stack([1 - np.array(scores), np.array(scores)], axis=1)
     assert score_all([0, 0, 1, 1], columns, ["control", "pseudoword"])["auroc"].tolist() == [expected]
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_auroc_by_ranks_equals_that_of_score_all_under_every_row_of_labels(n_classes: int) -> None:
+    rng, classes = np.random.default_rng(n_classes), list("abc")[:n_classes]
+    labels = rng.integers(0, n_classes, (50, 12))
+    labels[0], labels[1] = 1, 0  # one class alone: undefined
+    for scores in (rng.random((12, n_classes)), rng.integers(0, 3, (12, n_classes)) / 2):
+        found = auroc(labels, scores, classes)
+        np.testing.assert_allclose(found, score_all(labels, scores, classes)["auroc"], atol=1e-12)
+        assert np.isnan(found[:2]).all()
+    with pytest.raises(ValueError, match="labels must name 11"):
+        auroc(labels, np.ones((11, n_classes)), classes)
 
 
 def test_whole_weights_equal_repeated_examples() -> None:

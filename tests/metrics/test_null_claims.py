@@ -20,7 +20,7 @@ from gazeray.metrics.permutation import CLAIM, Claim, claim, exchanges, permutat
 from gazeray.metrics.statistics import majority_scores, resampled
 from gazeray.report.results import Results
 from gazeray.report.sections.without_gaze import best_gain
-from gazeray.studies.shared.classification import COLUMNS, ScoresConfig, predictions_table, score_predictions
+from gazeray.studies.shared.classification import ScoresConfig, predictions_table, score_predictions
 from gazeray.studies.shared.without_gaze import Circumstances, gazeless_scores, trial_order, with_nuisance
 
 SETS = 200
@@ -122,7 +122,7 @@ def claimed_without_gaze(design: Design, seed: int) -> Claim:
     table = with_nuisance(table, trial_order(table["participant"].to_pylist()), None)
     folds = make_folds(table, labels, FoldsConfig(hold_out=design.hold_out, outer=8, stimuli=4), seed)
     names, here = [str(c) for c in range(design.classes)], Circumstances.of(table, labels)
-    scores = {name: np.zeros((len(labels), design.classes)) for name in COLUMNS.values()}
+    scores: dict[str, np.ndarray] = {}
     number = np.zeros(len(labels), int)
     for fold in folds:
         test, known = np.sort(fold.test), fold.known
@@ -133,7 +133,7 @@ def claimed_without_gaze(design: Design, seed: int) -> Claim:
             "logistic_regression": ridge(features[known, 2:], labels[known], features[test, 2:], design.classes),
         }
         for name, theirs in (own | gazeless_scores(here, known, fold.tests, test, design.classes)).items():
-            scores[name][test] = theirs
+            scores.setdefault(name, np.zeros((len(labels), design.classes)))[test] = theirs
     ids = table.select(["participant", "stimulus", "trial"]).append_column("fold", pa.array(number))
     predictions, cfg = predictions_table(ids, names, labels, scores), ScoresConfig(resamples=200, permutations=399)
     found = score_predictions(predictions, names, cfg, seed, HELD_OUT[design.hold_out])

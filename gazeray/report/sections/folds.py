@@ -78,9 +78,11 @@ def _spread(scores: Mapping[int, Mapping[str, float | None]], keys: Sequence[str
 def _fold_row(results: Results, fold: int, scored: Mapping[str, Any] | None, keys: Sequence[str]) -> list[object]:
     unit = results.units.get(f"fold-{fold}", {"status": "not run"})
     counts, best = unit.get("n"), unit.get("best_epoch")
+    beside = results.units.get(f"baselines-{fold}", unit)  # runs of before have no such units
+    state = unit["status"] if unit["status"] != "done" or beside["status"] == "done" else "baselines failed"
     return [
         fold,
-        Cell(unit["status"], failed=unit["status"] != "done"),
+        Cell(state, failed=state != "done"),
         "" if best is None else f"{best} of {unit.get('epochs', '?')}",
         " / ".join(str(counts[side]) for side in ("train", "validation", "test")) if counts else "",
         *(number(scored.get(key)) if scored else "" for key in keys),

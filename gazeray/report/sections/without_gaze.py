@@ -37,7 +37,7 @@ def best_gain(results: Results, model: str, metric: str, held: dict[str, int]) -
     value, entry = results.entry(best, metric).get("value"), results.gain(model, metric, best or "")
     if best is None or value is None or entry.get("value") is None:
         return None
-    test = _tested(results, best)
+    test = _tested(results, best, metric)
     rows = [
         name for name in results.metrics["without_gaze"]["rows"] if results.entry(name, metric).get("value") is not None
     ]
@@ -56,15 +56,15 @@ def blocks(results: Results, model: str) -> list[Block]:
     heads = [metric_name(key) for key in SHOWN]
     table = Table(
         "Without gaze",
-        [Column("without gaze", ROW), *map(Column, heads), Column(f"gain in {heads[0]}"), Column("p"),
-         Column(f"gain in {heads[1]}")],
+        [Column("without gaze", ROW), *map(Column, heads),
+         *(Column(name) for head in heads for name in (f"gain in {head}", "p"))],
         [_row(results, model, name) for name in rows["rows"]],
         shaded=[rows["rows"].index(rows["best"])],
     )  # fmt: skip
     words = (
         "Would the same score have been had without an eye tracker? Predictors that never see gaze, under the same "
-        f"folds, and the gain of the model over each, on the same resamples; p: one-sided, of the gain in {heads[0]}, "
-        f"by the permutation test. Shaded: the best of them by {heads[0]}, which the verdict is about."
+        "folds, and the gain of the model over each, on the same resamples; p: one-sided, of the gain before it, by "
+        f"the permutation test. Shaded: the best of them by {heads[0]}, which the verdict is about."
     )
     why = {results.label(name): results.entry(name, SHOWN[0]).get("why") for name in rows["rows"]}
     words += "".join(f" Undefined: {label} ({reason})." for label, reason in why.items() if reason)
@@ -75,15 +75,18 @@ def _row(results: Results, model: str, name: str) -> list[object]:
     cells: list[object] = [results.label(name)]
     entries = {key: results.entry(name, key) for key in SHOWN}
     if entries[SHOWN[0]].get("value") is None:
-        return [*cells, "undefined", "", "", "", ""]
+        return [*cells, "undefined", *[""] * (3 * len(SHOWN) - 1)]
     cells += [Cell(number(entry.get("value")), interval(entry.get("ci95"))) for entry in entries.values()]
-    gains = [results.gain(model, key, name) for key in SHOWN]
-    told = [Cell(number(gain.get("value"), signed=True), interval(gain.get("ci95"), signed=True)) for gain in gains]
-    p = _tested(results, name).get("p")
-    return [*cells, told[0], "" if p is None else p_value(p).removeprefix("p").lstrip(" =\N{NO-BREAK SPACE}"), told[1]]
+    for key in SHOWN:
+        gain, p = results.gain(model, key, name), _tested(results, name, key).get("p")
+        cells.append(Cell(number(gain.get("value"), signed=True), interval(gain.get("ci95"), signed=True)))
+        cells.append("" if p is None else p_value(p).removeprefix("p").lstrip(" =\N{NO-BREAK SPACE}"))
+    return cells
 
 
-def _tested(results: Results, name: str) -> dict[str, Any]:
+def _tested(results: Results, name: str, metric: str) -> dict[str, Any]:
     """The permutation test of the gain over a predictor, and where nothing can be claimed the reason."""
     test = results.metrics.get("permutation") or {}
+    if metric != SHOWN[0]:
+        test = test.get(metric) or {}
     return {"reason": test.get("reason"), **((test.get("gain") or {}).get(name) or {})}

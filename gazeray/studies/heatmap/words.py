@@ -14,7 +14,7 @@ from gazeray.report.sections.classification import HEADLINE, MODEL, SIMPLE, held
 from gazeray.report.sections.gallery import Given
 from gazeray.report.sections.search import choice_name
 from gazeray.report.sections.without_gaze import Gain, best_gain
-from gazeray.report.words import incomplete, interval, metric_name, number, p_value
+from gazeray.report.words import interval, metric_name, number, p_value
 
 NAMES = {"heatmap": "gaze heatmap", "both": "heatmap and scanpath", "screens": "ink on the screen"}
 """What the pictures of each kind are called; the others are called by their kind."""
@@ -31,8 +31,8 @@ def given(results: Results) -> Given:
 
 def verdict(results: Results) -> str:
     """One plain sentence: does the model tell the classes apart in new people, and does the gaze add anything to it."""
-    unfinished = incomplete(results, "fold")
-    start = f"{unfinished}: " if unfinished else ""
+    folds, scored = (of.get("folds") or [] for of in (results.manifest, results.metrics))
+    start = f"Incomplete run ({len(scored)} of {len(folds)} folds): " if results.failed else ""
     entry = (results.metrics.get("metrics") or {}).get(HEADLINE) or {}
     value, bounds, chance = entry.get("value"), entry.get("ci95"), entry.get("chance")
     if value is None:
@@ -163,14 +163,24 @@ def _without_gaze(results: Results) -> str:
     undefined = {results.label(name): entry["why"] for name in results.metrics["without_gaze"]["rows"]
                  if (entry := results.entry(name, HEADLINE)).get("why")}  # fmt: skip
     left_out = "".join(f" Of {label} there are no scores: {why}." for label, why in undefined.items())
+    further = (results.manifest["data"].get("declaration") or {}).get("nuisance") or []
+    declared = (
+        f"; beside them what the data set declares: {', '.join(further)} (each category of a text is a feature; what "
+        "is not known is the mean, and a feature says so)"
+    )
+    speed = (
+        " Reading speed: the same on the declared words by the duration of the recording, which is among all together."
+    )
+    has_speed = "reading_speed" in results.metrics["without_gaze"]["rows"]
     return (
         "are predictors that are fitted in the same folds on everybody who is not tested, and see no gaze. Stimulus "
         "alone and participant alone: how much more frequent each class is with the stimulus (participant) than "
         "overall, both smoothed by two examples of the overall shares. Order, duration, rate, loss: a logistic "
         "regression (as above) on the place of the trial among those of its participant, how long the recording is, "
-        "its sampling rate and its share of lost samples. All together: these and the log odds of stimulus and "
-        "participant, which for each fitted trial come from other people (other stimuli). The best of them by balanced "
-        f"accuracy was found on the test trials, which leans against the model.{left_out}"
+        f"its sampling rate and its share of lost samples{declared if further else ''}.{speed if has_speed else ''} "
+        "All together: these and the log odds of stimulus and participant, which for each fitted trial come from other "
+        "people (other stimuli). The best of them by balanced accuracy was found on the test trials, which leans "
+        f"against the model.{left_out}"
     )
 
 

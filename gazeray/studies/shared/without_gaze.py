@@ -241,7 +241,7 @@ def given_away(table: pa.Table, order: np.ndarray, labels: np.ndarray, classes: 
                 f"“{label}” is a function of {what}: whoever knows it needs no gaze ({noun} of each label: {told})."
             )
         elif nearly is not None:
-            right, majority = (f"{100 * share:.0f} %" for share in nearly)
+            right, majority = (f"{min(99.0, 100 * share):.0f} %" for share in nearly)  # in all it is a function
             found.append(
                 f"“{label}” is all but a function of {what}: it is right in {right} of trials, the majority class in "
                 f"{majority}."

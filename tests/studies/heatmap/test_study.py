@@ -24,14 +24,15 @@ from gazeray.studies.heatmap.learner import HeatmapLearner, map_name
 from gazeray.studies.heatmap.report import write_report
 from gazeray.studies.heatmap.source import Recordings
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
+from gazeray.studies.shared.baselines import baselines, joined
 from gazeray.studies.shared.classification import (
-    COLUMNS,
+    BASELINES,
     class_weights,
     logistic_regression_scores,
     score_predictions,
 )
 from gazeray.studies.shared.without_gaze import with_nuisance
-from gazeray.study import Fold, Side
+from gazeray.study import Fold, Items, Ready, Side, Source
 from gazeray.tables import DataError
 from gazeray.unit import Unit, UnitFolder
 from tests.studies.here import faults, in_this_process, whole
@@ -219,8 +220,13 @@ def test_nothing_is_fitted_on_test_people(tmp_path: Path) -> None:
         assert prepared.weights == (1.5, 0.75), "of eight and four training examples"
         torch.manual_seed(0)
         prepared.tested(learner.model().eval(), fold, store, torch.device("cpu"), out)
-        found = out.folder.read_table("predictions.parquet")
-        return {name: found.column(name).to_pylist() for name in COLUMNS.values()}
+        beside = UnitFolder(folder, Unit("baselines-0", {}, "hash"))
+        items = Items(rows, ("participant", "trial"), [fold], "")
+        predictor = baselines(Ready(Source(None, []), store, items), store, learner.classes)
+        predictor.do(fold, beside)
+        found = joined(*(one.folder.read_table("predictions.parquet") for one in (out, beside)))
+        assert set(predictor.rows) == set(BASELINES) - {"reading_speed"}
+        return {name: found.column(name).to_pylist() for name in ("scores", *predictor.rows)}
 
     features = np.random.default_rng(1).normal(0, 1, (24, 23)).astype(np.float32)
     labels = np.array([0, 1, 1] * 8)
