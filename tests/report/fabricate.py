@@ -274,11 +274,14 @@ def _permutation(
         null.append(balanced(shuffled))
     above = sum(item >= value for item in null)
     below = sum(item <= value for item in null)
-    return {"metric": "balanced_accuracy", "value": value, "design": "within participants", "units": len(labels),
-            "p": (1 + above) / 200, "p_below": (1 + below) / 200, "n": 199,
-            "gain": {key: {"value": 0.1, "p": 0.005, "p_below": 1.0}
-                     for key in ("logistic_regression", "majority", "stimulus_only")},
+    test = {"metric": "balanced_accuracy", "value": value, "design": "within participants", "units": len(labels),
+            "p": (1 + above) / 200, "p_below": (1 + below) / 200, "n": 199, "gain": _gains(0.005),
             "null_mean": float(np.mean(null)), "null_p95": float(np.percentile(null, 95))}  # fmt: skip
+    return {**test, "auroc": {**test, "metric": "auroc", "gain": _gains(0.015)}}
+
+
+def _gains(p: float) -> dict[str, dict[str, float]]:
+    return {key: {"value": 0.1, "p": p, "p_below": 1.0} for key in ("logistic_regression", "majority", "stimulus_only")}
 
 
 def _fold_metrics(

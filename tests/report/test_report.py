@@ -18,9 +18,9 @@ import pyarrow as pa
 import pytest
 from matplotlib.image import imread
 
-from gazeray.report.blocks import Figure
+from gazeray.report.blocks import Figure, Table
 from gazeray.report.results import Results, read_results
-from gazeray.report.sections import classification, gallery, participants
+from gazeray.report.sections import classification, gallery, participants, without_gaze
 from gazeray.report.text_tables import classification_table
 from gazeray.report.words import number
 from gazeray.storage import Folder
@@ -328,9 +328,20 @@ def test_rows_without_gaze_stand_with_the_gain_of_the_model_over_each(small: Fol
         row, value = metrics["predictors"][key]["label"], metrics["rows"][key]["balanced_accuracy"]["value"]
         assert f"{row} {value:.3f} [{value - 0.02:.3f}, {value + 0.02:.3f}]" in words
         assert f"{gain['value']:+.3f} [{gain['ci95'][0]:+.3f}, {gain['ci95'][1]:+.3f}] 0.005" in words
+        ranked = metrics["rows"]["cnn"]["auroc"]["gain"][key]
+        shown = f"{ranked['value']:+.3f} [{ranked['ci95'][0]:+.3f}, {ranked['ci95'][1]:+.3f}] 0.015"
+        assert shown in words, "p of the gain in area under ROC is that of its own test"
     assert "Undefined: participant alone (participants are held out)." in words
     assert "Without gaze are predictors" in words
     assert "Of participant alone there are no scores: participants are held out." in words
+
+
+def test_run_of_before_has_no_p_of_the_gain_in_area_under_roc(small: Folder) -> None:
+    metrics = small.read_json("metrics.json")
+    del metrics["permutation"]["auroc"]
+    _, table = without_gaze.blocks(Results(small.read_json("manifest.json"), metrics), "cnn")
+    assert isinstance(table, Table)
+    assert [(row[4], row[6]) for row in table.rows] == [("0.005", ""), ("0.005", ""), ("", "")]
 
 
 def test_terminal_shows_rows_without_gaze_and_the_gain_over_the_best(small: Folder) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,10 @@ from gazeray.tables import table_digest
 from gazeray.unit import Json, UnitFolder
 
 KEY = "baselines"
+"""What its units are called by, unless a study says otherwise."""
+
+KEYS = ("fold", KEY)
+"""Whose units a fold is made of: `gazeray.learn.trained.Trained` and what stands beside it."""
 
 JOINED_ON = ("fold", "participant", "trial", "regime")
 
@@ -80,30 +84,33 @@ def _test(store: Store, classes: tuple[str, ...], label: str, features: str, fol
     return {"n": {"known": len(known), "test": len(test)}}
 
 
-def whole_folds(done: Mapping[str, UnitFolder], folds: Iterable[int], keys: Sequence[str] = ("fold", KEY)) -> list[int]:
-    """The folds of which the units of all keys are done: the others are not scored."""
+def whole_folds(done: Mapping[str, UnitFolder], folds: Iterable[int], keys: Sequence[str] = KEYS) -> list[int]:
+    """The folds of which the units `<key>-K` of all keys are done: the others are not scored."""
     return [fold for fold in folds if all(f"{key}-{fold}" in done for key in keys)]
 
 
-def joined_folds(done: Mapping[str, UnitFolder], folds: Sequence[int]) -> pa.Table:
-    """The predictions of the model and of the baselines side by side, of all rows that these folds have tested.
+def joined_folds(done: Mapping[str, UnitFolder], folds: Sequence[int], keys: Sequence[str] = KEYS) -> pa.Table:
+    """What the units `<key>-K` of these folds predict, side by side: the first key's table with the others' scores.
 
-    Sorted by fold, participant and trial. Raises LookupError for a row of the model that the baselines do not have.
+    Sorted by fold, participant and trial. Raises LookupError for a row of the first that another does not have.
     """
-    parts = [joined(*(done[f"{key}-{fold}"].folder.read_table(PREDICTIONS) for key in ("fold", KEY))) for fold in folds]
+    parts = [reduce(joined, [done[f"{key}-{fold}"].folder.read_table(PREDICTIONS) for key in keys]) for fold in folds]
     return pa.concat_tables(parts).sort_by([(name, "ascending") for name in JOINED_ON[:3]])
 
 
 def joined(predictions: pa.Table, beside: pa.Table) -> pa.Table:
-    """A model's predictions with the scores of other predictors behind its own, row by row of the same fold,
-    participant, trial and regime. Raises LookupError for a row that the others do not have."""
+    """Predictions with another predictor's scores behind their own, row by row of the same fold, participant, trial and
+    regime. Raises LookupError for a row that the other does not have."""
     places = {key: place for place, key in enumerate(_keys(beside))}
     theirs = beside.take([places[key] for key in _keys(predictions)])
-    at = 1 + max(place for place, field in enumerate(predictions.schema) if pa.types.is_list(field.type))
-    for name in (name for name in theirs.column_names if name not in JOINED_ON):
-        predictions = predictions.add_column(at, name, theirs.column(name))
-        at += 1
+    at = 1 + max(predictions.column_names.index(name) for name in _scored(predictions))
+    for place, name in enumerate(_scored(theirs)):
+        predictions = predictions.add_column(at + place, name, theirs.column(name))
     return predictions
+
+
+def _scored(table: pa.Table) -> list[str]:
+    return [field.name for field in table.schema if pa.types.is_list(field.type)]
 
 
 def _keys(table: pa.Table) -> Iterator[tuple[Any, ...]]:

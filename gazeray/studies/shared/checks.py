@@ -15,7 +15,7 @@ import pyarrow as pa
 from gazeray.config import FoldsConfig
 from gazeray.learn.folds import HELD_OUT
 from gazeray.storage import Folder
-from gazeray.studies.shared.baselines import KEY, whole_folds
+from gazeray.studies.shared.baselines import KEYS, whole_folds
 from gazeray.studies.shared.classification import PREDICTIONS, fold_scores_of
 from gazeray.study import Finished
 from gazeray.unit import Json
@@ -112,9 +112,9 @@ def _result_faults(manifest: Json, finished: Finished, table: pa.Table) -> Itera
     scores = fold_scores_of(table, manifest["classes"])
     tested = Counter(table["fold"].to_pylist())
     for fold in whole_folds(finished.done, [fold["fold"] for fold in manifest["folds"]]):
-        for name in (f"fold-{fold}", f"{KEY}-{fold}"):
+        for name in (f"{key}-{fold}" for key in KEYS):
             result = finished.done[name].result() or {}
-            if name.startswith("fold") and result["metrics"] != scores.get(fold):
+            if "metrics" in result and result["metrics"] != scores.get(fold):
                 yield f"units/{name}/result.json: its metrics are not those of its predictions"
             if result["n"]["test"] != tested[fold]:
                 yield f"units/{name}/result.json: {result['n']['test']} examples tested, {tested[fold]} predictions"

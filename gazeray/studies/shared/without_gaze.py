@@ -259,12 +259,11 @@ def _one_label(people: np.ndarray, names: np.ndarray, labels: np.ndarray, classe
 
 def _nearly(people: np.ndarray, names: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, float] | None:
     """In which share of all rows the label that other people have most often at the same name is right, and the share
-    of the majority class; None unless that is in `NEARLY` of them, and in at least half of those that the majority
-    class gets wrong.
+    of the majority class; None unless the first is at least `NEARLY` and exceeds the second by half of what is left.
 
-    Other people's, since the row's own label would be among the most frequent ones by chance; of several that are as
-    frequent each is right in part. Rows of names that nobody else has are wrong. The majority class of an uneven label
-    is right in `NEARLY` of the rows too, wherever it is looked for: so the second condition, which it never meets.
+    Other people's, since the row's own would be among the most frequent by chance; of several that are as frequent each
+    is right in part, and rows of names that nobody else has are wrong. Such labels of nothing are right as often as the
+    majority class at most, which is `NEARLY` too where a label is uneven: hence the second condition.
     """
     (own, whose), (everybody, who) = (np.unique(values, return_inverse=True) for values in (names, people))
     counts = np.zeros((len(own), classes))
