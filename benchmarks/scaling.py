@@ -66,13 +66,14 @@ class TimedFolds(Trained):
 
 @dataclass(frozen=True)
 class TimedStudy(HeatmapStudy):
-    """The heatmap study with timed folds; `shared` gets what the workers are given in place of the examples."""
+    """The heatmap study with timed fits of its CNN; `shared` gets what the workers are given in place of the examples."""
 
     shared: list[Any] = field(default_factory=list)
 
     def predictors(self, ready: Prepared) -> list[Predictor]:
         self.shared.append(ready.stores.shared)
-        return [TimedFolds(**vars(one)) for one in super().predictors(ready)]
+        cnn, *beside = super().predictors(ready)
+        return [TimedFolds(**vars(cnn)), *beside]
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def run_folds(options: argparse.Namespace, store: str, workers: int, turn: int =
     outcome = run(study, f"turn-{workers}-{turn}", ProgressView(Console(quiet=True)))
     if outcome.failed or outcome.metrics is None:
         raise RuntimeError(f"folds failed: {outcome.failed}")
-    units = outcome.run.read_json("manifest.json")["units"]
+    units = [name for name in outcome.run.read_json("manifest.json")["units"] if name.startswith("fold-")]
     results = [outcome.run.read_json(f"units/{name}/result.json") for name in units]
     if study.shared == [None]:
         raise RuntimeError("the examples do not fit into data.cache_gb: they are streamed, and no object is moved")
