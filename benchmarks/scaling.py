@@ -66,7 +66,7 @@ class TimedFolds(Trained):
 
 @dataclass(frozen=True)
 class TimedStudy(HeatmapStudy):
-    """The heatmap study with timed fits of its CNN; `shared` gets what the workers are given in place of the examples."""
+    """The heatmap study with timed CNNs; `shared` gets what the workers are given in place of the examples."""
 
     shared: list[Any] = field(default_factory=list)
 

@@ -47,13 +47,19 @@ def baselines(
 ) -> PerFold:  # fmt: skip
     """The predictor of the rows beside the models, under the folds of the items; of several targets each has its own.
 
-    store: a row per item, with a table as `with_nuisance` makes it (words and declared columns behind it). label: its
-    column of class indices. features: the store's column of simple gaze features (F,). key: its units are `<key>-K`.
+    store: a row per item, with a table as `with_nuisance` makes it (words and declared columns behind it); after a
+    search a fold has the store of its chosen setting. label: the table's column of class indices. features: the store's
+    column of simple gaze features (F,). key: its units are `<key>-K`.
     """
-    folds = ready.items.folds if ready.searched is None else [fold.refitted for fold in ready.items.folds]
+    folds, stores = ready.items.folds, [store] * len(ready.items.folds)
     rows, further = _rows(store.table), store.table.select(further_columns(store.table))
-    do = partial(_test, store, tuple(classes), label, features)
-    return PerFold(key, rows, folds, do, hashed=[label, features, list(rows), table_digest(further)])
+    hashed: list[Any] = [label, features, list(rows), table_digest(further)]
+    if ready.searched is not None:
+        variants = [ready.searched.variants[chosen.setting] for chosen in ready.searched.chosen]
+        folds, stores = [fold.refitted for fold in folds], [variant.store for variant in variants]
+        hashed += [[variant.content, variant.setting] for variant in variants]
+    by_fold = {fold.fold: own for fold, own in zip(folds, stores, strict=True)}
+    return PerFold(key, rows, folds, partial(_test, by_fold, tuple(classes), label, features), hashed=hashed)
 
 
 def nuisance_label(declared: Sequence[str]) -> str:
@@ -68,8 +74,11 @@ def _rows(table: pa.Table) -> dict[str, Row]:
     return {**rows, "nuisance": replace(rows["nuisance"], label=nuisance_label(declared))}
 
 
-def _test(store: Store, classes: tuple[str, ...], label: str, features: str, fold: Fold, out: UnitFolder) -> Json:
+def _test(
+    stores: Mapping[int, Store], classes: tuple[str, ...], label: str, features: str, fold: Fold, out: UnitFolder
+) -> Json:
     """Fit everything to everybody who is not tested, and write what it says of the tested rows."""
+    store = stores[fold.fold]
     test, known = np.sort(fold.test), np.concatenate([fold.train, fold.validation.rows])
     labels = store.plain(label)
     seen, asked = (np.asarray(store.take(rows, [features])[features]) for rows in (known, test))
