@@ -30,6 +30,7 @@ from gazeray.storage.seals import unsealed, write_sealed
 from gazeray.studies import KNOWN, study_of
 from gazeray.studies.heatmap.study import HeatmapConfig
 from gazeray.tables import REJECTS
+from tests.report.crates import check_folder
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
@@ -296,6 +297,7 @@ def check_declared(run: Folder, spec: type[BaseModel]) -> None:
 
 def test_whole_run_is_valid(run: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     check_declared(run, DatasetSpec)
+    assert "report.html" in check_folder(run)
     assert job("validate_run").main([run.uri]) == 0
     assert capsys.readouterr().out == f"{run.uri}: valid\n"
 
@@ -386,6 +388,7 @@ def test_comparisons_of_pictures_are_computed_again(study: str, words: list[str]
     run = make_run(tmp_path, study, words)
     assert validate_run(run, study_of) == ["report.html: missing; jobs/report.py draws it"]
     check_declared(run, PictureSetSpec)
+    assert "report.html" not in check_folder(run)
     for how, (harm, expected) in SCORED.items():
         copy = Folder(tmp_path / "copies" / how)
         shutil.copytree(run.uri, copy.uri)
@@ -411,8 +414,10 @@ def test_report_is_drawn_again_from_the_folder_alone(source: Folder, tmp_path: P
     assert job("report").main([run.uri]) == 0
     first = run.read_bytes("report.html")
     assert run.exists("figures/roc.png")
+    metadata = run.read_bytes("ro-crate-metadata.json")
     assert job("report").main([run.uri]) == 0
     assert run.read_bytes("report.html") == first
+    assert run.read_bytes("ro-crate-metadata.json") == metadata
 
 
 def test_hash_of_config_agrees_with_the_engines_own() -> None:
