@@ -34,7 +34,7 @@ ABOUT = {
     "explain.npz": "what the maps add up to",
     "figures/": "the figures of the report",
     "fixations.parquet": "fixations, a row each",
-    "manifest.json": "command, config, code, versions, machine, the declaration of the data, folds, hashes of the files",
+    "manifest.json": "command, config, code, versions, machine, declaration of the data, folds, hashes of the files",
     "maps/": "maps of the scored items, by the index that lies with them",
     "metrics.json": "the scores of all predictors, with 95 % intervals",
     "model_card.md": "what the fitted models are for and what not, how good they are, how to load them",
@@ -158,7 +158,7 @@ def _data(manifest: Mapping[str, Any]) -> list[Json]:
 def _software(manifest: Mapping[str, Any]) -> list[Json]:
     """gazeray, its code and its licence, and the packages that the numbers depend on."""
     versions = dict(manifest["versions"])
-    own, git = versions.pop("gazeray"), manifest.get("git")
+    own, git = versions.pop("gazeray", NOT_STATED), manifest.get("git")
     code = [
         _about("#sources", "PropertyValue", "SHA-256 of the source files", value=manifest.get("sources", NOT_STATED))
     ]
