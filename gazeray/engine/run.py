@@ -13,6 +13,7 @@ from typing import Any
 
 from gazeray.config import LAYOUT, check_layout, config_hash, digest
 from gazeray.engine.provenance import code, command, earlier_commands, sources
+from gazeray.report.crate import CRATE, crate
 from gazeray.storage import Folder
 from gazeray.storage.seals import DamagedError, Files, damages, plain, unsealed, write_sealed
 from gazeray.study import StudyConfig
@@ -120,8 +121,8 @@ class RunFolder:
 
     def forget_scores(self) -> None:
         """Delete what is made of the units' results."""
-        names = ("metrics.json", "predictions.parquet", "per_item.parquet", "centre.npz", "explain.npz", "report.html")
-        for name in names:
+        tables = ("metrics.json", "predictions.parquet", "per_item.parquet", "centre.npz", "explain.npz")
+        for name in (*tables, "report.html", "model_card.md", CRATE):
             self.folder.delete(name)
 
     def clear(self, units: Mapping[str, UnitFolder]) -> None:
@@ -146,7 +147,9 @@ class RunFolder:
     def finish(self, status: str, stages: Mapping[str, float]) -> None:
         """The run has ended, with `done` or `failed`. stages: what of it took how many seconds."""
         took = {name: round(value, 3) for name, value in stages.items()}
-        self.note(status=status, finished=_now(), stages=took, files=self._written)
+        ended = {"status": status, "finished": _now(), "stages": took}
+        self.out.write_json(CRATE, crate({**self.manifest, **ended}, self._written))
+        self.note(**ended, files=self._written)
 
 
 def read_manifest(run: Folder) -> Json:
@@ -173,14 +176,17 @@ def report_damage(run: Folder) -> list[str] | None:
 def draw(run: Folder, write_report: Callable[[Folder], None]) -> None:
     """Draw the report of a run folder; the manifest of a run that has ended vouches for what was written.
 
-    Raises as `read_manifest` and what draws it.
+    Then its metadata name the report too, and stand or fall with it. Raises as `read_manifest` and what draws it.
     """
     read_manifest(run)
     files: Files = {}
-    write_report(run.noting(files))
+    out = run.noting(files)
+    write_report(out)
     manifest = read_manifest(run)  # again: it took a while
     if manifest["status"] != "running":
-        write_sealed(run, "manifest.json", {**manifest, "report": files})
+        others = {path: noted for path, noted in manifest.get("files", {}).items() if path != CRATE}
+        out.write_json(CRATE, crate(manifest, {**others, **files}))
+        write_sealed(run, "manifest.json", {**manifest, "files": others, "report": files})
 
 
 def versions() -> dict[str, str]:

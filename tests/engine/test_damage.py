@@ -142,6 +142,9 @@ HARMED: dict[str, tuple[Callable[[Folder], object], str, str]] = {
     "report_cut": (cut("report.html"), "report.html", "report.html: "),
     "report_gone": (lambda run: run.delete("report.html"), "report.html", "report.html: missing; drawn again"),
     "figure_cut": (cut("figures/roc.png"), "figures/roc.png", "figures/roc.png: "),
+    "crate_cut": (cut("ro-crate-metadata.json"), "ro-crate-metadata.json", "ro-crate-metadata.json: "),
+    "crate_with_another_bit": (flipped("ro-crate-metadata.json"), "ro-crate-metadata.json", "its SHA-256 differs"),
+    "crate_gone": (lambda run: run.delete("ro-crate-metadata.json"), "ro-crate-metadata.json", "missing; drawn again"),
 }  # fmt: skip
 
 
@@ -177,7 +180,7 @@ def test_finished_run_that_is_whole_is_left_as_it_is(job: Job, capsys: pytest.Ca
     assert job("--report") == 0
     assert job.drawn == 1
     assert {path for path, when in stamps(job.run).items() if when != before[path]} == {
-        "report.html", "figures/roc.png", "manifest.json"}  # fmt: skip
+        "report.html", "figures/roc.png", "manifest.json", "ro-crate-metadata.json"}  # fmt: skip
     assert validate_run(job.run, study_of) == []
 
 

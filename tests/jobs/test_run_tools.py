@@ -30,6 +30,8 @@ from gazeray.storage.seals import unsealed, write_sealed
 from gazeray.studies import KNOWN, study_of
 from gazeray.studies.heatmap.study import HeatmapConfig
 from gazeray.tables import REJECTS
+from tests.report.cards import check_heatmap_model, run_code
+from tests.report.crates import check_folder
 
 JOBS = Path(__file__).parents[2] / "jobs"
 
@@ -53,7 +55,7 @@ SCENES = [
     *("folds.outer=3", "baselines.splits=1", "score.longest_px=20", "score.resamples=100", "show.pictures=1"),
 ]
 PROBES = [*SCENES, "backbone.arch=resnet18", "backbone.layers=[layer1, layer3]", "backbone.longest_px=64",
-          "probes.kinds=[readout]", "probes.readout.epochs=2", "probes.readout.longest_px=20"]  # fmt: skip
+          "probes.kinds=[readout, ridge]", "probes.readout.epochs=2", "probes.readout.longest_px=20"]  # fmt: skip
 
 
 def make_run(folder: Path, study: str, words: list[str]) -> Folder:
@@ -296,6 +298,7 @@ def check_declared(run: Folder, spec: type[BaseModel]) -> None:
 
 def test_whole_run_is_valid(run: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     check_declared(run, DatasetSpec)
+    assert "report.html" in check_folder(run)
     assert job("validate_run").main([run.uri]) == 0
     assert capsys.readouterr().out == f"{run.uri}: valid\n"
 
@@ -382,15 +385,35 @@ SCORED: dict[str, tuple[Callable[[Folder], Any], str]] = {
 
 
 @pytest.mark.parametrize(("study", "words"), [("score_maps", SCENES), ("probe_saliency", PROBES)])
-def test_comparisons_of_pictures_are_computed_again(study: str, words: list[str], tmp_path: Path) -> None:
+def test_comparisons_of_pictures_are_computed_again(
+    study: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = make_run(tmp_path, study, words)
     assert validate_run(run, study_of) == ["report.html: missing; jobs/report.py draws it"]
     check_declared(run, PictureSetSpec)
+    assert "report.html" not in check_folder(run)
     for how, (harm, expected) in SCORED.items():
         copy = Folder(tmp_path / "copies" / how)
         shutil.copytree(run.uri, copy.uri)
         harm(copy)
         assert expected in " ".join(validate_run(copy, study_of)), how
+    if study == "probe_saliency":
+        check_probes(run, monkeypatch)
+
+
+def check_probes(run: Folder, patch: pytest.MonkeyPatch) -> None:
+    """The code of the model card predicts maps by either kind of probe whose weights are kept."""
+    blank = figures.to_png(figures.new_figure(1, 1))
+    patch.setattr(figures, "to_png", lambda figure: blank)
+    for probe in ("readout", "ridge"):
+        edit_json(run, "metrics.json", lambda m, best=f"model:layer1:{probe}": m.update(best=best))
+        assert job("report").main([run.uri]) == 0
+        found = run_code(run, patch)
+        assert found["own"]["weights"].shape == (64,)
+        assert ("model" in found) == (probe == "readout")
+        if probe == "readout":
+            density = found["model"].log_density(found["features"], (15, 20)).exp()
+            assert float(density.sum()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]"])
@@ -411,8 +434,19 @@ def test_report_is_drawn_again_from_the_folder_alone(source: Folder, tmp_path: P
     assert job("report").main([run.uri]) == 0
     first = run.read_bytes("report.html")
     assert run.exists("figures/roc.png")
+    metadata = run.read_bytes("ro-crate-metadata.json")
     assert job("report").main([run.uri]) == 0
     assert run.read_bytes("report.html") == first
+    assert run.read_bytes("ro-crate-metadata.json") == metadata
+
+
+def test_code_of_the_model_card_loads_the_model_that_was_tested(run: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_heatmap_model(run, monkeypatch)
+    edit_json(run, "metrics.json", lambda m: m["rows"].clear())  # the card is drawn of what lies there
+    run.delete("units/fold-0/result.json")
+    assert job("report").main([run.uri]) == 0
+    assert "units/fold-1/checkpoint" in run.read_text("model_card.md")
+    run_code(run, monkeypatch)
 
 
 def test_hash_of_config_agrees_with_the_engines_own() -> None:

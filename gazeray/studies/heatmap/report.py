@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from gazeray.report.model_card import write_card
 from gazeray.report.page import Page, write_page
 from gazeray.report.results import read_results
 from gazeray.report.sections import (
@@ -18,11 +19,12 @@ from gazeray.report.sections import (
 )
 from gazeray.report.sections.methods import config
 from gazeray.storage import Folder
+from gazeray.studies.heatmap.card import card
 from gazeray.studies.heatmap.words import given, methods, regimes, verdict, whom
 
 
 def write_report(run: Folder) -> None:
-    """Draw figures/*.png and report.html in the run folder, from what lies there.
+    """Draw figures/*.png, report.html and model_card.md in the run folder, from what lies there.
 
     Raises FileNotFoundError when there is no manifest.json; everything else may be missing or empty and is then said
     to be so in the report. Raises ValueError when predictions name a class that the manifest does not.
@@ -62,3 +64,4 @@ def write_report(run: Folder) -> None:
         ],
     )
     write_page(run, results, page)
+    write_card(run, results, page, card(results))

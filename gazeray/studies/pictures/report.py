@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from gazeray.report import many
+from gazeray.report.model_card import write_card
 from gazeray.report.page import Page, write_page
 from gazeray.report.results import Results, read_results
 from gazeray.report.sections import rejects, scores, spread
@@ -13,6 +14,7 @@ from gazeray.report.sections.methods import config
 from gazeray.report.words import counted
 from gazeray.storage import Folder
 from gazeray.studies.pictures import methods, sections
+from gazeray.studies.pictures.card import card
 from gazeray.studies.pictures.words import CENTRE, CHOSEN, GOLD, METRICS, OTHERS, caveats, headline, verdict
 
 ORDER = ("uniform", "centre_quarter", "centre", "mean_of_others", "centre_bias", "split_half", "other_observers",
@@ -26,7 +28,7 @@ GAINS = scores.Gains(CENTRE, "the centre bias of the other pictures", "centre bi
 
 
 def write_saliency_report(run: Folder) -> None:
-    """Draw figures/*.png and report.html in the run folder, from what lies there.
+    """Draw figures/*.png and report.html in the run folder, from what lies there; for fitted probes model_card.md too.
 
     Raises FileNotFoundError when there is no manifest.json; everything else may be missing or empty and is then said
     to be so in the report. Raises ValueError for a metric that is not known, or an example picture that lacks
@@ -69,6 +71,8 @@ def write_saliency_report(run: Folder) -> None:
         ],
     )
     write_page(run, results, page)
+    if probing:
+        write_card(run, results, page, card(results))
 
 
 def read_saliency(run: Folder) -> Results:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gazeray.report.results import Results
 from gazeray.report.words import Metric, counted, incomplete, lookup, number, score
 
@@ -90,19 +92,30 @@ def verdict(results: Results) -> str:
     return start + " ".join(filter(None, (say(results, best, key) for say in said)))
 
 
+def centre_gain(results: Results, model: str, key: str) -> dict[str, Any]:
+    """The paired gain of a model over the centre bias of the other pictures: value, ci95; empty where there is none."""
+    return results.entry(model, key) if key == "information_gain" else results.gain(model, key, CENTRE)
+
+
+def beats_centre(results: Results, model: str, key: str) -> bool | None:
+    """Is a model better than the centre bias of the other pictures, or worse (False)? None: nobody can tell."""
+    bounds = centre_gain(results, model, key).get("ci95")
+    if bounds is None or bounds[0] <= 0 <= bounds[1]:
+        return None
+    return bool((bounds[0] > 0) == METRICS[key].rises)
+
+
 def _against_centre(results: Results, best: str, key: str) -> str:
     backbone = results.manifest.get("backbone") or {}
     control = f" of the untrained {backbone.get('arch', 'network')}" if backbone.get("weights") == "none" else ""
     words, entry, name = METRICS[key], results.entry(best, key), f"“{results.label(best)}”{control}"
-    gain = entry if key == "information_gain" else results.gain(best, key, CENTRE)
+    gain, better = centre_gain(results, best, key), beats_centre(results, best, key)
     scored = f"{words.name} {score(entry)}{f' {words.unit}' if words.unit else ''}"
     if gain.get("value") is None:
         return f"{name} scores {scored}; there is no centre bias to compare it with."
-    bounds = gain.get("ci95")
-    if bounds is None:
+    if gain.get("ci95") is None:
         claim = "was compared with the centre bias of the other pictures, without an interval"
-    elif bounds[0] > 0 or bounds[1] < 0:
-        better = (bounds[0] > 0) == words.rises
+    elif better is not None:
         claim = f"predicts where people look {'better' if better else 'worse'} than the centre bias of the other "
         claim += "pictures does"
     else:

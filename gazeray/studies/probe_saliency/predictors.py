@@ -14,8 +14,8 @@ from safetensors.torch import save as save_tensors
 
 from gazeray.models.probes import Probe, ProbePicture
 from gazeray.models.probes.pooled import PooledProbe, fit_pooled, pool
-from gazeray.models.probes.readout import ReadoutSettings, fit_readout
-from gazeray.models.probes.ridge import fit_ridge
+from gazeray.models.probes.readout import ReadoutProbe, ReadoutSettings, fit_readout
+from gazeray.models.probes.ridge import RidgeProbe, fit_ridge
 from gazeray.store import Store
 from gazeray.studies.pictures.passes import PictureData, PictureShards
 from gazeray.studies.pictures.predictors import Everybody, score_predictions
@@ -27,6 +27,8 @@ PROBES = {"readout": "read-out", "ridge": "ridge", "pooled": "pooled"}
 
 POOLED_AT_ONCE = 64
 """Pictures of a fold for which the training maps are gone through once."""
+
+WEIGHTS = "checkpoint/model.safetensors"
 
 HISTORY = "history"
 """The training losses so far, beside the state of a read-out."""
@@ -78,6 +80,8 @@ class Probes:
         everybody = Everybody.shared(self.cfg, self.shards, worker)
         table = everybody.score_table(worker)
         probe = self._fit(probing, out, worker.device)
+        if not isinstance(probe, PooledProbe):  # which is made of all the training maps
+            out.folder.write_bytes(WEIGHTS, save_tensors(_weights(probe)))
         predicted = self._predicted(probe, probing.layer)
         score_predictions(everybody, table, probing.predictor, predicted, probing.probe == "readout")
         folds = range(self.shards.folds)
@@ -98,7 +102,7 @@ class Probes:
         for fold, some in waiting.items():
             yield from _pooled_maps(probe, fold, some)
 
-    def _fit(self, probing: Probing, out: UnitFolder, device: torch.device) -> Probe:
+    def _fit(self, probing: Probing, out: UnitFolder, device: torch.device) -> ReadoutProbe | RidgeProbe | PooledProbe:
         own, folds = self.cfg.probes, self.shards.folds
 
         def pictures(seed: int | None) -> Iterator[ProbePicture]:
@@ -133,6 +137,16 @@ class Probes:
             if rng is not None:
                 rng.shuffle(pairs)
             yield from pairs
+
+
+def _weights(probe: ReadoutProbe | RidgeProbe) -> dict[str, torch.Tensor]:
+    """What was fitted, float64: `fold-K.<name>` of the model that is tested on fold K, as its class names it."""
+    found = {}
+    for fold, model in probe.models.items():
+        for name, value in vars(model).items():
+            own = torch.as_tensor(value, dtype=torch.float64).cpu()
+            found[f"fold-{fold}.{name}"] = own.clone(memory_format=torch.contiguous_format)  # no views of each other
+    return found
 
 
 def _pooled_maps(
