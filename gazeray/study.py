@@ -217,9 +217,10 @@ class Headline:
     """The number that a study is remembered by, and what it is held against; what variants are compared in.
 
     metric, row: where it stands in metrics.json. entry: value, ci95, n, and why where there is no value. chance: of a
-    blind guesser, None where there is none. against: what may be claimed of it beside chance. gain: over the best that
-    can be had without gaze (or without a model): over (its row), value, ci95, p, and the claim, `side`; None where
-    there is nothing to gain over. See `gazeray.metrics.permutation.Claim` for the claims.
+    blind guesser, None where there is none. against: what may be claimed of it beside chance. gain: over what can be
+    had without gaze, or without a model: over (its row), value, ci95, p, and the claim, `side`; None where it is
+    undefined. beside: what the gain is over, in words. See `gazeray.metrics.permutation.Claim` for the claims; `above`
+    is better.
     """
 
     metric: str
@@ -228,6 +229,7 @@ class Headline:
     chance: float | None
     against: str
     gain: Json | None
+    beside: str
 
 
 @dataclass(frozen=True)

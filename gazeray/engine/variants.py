@@ -184,7 +184,7 @@ def scored(
 
     Raises ConfigError where a setting of the manifest is none.
     """
-    yield {"name": "", "setting": {}, "n": metrics.get("n") or {}, **_point(headline)}
+    yield {"name": "", "setting": {}, "n": metrics.get("n") or {}, **_point(headline, headline)}
     for one in manifest["variants"]:
         point: Json = {"name": one["name"], "setting": one["setting"]}
         if "why" in one:
@@ -200,16 +200,18 @@ def scored(
         own = {**manifest, **one["manifest"], "config": other.cfg.model_dump(mode="json")}
         own |= {"config_hash": one["config_hash"], "seed": other.cfg.run.seed}
         summary = other.summary(own, finished, None)
-        yield {**point, "n": summary.metrics.get("n") or {}, **_point(summary.headline)}
+        yield {**point, "n": summary.metrics.get("n") or {}, **_point(summary.headline, headline)}
 
 
-def _point(headline: Headline | None) -> Json:
-    """What a point says of its scores."""
-    if headline is None:
-        return {"why": "the study names no headline"}
+def _point(headline: Headline | None, own: Headline | None) -> Json:
+    """What a point says of its scores. own: the headline of the config's own setting."""
+    if headline is None or own is None:
+        return {"why": "no headline was scored"}
+    if headline.metric != own.metric:
+        return {"why": f"its headline is another metric, {headline.metric}"}
     score = {key: headline.entry.get(key) for key in ("value", "ci95")}
     found: Json = {"metric": headline.metric, "row": headline.row, "chance": headline.chance, **score}
-    found |= {"against_chance": headline.against, "gain": headline.gain}
+    found |= {"against_chance": headline.against, "gain": headline.gain, "gain_over": headline.beside}
     return found | ({"why": headline.entry.get("why") or "undefined"} if score["value"] is None else {})
 
 
@@ -228,7 +230,7 @@ def overview(points: Sequence[Json]) -> Json:
         "range": _range([point["value"] for point in known]),
         "gain_range": _range([point["gain"]["value"] for point in gained]),
         "gain_holds": _share([point["gain"]["side"] == "above" for point in gained]),
-        "above_chance": _share([point["against_chance"] == "above" for point in known]),
+        "above_chance": _share([point["against_chance"] == "above" for point in known if point["chance"] is not None]),
         "seeds": {
             "n": len(seeds),
             "mean": float(np.mean(seeds)) if seeds else None,

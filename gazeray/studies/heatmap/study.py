@@ -186,7 +186,8 @@ def _headline(scores: Json) -> Headline:
     gain: Json | None = None
     if found is not None:
         gain = {"over": best, "value": found.gain, "ci95": found.ci95, "p": found.p, "side": found.found.side}
-    return Headline(metric, MODEL, entry, chance, claim(entry["ci95"], chance, test, held).side, gain)
+    against = claim(entry["ci95"], chance, test, held).side
+    return Headline(metric, MODEL, entry, chance, against, gain, "the best that can be had without gaze")
 
 
 def _with_labels(examples: pa.Table, found: Recordings, quality: pa.Table | None) -> pa.Table:
