@@ -70,7 +70,8 @@ def variant_settings(cfg: Any) -> list[Setting]:
         errors += _varied_faults(cfg, key, choice)
     if errors:
         raise ConfigError([f"variants.grid.{line}" for line in errors])
-    count = math.prod(len(choice) for choice in grid.values()) * own.seeds
+    there = all(_value(cfg, key) in choice for key, choice in grid.items())  # is the config a point of its grid?
+    count = (math.prod(len(choice) for choice in grid.values()) + (not there)) * own.seeds
     if count > own.settings:
         told = f"the grid and the seeds make {count} settings, and variants.settings allows {own.settings}"
         raise ConfigError([f"variants: {told}; ask for fewer, or raise it"])

@@ -163,8 +163,8 @@ def _figure(found: Mapping[str, Any], drawn: Curve) -> Figure:
     gone = " Crosses: no score." if found["scored"] < found["count"] else ""
     caption = (
         f"Specification curve: every column is a setting, in the order of {drawn.metric}. Bars: 95 % intervals{chance}"
-        f". Blue: above chance (upper panel), a gain over {drawn.beside} that holds (middle panel); grey: neither can be "
-        f"claimed. Squares: the values of each setting. Orange: the config’s own setting.{gone}"
+        f". Blue: above chance (upper panel), a gain over {drawn.beside} that holds (middle panel); grey: neither can "
+        f"be claimed. Squares: the values of each setting. Orange: the config’s own setting.{gone}"
     )
     holds = found["gain_holds"]
     alt = (
@@ -212,6 +212,11 @@ def _bars(axis: Any, drawn: Curve, bounds: np.ndarray, claimed: np.ndarray, line
         )
         axis.plot(there, bounds[there, 0], "o", color=colour, markersize=dot)
     axis.plot([drawn.own], [bounds[drawn.own, 0]], "o", color=VERMILION, markersize=max(dot, 3.5), zorder=4)
+    gone = int(np.isnan(drawn.values[:, 0]).sum())
+    if gone:
+        words = "no score" if gone / count > 0.07 else ""
+        axis.axvspan(count - gone - 0.5, count - 0.5, color=GREY, alpha=0.1, linewidth=0)
+        axis.text(count - gone / 2 - 0.5, 0.5, words, transform=axis.get_xaxis_transform(), ha="center", color=GREY)
     axis.set_ylabel(label)
     axis.yaxis.set_major_locator(MaxNLocator(5))
     axis.tick_params(axis="x", length=0, labelbottom=False)
