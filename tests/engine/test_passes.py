@@ -21,8 +21,8 @@ from rich.console import Console
 
 from gazeray.config import ResourcesConfig
 from gazeray.engine.executor import Executor
-from gazeray.engine.prepare import go_through
 from gazeray.engine.passes import raise_fault
+from gazeray.engine.prepare import go_through
 from gazeray.engine.progress import ProgressView
 from gazeray.storage import Folder, StorageError
 from gazeray.store import Shard, Store, write_shard
