@@ -202,7 +202,7 @@ def _bars(axis: Any, drawn: Curve, bounds: np.ndarray, claimed: np.ndarray, line
     """Dots with intervals, (P, 3), blue where something may be claimed."""
     count = len(drawn.points)
     dot = float(np.clip(160 / count, 1.6, 5.0))
-    axis.axvspan(drawn.own - 0.5, drawn.own + 0.5, color=VERMILION, alpha=0.14, linewidth=0)
+    _band(axis, drawn)
     if line is not None:
         axis.axhline(line, color=DARK, linestyle="--", linewidth=0.8)
     for where, colour in ((~claimed, GREY), (claimed, BLUE)):
@@ -223,12 +223,18 @@ def _bars(axis: Any, drawn: Curve, bounds: np.ndarray, claimed: np.ndarray, line
     axis.spines["bottom"].set_visible(False)
 
 
+def _band(axis: Any, drawn: Curve) -> None:
+    """The column of the config's own setting."""
+    half = min(0.5, 0.02 * len(drawn.points) + 0.05)
+    axis.axvspan(drawn.own - half, drawn.own + half, color=VERMILION, alpha=0.14, linewidth=0)
+
+
 def _matrix(axis: Any, drawn: Curve) -> None:
     """A row for each value of everything that varies, a square where a setting has it."""
     count = len(drawn.points)
     size = float(np.clip(400 / count, 1.8, 6.0))
     scored = np.isfinite(drawn.values[:, 0])
-    axis.axvspan(drawn.own - 0.5, drawn.own + 0.5, color=VERMILION, alpha=0.14, linewidth=0)
+    _band(axis, drawn)
     place, ticks, labels = 0.0, [], []
     for key, (words, which) in drawn.shown.items():
         groups = np.array_split(np.arange(len(words)), min(len(words), ROWS_EACH))
