@@ -18,7 +18,7 @@ from gazeray.config import RESULT_FREE, ConfigError, check_layout, digest, valid
 from gazeray.engine.experiment import whole_summary
 from gazeray.engine.run import units_of
 from gazeray.engine.run_files import RunFiles, some, table_differences, value_differences
-from gazeray.engine.variants import parts_of
+from gazeray.engine.variants import left_unsaid, parts_of
 from gazeray.storage import Folder, StorageError, masked
 from gazeray.study import Finished, Row, Study, Summary
 from gazeray.tables import REJECTS, DataError
@@ -283,7 +283,7 @@ def _study_faults(
         return [] if not run.exists("metrics.json") else ["metrics.json: scores although no unit is done"]
     parts: dict[str, Callable[[], Iterable[str]]] = {
         "metrics.json": lambda: _differences(run, whole_summary(study, raw, finished, None)),
-        "manifest.json": lambda: study.checked(run, raw, own),
+        "manifest.json": lambda: [*left_unsaid(study, raw), *study.checked(run, raw, own)],
     }
     found: list[str] = []
     for path, part in parts.items():

@@ -20,10 +20,12 @@ import pyarrow as pa
 from gazeray.config import ConfigError, config_hash, digest
 from gazeray.engine.executor import Executor
 from gazeray.engine.prepare import Filled, prepare
+from gazeray.engine.run_files import some
 from gazeray.engine.units import OfVariant
 from gazeray.learn.space import Setting, variant_of, variant_settings
 from gazeray.report.sections.rejects import reject_kinds
-from gazeray.storage import Folder
+from gazeray.storage import Folder, masked
+from gazeray.storage.seals import plain
 from gazeray.study import Finished, Headline, Items, Predictor, Ready, Row, Study
 from gazeray.tables import DataError, Reject, rejects_table
 from gazeray.unit import Json, UnitFolder
@@ -39,7 +41,7 @@ UNKNOWN = Reject("", -1, "", "no reason was written down")
 class Variant(Generic[D, S]):
     """A setting of the grid with its study and its data. why: what makes it impossible, where it has no data.
 
-    name: begins the names of its units.
+    name: begins the names of its units. setting: as it is shown, without credentials.
     """
 
     name: str
@@ -73,13 +75,24 @@ def prepared(study: Study[D, S], store: Folder, workers: Executor, filled: Fille
     """
     found: list[Variant[D, S]] = []
     for setting in variant_settings(study.cfg)[1:]:
-        other, name = study_in(study, setting), f"v-{digest(setting)[:10]}"
+        other, shown = study_in(study, setting), plain(setting)
+        name = f"v-{digest(shown)[:10]}"
         try:
-            found.append(Variant(name, setting, other, prepare(other, other.open(), store, workers, filled)))
+            found.append(Variant(name, shown, other, prepare(other, other.open(), store, workers, filled)))
         except (DataError, ConfigError) as error:
-            found.append(Variant(name, setting, other, None, "; ".join(error.errors)))
-            workers.view.line(f"variant {json.dumps(setting)}: impossible: {found[-1].why}")
+            found.append(Variant(name, shown, other, None, masked("; ".join(error.errors))))
+            workers.view.line(f"variant {json.dumps(shown)}: impossible: {found[-1].why}")
     return found
+
+
+def left_unsaid(study: Study[D, S], manifest: Json) -> Iterator[str]:
+    """What is wrong with the variants of a manifest, a line: every setting that the config asks for stands there."""
+    wanted = [plain(setting) for setting in variant_settings(study.cfg)[1:]]
+    there = [one["setting"] for one in manifest.get("variants") or []]
+    if there != wanted:
+        missing = [json.dumps(setting) for setting in wanted if setting not in there]
+        told = f"without {some(missing)}" if missing else "in another order, or more of them"
+        yield f"manifest.json: variants are not the {len(wanted)} that the config asks for: {told}"
 
 
 # -- what manifest.json and variants.parquet say of them
@@ -135,7 +148,7 @@ def _differences(theirs: Items, own: Items) -> Iterator[tuple[str, tuple[pa.Tabl
         there = set(_keys(lacking.table, lacking.ids))
         keys = _keys(having.table, having.ids)
         rows = [row for row, key in enumerate(keys) if key not in there]
-        reasons = _reasons(lacking)
+        reasons = _reasons(lacking) if rows else {}
         which = having.table.select(list(having.ids)).take(np.array(rows, np.int64))
         yield side, (which, [reasons.get(keys[row], UNKNOWN) for row in rows])
 

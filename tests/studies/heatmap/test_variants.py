@@ -6,17 +6,20 @@ The labels have nothing to do with where people look: a gain over what is had wi
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from gazeray.config import validate
 from gazeray.engine.experiment import Outcome
+from gazeray.engine.variants import left_unsaid
 from gazeray.report import figures
 from gazeray.report.text_tables import classification_table
 from gazeray.storage import Folder
 from gazeray.studies.heatmap.report import write_report
-from gazeray.studies.heatmap.study import HeatmapStudy
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from gazeray.unit import Json
 from tests.report.pages import read_page
 from tests.studies.heatmap.test_study import config, write_study
@@ -146,6 +149,15 @@ def test_run_is_valid_and_a_changed_variant_is_found(varied: Outcome) -> None:
     assert "metrics.json: variants.settings[2].left_out.no reason" in told
     varied.run.delete_folder(f"units/{name}-fold-0")
     assert f"units/{name}-fold-0/result.json: missing" in "\n".join(faults(varied.run))
+
+
+def test_setting_that_was_left_out_of_the_manifest_is_found(varied: Outcome) -> None:
+    manifest = varied.run.read_json("manifest.json")
+    gone = manifest["variants"].pop(1)
+    told = list(left_unsaid(HeatmapStudy(validate(HeatmapConfig, manifest["config"])), manifest))
+    assert told == [
+        f"manifest.json: variants are not the 7 that the config asks for: without {json.dumps(gone['setting'])}"
+    ]
 
 
 def test_report_says_first_in_how_many_settings_the_gain_holds(
