@@ -76,6 +76,21 @@ def test_curve_is_laid_out_with_few_and_with_many_settings(drawn: list[Any], see
     assert all(upper.y0 > lower.y0 + 8 for upper, lower in itertools.pairwise(shown)), "labels do not overlap"
 
 
+def test_a_score_that_is_a_gain_itself_is_drawn_once(drawn: list[Any]) -> None:
+    points = [point({}, 0.1, 0.1), point({"run.seed": 1}, 0.2, 0.2)]
+    for one in points:
+        one |= {"metric": "information_gain", "chance": None, "against_chance": "none", "gain_over": "the centre bias"}
+        one["gain"]["ci95"] = one["ci95"]
+    found = results(points)
+    specification_curve(curve(found))
+    assert len(drawn[0].axes) == 2
+    told = section(found)
+    assert told is not None
+    (figure,) = [block for block in told.blocks if isinstance(block, Figure)]
+    assert "dashed: the centre bias" in figure.caption
+    assert "chance" not in figure.caption
+
+
 def test_one_setting_is_drawn(drawn: list[Any]) -> None:
     specification_curve(curve(results([point({}, 0.7, 0.1)])))
     assert len(drawn) == 1

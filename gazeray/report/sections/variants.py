@@ -51,6 +51,12 @@ class Curve:
     metric: str
     beside: str
 
+    @property
+    def is_gain(self) -> bool:
+        """Is the score a gain itself, as information gain is?"""
+        there = np.isfinite(self.gains[:, 0])
+        return bool(there.any()) and np.array_equal(self.gains[there], self.values[there])
+
 
 def section(results: Results) -> Section | None:
     """The section of metrics.json `variants`; None where none were asked for."""
@@ -160,11 +166,14 @@ def _bounds(entry: Mapping[str, Any]) -> tuple[float, float, float]:
 def _figure(found: Mapping[str, Any], drawn: Curve) -> Figure:
     """The curve with its words."""
     chance = "" if drawn.chance is None else f", dashed: chance ({number(drawn.chance, 2)})"
+    chance = f", dashed: {drawn.beside}" if drawn.is_gain else chance
+    held = f"a gain over {drawn.beside} that holds"
+    panels = held if drawn.chance is None else f"above chance (upper panel), {held} (middle panel)"
     gone = " Crosses: no score." if found["scored"] < found["count"] else ""
     caption = (
         f"Specification curve: every column is a setting, in the order of {drawn.metric}. Bars: 95 % intervals{chance}"
-        f". Blue: above chance (upper panel), a gain over {drawn.beside} that holds (middle panel); grey: neither can "
-        f"be claimed. Squares: the values of each setting. Orange: the config’s own setting.{gone}"
+        f". Blue: {panels}; grey: it cannot be claimed. Squares: the values of each "
+        f"setting. Orange: the config’s own setting.{gone}"
     )
     holds = found["gain_holds"]
     alt = (
@@ -178,12 +187,12 @@ def _figure(found: Mapping[str, Any], drawn: Curve) -> Figure:
 def specification_curve(drawn: Curve) -> Any:
     """Scores, gains, and the matrix of settings, all with the same columns."""
     rows = sum(min(len(words), ROWS_EACH) for words, _ in drawn.shown.values())
-    gained = bool(np.isfinite(drawn.gains[:, 0]).any())
+    gained = bool(np.isfinite(drawn.gains[:, 0]).any()) and not drawn.is_gain
     heights = [1.9, *([1.5] if gained else []), max(0.35, 0.165 * rows + 0.1 * len(drawn.shown))]
     figure = figures.new_figure(PAGE_IN, sum(heights) + 0.35)
     axes = list(figure.subplots(len(heights), 1, sharex=True, height_ratios=heights))
-    chance = drawn.chance
-    _bars(axes[0], drawn, drawn.values, drawn.above if chance is not None else drawn.holds, chance, drawn.metric)
+    claimed = drawn.holds if drawn.chance is None else drawn.above
+    _bars(axes[0], drawn, drawn.values, claimed, 0.0 if drawn.is_gain else drawn.chance, drawn.metric)
     if gained:
         _bars(axes[1], drawn, drawn.gains, drawn.holds, 0.0, "gain over\n" + _folded(drawn.beside))
     _matrix(axes[-1], drawn)

@@ -218,8 +218,8 @@ def _headline(rows: Mapping[str, Any], best: str | None, metric: str | None) -> 
     side = "above" if low > 0 else "below" if high < 0 else "none"
     if metric in SMALLER_IS_BETTER:
         side = {"above": "below", "below": "above"}.get(side, side)
-    chance, against = (0.0, side) if metric == GAIN else (None, "none")
-    return Headline(metric, key, entry, chance, against, {"over": CENTRE, **found, "side": side}, "the centre bias")
+    gain = {"over": CENTRE, **found, "side": side}
+    return Headline(metric, key, entry, None, "none", gain, "the centre bias")
 
 
 def _pictures(
