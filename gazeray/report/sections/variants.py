@@ -271,12 +271,17 @@ def _matrix(axis: Any, drawn: Curve) -> None:
 
 def _table(results: Results, drawn: Curve) -> Table:
     """Every setting in the order of the curve."""
-    heads = [Column("setting", WIDE), Column("trials" if "trials" in results.counts else "items")]
+    heads = [Column("setting", WIDE), Column(_items(results))]
     heads += [Column(drawn.metric), Column("gain"), Column("over", TEXT), Column("p"), Column("gain holds", TEXT)]
     rows = [[_setting(point), *_cells(results, point)] for point in drawn.points]
     columns = [Column(heads[0].head, ROW), *heads[1:]]
     return Table("All settings", columns, rows, shaded=[drawn.own], tall=len(rows) > 15, filterable=len(rows) > 15,
                  style="compact")  # fmt: skip
+
+
+def _items(results: Results) -> str:
+    """What is scored, in the plural."""
+    return next((name for name in ("trials", "pictures") if name in results.counts), "items")
 
 
 def _setting(point: Mapping[str, Any]) -> str:
@@ -301,20 +306,21 @@ def _cells(results: Results, point: Mapping[str, Any]) -> list[object]:
 
 
 def _left_out(results: Results, drawn: Curve) -> list[Block]:
-    """Which settings use other trials than the run itself, by reason; seeds change none."""
+    """Which settings use other trials or pictures than the run itself, by reason; seeds change none."""
     rows: dict[tuple[str, str, str], list[object]] = {}
     for point in drawn.points:
         setting = _setting({"setting": {key: value for key, value in point["setting"].items() if key != SEED}})
         for side, told in (("left_out", "left out"), ("added", "added")):
             for reason, count in (point.get(side) or {}).items():
                 rows[setting, side, reason] = [setting, told, count, reason]
-    head = Heading("Other trials than the run itself")
+    noun = _items(results)
+    head = Heading(f"Other {noun} than the run itself")
     if not rows:
-        return [Text("All settings use the same trials as the run itself.")]
-    heads = [Column("setting", ROW), Column("trials", TEXT), Column("how many"), Column("reason", WIDE)]
-    table = Table("Trials that differ", heads, list(rows.values()), tall=len(rows) > 15, style="compact")
+        return [Text(f"All settings use the same {noun} as the run itself.")]
+    heads = [Column("setting", ROW), Column(noun, TEXT), Column("how many"), Column("reason", WIDE)]
+    table = Table(f"{noun.capitalize()} that differ", heads, list(rows.values()), tall=len(rows) > 15, style="compact")
     words = (
-        "Scores of settings that use other trials speak of these trials. Left out: used by the run itself, and not in "
+        f"Scores of settings that use other {noun} speak of these {noun}. Left out: used by the run itself, and not in "
         "this setting; added: the other way round. All of them are in variants.parquet in the run folder."
     )
     return [head, Text(words, small=True), table]
