@@ -316,7 +316,7 @@ def _left_out(results: Results, drawn: Curve) -> list[Block]:
     noun = _items(results)
     head = Heading(f"Other {noun} than the run itself")
     if not rows:
-        return [Text(f"All settings use the same {noun} as the run itself.")]
+        return [Text(f"All settings that were done use the same {noun} as the run itself.")]
     heads = [Column("setting", ROW), Column(noun, TEXT), Column("how many"), Column("reason", WIDE)]
     table = Table(f"{noun.capitalize()} that differ", heads, list(rows.values()), tall=len(rows) > 15, style="compact")
     words = (
