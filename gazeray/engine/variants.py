@@ -231,7 +231,9 @@ def _point(headline: Headline | None, own: Headline | None) -> Json:
 def overview(points: Sequence[Json]) -> Json:
     """What all points add up to: range, shares, and how the seeds of the config's own setting differ.
 
-    A point without a score is counted, and belongs to no share.
+    A point without a score is counted, and belongs to no share. distinct: how many of the scored ones differ in any
+    number; no_effect: the settings that changed none, wherever nothing else differs. What does not reach the headline
+    makes a curve longer and tells nothing.
     """
     known = [point for point in points if point.get("value") is not None]
     gained = [point for point in known if (point.get("gain") or {}).get("value") is not None]
@@ -240,6 +242,10 @@ def overview(points: Sequence[Json]) -> Json:
         "settings": list(points),
         "count": len(points),
         "scored": len(known),
+        "distinct": len({_numbers(point) for point in known}),
+        "no_effect": [
+            key for key in sorted({key for point in known for key in point["setting"]}) if _changes_none(key, known)
+        ],
         "range": _range([point["value"] for point in known]),
         "gain_range": _range([point["gain"]["value"] for point in gained]),
         "gain_holds": _share([point["gain"]["side"] == "above" for point in gained]),
@@ -251,6 +257,21 @@ def overview(points: Sequence[Json]) -> Json:
             "range": _range(seeds),
         },
     }
+
+
+def _numbers(point: Json) -> str:
+    """What a point says of its scores, to be compared."""
+    return json.dumps([point["value"], point["ci95"], point["gain"]])
+
+
+def _changes_none(key: str, points: Sequence[Json]) -> bool:
+    """Are there points that differ in this setting alone, and do all of them agree in their numbers?"""
+    found: dict[str, list[str]] = {}
+    for point in points:
+        others = {name: value for name, value in point["setting"].items() if name != key}
+        found.setdefault(json.dumps(others, sort_keys=True), []).append(_numbers(point))
+    compared = [numbers for numbers in found.values() if len(numbers) > 1]
+    return bool(compared) and all(len(set(numbers)) == 1 for numbers in compared)
 
 
 def _range(values: Sequence[float]) -> list[float] | None:

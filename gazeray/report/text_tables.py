@@ -72,6 +72,8 @@ def _variants(metrics: dict[str, Any]) -> list[str]:
     if not found:
         return []
     lines = [f"variants: {found['count']} settings, {found['scored']} of them scored"]
+    if found["no_effect"]:
+        lines[0] += f" ({found['distinct']} differ: no number changes with {', '.join(found['no_effect'])})"
     first = next((point for point in found["settings"] if "metric" in point), None)
     if first is not None and found["range"]:
         lines[0] += f"; {first['metric'].replace('_', ' ')} {_range(found['range'])}"

@@ -29,7 +29,7 @@ GRID = "variants.grid={blobs: {scale: [1, 0.1], examples: [60, 48]}}"
 def point(value: float | None, side: str = "none", **setting: Any) -> Json:
     """As metrics.json has it."""
     gain = {"over": "blind", "value": 0.1, "ci95": None, "p": None, "side": side}
-    return {"setting": setting, "value": value, "chance": 0.5, "against_chance": side, "gain": gain}
+    return {"setting": setting, "value": value, "ci95": None, "chance": 0.5, "against_chance": side, "gain": gain}
 
 
 def test_variants_are_done_in_one_queue_and_the_run_itself_first(tmp_path: Path) -> None:
@@ -183,6 +183,20 @@ def test_shares_are_of_the_settings_that_have_a_score() -> None:
     assert found["seeds"]["n"] == 2
     assert found["seeds"]["mean"] == pytest.approx(0.65)
     assert found["seeds"]["sd"] == pytest.approx(np.std([0.7, 0.6], ddof=1))
+
+
+def test_settings_that_change_no_number_are_named() -> None:
+    points = [
+        point(0.7), point(0.7, detector="ivt"), point(0.6, sigma=20), point(0.6, sigma=20, detector="ivt"),
+        point(None, gate=1), point(None, gate=1, detector="ivt"),
+    ]  # fmt: skip
+    found = overview(points)
+    assert (found["scored"], found["distinct"], found["no_effect"]) == (4, 2, ["detector"])
+    points[-3]["gain"] = {**points[-3]["gain"], "value": 0.11}
+    found = overview(points)
+    assert (found["distinct"], found["no_effect"]) == (3, [])
+    alone = overview([point(0.7), point(0.7, gate=1, sigma=20)])
+    assert alone["no_effect"] == [], "there is nothing that differs in one of them alone"
 
 
 def test_nothing_scored_gives_no_range() -> None:

@@ -122,6 +122,12 @@ def test_a_gain_that_does_not_hold_everywhere_is_said_first() -> None:
     assert everywhere.lead == "The gain over the best without gaze holds in all 2 settings."
 
 
+def test_what_changes_no_number_is_said() -> None:
+    told = words(results([point({}, 0.7, 0.1), point({"events.detector": "ivt"}, 0.7, 0.1)]))
+    assert "events.detector changed no number." in [text.lead for text in told]
+    assert any("Different among the 2 points: 1." in text.words for text in told)
+
+
 def test_seeds_and_what_has_no_score_are_told() -> None:
     told = " ".join(text.words for text in words(results(many(5, impossible=True))))
     assert "10 settings have no score" in told

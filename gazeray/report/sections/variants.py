@@ -94,6 +94,15 @@ def _said(found: Mapping[str, Any], drawn: Curve) -> Iterator[tuple[str, str]]:
     gone = found["count"] - found["scored"]
     said += f". {counted(gone, 'setting')} {'has' if gone == 1 else 'have'} no score, see the table." if gone else "."
     yield "", said
+    if found["no_effect"]:
+        yield (
+            f"{' and '.join(found['no_effect'])} changed no number.",
+            (
+                "Settings that differ in nothing else give the same to the last digit: what they vary does not reach "
+                f"this score, and the curve is the longer for it. Different among the {found['scored']} points: "
+                f"{found['distinct']}."
+            ),
+        )
     if seeds["n"] > 1:
         yield (
             "",
