@@ -27,6 +27,7 @@ from gazeray.config import (
     StorageConfig,
     TrackingConfig,
     TrainConfig,
+    VariantsConfig,
 )
 from gazeray.storage import Folder
 from gazeray.store import Column, Store
@@ -78,6 +79,13 @@ class StudyConfig(Protocol):
     @property
     def tracking(self) -> TrackingConfig:
         """Who else hears of every epoch."""
+
+    @property
+    def variants(self) -> VariantsConfig:
+        """In which other settings the study is run."""
+
+    def only_scores(self) -> Self:
+        """The same without what only people look at: that is how variants are run."""
 
 
 def no_files(most_bytes: float) -> Sequence[str]:
@@ -210,17 +218,39 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Headline:
+    """The number that a study is remembered by, and what it is held against; what variants are compared in.
+
+    metric, row: where it stands in metrics.json. entry: value, ci95, n, and why where there is no value. chance: of a
+    blind guesser, None where there is none. against: what may be claimed of it beside chance. gain: over what can be
+    had without gaze, or without a model: over (its row), value, ci95, p, and the claim, `side`; None where it is
+    undefined. beside: what the gain is over, in words. See `gazeray.metrics.permutation.Claim` for the claims; `above`
+    is better.
+    """
+
+    metric: str
+    row: str
+    entry: Json
+    chance: float | None
+    against: str
+    gain: Json | None
+    beside: str
+
+
+@dataclass(frozen=True)
 class Summary:
     """What the units add up to: metrics.json, tables and further files for the run folder, by name.
 
     metrics: at least `rows`, {key of a row: {metric: entry}}, and `metrics_shown`; the run adds the study's name, the
     failed units, and of each row its label and kind where the study says no more of them (`predictors`). What lies in
-    maps/ and is neither among the files nor written by a unit is deleted.
+    maps/ and is neither among the files nor written by a unit is deleted. headline: None where a study has none, so
+    that its variants cannot be compared.
     """
 
     metrics: Json
     tables: Mapping[str, pa.Table]
     files: Mapping[str, bytes] = field(default_factory=dict)
+    headline: Headline | None = None
 
 
 class Study(Protocol[D, S]):

@@ -170,11 +170,15 @@ class UnitFolder:
 
 @dataclass
 class Worker:
-    """What a unit finds in the process that does it: a device, the run folder, and what other units left in memory."""
+    """What a unit finds in the process that does it: a device, the run folder, and what other units left in memory.
+
+    prefix: before the names of all units of the same variant of the study.
+    """
 
     device: torch.device
     run: Folder
     memory: dict[Hashable, Any] = field(default_factory=dict)
+    prefix: str = ""
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """What all units of this process share, made by the first that asks."""
@@ -185,4 +189,4 @@ class Worker:
 
     def finished(self, name: str) -> Folder:
         """The folder of a unit of an earlier round, named in `UnitSpec.after`."""
-        return self.run.sub(f"units/{name}")
+        return self.run.sub(f"units/{self.prefix}{name}")

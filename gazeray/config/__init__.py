@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo
 from pydantic.functional_validators import AfterValidator, field_validator, model_validator
@@ -77,6 +77,12 @@ class FoldsConfig(Section):
     unseen: dict[str, list[Literal["participant", "stimulus"]]] = Field(
         {}, description="test regime -> what was never trained on, which is checked; default: what hold_out says"
     )
+
+    @property
+    def count(self) -> int | None:
+        """How many folds there are; None where a file deals them."""
+        crossed = self.stimuli if self.hold_out == "both" else 1
+        return self.outer * crossed if self.path is None else None
 
     @field_validator("sides")
     @classmethod
@@ -189,6 +195,19 @@ class TrackingConfig(Section):
     )
 
 
+class VariantsConfig(Section):
+    """The same study in other settings and with other seeds, all of which are reported."""
+
+    seeds: int = Field(1, ge=1, description="runs of every setting, with run.seed and the numbers after it")
+    grid: dict[str, Any] = Field({}, description="settings to vary, laid out as the config: lists of values")
+    settings: int = Field(200, ge=1, description="an error where the grid and the seeds make more than so many")
+
+    @property
+    def asked(self) -> bool:
+        """Is there anything beside the config's own setting?"""
+        return self.seeds > 1 or bool(self.grid)
+
+
 class JobConfig(Section):
     """The sections that every job has. A study adds its own."""
 
@@ -200,6 +219,20 @@ class JobConfig(Section):
     run: RunSettings = RunSettings()
     storage: StorageConfig = StorageConfig()
     tracking: TrackingConfig = TrackingConfig()
+    variants: VariantsConfig = VariantsConfig()
+
+    def only_scores(self) -> Self:
+        """The same without what only people look at: that is how variants are run."""
+        return self
+
+    @model_validator(mode="after")
+    def _one_setting_each(self) -> JobConfig:
+        if self.search and self.variants.asked:
+            raise ValueError(
+                "variants: not together with search: every setting would have to be searched anew, nested in its own "
+                "folds; set search to null, and vary the settings that a search has chosen"
+            )
+        return self
 
     @model_validator(mode="after")
     def _asha_needs_workers(self) -> JobConfig:
@@ -241,6 +274,7 @@ RESULT_FREE: dict[str, Any] = {
     "run": {"dir"},
     "storage": True,
     "tracking": True,
+    "variants": True,
     "data": {"cache_gb"},
     "backbone": {"batch_size"},
     "show": True,

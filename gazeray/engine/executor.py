@@ -138,8 +138,8 @@ class Executor:
 
     # -- memory
 
-    def hold(self, store: Store, work: Pass) -> None:
-        """Give the store that a pass filled its place in memory."""
+    def hold(self, store: Store, work: Pass, cached: bool = True) -> None:
+        """Give the store that a pass filled its place in memory. cached: where it is streamed, with a cache."""
         if not work.memory or not len(store):
             return
         size_gb = store.bytes_of(work.memory) / 1e9
@@ -147,7 +147,7 @@ class Executor:
             left = f"{self.left_gb:g} left of data.cache_gb"
             self.view.line(f"{work.name}: {size_gb:.2f} GB, streamed from the shards ({left})")
             sharers = 1 if self.here else self.resources.workers or os.cpu_count() or 1
-            store.cache_bytes = self.left_gb * 1e9 / sharers
+            store.cache_bytes = self.left_gb * 1e9 / sharers if cached else 0.0
             self._unread.append((work, store))
             return
 

@@ -6,28 +6,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TypeVar
 
-from gazeray.config import JobConfig, SearchConfig, check_watched, digest
+from gazeray.config import JobConfig, SearchConfig, check_watched, config_hash, digest
 from gazeray.engine.executor import Executor
-from gazeray.engine.passes import raise_fault
 from gazeray.engine.plan import check_settings
+from gazeray.engine.prepare import Filled, prepare
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.provenance import machine
 from gazeray.engine.run import RunFolder, units_of
 from gazeray.engine.search import search
 from gazeray.engine.tracking import Followers, followers
 from gazeray.engine.units import Work
-from gazeray.learn.folds import guard
+from gazeray.engine.variants import Variant, entries, overview, parts_of, prefix_of, prepared, scored, table_of
 from gazeray.learn.inner_search import InnerSearch
 from gazeray.learn.space import settings_to_try, with_setting
 from gazeray.storage import Folder, StorageError
-from gazeray.store import Store
-from gazeray.store.passes import healed
-from gazeray.study import Finished, Learning, Pass, Predictor, Ready, Searched, Source, Study, Summary, Variant
+from gazeray.study import Finished, Learning, Predictor, Ready, Searched, Study, Summary
+from gazeray.study import Variant as Tried
 from gazeray.tables import DataError, Fault, rejects_table
 from gazeray.unit import Json, Unit, UnitFolder
 
@@ -68,9 +68,11 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
         view.live(),
         Executor(study.cfg.resources, study.cfg.data.cache_gb, view) as workers,
     ):
-        ready = prepare(study, source, folder.store, workers)
+        filled: Filled = {}
+        ready = prepare(study, source, folder.store, workers, filled)
+        variants = prepared(study, folder.store, workers, filled)
         folder.manifest["machine"] = machine(workers)
-        _note_start(folder, ready, view)
+        _note_start(folder, ready, variants, view)
         learning = study.learning(ready)
         if learning is not None and isinstance(study.cfg, JobConfig):
             check_watched(study.cfg, learning.learner.watched)
@@ -79,83 +81,70 @@ def run(study: Study[D, S], job: str, view: ProgressView) -> Outcome:
             ready = replace(ready, searched=searched)
             folder.note(searched=[asdict(one) for one in searched.chosen])
         predictors = study.predictors(ready)
+        rows = {key: row for predictor in predictors for key, row in predictor.rows.items()}
+        if variants:
+            folder.note(variants=entries(variants, ready, rows))
         with view.timed("units"):
-            units, status = _do_rounds(predictors, ready, folder, workers, heard)
+            units, status = _do_rounds(_parts(predictors, ready, variants, folder), ready, folder, workers, heard)
         workers.pool.close()  # others may want what they hold
         failed = {name: state for name, state in status.items() if state != "done"}
         if workers.has_begun:
             folder.manifest["machine"] = machine(workers)
         folder.note(units={name: "failed" if name in failed else "done" for name in status}, failures=failed)
-        rows = {key: row for predictor in predictors for key, row in predictor.rows.items()}
         folder.note(rows=[{"key": key, **asdict(row)} for key, row in rows.items()])
         if folder.kept is not None and "metrics.json" in folder.kept["files"]:
             view.line("nothing has changed: the scores are kept")
             return Outcome(folder.folder, folder.folder.read_json("metrics.json"), {})
-        with view.stage("scoring"):
+        with view.stage("scoring", len(variants) + 1 if variants else None) as stage:
             done = {name: out for name, out in units.items() if name not in failed}
-            metrics = _score(study, ready, folder, Finished(done, sorted(failed), rows))
+            metrics = _score(study, ready, folder, Finished(done, sorted(failed), rows), stage.step)
             folder.clear(units)
     folder.finish("failed" if failed else "done", view.took)
     return Outcome(folder.folder, metrics, failed)
 
 
-def _score(study: Study[D, S], ready: Ready[D, S], folder: RunFolder, finished: Finished) -> Json | None:
-    """Put the units together and write what they add up to; the metrics, None where no unit is done, or too few are."""
-    found = study.summary(folder.manifest, finished, ready) if finished.done else None
-    if found is None:
+def _score(
+    study: Study[D, S], ready: Ready[D, S], folder: RunFolder, finished: Finished, step: Callable[[], object]
+) -> Json | None:
+    """Put the units together and write what they add up to; the metrics, None where no unit of the run itself is done,
+    or too few are.
+
+    step: as in `whole_summary`.
+    """
+    manifest = folder.manifest
+    own, _ = parts_of(finished, manifest.get("variants") or [])
+    summary = whole_summary(study, manifest, finished, ready, step) if own.done else None
+    if summary is None:
         folder.forget_scores()
         return None
-    summary = completed(study, found, finished)
     _write_summary(folder.out, summary)
     folder.note(seconds={name: (one.result() or {}).get("seconds") for name, one in finished.done.items()})
     return summary.metrics
 
 
-def completed(study: Study[D, S], summary: Summary, finished: Finished) -> Summary:
-    """A summary with what metrics.json of every study says."""
-    labels = {key: asdict(row) for key, row in finished.rows.items()}
-    own = {"study": study.name, "failed": list(finished.failed), "predictors": labels}
-    return replace(summary, metrics={**own, **summary.metrics})
+def whole_summary(
+    study: Study[D, S], manifest: Json, finished: Finished, ready: Ready[D, S] | None,
+    step: Callable[[], object] = lambda: None,
+) -> Summary | None:  # fmt: skip
+    """What the study makes of its units, with what metrics.json of every study says, and the scores of its variants;
+    None where too few units are done.
 
-
-def prepare(study: Study[D, S], source: Source[D], store: Folder, workers: Executor) -> Ready[D, S]:
-    """Do the passes of a study, deal its folds and check them. Raises DataError, StorageError."""
-    passes = study.passes(source, store)
-    try:
-        work = next(passes)
-        while True:
-            work = passes.send(_go_through(work, workers))
-    except StopIteration as end:
-        stores: S = end.value
-    items = study.items(source, stores)
-    try:
-        guard(items.folds, items.table)
-    except ValueError as error:
-        raise DataError([str(error)]) from error
-    return Ready(source, stores, items)
-
-
-def _go_through(work: Pass, workers: Executor) -> Store:
-    """One pass; the store that is there afterwards."""
-    if work.damaged:
-        workers.view.line(work.said_of(work.damaged))
-    with workers.view.stage(work.name, len(work.pieces)) as progress:
-
-        def hear(key: str, kind: str, told: Json) -> None:
-            raise_fault(key, kind, told)
-            if kind == "done":
-                progress.step()
-
-        def do(some: Pass) -> None:
-            if some.pieces:
-                workers.pieces(some, hear)
-
-        do(work)
-        store = healed(work, lambda: Store.open(work.folder, work.keys), do, workers.view.line)
-        kept = len(work.keys) - len({piece["key"] for piece in work.pieces})
-        progress.summary(f"{len(store)} examples, {len(store.rejects)} rejected, {kept} of {len(work.keys)} packs kept")
-    workers.hold(store, work)
-    return store
+    manifest, ready: as in `Study.summary`. There is a finished unit of the run itself. step: called for each of them.
+    """
+    variants = manifest.get("variants") or []
+    own, theirs = parts_of(finished, variants)
+    summary = study.summary(manifest, own, ready)
+    if summary is None:
+        return None
+    labels = {key: asdict(row) for key, row in own.rows.items()}
+    metrics = {"study": study.name, "failed": list(own.failed), "predictors": labels, **summary.metrics}
+    if variants:
+        points = []
+        for point in scored(study, manifest, metrics, summary.headline, theirs):
+            points.append(point)
+            step()
+        metrics["variants"] = overview(points)
+    return replace(summary, metrics=metrics)
 
 
 def _search(
@@ -167,7 +156,7 @@ def _search(
     than the config does: settings can be compared on the same items only.
     """
     assert isinstance(study.cfg, JobConfig)
-    variants: list[Variant] = []
+    variants: list[Tried] = []
     drawn: dict[str, Ready[D, S]] = {}
     for setting in settings_to_try(study.cfg):
         other = replace(study, cfg=with_setting(study.cfg, setting))
@@ -181,12 +170,33 @@ def _search(
             drawn[look] = theirs
         own = other.learning(drawn[look])
         assert own is not None
-        variants.append(Variant(setting, own.learner, own.store, drawn[look].items.content))
+        variants.append(Tried(setting, own.learner, own.store, drawn[look].items.content))
     work = InnerSearch(
         variants, ready.items.folds, ready.items.table, learning.labels, learning.folds, how,
         learning.learner.train, study.cfg.run.seed, folder.manifest["config_hash"], folder.folder,
     )  # fmt: skip
     return Searched(variants, search(work, workers.points, workers.view))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The run itself or a variant: its predictors, what begins the names of its units, and what its units hang on."""
+
+    predictors: Sequence[Predictor]
+    prefix: str
+    config_hash: str
+    content: str
+
+
+def _parts(
+    predictors: Sequence[Predictor], ready: Ready[D, S], variants: Sequence[Variant[D, S]], folder: RunFolder
+) -> list[_Part]:
+    """The run itself, then its variants."""
+    own = _Part(predictors, "", folder.manifest["config_hash"], ready.items.content)
+    return [own, *(
+        _Part(one.predictors, prefix_of(one.name), config_hash(one.study.cfg), one.ready.items.content)
+        for one in variants if one.ready is not None
+    )]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -199,37 +209,43 @@ class _Planned:
     out: UnitFolder
 
 
-def _plan(predictors: Sequence[Predictor], content: str, folder: RunFolder) -> dict[str, _Planned]:
-    """The units of all rounds by name, in the order of the rounds. content: that of the items."""
+def _plan(parts: Sequence[_Part], folder: RunFolder) -> dict[str, _Planned]:
+    """The units of all rounds by name, in the order of the rounds. A unit is hashed as in a run of its part alone."""
     planned: dict[str, _Planned] = {}
-    for number in sorted({predictor.round for predictor in predictors}):
+    for number in _rounds(parts):
         earlier = dict(planned)
-        for predictor in predictors:
-            for spec in predictor.units() if predictor.round == number else ():
-                for name in spec.after:
+        for part, predictor in ((each, one) for each in parts for one in each.predictors if one.round == number):
+            for spec in predictor.units():
+                after = [f"{part.prefix}{name}" for name in spec.after]
+                for own, name in zip(spec.after, after, strict=True):
                     if name not in earlier:
-                        raise ValueError(f"{spec.name} reads {name}, which is no unit of an earlier round")
-                if spec.name in planned:
-                    raise ValueError(f"two units are named {spec.name}")
-                before = [earlier[name].unit.hash for name in spec.after]
-                parts = [folder.manifest["config_hash"], content, spec.name, spec.spec, spec.hashed, before]
-                unit = Unit(spec.name, spec.spec, digest(parts))
-                planned[unit.name] = _Planned(unit, predictor, spec.after, UnitFolder(folder.folder, unit))
+                        raise ValueError(f"{spec.name} reads {own}, which is no unit of an earlier round")
+                name = f"{part.prefix}{spec.name}"
+                if name in planned:
+                    raise ValueError(f"two units are named {name}")
+                before = [earlier[one].unit.hash for one in after]
+                hashed = [part.config_hash, part.content, spec.name, spec.spec, spec.hashed, before]
+                unit = Unit(name, spec.spec, digest(hashed))
+                planned[name] = _Planned(unit, predictor, after, UnitFolder(folder.folder, unit))
     return planned
 
 
+def _rounds(parts: Sequence[_Part]) -> list[int]:
+    return sorted({predictor.round for part in parts for predictor in part.predictors})
+
+
 def _do_rounds(
-    predictors: Sequence[Predictor], ready: Ready[D, S], folder: RunFolder, workers: Executor, heard: Followers
+    parts: Sequence[_Part], ready: Ready[D, S], folder: RunFolder, workers: Executor, heard: Followers
 ) -> tuple[dict[str, UnitFolder], dict[str, str]]:
-    """Do the units of all predictors, round after round; returns their folders and {name: "done" or the error}."""
+    """Do the units of all parts, round after round; returns their folders and {name: "done" or the error}."""
     content = ready.items.content
-    planned = _plan(predictors, content, folder)
+    planned = _plan(parts, folder)
     hashes = {name: one.unit.hash for name, one in planned.items()}
     folder.note(unit_hashes=hashes, units_of=units_of(folder.manifest["config_hash"], content, hashes))
     units = {name: one.out for name, one in planned.items()}
     status: dict[str, str] = {}
     redone: set[str] = set()
-    for number in sorted({predictor.round for predictor in predictors}):
+    for number in _rounds(parts):
         work: dict[str, tuple[Unit, Predictor]] = {}
         for name, one in planned.items():
             if one.predictor.round == number:
@@ -303,7 +319,7 @@ def _status(out: UnitFolder) -> str:
 # -- the run folder
 
 
-def _note_start(folder: RunFolder, ready: Ready[D, S], view: ProgressView) -> None:
+def _note_start(folder: RunFolder, ready: Ready[D, S], variants: Sequence[Variant[D, S]], view: ProgressView) -> None:
     """What is known before the first unit: manifest, rejects, tables of the recordings.
 
     A finished run that is whole is kept as it is.
@@ -317,12 +333,17 @@ def _note_start(folder: RunFolder, ready: Ready[D, S], view: ProgressView) -> No
     rejects = sorted(items.rejects, key=lambda one: (one.source, one.row, one.reason))
     data = {**items.manifest.get("data", {}), "fingerprint": items.content}
     folder.note(**{**items.manifest, "data": {**data, "rejects": digest([asdict(one) for one in rejects])}})
-    if folder.kept is not None and folder.kept["tables"].keys() == items.tables.keys():
+    makers = dict(items.tables)
+    if variants:
+        makers["variants"] = partial(table_of, variants, items)
+    else:
+        folder.folder.delete("variants.parquet")  # of an earlier command, which asked for some
+    if folder.kept is not None and folder.kept["tables"].keys() == makers.keys():
         folder.keep_tables()
         return
     folder.out.write_table("rejects.parquet", rejects_table(rejects))
     tables: Json = {}
-    for name, make in items.tables.items():
+    for name, make in makers.items():
         rows, columns = folder.out.write_tables(f"{name}.parquet", make())
         tables[name] = {"rows": rows, "columns": columns}
     folder.note(tables=tables)

@@ -8,7 +8,7 @@ from typing import Any
 
 from gazeray.config import JobConfig
 from gazeray.engine.tracking import check_tracking
-from gazeray.learn.space import settings_to_try
+from gazeray.learn.space import settings_to_try, variant_of, variant_settings
 from gazeray.storage import Folder
 
 
@@ -19,11 +19,26 @@ def plan_lines(cfg: Any, plan: Callable[[Any], Sequence[str]]) -> list[str]:
     """
     check_settings(cfg)
     workers = {None: "as many as fit", 0: "one, in this process"}.get(cfg.resources.workers, cfg.resources.workers)
-    return [*plan(cfg), f"resources: {cfg.resources.per_unit.cpu} CPU per unit; units at the same time: {workers}"]
+    resources = f"resources: {cfg.resources.per_unit.cpu} CPU per unit; units at the same time: {workers}"
+    return [*plan(cfg), *_variants(cfg), resources]
+
+
+def _variants(cfg: Any) -> list[str]:
+    """How many settings a robustness grid adds, and how many units."""
+    settings = variant_settings(cfg)
+    if len(settings) == 1:
+        return []
+    units = "each with units as above"
+    if isinstance(cfg, JobConfig):
+        counts = [variant_of(cfg, setting).folds.count for setting in settings]
+        known = [count for count in counts if count is not None]
+        units = f"{sum(known)} units together" if len(known) == len(counts) else units
+    return [f"variants: {len(settings)} settings, the config's own among them; {units}"]
 
 
 def check_settings(cfg: Any) -> None:
-    """Before anything is looked at: the tracker can write, the settings of a search fit. Raises ConfigError."""
+    """Before anything is looked at: the tracker can write, settings to try or to vary fit. Raises ConfigError."""
     check_tracking(cfg.tracking, Folder(cfg.run.dir, cfg.storage))
     if isinstance(cfg, JobConfig):
         settings_to_try(cfg)
+    variant_settings(cfg)

@@ -30,8 +30,9 @@ BASIS = ("layout", "job", "study", "config_hash", "seed", "versions", "git", "so
 
 
 def _basis(manifest: Json) -> Json:
-    """`BASIS`, and what of the config changes no number but what is kept for the report."""
-    return {**{key: manifest.get(key) for key in BASIS}, "show": manifest["config"].get("show")}
+    """`BASIS`, and what of the config changes none of the run's own numbers, but what is made beside them."""
+    config = manifest["config"]
+    return {**{key: manifest.get(key) for key in BASIS}, **{key: config.get(key) for key in ("show", "variants")}}
 
 
 def units_of(config: str, data: str, hashes: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,11 +20,43 @@ from gazeray.engine.pool import Event, Tell
 from gazeray.learn.fit import be_deterministic
 from gazeray.learn.trained import Trained
 from gazeray.storage import Folder
-from gazeray.study import Predictor
-from gazeray.unit import Unit, UnitFolder, Worker
+from gazeray.study import Predictor, Row
+from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
 Work = Mapping[str, tuple[Unit, Predictor]]
 """The units to do, by name, each with its predictor."""
+
+
+@dataclass(frozen=True)
+class OfVariant:
+    """A predictor of a variant of the study: its units have a prefix, and know nothing of it.
+
+    Seeds follow from the name without the prefix: a variant gives the numbers of a run of its own.
+    """
+
+    predictor: Predictor
+    prefix: str
+
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        """Those of the predictor."""
+        return self.predictor.rows
+
+    @property
+    def round(self) -> int:
+        """That of the predictor."""
+        return self.predictor.round
+
+    def units(self) -> list[UnitSpec]:
+        """Those of the predictor, without the prefix."""
+        return list(self.predictor.units())
+
+    def run(self, unit: Unit, worker: Worker, out: UnitFolder) -> Json:
+        """Do it in a memory that only units of the same variant share; that of the variant before is dropped."""
+        own = worker.memory.get(OfVariant)
+        if own is None or own.prefix != self.prefix:
+            own = worker.memory[OfVariant] = Worker(worker.device, worker.run, prefix=self.prefix)
+        return self.predictor.run(replace(unit, name=unit.name.removeprefix(self.prefix)), own, out)
 
 
 class UnitWorker:
@@ -33,7 +66,8 @@ class UnitWorker:
         """threads: of a fit. gpu: the share of one that it may fill."""
         be_deterministic(threads)
         self.work, self.worker = work, Worker(torch.device(device), run)
-        if any(isinstance(predictor, Trained) for _, predictor in work.values()):
+        all_of = [each.predictor if isinstance(each, OfVariant) else each for _, each in work.values()]
+        if any(isinstance(predictor, Trained) for predictor in all_of):
             torch.optim.SGD([torch.zeros(1)], 0.1)  # the first optimizer imports a compiler: now, not within a unit
         if device == "cuda" and gpu < 1:
             torch.cuda.set_per_process_memory_fraction(gpu, self.worker.device)

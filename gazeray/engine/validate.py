@@ -15,11 +15,12 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from gazeray.config import RESULT_FREE, ConfigError, check_layout, digest, validate
-from gazeray.engine.experiment import completed
+from gazeray.engine.experiment import whole_summary
 from gazeray.engine.run import units_of
 from gazeray.engine.run_files import RunFiles, some, table_differences, value_differences
+from gazeray.engine.variants import left_unsaid, parts_of
 from gazeray.storage import Folder, StorageError, masked
-from gazeray.study import Finished, Row, Study
+from gazeray.study import Finished, Row, Study, Summary
 from gazeray.tables import REJECTS, DataError
 from gazeray.unit import Json, Unit, UnitFolder
 
@@ -91,6 +92,7 @@ class Manifest(_Open):
     units: dict[str, Literal["done", "failed"]] = {}
     failures: dict[str, str] = {}
     rows: list[RowEntry] = []
+    variants: list[dict[str, Any]] = []
     files: dict[str, FileEntry] = {}
     report: dict[str, FileEntry] = {}
     command: str
@@ -274,13 +276,14 @@ def _study_faults(
     run: Folder, raw: Json, manifest: Manifest, done: Mapping[str, UnitFolder], study: Study[Any, Any]
 ) -> list[str]:
     """What the study gives again from the units, against what is there; and what it has to say itself."""
-    if not done:
-        return [] if not run.exists("metrics.json") else ["metrics.json: scores although no unit is done"]
     failed = sorted(name for name in manifest.unit_hashes if manifest.units.get(name) == "failed")
     finished = Finished(done, failed, {row.key: Row(row.label, row.kind) for row in manifest.rows})
+    own, _ = parts_of(finished, manifest.variants)
+    if not own.done:
+        return [] if not run.exists("metrics.json") else ["metrics.json: scores although no unit is done"]
     parts: dict[str, Callable[[], Iterable[str]]] = {
-        "metrics.json": lambda: _differences(run, study, raw, finished),
-        "manifest.json": lambda: study.checked(run, raw, finished),
+        "metrics.json": lambda: _differences(run, whole_summary(study, raw, finished, None)),
+        "manifest.json": lambda: [*left_unsaid(study, raw), *study.checked(run, raw, own)],
     }
     found: list[str] = []
     for path, part in parts.items():
@@ -296,12 +299,10 @@ def _study_faults(
     return found
 
 
-def _differences(run: Folder, study: Study[Any, Any], raw: Json, finished: Finished) -> Iterator[str]:
-    found = study.summary(raw, finished, None)
-    if found is None:
+def _differences(run: Folder, again: Summary | None) -> Iterator[str]:
+    if again is None:
         yield from ["metrics.json: scores although too few units are done"] if run.exists("metrics.json") else []
         return
-    again = completed(study, found, finished)
     for name, table in again.tables.items():
         yield from table_differences(f"{name}.parquet", run.read_table(f"{name}.parquet"), table)
     for name in again.files:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The settings that a search tries: drawn once, before anything is fitted, the same for every outer fold."""
+"""The settings that a search tries, the same for every outer fold, and those of a robustness grid: found once, before
+anything is fitted."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -13,8 +15,12 @@ from pydantic import BaseModel
 from gazeray.config import ConfigError, JobConfig, validate
 from gazeray.learn.folds import derive_seed
 
-FIXED = ("data", "folds", "search", "scores", "explain", "resources", "run", "storage")
+FIXED = ("data", "folds", "search", "scores", "explain", "resources", "run", "storage", "tracking", "variants")
 """Sections that are not hyper-parameters."""
+
+NOT_VARIED = ("data", "search", "scores", "explain", "show", "resources", "run", "storage", "tracking", "variants")
+"""Sections that are no setting of an analysis: where its data lie, how it is run, what is shown. Seeds are asked for by
+their number."""
 
 C = TypeVar("C", bound=BaseModel)
 
@@ -52,8 +58,47 @@ def settings_to_try(cfg: JobConfig) -> list[Setting]:
     return found
 
 
-def with_setting(cfg: C, setting: Setting) -> C:
-    """The config with some values replaced. Raises ConfigError when they do not fit together."""
+def variant_settings(cfg: Any) -> list[Setting]:
+    """What differs from the config in each setting of its robustness grid, by every seed; the first is {}, the config
+    as it is, which is there whether the grid has its values or not. cfg: of any study.
+
+    Raises ConfigError with every mistake in the grid, each with its path, or when there are more settings than allowed.
+    """
+    own, errors = cfg.variants, list[str]()
+    grid = dict(_leaves(own.grid, "", errors))
+    for key, choice in grid.items():
+        errors += _varied_faults(cfg, key, choice)
+    if errors:
+        raise ConfigError([f"variants.grid.{line}" for line in errors])
+    there = all(_value(cfg, key) in choice for key, choice in grid.items())  # is the config a point of its grid?
+    count = (math.prod(len(choice) for choice in grid.values()) + (not there)) * own.seeds
+    if count > own.settings:
+        told = f"the grid and the seeds make {count} settings, and variants.settings allows {own.settings}"
+        raise ConfigError([f"variants: {told}; ask for fewer, or raise it"])
+    found: list[Setting] = []
+    for values in [{}, *(dict(zip(grid, each, strict=True)) for each in itertools.product(*grid.values()))]:
+        for step in range(own.seeds):
+            setting = {**values, "run.seed": _value(cfg, "run.seed") + step}
+            try:
+                other = variant_of(cfg, setting)
+            except ConfigError as error:
+                errors += error.errors
+                continue
+            differs = {key: _value(other, key) for key in setting if _value(other, key) != _value(cfg, key)}
+            if differs not in found:
+                found.append(differs)
+    if errors:
+        raise ConfigError(list(dict.fromkeys(errors)))
+    return found
+
+
+def variant_of(cfg: Any, setting: Setting) -> Any:
+    """The config of one setting of a robustness grid, which has no grid itself. Raises ConfigError."""
+    return with_setting(cfg, {**setting, "variants": {}}, "variants.grid")
+
+
+def with_setting(cfg: C, setting: Setting, source: str = "search.space") -> C:
+    """The config with some values replaced. Raises ConfigError, which names `source`, when they do not fit together."""
     values = cfg.model_dump(mode="json")
     for key, value in setting.items():
         *path, last = key.split(".")
@@ -61,7 +106,15 @@ def with_setting(cfg: C, setting: Setting) -> C:
         for part in path:
             node = node[part]
         node[last] = value
-    return validate(type(cfg), values, "search.space")
+    return validate(type(cfg), values, source)
+
+
+def _value(cfg: BaseModel, key: str) -> Any:
+    """The value of a dotted key, as JSON has it."""
+    node: Any = cfg.model_dump(mode="json")
+    for part in key.split("."):
+        node = node[part]
+    return node
 
 
 def _leaves(space: Mapping[str, Any], prefix: str, errors: list[str]) -> Iterator[tuple[str, Any]]:
@@ -99,7 +152,20 @@ def _faults(cfg: JobConfig, key: str, choice: Any) -> list[str]:
     return []
 
 
-def _exists(cfg: JobConfig, key: str) -> bool:
+def _varied_faults(cfg: BaseModel, key: str, choice: Any) -> list[str]:
+    """What is wrong with one entry of a robustness grid."""
+    if key.partition(".")[0] in NOT_VARIED:
+        allowed = [name for name in type(cfg).model_fields if name not in NOT_VARIED]
+        seeds = "; variants.seeds asks for several seeds" if key == "run.seed" else ""
+        return [f"{key}: no setting of the analysis (allowed: {', '.join(allowed)}){seeds}"]
+    if not _exists(cfg, key):
+        return [f"{key}: unknown key"]
+    if not isinstance(choice, list):
+        return [f"{key}: must be a list of values (got {choice!r})"]
+    return [] if choice else [f"{key}: an empty list"]
+
+
+def _exists(cfg: BaseModel, key: str) -> bool:
     """Is there such a setting, and is it a value rather than a section?"""
     node: Any = cfg
     for part in key.split("."):

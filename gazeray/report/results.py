@@ -22,9 +22,9 @@ class Results:
     """A run folder in memory. What the run did not write (yet) is empty.
 
     maps: maps/index.parquet, without the rows whose file is gone. units: name -> what its result.json or failure.json
-    says, with unit, status and, where it failed, error. epochs: unit -> what its fit logged, a mapping per epoch.
-    order: the predictors as the study lists them; those that it does not name follow by key. item: the column of
-    per_item that names what was scored.
+    says, with unit, status and, where it failed, error; without those of variants. epochs: unit -> what its fit logged,
+    a mapping per epoch. order: the predictors as the study lists them; those that it does not name follow by key. item:
+    the column of per_item that names what was scored.
     """
 
     manifest: dict[str, Any]
@@ -123,7 +123,10 @@ def read_results(run: Folder) -> Results:
     failures = manifest.get("failures") or {}
     units: dict[str, dict[str, Any]] = {}
     epochs: dict[str, list[dict[str, Any]]] = {}
+    others = tuple(f"{one['name']}-" for one in manifest.get("variants") or [])
     for name, status in (manifest.get("units") or {}).items():
+        if name.startswith(others):
+            continue
         units[name] = {"unit": name, "status": status} | ({"error": failures[name]} if name in failures else {})
         source = f"units/{name}/{'result' if status == 'done' else 'failure'}.json"
         if source in present:

@@ -28,7 +28,7 @@ def classification_table(metrics: dict[str, Any]) -> str:
     name = test["metric"].replace("_", " ")
     why = f" ({test['reason']})" if test.get("reason") else ""
     lines.append(f"permutation of labels {test['design']}, {name}: p = {_number(test['p'])}{why}")
-    return "\n".join([*lines, *(_blind(metrics, **blind) if blind["rows"] else [])])
+    return "\n".join([*lines, *(_blind(metrics, **blind) if blind["rows"] else []), *_variants(metrics)])
 
 
 def _blind(metrics: dict[str, Any], rows: Sequence[str], best: str) -> list[str]:
@@ -63,7 +63,31 @@ def predictors_table(metrics: dict[str, Any]) -> str:
         entries: Mapping[str, Any] = metrics["rows"][key]
         cells = ["" if not entries.get(name) else _number(entries[name]["value"]) for name in shown]
         rows.append([metrics["predictors"][key]["kind"], metrics["predictors"][key]["label"], *cells])
-    return "\n".join(_aligned(rows))
+    return "\n".join([*_aligned(rows), *_variants(metrics)])
+
+
+def _variants(metrics: dict[str, Any]) -> list[str]:
+    """How far the headline goes over all settings and over the seeds, a line each; nothing without variants."""
+    found = metrics.get("variants")
+    if not found:
+        return []
+    lines = [f"variants: {found['count']} settings, {found['scored']} of them scored"]
+    if found["no_effect"]:
+        lines[0] += f" ({found['distinct']} differ: no number changes with {', '.join(found['no_effect'])})"
+    first = next((point for point in found["settings"] if "metric" in point), None)
+    if first is not None and found["range"]:
+        lines[0] += f"; {first['metric'].replace('_', ' ')} {_range(found['range'])}"
+        shares = {f"gain over {first['gain_over']} holds": found["gain_holds"], "above chance": found["above_chance"]}
+        lines[0] += "".join(f"; {what} in {one['n']} of {one['of']}" for what, one in shares.items() if one["of"])
+    if found["seeds"]["n"] > 1:
+        seeds = found["seeds"]
+        spread = f"mean {_number(seeds['mean'])}, sd {_number(seeds['sd'])}, {_range(seeds['range'])}"
+        lines.append(f"{seeds['n']} seeds: {spread}")
+    return lines
+
+
+def _range(bounds: Sequence[float]) -> str:
+    return " to ".join(map(_number, bounds))
 
 
 KINDS_OF_ROWS = ("ceiling", "model", "baseline")

@@ -21,8 +21,8 @@ from rich.console import Console
 
 from gazeray.config import ResourcesConfig
 from gazeray.engine.executor import Executor
-from gazeray.engine.experiment import _go_through
 from gazeray.engine.passes import raise_fault
+from gazeray.engine.prepare import go_through
 from gazeray.engine.progress import ProgressView
 from gazeray.storage import Folder, StorageError
 from gazeray.store import Shard, Store, write_shard
@@ -73,7 +73,7 @@ def run(work: Pass, on_ray: bool) -> tuple[Store, str]:
     """Do a pass; its store and what was shown."""
     shown = io.StringIO()
     with executor(on_ray, shown) as workers:
-        return _go_through(work, workers), shown.getvalue()
+        return go_through(work, workers), shown.getvalue()
 
 
 @pytest.fixture(params=["here", "on_ray"])

@@ -20,7 +20,7 @@ from gazeray.learn.folds import make_folds
 from gazeray.learn.trained import Trained, search_record
 from gazeray.storage import Folder
 from gazeray.store import Shard, Store
-from gazeray.study import Finished, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary, Variant
+from gazeray.study import Finished, Headline, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary, Variant
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 from tests.learn.blobs import EXAMPLES, BlobLearner, blob_shards
 
@@ -117,7 +117,12 @@ class BlobStudy:
             folds = {place: {"fold": place, "metrics": results.get(f"fold-{place}", {}).get("metrics", {})}
                      for place in range(len(manifest["searched"]))}  # fmt: skip
             metrics["search"] = search_record(manifest["searched"], folds, "accuracy", {})
-        return Summary(metrics, {"items": ready.items.table})
+        accuracies = [result["metrics"]["accuracy"] for result in results.values() if "metrics" in result]
+        headline = None
+        if accuracies:
+            entry = {"value": float(np.mean(accuracies)), "ci95": None}
+            headline = Headline("accuracy", "network", entry, 0.5, "none", None, "nothing")
+        return Summary(metrics, {} if ready is None else {"items": ready.items.table}, headline=headline)
 
     def checked(self, run: Folder, manifest: Json, finished: Finished) -> list[str]:
         """Nothing."""

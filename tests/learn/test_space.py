@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gazeray.config import ConfigError, JobConfig
-from gazeray.learn.space import settings_to_try, with_setting
+from gazeray.config import ConfigError, JobConfig, validate
+from gazeray.learn.space import settings_to_try, variant_of, variant_settings, with_setting
 from gazeray.studies.heatmap.study import HeatmapConfig
 
 
@@ -86,3 +86,89 @@ def test_every_mistake_is_reported() -> None:
     with pytest.raises(ConfigError) as caught:
         settings_to_try(config({"model": {"width": [], "heigth": [1]}}))
     assert len(caught.value.errors) == 2
+
+
+# -- the settings of a robustness grid
+
+
+def varied(grid: dict[str, Any], **more: Any) -> HeatmapConfig:
+    return HeatmapConfig.model_validate({"variants": {"grid": grid, **more}})
+
+
+def test_without_variants_the_config_is_the_only_setting() -> None:
+    assert variant_settings(HeatmapConfig()) == [{}]
+
+
+def test_every_value_meets_every_other_and_every_seed_and_the_config_comes_first() -> None:
+    found = variant_settings(varied({"render": {"sigma_px": [20, 40.0]}, "model": {"width": [8, 16]}}, seeds=5))
+    assert found[:5] == [{}, *({"run.seed": seed} for seed in (1, 2, 3, 4))]
+    assert len(found) == 20
+    assert {"render.sigma_px": 20.0, "model.width": 8, "run.seed": 3} in found
+
+
+def test_config_is_there_although_the_grid_lacks_its_value() -> None:
+    found = variant_settings(varied({"render": {"sigma_px": [20, 80]}}))
+    assert found == [{}, {"render.sigma_px": 20.0}, {"render.sigma_px": 80.0}]
+
+
+def test_same_setting_written_twice_is_one() -> None:
+    assert variant_settings(varied({"render": {"sigma_px": [40, 40.0, 20, 20.0]}})) == [{}, {"render.sigma_px": 20.0}]
+
+
+def test_a_setting_of_the_grid_is_a_config_without_a_grid() -> None:
+    cfg = varied({"events": {"detector": ["ivt"]}}, seeds=2)
+    other = variant_of(cfg, {"events.detector": "ivt", "run.seed": 1})
+    assert (other.events.detector, other.run.seed, other.variants.asked) == ("ivt", 1, False)
+
+
+def test_seeds_follow_the_seed_of_the_run() -> None:
+    cfg = HeatmapConfig.model_validate({"variants": {"seeds": 3}, "run": {"seed": 7}})
+    assert variant_settings(cfg) == [{}, {"run.seed": 8}, {"run.seed": 9}]
+
+
+@pytest.mark.parametrize(
+    ("grid", "told"),
+    [
+        ({"render": {"sigma": [1]}}, "variants.grid.render.sigma: unknown key"),
+        ({"render": [1]}, "variants.grid.render: unknown key"),
+        ({"render": {"sigma_px": []}}, "variants.grid.render.sigma_px: an empty list"),
+        ({"render": {"sigma_px": 20}}, "variants.grid.render.sigma_px: must be a list of values (got 20)"),
+        ({"render": {"sigma_px": {"low": 1, "high": 2}}}, "must be a list of values"),
+        ({"render.sigma_px": [1]}, "lay the space out as the config"),
+        ({"render": {"sigma_px": [40, -1]}}, "variants.grid: render.sigma_px: input should be greater than 0"),
+        ({"events": {"detector": ["ivt", "eye"]}}, "events.detector"),
+        ({"render": {"sigma_deg": [1.0]}}, "give one of sigma_px and sigma_deg"),
+        ({"run": {"seed": [1, 2]}}, "variants.seeds asks for several seeds"),
+        *(({section: {"x": [1]}}, f"variants.grid.{section}.x: no setting of the analysis (allowed: folds, train,")
+          for section in ("run", "resources", "storage", "tracking", "variants", "search", "explain", "scores",
+                          "data")),
+    ],
+)  # fmt: skip
+def test_grid_that_is_wrong_is_refused_with_the_reason(grid: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        variant_settings(varied(grid))
+    assert told in str(error.value)
+
+
+def test_every_mistake_in_a_grid_is_told_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        variant_settings(varied({"render": {"sigma_px": [-1, 20]}, "model": {"width": [0, 8]}}, seeds=4))
+    assert len(error.value.errors) == 2
+
+
+def test_more_settings_than_allowed_are_refused_with_their_number() -> None:
+    grid = {"model": {"width": list(range(1, 11))}, "render": {"sigma_px": list(range(41, 61))}}
+    with pytest.raises(ConfigError, match="make 1005 settings, and"):
+        variant_settings(varied(grid, seeds=5))
+    assert len(variant_settings(varied(grid, seeds=1, settings=201))) == 201
+
+
+def test_search_and_variants_are_refused_together() -> None:
+    with pytest.raises(ConfigError, match="variants: not together with search"):
+        validate(HeatmapConfig, {"search": {}, "variants": {"seeds": 2}})
+    assert validate(HeatmapConfig, {"search": {}}).search is not None
+
+
+def test_scores_alone_take_no_maps() -> None:
+    assert HeatmapConfig().explain.maps
+    assert not HeatmapConfig().only_scores().explain.maps

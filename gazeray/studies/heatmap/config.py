@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -110,6 +110,10 @@ class HeatmapConfig(JobConfig):
     model: ModelConfig = ModelConfig()
     scores: ScoresConfig = ScoresConfig()
     explain: ExplainConfig = ExplainConfig()
+
+    def only_scores(self) -> Self:
+        """The same without maps."""
+        return self.model_copy(update={"explain": self.explain.model_copy(update={"maps": False})})
 
     @model_validator(mode="after")
     def _metrics_are_watched(self) -> HeatmapConfig:

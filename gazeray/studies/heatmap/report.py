@@ -16,6 +16,7 @@ from gazeray.report.sections import (
     quality,
     rejects,
     search,
+    variants,
 )
 from gazeray.report.sections.methods import config
 from gazeray.storage import Folder
@@ -54,6 +55,7 @@ def write_report(run: Folder) -> None:
             learning.section(results),
             folds.per_fold(results),
             search.section(results),
+            variants.section(results),
             maps,
             gallery.section(run, results, words),
             quality.section(results),

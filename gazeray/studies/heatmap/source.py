@@ -142,8 +142,8 @@ def _lines(cfg: HeatmapConfig, found: Recordings) -> list[str]:
     people = len(set(trials.column("participant").to_pylist()))
     labels = trials.column("label_index").to_numpy()
     counts = ", ".join(f"{name} {int(np.sum(labels == c))}" for c, name in enumerate(found.classes))
-    folds = cfg.folds.outer * (cfg.folds.stimuli if cfg.folds.hold_out == "both" else 1)
-    number = f"{folds} folds" if cfg.folds.path is None else f"the folds of {cfg.folds.path}"
+    count = cfg.folds.count
+    number = f"{count} folds" if count is not None else f"the folds of {cfg.folds.path}"
     units = f"{number} (held out: {cfg.folds.hold_out}), each up to {cfg.train.epochs} epochs, and its baselines"
     if cfg.search is not None:
         settings = f"{len(settings_to_try(cfg))} settings x {cfg.folds.inner} inner folds"

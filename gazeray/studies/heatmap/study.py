@@ -22,6 +22,9 @@ from gazeray.gaze.screens import ScreensSpec
 from gazeray.learn.fold_files import unmatched
 from gazeray.learn.folds import fold_record, held_out
 from gazeray.learn.trained import Trained, search_record
+from gazeray.metrics.permutation import claim
+from gazeray.report.results import Results
+from gazeray.report.sections.without_gaze import best_gain
 from gazeray.storage import Folder
 from gazeray.store import FORMAT, Shard, Store
 from gazeray.studies.heatmap.config import HeatmapConfig
@@ -32,7 +35,7 @@ from gazeray.studies.shared.baselines import baselines, joined_folds, whole_fold
 from gazeray.studies.shared.checks import fold_faults, prediction_faults
 from gazeray.studies.shared.classification import MODEL, score_predictions
 from gazeray.studies.shared.without_gaze import with_nuisance
-from gazeray.study import Finished, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary
+from gazeray.study import Finished, Headline, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary
 from gazeray.tables import DataError, table_digest
 from gazeray.unit import Json
 
@@ -156,7 +159,8 @@ class HeatmapStudy:
         if explained:
             merged = MapSummary.merge([MapSummary.from_npz(unit.folder.read_bytes(SUMMARY)) for unit in explained])
             metrics["explanations"], files[SUMMARY] = merged.figures(self.cfg.run.seed), merged.to_npz()
-        return Summary({**metrics, **self._scores(predictions, classes)}, tables, files)
+        scores = self._scores(predictions, classes)
+        return Summary({**metrics, **scores}, tables, files, _headline(scores))
 
     def checked(self, run: Folder, manifest: Json, finished: Finished) -> Iterator[str]:
         """Folds and predictions."""
@@ -176,6 +180,19 @@ class HeatmapStudy:
                 scores = score_predictions(own, classes, cfg, seed, held_out(self.cfg.folds, [name]))
                 found["regimes"][name] = {"n": own.num_rows, **scores}
         return found
+
+
+def _headline(scores: Json) -> Headline:
+    """Balanced accuracy of the CNN, and its gain over the best that can be had without gaze."""
+    test, held = scores["permutation"], scores["held_out"]
+    metric, entry = test["metric"], scores["rows"][MODEL][test["metric"]]
+    chance, best = scores["metrics"][metric]["chance"], scores["without_gaze"]["best"]
+    found = best_gain(Results({}, scores), MODEL, metric, held)
+    gain: Json | None = None
+    if found is not None:
+        gain = {"over": best, "value": found.gain, "ci95": found.ci95, "p": found.p, "side": found.found.side}
+    against = claim(entry["ci95"], chance, test, held).side
+    return Headline(metric, MODEL, entry, chance, against, gain, "the best that can be had without gaze")
 
 
 def _with_labels(examples: pa.Table, found: Recordings, quality: pa.Table | None) -> pa.Table:

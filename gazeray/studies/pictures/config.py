@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
-from gazeray.config import ResourcesConfig, RunSettings, Section, StorageConfig, TrackingConfig
+from gazeray.config import ResourcesConfig, RunSettings, Section, StorageConfig, TrackingConfig, VariantsConfig
 from gazeray.stimuli.recipes import TargetConfig
 from gazeray.synth.saliency_parameters import SaliencySimulation
 
@@ -95,3 +95,8 @@ class PictureScoring(Section):
     run: RunSettings = RunSettings()
     storage: StorageConfig = StorageConfig()
     tracking: TrackingConfig = TrackingConfig()
+    variants: VariantsConfig = VariantsConfig()
+
+    def only_scores(self) -> Self:
+        """The same: what people look at is made of the scores of the run itself, and of no variant."""
+        return self

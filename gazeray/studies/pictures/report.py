@@ -9,7 +9,7 @@ from gazeray.report import many
 from gazeray.report.model_card import write_card
 from gazeray.report.page import Page, write_page
 from gazeray.report.results import Results, read_results
-from gazeray.report.sections import rejects, scores, spread
+from gazeray.report.sections import rejects, scores, spread, variants
 from gazeray.report.sections.methods import config
 from gazeray.report.words import counted
 from gazeray.storage import Folder
@@ -65,6 +65,7 @@ def write_saliency_report(run: Folder) -> None:
                 results, METRICS, "picture", spread_of, compared, [("information_gain", GOLD), ("nss", OTHERS)]
             ),
             sections.penalties(results),
+            variants.section(results),
             rejects.section(results, "Data, and what was rejected", "Data, rejects", read),
             methods.section(results, probing),
             config(results),

@@ -21,7 +21,7 @@ from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import PictureInfo, PictureShards
 from gazeray.studies.pictures.scores import IDS, MAPS, SCORES, commonest
 from gazeray.studies.shared.npz import npz
-from gazeray.study import Finished, Row, Summary
+from gazeray.study import Finished, Headline, Row, Summary
 from gazeray.unit import Json
 
 CENTRE_GRID = (48, 64)
@@ -64,7 +64,8 @@ def summarise(
         shown.insert(1, "explained")
     best, judged_by = _best(rows, predictors, shown)
     scored = {"metrics_shown": shown, "predictors": predictors, "rows": rows, "best": best}
-    summary = Summary({"n": n, **scored, **models.more}, {"per_item": table})
+    headline = _headline(rows, best, judged_by)
+    summary = Summary({"n": n, **scored, **models.more}, {"per_item": table}, headline=headline)
     if shards is None:
         return summary
     first = judged_by or shown[0]
@@ -200,6 +201,25 @@ def _best(rows: Mapping[str, Any], predictors: Mapping[str, Any], shown: list[st
         if known:
             return (min if metric in SMALLER_IS_BETTER else max)(known, key=lambda name: known[name]), metric
     return None, None
+
+
+def _headline(rows: Mapping[str, Any], best: str | None, metric: str | None) -> Headline | None:
+    """What the model that was chosen on inner folds scores, else the best, and its gain over the centre bias; None
+    where no model was scored. Information gain is such a gain itself."""
+    if best is None or metric is None:
+        return None
+    key = CHOSEN if (rows.get(CHOSEN, {}).get(metric) or {}).get("value") is not None else best
+    entry = rows[key][metric]
+    own = {"value": entry["value"], "ci95": entry["ci95"], "p": None}
+    found = own if metric == GAIN else (entry.get("gain") or {}).get(CENTRE)
+    if found is None or found["value"] is None:
+        return Headline(metric, key, entry, None, "none", None, "the centre bias")
+    low, high = found["ci95"] or (0.0, 0.0)
+    side = "above" if low > 0 else "below" if high < 0 else "none"
+    if metric in SMALLER_IS_BETTER:
+        side = {"above": "below", "below": "above"}.get(side, side)
+    gain = {"over": CENTRE, **found, "side": side}
+    return Headline(metric, key, entry, None, "none", gain, "the centre bias")
 
 
 def _pictures(

@@ -83,3 +83,19 @@ def test_run_is_valid_and_has_a_row_for_each_predictor(near: Outcome) -> None:
     assert set(metrics["rows"]) == set(metrics["predictors"])
     kinds = {entry["kind"] for entry in metrics["predictors"].values()}
     assert kinds == {"model", "baseline", "ceiling"}
+
+
+def test_variants_of_a_study_on_pictures(tmp_path: Path) -> None:
+    outcome = whole_study(str(tmp_path), "probes.kinds=[ridge]", "variants.grid={backbone: {layers: [[layer2]]}}")
+    assert outcome.metrics is not None
+    found = outcome.metrics["variants"]
+    own, other = found["settings"]
+    assert (own["metric"], own["row"]) == ("information_gain", outcome.metrics["best"])
+    assert own["value"] == own["gain"]["value"] == outcome.metrics["rows"][own["row"]]["information_gain"]["value"]
+    assert own["gain"]["over"] == "centre_bias"
+    assert (other["setting"], other["row"]) == ({"backbone.layers": ["layer2"]}, "model:layer2:ridge")
+    assert found["scored"] == 2
+    units = {stat.path.split("/")[1] for stat in outcome.run.list("units")}
+    assert {"ridge-layer1", f"{other['name']}-ridge-layer2"} <= units
+    assert "ridge-layer2" not in units, "units of a variant lie under its name"
+    assert faults(outcome.run) == []
