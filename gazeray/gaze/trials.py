@@ -74,8 +74,9 @@ class TrialsReader:
                 errors.append(f"{what}: no column {name!r} (present: {present})")
         return errors
 
-    def read(self) -> tuple[pd.DataFrame, set[tuple[str, str]]]:
-        """The usable trials, columns TRIAL_COLUMNS; and every (participant, trial) that the file names.
+    def read(self) -> tuple[pd.DataFrame, dict[tuple[str, str], str]]:
+        """The usable trials, columns TRIAL_COLUMNS; and every (participant, trial) that the file names with its class,
+        "" where that is not known or its rows contradict each other.
 
         The rows left out are in `rejects`. Geometry is float64 px or mm, NaN where not known.
         """
@@ -112,7 +113,15 @@ class TrialsReader:
                 row = (participant, trial, stimulus, name, number, *geometry, self._trials.rows[index])
                 good.append((*row, *windows[index]) if windows else row)
         frame = pd.DataFrame(good, columns=[*TRIAL_COLUMNS, *(WINDOW_MS if windows else ())])
-        return frame, {(participant, trial) for participant, trial, _ in ids}
+        return frame, self._declared([pair[:2] for pair in ids], label)
+
+    def _declared(self, ids: Sequence[tuple[str, str]], label: Sequence[str]) -> dict[tuple[str, str], str]:
+        """(participant, trial) -> its class, "" where its rows name none, or not the same."""
+        values, found = self._spec.labels[self._label], dict[tuple[str, str], str]()
+        for pair, raw in zip(ids, label, strict=True):
+            name = values.get(canonical(raw), "")
+            found[pair] = name if found.get(pair, name) == name else ""
+        return found
 
     def _windows(self) -> list[tuple[float, float]]:
         """Start and end of every row in ms, NaN where there is none; no rows where they are not declared."""

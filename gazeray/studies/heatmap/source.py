@@ -41,7 +41,8 @@ class Recordings:
 
     trials: one row per trial that may be used. recordings: one mapping per recording, with at least `key`.
     fingerprint: changes when anything that the examples depend on changes, be it only a file's date or place. meaning:
-    hash of how files are read and drawn, wherever they lie.
+    hash of how files are read and drawn, wherever they lie. declared: every (participant, trial) that tables (or the
+    names of pictures) speak of, with its class, "" where that is not known.
     """
 
     spec: DatasetSpec | ScreensSpec
@@ -54,6 +55,7 @@ class Recordings:
     fingerprint: str
     meaning: str
     pictures: PictureKind
+    declared: dict[tuple[str, str], str]
 
     @cached_property
     def order(self) -> np.ndarray:
@@ -97,13 +99,13 @@ def open_recordings(cfg: HeatmapConfig) -> Source[Recordings]:
         _check_geometry(cfg, data)
     trials = pa.Table.from_pandas(data.trials, preserve_index=False)
     recordings = [asdict(recording) for recording in data.recordings]
-    parts = [READING, spec.model_dump(mode="json", exclude={"notes", "licence", "name"})]
+    parts = [READING, spec.model_dump(mode="json", exclude={"notes", "licence", "name", "study"})]
     parts += [part.model_dump(mode="json") for part in (cfg.render, cfg.events, cfg.quality, cfg.features)]
     meaning = digest(parts)
     fingerprint = digest([meaning, root.uri, recordings, table_digest(trials)])
     classes = tuple(data.classes)
     found = Recordings(
-        spec, root, data.label, classes, trials, recordings, data.rejects, fingerprint, meaning, pictures
+        spec, root, data.label, classes, trials, recordings, data.rejects, fingerprint, meaning, pictures, data.declared
     )
     deal(cfg, trials, classes, data.label)
     return Source(found, _lines(cfg, found), partial(_first, found))

@@ -7,7 +7,7 @@ or the pictures come drawn; participants are held out; a logistic regression on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -30,9 +30,10 @@ from gazeray.studies.heatmap.passes import ReadRecording, ReadScreens
 from gazeray.studies.heatmap.source import Recordings, deal, open_recordings
 from gazeray.studies.shared.checks import fold_faults, prediction_faults
 from gazeray.studies.shared.classification import PREDICTIONS, ROWS, WITHOUT_GAZE, score_predictions
+from gazeray.studies.shared.flow import Passed, flow_faults, trials_flow
 from gazeray.studies.shared.without_gaze import with_nuisance
-from gazeray.study import Finished, Items, Learning, Pass, Predictor, Ready, Source, Summary
-from gazeray.tables import DataError, table_digest
+from gazeray.study import Finished, Fold, Items, Learning, Pass, Predictor, Ready, Source, Summary
+from gazeray.tables import DataError, Reject, table_digest
 from gazeray.unit import Json
 
 __all__ = ["HeatmapConfig", "HeatmapStudy"]
@@ -93,6 +94,7 @@ class HeatmapStudy:
             "pictures": asdict(found.pictures),
             "notes_on_recordings": by_cause(log.notes),
             "folds": [fold_record(fold, table, self.cfg.folds) for fold in folds],
+            "flow": _flow(found, table, folds, rejects),
             "counts": {
                 "recordings": len(found.recordings),
                 "participants": len(np.unique(stores.plain("participant"))),
@@ -156,6 +158,7 @@ class HeatmapStudy:
     def checked(self, run: Folder, manifest: Json, finished: Finished) -> Iterator[str]:
         """Folds and predictions."""
         yield from fold_faults(manifest, self.cfg.folds)
+        yield from flow_faults(manifest, manifest["counts"]["examples"] if self.cfg.folds.path is None else None)
         yield from prediction_faults(run, manifest, finished, self.cfg.folds)
 
     def _scores(self, predictions: pa.Table, classes: tuple[str, ...]) -> Json:
@@ -173,11 +176,23 @@ class HeatmapStudy:
         return found
 
 
+def _flow(found: Recordings, examples: pa.Table, folds: Sequence[Fold], rejects: Sequence[Reject]) -> Json:
+    """People and trials of each class, from the tables to the folds. Rows that name no person or no trial are none."""
+    read = _ids(examples)
+    dealt = np.unique(np.concatenate([np.concatenate([fold.known, fold.test]) for fold in folds]))
+    declared = {ids: name for ids, name in found.declared.items() if all(ids)}
+    used = {read[row] for row in dealt.tolist()}
+    return trials_flow(declared, Passed(declared, set(_ids(found.trials)), set(read), used), rejects, found.classes)
+
+
+def _ids(table: pa.Table) -> list[tuple[str, str]]:
+    """(participant, trial) of every row."""
+    return list(zip(table.column("participant").to_pylist(), table.column("trial").to_pylist(), strict=True))
+
+
 def _with_labels(examples: pa.Table, found: Recordings, quality: pa.Table | None) -> pa.Table:
     """The examples with the columns of their trials and what is known beside gaze, in the order of the examples."""
     trials = found.trials
-    keys = zip(trials.column("participant").to_pylist(), trials.column("trial").to_pylist(), strict=True)
-    position = {key: number for number, key in enumerate(keys)}
-    wanted = zip(examples.column("participant").to_pylist(), examples.column("trial").to_pylist(), strict=True)
-    rows = [position[key] for key in wanted]
+    position = {key: number for number, key in enumerate(_ids(trials))}
+    rows = [position[key] for key in _ids(examples)]
     return with_nuisance(trials.take(rows), found.order[rows], quality)
