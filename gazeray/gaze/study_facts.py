@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a paper says of its data and the files do not: the section `study` of a declaration.
 
-Which facts count follows the items of Dunn et al. (2023), "Minimal reporting guideline for research involving eye
-tracking", Behavior Research Methods, doi 10.3758/s13428-023-02187-1. All are optional: what is left out, the report
-calls not stated. Nothing is computed from them.
+Which facts count follows the items of Dunn et al. (2024), "Minimal reporting guideline for research involving eye
+tracking (2023 edition)", Behavior Research Methods 56, 4351-4357, doi 10.3758/s13428-023-02187-1. All are optional:
+what is left out, the report calls not stated. Nothing is computed from them.
 """
 
 from __future__ import annotations

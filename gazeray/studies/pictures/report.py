@@ -8,7 +8,7 @@ from dataclasses import replace
 from gazeray.report import many
 from gazeray.report.page import Page, write_page
 from gazeray.report.results import Results, read_results
-from gazeray.report.sections import rejects, scores, spread
+from gazeray.report.sections import flow, provenance, rejects, scores, spread
 from gazeray.report.sections.methods import config
 from gazeray.report.words import counted
 from gazeray.storage import Folder
@@ -63,6 +63,8 @@ def write_saliency_report(run: Folder) -> None:
                 results, METRICS, "picture", spread_of, compared, [("information_gain", GOLD), ("nss", OTHERS)]
             ),
             sections.penalties(results),
+            provenance.section(results),
+            *flow.section(results),
             rejects.section(results, "Data, and what was rejected", "Data, rejects", read),
             methods.section(results, probing),
             config(results),

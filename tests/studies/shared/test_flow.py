@@ -80,7 +80,8 @@ def test_sums_hold_for_rejects_at_random() -> None:
         read = [key for key in opened if draw.random() < 0.8]
         used = [key for key in read if draw.random() < 0.9]
         stages = ("trials", "labels", "read", "gaze", "quality", "folds", "news")
-        rejects = [reject(draw.choice(stages), f"reason {draw.randrange(9)}", draw.choice([*keys, ("", ""), ("P9", "1")]))
+        named = [*keys, ("", ""), ("P9", "1")]
+        rejects = [reject(draw.choice(stages), f"reason {draw.randrange(9)}", draw.choice(named))
                    for _ in range(draw.randrange(90))]  # fmt: skip
         told = trials_flow(declared, Passed(declared, opened, read, used), rejects, CLASSES)
         assert list(flow_faults(manifest(told, rejects), len(used))) == []
