@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,16 @@ def test_mistakes_name_themselves_and_what_is_allowed(text: str, said: str) -> N
         validate(DatasetSpec, values, "d.yaml")
     assert len(caught.value.errors) == 1
     assert said in caught.value.errors[0]
+
+
+def test_example_of_the_docs_states_every_fact() -> None:
+    text = (Path(__file__).parents[2] / "docs/data.md").read_text()
+    (example,) = re.findall(r"^```yaml\n(study:.*?)^```", text, re.DOTALL | re.MULTILINE)
+    facts = validate(DatasetSpec, {**DECLARED, **yaml.safe_load(example)}).study
+    assert facts is not None
+    told = facts.model_dump()
+    assert None not in told.values()
+    assert all(None not in part.values() for part in told.values() if isinstance(part, dict))
 
 
 @pytest.mark.parametrize("path", DATASETS, ids=lambda path: path.stem)

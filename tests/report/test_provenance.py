@@ -15,6 +15,7 @@ from gazeray.report.results import Results
 from gazeray.report.sections import flow, provenance
 
 NAN = float("nan")
+NOT_STATED = Cell("", "not stated")
 
 
 def results(study: Any = None, quality: dict[str, list[float]] | None = None, **data: Any) -> Results:
@@ -51,7 +52,7 @@ def test_every_fact_of_a_declaration_has_a_row() -> None:
 @pytest.mark.parametrize("study", [None, StudyFacts().model_dump(mode="json")])
 def test_what_is_missing_is_not_stated(study: Any) -> None:
     section = provenance.section(results(study))
-    assert {str(cells) for cells in rows(section).values()} == {"['not stated', '']"}
+    assert all(cells == [NOT_STATED, ""] for cells in rows(section).values())
     assert len(rows(section)) == len(provenance.FACTS)
     assert words(section)[0].startswith(f"0 of {len(provenance.FACTS)} facts are stated")
 
@@ -84,13 +85,13 @@ def test_what_files_say_stands_beside_what_is_declared() -> None:
     none = "; none for 1 of 3 trials"
     assert found["sampling rate (Hz)"] == ["60", f"median 59.8, 59.0 to 60.5 over trials (by the timestamps){none}"]
     validated = f"median 0.60, 0.40 to 0.80 over trials (of the tracker’s last validation before the trial){none}"
-    assert found["accuracy (deg)"] == ["not stated", validated]
-    assert found["precision (deg)"] == ["not stated", ""]
+    assert found["accuracy (deg)"] == [NOT_STATED, validated]
+    assert found["precision (deg)"] == [NOT_STATED, ""]
     assert found["people who took part"] == ["0", "4 in the tables, 3 used"]
     assert found["screen: width (mm)"] == ["500", "500 is what degrees are computed with"]
-    assert found["screen: height (mm)"] == ["not stated", ""]
-    assert found["distance to the screen (mm)"] == ["not stated", "the column seat_mm of the tables"]
-    assert found["eyes recorded"] == ["not stated", notes[0]]
+    assert found["screen: height (mm)"] == [NOT_STATED, ""]
+    assert found["distance to the screen (mm)"] == [NOT_STATED, "the column seat_mm of the tables"]
+    assert found["eyes recorded"] == [NOT_STATED, notes[0]]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gazeray.report.blocks import ROW, WIDE, Block, Column, Section, Table, Text
+from gazeray.report.blocks import ROW, WIDE, Block, Cell, Column, Section, Table, Text
 from gazeray.report.results import Results
 from gazeray.report.words import counted, number
 
@@ -65,6 +65,9 @@ FACTS = {
 }
 """Fact of the section `study` (and the licence, which stands beside it) -> its name; in the order of the table."""
 
+NOT_STATED = Cell("", "not stated")
+"""Set softer than what is stated."""
+
 RATE, OFTEN = 0.05, 0.05
 """How far a rate may be from the one declared, and in which share of the trials it may be farther."""
 
@@ -99,7 +102,7 @@ def section(results: Results) -> Section:
         "Beside them: what the files themselves say."
     )
     rows = [
-        [name, "not stated" if declared[fact] is None else _plain(declared[fact]), measured.get(fact, "")]
+        [name, NOT_STATED if declared[fact] is None else _plain(declared[fact]), measured.get(fact, "")]
         for fact, name in FACTS.items()
     ]
     columns = [Column("fact", ROW), Column("declared", WIDE), Column("in the files", WIDE)]
