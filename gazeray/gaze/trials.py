@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 
 from gazeray.gaze.declaration import WINDOW_MS, DatasetSpec
-from gazeray.gaze.files import canonical, identifier, name_fault, nth, plain_number, trial_name
+from gazeray.gaze.files import LONGEST_NAME, canonical, identifier, name_fault, nth, plain_number, trial_name
 from gazeray.gaze.readers.base import SCREEN, SCREEN_COLUMNS
 from gazeray.gaze.readers.cells import COMMA_NUMBER, MISSING_CELLS, Decimal, parsed_times, wrong_setting
 from gazeray.gaze.text_tables import TextTable
@@ -108,7 +108,8 @@ class TrialsReader:
                 if windows and not windows[index][0] < windows[index][1]:
                     raise _Unusable("trials", self._no_window(index))
             except _Unusable as why:
-                self.rejects.append(self._trials.reject(index, why.stage, str(why), participant[:60], trial[:60]))
+                named = participant[:LONGEST_NAME], trial[:LONGEST_NAME]
+                self.rejects.append(self._trials.reject(index, why.stage, str(why), *named))
             else:
                 row = (participant, trial, stimulus, name, number, *geometry, self._trials.rows[index])
                 good.append((*row, *windows[index]) if windows else row)

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from gazeray.config import digest
 from gazeray.explain.summary import MapSummary
+from gazeray.gaze.files import LONGEST_NAME
 from gazeray.gaze.notes import by_cause
 from gazeray.gaze.screens import ScreensSpec
 from gazeray.learn.fold_files import unmatched
@@ -177,10 +178,14 @@ class HeatmapStudy:
 
 
 def _flow(found: Recordings, examples: pa.Table, folds: Sequence[Fold], rejects: Sequence[Reject]) -> Json:
-    """People and trials of each class, from the tables to the folds. Rows that name no person or no trial are none."""
+    """People and trials of each class, from the tables to the folds. Rows that name no person or no trial are none.
+
+    Names that are too long are cut, as rejects have them.
+    """
     read = _ids(examples)
     dealt = np.unique(np.concatenate([np.concatenate([fold.known, fold.test]) for fold in folds]))
-    declared = {ids: name for ids, name in found.declared.items() if all(ids)}
+    declared = {(who[:LONGEST_NAME], trial[:LONGEST_NAME]): name for (who, trial), name in found.declared.items()
+                if who and trial}  # fmt: skip
     used = {read[row] for row in dealt.tolist()}
     return trials_flow(declared, Passed(declared, set(_ids(found.trials)), set(read), used), rejects, found.classes)
 

@@ -98,6 +98,15 @@ def test_data_with_faults_add_up_to_what_is_used(tmp_path: Path) -> None:
     assert any("flow: trials: 26 declared" in line for line in faults(outcome.run))
 
 
+def test_trials_with_long_names_are_counted_under_what_refused_them(tmp_path: Path) -> None:
+    declaration = write_study(tmp_path / "data", {})
+    table = declaration.with_name("trials.csv")
+    table.write_text(f"{table.read_text()}P0,https://lab.org/{'a' * 90},T1,\nP0,{'b' * 1001},T1,a\n")
+    told = flow_of(declaration)
+    assert [(step["stage"], step["trials"]) for step in told["steps"][1:-1]] == [("trials", 1), ("labels", 1)]
+    assert told["apart"] == []
+
+
 def test_examples_that_no_fold_of_a_file_names_are_lost_at_the_folds(tmp_path: Path) -> None:
     declaration = write_study(tmp_path / "data", {})
     sides = ["fold,participant,trial,side", "0,P9,1,train", *(
