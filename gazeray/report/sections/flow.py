@@ -83,7 +83,7 @@ def table(steps: Sequence[Mapping[str, Any]], classes: Sequence[str] = ()) -> Ta
     rows.append(["used", "", *people[-1], *_cells(counts[-1], whole)])
     heads = [*(["people"] if people[0] else []), *heads]
     columns = [Column("step", ROW), Column("cause", WIDE), *map(Column, heads)]
-    return Table("Flow", columns, rows, shaded=(0, len(rows) - 1), style="compact")
+    return Table("Flow", columns, rows, shaded=(0, len(rows) - 1))
 
 
 def _counts(step: Mapping[str, Any], classes: Sequence[str]) -> list[int]:

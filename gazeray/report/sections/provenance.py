@@ -107,7 +107,7 @@ def section(results: Results) -> Section:
     ]
     columns = [Column("fact", ROW), Column("declared", WIDE), Column("in the files", WIDE)]
     blocks: list[Block] = [*map(Text, contradictions(results)), Text(words, small=True)]
-    return Section("provenance", title, link, [*blocks, Table("Provenance", columns, rows, style="compact")])
+    return Section("provenance", title, link, [*blocks, Table("Provenance", columns, rows)])
 
 
 def stated(results: Results) -> dict[str, Any]:
