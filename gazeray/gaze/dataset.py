@@ -57,7 +57,8 @@ class Dataset:
     participant, trial, stimulus, label (class name), label_index, screen_width_px, screen_height_px, screen_width_mm,
     screen_height_mm, distance_mm (NaN where unknown), window_left_px, window_top_px, window_width_px, window_height_px
     (the region of the screen that the stimulus covers), row (in the trials file), and what is declared to be known
-    beside the gaze (`gazeray.gaze.beside`).
+    beside the gaze (`gazeray.gaze.beside`). `declared` is every (participant, trial) that the tables name, with its
+    class, "" where that is not known.
     """
 
     spec: DatasetSpec
@@ -66,6 +67,7 @@ class Dataset:
     trials: pd.DataFrame
     recordings: list[Recording]
     rejects: list[Reject]
+    declared: dict[tuple[str, str], str]
 
 
 def open_dataset(spec: DatasetSpec, root: Folder, label: str | None = None) -> Dataset:
@@ -95,7 +97,7 @@ def open_dataset(spec: DatasetSpec, root: Folder, label: str | None = None) -> D
     found = {kind: GazeFiles(spec, gaze, gaze_files, named, rejects) for kind, gaze in spec.gaze().items()}
     frame, recordings = _recordings(spec, found, Listing.of(files), frame, named, trials.source, rejects)
     check_classes(frame["label"].tolist(), f"label {chosen}", "trial", rejects)
-    return Dataset(spec, chosen, class_names(spec, chosen), frame, recordings, rejects)
+    return Dataset(spec, chosen, class_names(spec, chosen), frame, recordings, rejects, named)
 
 
 def listed_files(root: Folder) -> list[FileStat]:
@@ -127,7 +129,7 @@ def _recordings(
     found: Mapping[Kind, GazeFiles],
     listing: Listing,
     frame: pd.DataFrame,
-    named: set[tuple[str, str]],
+    named: Mapping[tuple[str, str], str],
     source: str,
     rejects: list[Reject],
 ) -> tuple[pd.DataFrame, list[Recording]]:
@@ -143,7 +145,7 @@ def _recordings(
     frame = frame[has_file].reset_index(drop=True)
     usable = set(zip(frame["participant"], frame["trial"], strict=True))
     refused = defaultdict(list)
-    for participant, trial in sorted(named - usable):
+    for participant, trial in sorted(named.keys() - usable):
         refused[participant].append(f"{participant}\n{trial}")
     by_person: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for pair in zip(frame["participant"].tolist(), frame["trial"].tolist(), strict=True):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from gazeray.gaze.declaration import WORDS, DatasetSpec, GazeSpec, TableSpec, TrialsSpec, parts_in_path
 from gazeray.gaze.files import (
@@ -132,7 +132,7 @@ class GazeFiles:
         spec: DatasetSpec,
         gaze: GazeSpec,
         files: Sequence[FileStat],
-        named: set[tuple[str, str]],
+        named: Collection[tuple[str, str]],
         rejects: list[Reject],
     ) -> None:
         self.gaze = gaze
@@ -155,7 +155,7 @@ class GazeFiles:
         said = path_ids(pair, self._parts)
         return tuple(said.get(name, "") for name in self._keys)
 
-    def _deal(self, files: Sequence[FileStat], named: set[tuple[str, str]], rejects: list[Reject]) -> None:
+    def _deal(self, files: Sequence[FileStat], named: Collection[tuple[str, str]], rejects: list[Reject]) -> None:
         known = {self._key(pair) for pair in named}
         for stat in files:
             readings = [self._said(ids) for ids in ids_in_path(self.gaze.path, stat.path)]

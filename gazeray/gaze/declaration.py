@@ -18,6 +18,7 @@ from gazeray.config import ConfigError, Section, StorageConfig, parse_yaml, read
 from gazeray.gaze.files import canonical, check_placeholders, placeholders
 from gazeray.gaze.readers.base import IDS, READERS, SCREEN_COLUMNS, TIME_UNITS_MS, Kind
 from gazeray.gaze.readers.spec import Column, FileSpec, FixationsSpec, GazeSpec, SamplesSpec
+from gazeray.gaze.study_facts import StudyFacts
 from gazeray.storage import Folder, masked, split_uri
 
 WINDOW_MS = ("start_ms", "end_ms")
@@ -198,6 +199,7 @@ class LabelledSpec(Section):
 
     name: str = Field(min_length=1)
     licence: str | None = None
+    study: StudyFacts | None = Field(None, description="who was recorded, and how; for the report alone")
     labels: dict[str, LabelValues] = Field({}, description="label -> raw value -> class; the last class is positive")
     notes: dict[str, str] = Field({}, description="label -> what the report must say about it, such as a confound")
 

@@ -120,7 +120,8 @@ class ScreensDataset:
     `trials` has one row per picture: participant, trial (item, class and, where not chosen by `spec.look`, look, joined
     by "_"), stimulus (the item), label (class name), label_index, window_left_px, window_top_px, window_width_px,
     window_height_px (the crop, px of the picture; NaN where the whole picture is used), path, row (number of the file
-    among those that match, by path, from 1).
+    among those that match, by path, from 1). `declared` is every (participant, trial) that a name speaks of, with its
+    class, "" where that is not declared.
     """
 
     spec: ScreensSpec
@@ -129,6 +130,7 @@ class ScreensDataset:
     trials: pd.DataFrame
     recordings: list[ScreensRecording]
     rejects: list[Reject]
+    declared: dict[tuple[str, str], str]
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,10 @@ def open_screens(spec: ScreensSpec, root: Folder) -> ScreensDataset:
         paths, own = [one.stat.path for one in pictures], [one.trial for one in pictures]
         size, mtime_ns = sum(one.stat.size for one in pictures), max(one.stat.mtime_ns for one in pictures)
         recordings.append(ScreensRecording(key, [person], paths, own, size, mtime_ns))
-    return ScreensDataset(spec, spec.label, spec.classes, pd.DataFrame(trials, columns=names), recordings, rejects)
+    table = pd.DataFrame(trials, columns=names)
+    unknown = {(one.participant, one.trial): "" for one in rejects if one.trial}
+    declared = unknown | {ids: same[0].label for ids, same in found.items()}
+    return ScreensDataset(spec, spec.label, spec.classes, table, recordings, rejects, declared)
 
 
 def _matching(spec: ScreensSpec, root: Folder) -> list[FileStat]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from gazeray.gaze.beside import beside_columns, beside_faults
 from gazeray.gaze.declaration import WINDOW_MS, DatasetSpec
-from gazeray.gaze.files import canonical, identifier, name_fault, nth, plain_number, trial_name
+from gazeray.gaze.files import LONGEST_NAME, canonical, identifier, name_fault, nth, plain_number, trial_name
 from gazeray.gaze.readers.base import SCREEN, SCREEN_COLUMNS
 from gazeray.gaze.readers.cells import COMMA_NUMBER, MISSING_CELLS, Decimal, parsed_times, wrong_setting
 from gazeray.gaze.text_tables import TextTable
@@ -79,8 +79,9 @@ class TrialsReader:
                 errors.append(f"{what}: no column {name!r} (present: {present})")
         return errors or beside_faults(self._spec, self._label, tables)
 
-    def read(self) -> tuple[pd.DataFrame, set[tuple[str, str]]]:
-        """The usable trials, columns TRIAL_COLUMNS; and every (participant, trial) that the file names.
+    def read(self) -> tuple[pd.DataFrame, dict[tuple[str, str], str]]:
+        """The usable trials, columns TRIAL_COLUMNS; and every (participant, trial) that the file names with its class,
+        "" where that is not known or its rows contradict each other.
 
         The rows left out are in `rejects`. Geometry is float64 px or mm, NaN where not known. Behind them stand what is
         declared to be known beside the gaze: see `gazeray.gaze.beside`.
@@ -113,7 +114,8 @@ class TrialsReader:
                 if windows and not windows[index][0] < windows[index][1]:
                     raise _Unusable("trials", self._no_window(index))
             except _Unusable as why:
-                self.rejects.append(self._trials.reject(index, why.stage, str(why), participant[:60], trial[:60]))
+                named = participant[:LONGEST_NAME], trial[:LONGEST_NAME]
+                self.rejects.append(self._trials.reject(index, why.stage, str(why), *named))
             else:
                 row = (participant, trial, stimulus, name, number, *geometry, self._trials.rows[index])
                 good.append((*row, *windows[index]) if windows else row)
@@ -121,7 +123,15 @@ class TrialsReader:
         frame = pd.DataFrame(good, columns=[*TRIAL_COLUMNS, *(WINDOW_MS if windows else ())])
         for name, values in beside_columns(self._spec, self._tables, self._cells).items():
             frame[name] = pd.Series([values[index] for index in kept], dtype=values.dtype)
-        return frame, {(participant, trial) for participant, trial, _ in ids}
+        return frame, self._declared([pair[:2] for pair in ids], label)
+
+    def _declared(self, ids: Sequence[tuple[str, str]], label: Sequence[str]) -> dict[tuple[str, str], str]:
+        """(participant, trial) -> its class, "" where its rows name none, or not the same."""
+        values, found = self._spec.labels[self._label], dict[tuple[str, str], str]()
+        for pair, raw in zip(ids, label, strict=True):
+            name = values.get(canonical(raw), "")
+            found[pair] = name if found.get(pair, name) == name else ""
+        return found
 
     def _windows(self) -> list[tuple[float, float]]:
         """Start and end of every row in ms, NaN where there is none; no rows where they are not declared."""

@@ -60,6 +60,7 @@ class PictureSet:
     pictures    sorted by name; each has gaze or a map
     gaze        stimulus -> its fixations as they stand in the files (`clean_gaze` takes out what is outside)
     observers   their names; empty where nobody knows who looked
+    named       the names of all picture files that can be names, those of duplicates included
     content     hex digest of what the declaration says of the files, of the gaze files' bytes and of the paths and
                 sizes of all pictures
     """
@@ -72,6 +73,7 @@ class PictureSet:
     rejects: list[Reject]
     notes: list[str]
     content: str
+    named: list[str]
 
 
 def open_pictures(spec: PictureSetSpec, root: Folder) -> PictureSet:
@@ -85,6 +87,7 @@ def open_pictures(spec: PictureSetSpec, root: Folder) -> PictureSet:
     files = listed_files(root)
     rejects: list[Reject] = []
     found = _by_name(spec.pictures, files, root, "picture", rejects)
+    named = list(dict.fromkeys([*found, *(reject.trial for reject in rejects if reject.trial)]))
     maps = _by_name(spec.maps, files, root, "map", rejects) if spec.maps else {}
     aliases = _aliases(found)
     raws, hashes = _read_all(spec.fixations, root, files, aliases, rejects) if spec.fixations else ({}, {})
@@ -103,12 +106,12 @@ def open_pictures(spec: PictureSetSpec, root: Folder) -> PictureSet:
     if not pictures:
         raise DataError([f"{spec.name}: no picture is left{why_rejected(rejects)}"])
     sizes = sorted((stat.path, stat.size) for stats in (found, maps) for stat in stats.values())
-    declared = spec.model_dump(mode="json", exclude={"name", "licence", "notes"})
+    declared = spec.model_dump(mode="json", exclude={"name", "licence", "notes", "study"})
     content = digest({"declaration": declared, "gaze": hashes, "pictures": sizes, "reading": READING})
     notes = [*spec.notes, *_notes_of(raws)]
     if gaze and not observers:
         notes.append("the data do not say which observer a fixation is of: there is no ceiling of other observers")
-    return PictureSet(spec, root, pictures, gaze, observers, rejects, notes, content)
+    return PictureSet(spec, root, pictures, gaze, observers, rejects, notes, content, named)
 
 
 def first_picture(found: PictureSet) -> list[str]:

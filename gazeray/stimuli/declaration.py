@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from gazeray.config import Section, StorageConfig, validate
 from gazeray.gaze.declaration import read_declaration
 from gazeray.gaze.files import check_placeholders, placeholders
+from gazeray.gaze.study_facts import StudyFacts
 from gazeray.stimuli.readers.base import FixationsSpec
 from gazeray.storage import safe_relative
 
@@ -37,6 +38,7 @@ class PictureSetSpec(Section):
 
     name: str = Field(min_length=1)
     licence: str | None = None
+    study: StudyFacts | None = Field(None, description="who was recorded, and how; for the report alone")
     notes: list[str] = Field([], description="what the report must say about these data")
     pictures: TemplateSpec
     fixations: FixationsSpec | None = None

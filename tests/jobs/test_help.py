@@ -120,8 +120,11 @@ def test_documented_declaration_is_valid(text: str) -> None:
         columns = {"participant": "person", "trial": "nr"}
         labels = {"a": {0: "x", 1: "y"}}
         values = {"name": "some", "labels": labels, "trials": {"path": "t.csv", "columns": columns}} | values
-        if not values.keys() & {"samples", "fixations"}:  # the trials alone
-            values["samples"] = {"reader": values["trials"]["reader"], "path": values["trials"]["path"]}
+        if not values.keys() & {"samples", "fixations"}:  # the trials alone, or the study
+            own = (
+                values["trials"] if "reader" in values["trials"] else {"reader": "eyelink", "path": "{participant}.asc"}
+            )
+            values["samples"] = {"reader": own["reader"], "path": own["path"]}
     assert validate(DatasetSpec, values).gaze()
 
 

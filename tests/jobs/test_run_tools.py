@@ -374,6 +374,8 @@ SCORED: dict[str, tuple[Callable[[Folder], Any], str]] = {
         rows("per_item.parquet", lambda r: r.append(dict(r[0]))), "per_item.parquet: scored twice: "),
     "picture_in_two_folds": (
         rows("per_item.parquet", lambda r: r[0].update(fold=9)), "per_item.parquet: in several folds: "),
+    "flow_does_not_add_up": (
+        manifest(lambda m: m["flow"]["steps"][0].update(pictures=999)), "flow: pictures: 999 declared, "),
     "picture_not_scored": (manifest(lambda m: m["judged"].append("x")), "not both judged and scored: x"),
     "scores_of_unit_gone": (gone("units/baselines-fold-0/scores.parquet"), "scores.parquet: missing"),
     "maps_of_unit_gone": (gone("units/baselines-fold-0/maps.safetensors"), "maps.safetensors: missing"),

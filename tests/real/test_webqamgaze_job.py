@@ -31,6 +31,9 @@ def test_task_is_told_from_real_gaze_and_reported_as_confounded(real_data: Path,
     assert 0.85 < auroc["baselines"]["stimulus_only"] < 0.93
     assert auroc["baselines"]["nuisance"] > 0.99, "the label goes with the order"
     assert outcome.run.read_json("manifest.json")["counts"]["rows_read"] == 647_713 + 113_766
+    first, last = outcome.run.read_json("manifest.json")["flow"]["steps"]
+    whole = {"people": 68, "trials": 680, "classes": {"reading": 340, "seeking": 340}, "class_not_known": 0}
+    assert (first, last) == ({"step": "declared", **whole}, {"step": "used", **whole})
     write_report(outcome.run)
     page = outcome.run.read_text("report.html")
     assert "Confounded with trial order" in page

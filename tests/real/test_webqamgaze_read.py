@@ -10,9 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gazeray.config import load_config
 from gazeray.gaze.dataset import load_dataset, open_dataset
 from gazeray.storage import Folder
+from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
+from gazeray.studies.shared.flow import flow_faults
 from tests.gaze.tiny_dataset import read_all
+from tests.studies.here import in_this_process
 
 pytestmark = pytest.mark.real
 CONFIG = Path(__file__).parents[2] / "configs/datasets/webqamgaze.yaml"
@@ -44,6 +48,22 @@ def test_labels_have_the_published_counts(folder: Path, label: str, counts: dict
     data = open_dataset(load_dataset(CONFIG), Folder(folder), label)
     assert data.trials["label"].value_counts().to_dict() == counts
     assert data.classes[-1] in ("right", "seeking")
+
+
+@pytest.mark.nightly
+def test_flow_of_people_and_trials_adds_up_where_a_gate_refuses_some(folder: Path, tmp_path: Path) -> None:
+    gate = ["quality.min_sampling_hz=27", "quality.max_off_screen_share=0.1"]
+    here = [f"data.dataset={CONFIG}", f"data.root={folder}", "data.label=answer_correct", f"run.dir={tmp_path}"]
+    study = HeatmapStudy(load_config(HeatmapConfig, None, [*here, *gate, "resources.workers=0"]))
+    source = study.open()
+    store, _ = in_this_process(study.passes(source, Folder(tmp_path)))
+    manifest = study.items(source, store).manifest
+    first, *rejected, last = manifest["flow"]["steps"]
+    assert (first["people"], first["trials"], first["classes"]) == (68, 680, {"wrong": 188, "right": 492})
+    assert [(step["people"], step["trials"]) for step in rejected] == [(29, 106), (13, 99), (9, 22)]
+    assert (last["people"], last["trials"], last["classes"]) == (55, 453, {"wrong": 124, "right": 329})
+    assert len(manifest["flow"]["people_lost"]) == 13
+    assert list(flow_faults(manifest, len(store))) == []
 
 
 def test_one_participant_agrees_with_reading_row_by_row(folder: Path) -> None:

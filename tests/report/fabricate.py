@@ -316,12 +316,26 @@ def _manifest(scene: Scene, folds: list[dict[str, Any]]) -> dict[str, Any]:
         "data": {"dataset": "simulated reading", "licence": "Apache-2.0", "fingerprint": "ab" * 32,
                  "label": "sentence_type", "notes": list(scene.notes)},
         "versions": {"gazeray": "0.1.0", "ray": "2.60.0", "torch": "2.8.0", "numpy": "2.1.0"},
-        "classes": list(scene.classes), "folds": folds,
+        "classes": list(scene.classes), "folds": folds, "flow": _flow(scene),
         "counts": {"recordings": scene.participants, "participants": scene.participants,
                    "trials": scene.participants * scene.trials, "examples": scene.participants * scene.trials,
                    "rejected": scene.rejects},
         "units": {f"fold-{fold['fold']}": "failed" if fold["fold"] in scene.failed else "done" for fold in folds},
     }  # fmt: skip
+
+
+def _flow(scene: Scene) -> dict[str, Any]:
+    """Of each participant one trial of the last class was lost."""
+    trials, last = scene.participants * scene.trials, scene.classes[-1]
+    own = {name: trials // len(scene.classes) for name in scene.classes[:-1]}
+    counts = {"used": {**own, last: trials - sum(own.values())},
+              "rejected": {**dict.fromkeys(own, 0), last: scene.participants}}  # fmt: skip
+    counts["declared"] = {name: counts["used"][name] + counts["rejected"][name] for name in scene.classes}
+    why = {"rejected": {"stage": "quality", "cause": "lost_share … > quality.max_lost_share 0.5"}}
+    steps = [{"step": step, "people": scene.participants, "trials": sum(counts[step].values()), "classes": counts[step],
+              "class_not_known": 0, **why.get(step, {})} for step in ("declared", "rejected", "used")]  # fmt: skip
+    return {"steps": steps, "apart": [], "further": scene.rejects, "people_lost": [],
+            "by_class": {"test": "Fisher’s exact test", "p": 1e-5}}  # fmt: skip
 
 
 def _unit(

@@ -246,6 +246,9 @@ def _manifest(scene: Scene) -> dict[str, Any]:
         "data": {"dataset": "simulated scenes", "licence": "Apache-2.0", "fingerprint": "ab" * 32,
                  "root": "scenes", "notes": list(scene.notes)},
         "counts": _counts(scene),
+        "flow": {"steps": [{"step": "declared", "pictures": scene.pictures + 2},
+                           {"step": "rejected", "stage": "pictures", "cause": "is no picture", "pictures": 2},
+                           {"step": "used", "pictures": scene.pictures}], "apart": [], "further": 0},
         "folds": [{"fold": fold, "pictures": len(range(fold, scene.pictures, scene.folds))}
                   for fold in range(scene.folds)],
         "units": {name: "failed" if name in failed else "done" for name in units},

@@ -31,8 +31,8 @@ from tests.report import fabricate as made
 from tests.report.pages import change, check_self_contained, figure_names, read_page
 
 SMALL = made.Scene(participants=8, trials=12, folds=4, epochs=6, seed=1, effect=1.2)
-SECTIONS = ["scores", "curves", "participants", "learning", "per-fold", "gallery", "quality", "rejected", "tested",
-            "methods", "config"]  # fmt: skip
+SECTIONS = ["scores", "curves", "participants", "learning", "per-fold", "gallery", "provenance", "quality", "flow",
+            "rejected", "tested", "methods", "config"]  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -22,7 +22,8 @@ from gazeray.studies.pictures.words import METRICS
 from tests.report.fabricate_saliency import SMALL, Scene, fabricate
 from tests.report.pages import Page, change, check_self_contained, figure_names, read_page
 
-SECTIONS = ["scores", "layers", "pictures", "centre", "spread", "penalties", "rejected", "methods", "config"]
+SECTIONS = ["scores", "layers", "pictures", "centre", "spread", "penalties", "provenance", "flow", "rejected",
+            "methods", "config"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,8 @@ REFERENCES = {
     "3121–3124. doi:10.1109/ICPR.2010.764.",
     "cawley": "Cawley, G. C., and Talbot, N. L. C. (2010). On over-fitting in model selection and subsequent selection "
     "bias in performance evaluation. Journal of Machine Learning Research 11, 2079–2107.",
+    "dunn": "Dunn, M. J. et al. (2024). Minimal reporting guideline for research involving eye tracking (2023 "
+    "edition). Behavior Research Methods 56, 4351–4357. doi:10.3758/s13428-023-02187-1.",
     "efron": "Efron, B., and Tibshirani, R. J. (1993). An introduction to the bootstrap. Chapman and Hall.",
     "fawcett": "Fawcett, T. (2006). An introduction to ROC analysis. Pattern Recognition Letters 27, 861–874. "
     "doi:10.1016/j.patrec.2005.10.010.",

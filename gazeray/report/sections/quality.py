@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from gazeray.report import figures, many
 from gazeray.report.blocks import NAME, ROW, WIDE, Block, Column, Figure, Heading, Listing, Section, Table, Text, more
 from gazeray.report.results import Results
+from gazeray.report.sections.provenance import simulated
 from gazeray.report.words import number
 
 COLUMNS = {
@@ -86,10 +87,20 @@ def _measured(results: Results) -> list[Block]:
         blocks += [Text(words.strip(), small=True)] if words else []
         blocks += [Figure("quality", histograms(drawn), alt, caption)] if drawn else []
         blocks.append(distribution(columns))
+        blocks += _unvalidated(table, columns) if not simulated(results) else []
     where = "quality.parquet in the run folder"
     blocks += [Heading("Per participant"), Text("Medians over the participant’s trials.", small=True)]
     blocks += _people(table, where)
     return blocks + (_refused(table, where) if "gate" in table.column_names else [])
+
+
+def _unvalidated(table: pa.Table, columns: Mapping[str, NDArray[np.float64]]) -> list[Block]:
+    """How many trials have no validation before them."""
+    eyes = [np.isfinite(columns[name]) for name in ("validation_left_deg", "validation_right_deg") if name in columns]
+    if not eyes:
+        return [Text("No file tells of a validation of the tracker: how accurate it was in these trials is not known.")]
+    none = int(np.sum(~np.any(eyes, axis=0)))
+    return [Text(f"{none} of {table.num_rows} trials have no validation before them.")] if none else []
 
 
 def _people(table: pa.Table, where: str) -> list[Block]:

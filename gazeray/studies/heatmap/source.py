@@ -44,7 +44,8 @@ class Recordings:
     trials: one row per trial that may be used. beside: what is declared to be known of them beside the gaze, see
     `gazeray.gaze.beside`; examples do not depend on it. recordings: one mapping per recording, with at least `key`.
     fingerprint: changes when anything that the examples depend on changes, be it only a file's date or place. meaning:
-    hash of how files are read and drawn, wherever they lie.
+    hash of how files are read and drawn, wherever they lie. declared: every (participant, trial) that tables (or the
+    names of pictures) speak of, with its class, "" where that is not known.
     """
 
     spec: DatasetSpec | ScreensSpec
@@ -58,6 +59,7 @@ class Recordings:
     fingerprint: str
     meaning: str
     pictures: PictureKind
+    declared: dict[tuple[str, str], str]
 
     @cached_property
     def order(self) -> np.ndarray:
@@ -108,14 +110,25 @@ def open_recordings(cfg: HeatmapConfig) -> Source[Recordings]:
     further = further_columns(everything)
     trials, beside = everything.drop_columns(further), everything.select(further)
     recordings = [asdict(recording) for recording in data.recordings]
-    apart: Any = {**dict.fromkeys(("notes", "licence", "name", "nuisance"), True), "trials": {"columns": {WORDS}}}
-    parts = [READING, spec.model_dump(mode="json", exclude=apart)]
+    apart = dict.fromkeys(("notes", "licence", "name", "study", "nuisance"), True)
+    parts = [READING, spec.model_dump(mode="json", exclude={**apart, "trials": {"columns": {WORDS}}})]
     parts += [part.model_dump(mode="json") for part in (cfg.render, cfg.events, cfg.quality, cfg.features)]
     meaning = digest(parts)
     fingerprint = digest([meaning, root.uri, recordings, table_digest(trials)])
     classes = tuple(data.classes)
     found = Recordings(
-        spec, root, data.label, classes, trials, beside, recordings, data.rejects, fingerprint, meaning, pictures
+        spec,
+        root,
+        data.label,
+        classes,
+        trials,
+        beside,
+        recordings,
+        data.rejects,
+        fingerprint,
+        meaning,
+        pictures,
+        data.declared,
     )
     deal(cfg, trials, classes, data.label)
     return Source(found, _lines(cfg, found), partial(_first, found))

@@ -10,6 +10,7 @@ from gazeray.metrics.permutation import Claim, claim
 from gazeray.report.blocks import ROW, TEXT, Cell, Column, Section, Table, Text
 from gazeray.report.results import Results
 from gazeray.report.sections import methods as sections
+from gazeray.report.sections import provenance
 from gazeray.report.sections.classification import HEADLINE, MODEL, SIMPLE, held_out, resampled
 from gazeray.report.sections.gallery import Given
 from gazeray.report.sections.search import choice_name
@@ -153,6 +154,7 @@ def methods(results: Results, hold_out: str, checked: bool) -> Section:
         Text(_gradients(results, checked), "Gradients"),
     ]
     references = ["adebayo", "bengio", "brodersen", "fawcett", "field", "gorodkin", "phipson", "simonyan"]
+    references += provenance.references(results)
     references += ["owen"] if len(held_out(results)) > 1 else []
     references += ["cawley"] if results.metrics.get("search") else []
     references += ["petsiuk", "samek", "smilkov", "sundararajan"] if checked else []

@@ -7,7 +7,7 @@ from typing import Any
 
 from gazeray.report.blocks import Block, Section, Terms, Text
 from gazeray.report.results import Results
-from gazeray.report.sections import methods
+from gazeray.report.sections import methods, provenance
 from gazeray.report.words import counted
 from gazeray.studies.pictures.words import METRICS, REFERENCES
 
@@ -43,7 +43,7 @@ def section(results: Results, probing: bool) -> Section:
     """The section on methods. probing: the models are probes of a network, not maps that were made elsewhere."""
     shown = [METRICS[name] for name in results.shown]
     sources = {"kuemmerer", *(metric.source for metric in shown)}
-    references = ["efron", *(["alain", "cawley"] if probing else []), *sources]
+    references = ["efron", *(["alain", "cawley"] if probing else []), *sources, *provenance.references(results)]
     terms: list[Block] = [
         Text("All are means over pictures, each computed on one picture first.", "Metrics."),
         Terms([(metric.head, metric.definition) for metric in shown]),

@@ -9,7 +9,7 @@ from gazeray.report import many
 from gazeray.report.model_card import write_card
 from gazeray.report.page import Page, write_page
 from gazeray.report.results import Results, read_results
-from gazeray.report.sections import rejects, scores, spread, variants
+from gazeray.report.sections import flow, provenance, rejects, scores, spread, variants
 from gazeray.report.sections.methods import config
 from gazeray.report.words import counted
 from gazeray.storage import Folder
@@ -66,6 +66,8 @@ def write_saliency_report(run: Folder) -> None:
             ),
             sections.penalties(results),
             variants.section(results),
+            provenance.section(results),
+            *flow.section(results),
             rejects.section(results, "Data, and what was rejected", "Data, rejects", read),
             methods.section(results, probing),
             config(results),

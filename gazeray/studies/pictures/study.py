@@ -20,6 +20,7 @@ from gazeray.studies.pictures.config import PictureScoring
 from gazeray.studies.pictures.passes import FORMAT, PicturesReady, PreparePictures, pictures_pass
 from gazeray.studies.pictures.scores import SCORES, means_of
 from gazeray.studies.pictures.summary import Models, summarise
+from gazeray.studies.shared.flow import Passed, flow_faults, pictures_flow
 from gazeray.study import Finished, Items, Pass, Ready, Summary
 from gazeray.tables import Reject
 from gazeray.unit import Json
@@ -64,6 +65,8 @@ class PictureStudy(ABC):
         everything = [*found.rejects, *ready.rejects, *rejects]
         shards = ready.shards
         numbers = [info.fold for info in shards.pictures]
+        sets = ([one.stimulus for one in some] for some in (found.pictures, shards.pictures, shards.judged))
+        passed = Passed(*(dict.fromkeys(("", name) for name in names) for names in (found.named, *sets)))
         own: Json = {
             "data": {
                 "dataset": found.spec.name,
@@ -78,6 +81,7 @@ class PictureStudy(ABC):
                 "fixations": sum(info.n_fixations for info in shards.pictures),
                 "rejected": len(everything),
             },
+            "flow": pictures_flow(passed, everything),
             "folds": [{"fold": fold, "pictures": numbers.count(fold)} for fold in range(shards.folds)],
             "judged": [info.stimulus for info in shards.judged],
             "judged_fixations": sum(info.n_fixations for info in shards.judged),
@@ -95,6 +99,7 @@ class PictureStudy(ABC):
         """Every picture in one fold, and scored once by each predictor; results say what their tables say."""
         counted = sum(fold["pictures"] for fold in manifest["folds"]) == manifest["counts"]["pictures"]
         faults = [] if counted else ["manifest.json: pictures: folds hold another number"]
+        faults += flow_faults(manifest, len(manifest["judged"]))
         table = run.read_table("per_item.parquet", ["stimulus", "fold", "predictor"]).to_pylist()
         scored = Counter((row["predictor"], row["stimulus"]) for row in table)
         folds = Counter(stimulus for stimulus, _ in {(row["stimulus"], row["fold"]) for row in table})
