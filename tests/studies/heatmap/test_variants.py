@@ -123,7 +123,7 @@ def test_second_call_does_nothing_and_more_seeds_only_what_is_new(varied: Outcom
     after = stamps(more.run)
     units = {path: when for path, when in before.items() if path.startswith("units/")}
     assert units.items() <= after.items()
-    assert len({path.split("/")[1] for path in after if path.startswith("units/")}) == 2 * 2 * 3
+    assert len({path.split("/")[1] for path in after if path.startswith("units/")}) == 2 * 2 * 2 * 3
     assert faults(more.run) == []
 
 
