@@ -25,7 +25,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gazeray.metrics.bootstrap import TIE, number
-from gazeray.metrics.classification import Floats, Integers, blocks, checked_groups, checked_labels, score_all
+from gazeray.metrics.classification import (
+    LOWER_IS_BETTER,
+    Floats,
+    Integers,
+    blocks,
+    checked_groups,
+    checked_labels,
+    score_all,
+)
 
 CLAIM = 0.025
 """A claim takes a one-sided p below this."""
@@ -121,9 +129,10 @@ def permutation_test(
 
     p = (1 + exchanges as far or farther) / (1 + n), never 0 (Phipson & Smyth, Stat. Appl. Genet. Mol. Biol. 9, 2010);
     p, p_below, the null and gain are None where nothing can be exchanged or the metric is not defined.
-    Raises ValueError for arrays that do not fit each other, an unknown metric, or n < 1.
+    Raises ValueError for arrays that do not fit each other, a metric that is unknown or falls as predictions get
+    better, or n < 1.
     """
-    observed = score_all(labels, scores, classes)
+    observed = {name: own for name, own in score_all(labels, scores, classes).items() if name not in LOWER_IS_BETTER}
     if metric not in observed:
         raise ValueError(f"metric {metric!r} is not one of {', '.join(observed)}")
     if n < 1:

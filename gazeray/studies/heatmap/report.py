@@ -6,6 +6,7 @@ from __future__ import annotations
 from gazeray.report.page import Page, write_page
 from gazeray.report.results import read_results
 from gazeray.report.sections import (
+    calibration,
     classification,
     explanations,
     folds,
@@ -48,6 +49,7 @@ def write_report(run: Folder) -> None:
             classification.scores(results, f"Scores on {whom(results)}"),
             *regimes(results),
             classification.curves(results),
+            calibration.section(results),
             participants.section(results),
             learning.section(results),
             folds.per_fold(results),

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Can its probabilities be believed: reliability diagrams, the Brier score, and what they mean in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gazeray.metrics.calibration import Calibration, calibrations
+from gazeray.metrics.permutation import LEAST_UNITS
+from gazeray.metrics.statistics import Draws
+from gazeray.report import figures
+from gazeray.report.blocks import ROW, Block, Cell, Column, Figure, FigureRow, Section, Table, Text, more
+from gazeray.report.figures import BLUE, GREY, HALF_IN, PALE, VERMILION, drawing, shorten
+from gazeray.report.results import Results
+from gazeray.report.sections.classification import MODEL, SIMPLE, class_indices, held_out, resampled, scores_of
+from gazeray.report.words import interval, number
+
+STYLES = {MODEL: (BLUE, "-", "o", "model"), SIMPLE: (VERMILION, "--", "s", "logistic regression")}
+
+CLASSES = 6
+"""Classes with a diagram of their own, at most."""
+
+OWNERS = {"participants": "participant", "stimuli": "stimulus"}
+"""What may have been held out, and the column of its names."""
+
+
+def section(results: Results) -> Section:
+    """The section; it says so where there are no predictions.
+
+    Raises ValueError when a prediction's label is none of the classes.
+    """
+    found, title = measured(results), "Can its probabilities be believed?"
+    if not found:
+        return Section("calibration", title, "Calibration", [Text("No predictions.")])
+    places = range(len(results.classes)) if len(results.classes) > 2 else [1]
+    drawn: list[Block] = [FigureRow([_figure(results, found, place) for place in list(places)[:CLASSES]])]
+    blocks = [Text(_meaning(results, found[MODEL])), *drawn, *more(len(places) - CLASSES, "classes", _FILE)]
+    return Section(
+        "calibration", title, "Calibration", [*blocks, Text(_words(results), small=True), _table(results, found)]
+    )
+
+
+_FILE = "predictions.parquet in the run folder"
+
+
+def measured(results: Results) -> dict[str, Calibration]:
+    """{model and logistic regression: calibration} of the predictions of all folds; empty without predictions."""
+    table, classes = results.predictions, results.classes
+    if not table.num_rows:
+        return {}
+    labels = class_indices(table["label"].to_pylist(), classes)
+    held = [table[OWNERS[name]].to_pylist() for name in held_out(results)]
+    scores = {name: scores_of(table[column], len(classes)) for name, column in ((MODEL, "scores"), (SIMPLE, SIMPLE))}
+    resamples = int((results.config.get("scores") or {}).get("resamples", 2000))
+    return calibrations(
+        labels, scores, len(classes), Draws.of(len(labels), *held), resamples, int(results.manifest["seed"])
+    )
+
+
+# -- words
+
+
+def _meaning(results: Results, found: Calibration) -> str:
+    """What the diagram means, by the interval of the slope."""
+    slope, bounds, even = found.slope.value, found.slope.interval, 1 / len(results.classes)
+    told = f"slope {number(slope, 2)} {interval(bounds, 2)}, where 1 is calibrated".replace(" ,", ",")
+    if not np.isfinite(slope):
+        return "It cannot be said: a class was not tested, or the scores are no probabilities or all the same."
+    if bounds is None or found.slope.groups < LEAST_UNITS:
+        return f"Too few {resampled(results)} were held out to say ({told})."
+    comes = f"where it says 80 %, about {100 * min(1.0, max(0.0, even + slope * (0.8 - even))):.0f} % are so"
+    if bounds[1] < 1:
+        sense = " They tell nothing of the class that can be told from chance." if bounds[0] <= 0 else ""
+        return f"The model is surer than it should be: {comes} ({told}).{sense}"
+    if bounds[0] > 1:
+        return f"The model could be surer: {comes} ({told})."
+    wide = " Nor does anything show that they tell more than chance: there is too little to say." * (bounds[0] <= 0)
+    return f"Nothing shows that the model’s probabilities are off, which does not prove them right ({told}).{wide}"
+
+
+def _words(results: Results) -> str:
+    """How to read the figures and the table."""
+    kept = (results.config.get("train") or {}).get("class_weights", True)
+    uneven = "" if kept else (
+        " The model was fitted without class weights, so its probabilities are those of classes as frequent as in "
+        "training: where these are uneven, it is off the diagonal by design."
+    )  # fmt: skip
+    return (
+        "Trials weigh so that all classes count the same, as in the fits: a share of 0.5 of two classes is chance. "
+        f"Points: bins of equally many test trials of all folds. Bars and square brackets: 95 % bootstrap interval over "
+        f"{resampled(results)}. Slope: by how much the observed share rises where the forecast rises by 1. "
+        "Miscalibration: mean squared distance of the points from the diagonal, summed over classes, the part of the "
+        "Brier score that calibration alone could save; chance: about how much of it few trials add, found by "
+        f"resampling. Brier scores above {number(1 - 1 / len(results.classes))} are worse than saying "
+        f"{number(1 / len(results.classes))} for each class always.{uneven}"
+    )
+
+
+def _table(results: Results, found: Mapping[str, Calibration]) -> Table:
+    heads = ["Brier score (lower is better)", "slope (1 is calibrated)", "miscalibration", "of it chance, about"]
+    rows: list[list[object]] = []
+    for name, own in found.items():
+        entry = results.entry(name, "brier")
+        rows.append([
+            STYLES[name][3],
+            Cell(number(entry.get("value")), interval(entry.get("ci95"))),
+            Cell(number(own.slope.value), interval(own.slope.interval)),
+            number(own.miscalibration),
+            number(None if own.noise is None else max(0.0, own.noise)),
+        ])  # fmt: skip
+    return Table("Calibration", [Column("", ROW), *map(Column, heads)], rows)
+
+
+# -- the figure
+
+
+def _figure(results: Results, found: Mapping[str, Calibration], place: int) -> Figure:
+    """Of one class: its reliability diagram above the histogram of its forecasts."""
+    classes, column = results.classes, {MODEL: "scores", SIMPLE: SIMPLE}
+    forecasts = {name: scores_of(results.predictions[column[name]], len(classes))[:, place] for name in found}
+    said = "; ".join(
+        f"{STYLES[name][3]}: {', '.join(f'{x:.2f} → {y:.2f}' for x, y in zip(one.forecast, one.observed, strict=True))}"
+        for name, one in ((name, own.curves[place]) for name, own in found.items())
+    )
+    name = f"“{classes[place]}”"
+    return Figure(
+        "calibration" if len(classes) == 2 else f"calibration-{place}",
+        reliability(found, forecasts, place, f"forecast probability of {shorten(classes[place])}"),
+        f"Reliability diagram of {name}, forecast → observed share. {said}.",
+        f"{name}: how often it was so where it was forecast with a probability. On the dotted line forecasts can be "
+        "believed. Below: how often each probability was forecast.",
+    )
+
+
+@drawing()
+def reliability(
+    found: Mapping[str, Calibration], forecasts: Mapping[str, NDArray[np.float64]], place: int, xlabel: str
+) -> Any:
+    """Reliability diagram of class `place`, above histograms of its forecasts {predictor: (N,)}."""
+    figure = figures.new_figure(HALF_IN, HALF_IN + 0.9)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    upper.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1, label="calibrated")
+    for name, own in found.items():
+        _curve(upper, own, place, *STYLES[name])
+    _histograms(lower, forecasts)
+    upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="observed share, classes even")
+    lower.set(xlabel=xlabel, ylabel="trials")
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left", ncols=3, columnspacing=1.0)
+    return figure
+
+
+def _curve(axis: Any, own: Calibration, place: int, colour: str, line: str, mark: str, title: str) -> None:
+    curve = own.curves[place]
+    low, high = curve.interval.T
+    axis.vlines(curve.forecast, low, high, color=colour, linewidth=1, alpha=0.6)
+    axis.plot(curve.forecast, curve.observed, color=colour, linestyle=line, marker=mark, markersize=4, linewidth=1.4,
+              label=title)  # fmt: skip
+
+
+def _histograms(axis: Any, forecasts: Mapping[str, NDArray[np.float64]]) -> None:
+    edges: Sequence[float] = np.linspace(0, 1, 21).tolist()
+    for name, values in forecasts.items():
+        colour, line, *_ = STYLES[name]
+        if name == MODEL:
+            axis.hist(values, bins=edges, color=PALE, edgecolor="white", linewidth=0.4)
+        else:
+            axis.hist(values, bins=edges, histtype="step", color=colour, linestyle=line, linewidth=1.2)
+    axis.yaxis.set_major_locator(figures.MaxNLocator(3, integer=True, min_n_ticks=1))
