@@ -25,8 +25,9 @@ MOST_BINS = 10
 
 @dataclass(frozen=True)
 class Curve:
-    """Of one class, by bins of its forecasts: mean forecast (B,), observed share (B,), its 95 % intervals (B, 2), NaN
-    where undefined, and examples (B,)."""
+    """Of one class, by bins of its forecasts: mean forecast (B,), observed share (B,), its 95 % intervals (B, 2), and
+    examples (B,). Intervals are NaN where undefined, and where a bin has examples of the class alone, or none: all
+    resamples then agree, which says nothing."""
 
     forecast: Floats
     observed: Floats
@@ -83,7 +84,7 @@ def _calibration(binned: _Binned, whole: tuple[Floats, ...], drawn: tuple[Floats
         counts = np.bincount(bins, minlength=binned.count)
         there = counts > 0
         bounds = [bootstrap_interval(values) if groups > 1 else None for values in drawn[1][:, label].T]
-        interval = np.array([[np.nan, np.nan] if bound is None else bound for bound in bounds])
+        interval = np.array([[np.nan] * 2 if bound is None or bound[0] == bound[1] else bound for bound in bounds])
         curves.append(Curve(forecast[label][there], observed[label][there], interval[there], counts[there]))
     noise = np.nanmean(drawn[3]) - off if groups > 1 and np.isfinite(drawn[3]).any() else np.nan
     return Calibration(

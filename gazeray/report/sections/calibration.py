@@ -91,8 +91,8 @@ def _words(results: Results) -> str:
     )  # fmt: skip
     return (
         "Trials weigh so that all classes count the same, as in the fits: a share of 0.5 of two classes is chance. "
-        f"Points: bins of equally many test trials of all folds. Bars and square brackets: 95 % bootstrap interval over "
-        f"{resampled(results)}. Slope: by how much the observed share rises where the forecast rises by 1. "
+        "Points: bins of equally many test trials of all folds. Bars and square brackets: 95 % bootstrap interval over "
+        f"{resampled(results)}; a bin whose trials are all of one kind has none. Slope: by how much the observed share rises where the forecast rises by 1. "
         "Miscalibration: mean squared distance of the points from the diagonal, summed over classes, the part of the "
         "Brier score that calibration alone could save; chance: about how much of it few trials add, found by "
         f"resampling. Brier scores above {number(1 - 1 / len(results.classes))} are worse than saying "
