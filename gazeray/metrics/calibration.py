@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gazeray.metrics.bootstrap import Estimate, bootstrap_interval
+from gazeray.metrics.bootstrap import TIE, Estimate, bootstrap_interval
 from gazeray.metrics.classification import Floats, checked_labels, class_totals, squared_errors
 from gazeray.metrics.statistics import Draws
 
@@ -39,15 +39,18 @@ class Curve:
 class Calibration:
     """What forecasts are worth.
 
-    curves: of each class. slope: by how much the observed share rises where the forecast rises by 1 (least squares
-    through 1 / K, over all classes): 1 where forecasts can be believed, less where they are too extreme, 0 where they
-    say nothing. A Brier score is below that of the forecast of 1 / K exactly where it is above 1/2. miscalibration:
-    mean squared distance of the curves from the diagonal, summed over classes: the reliability term of the Brier score
-    (Murphy, J. Appl. Meteorol. 12, 1973). It is never below 0 and too high with few examples in a bin; noise: by how
-    much the resamples exceed it, which is about what chance adds to it. Both None where undefined.
+    curves: of each class. means: the mean forecast of each class, 1 / K where forecasts can be believed (calibration in
+    the large). slope: by how much the observed share rises where the forecast rises by 1, by least squares over all
+    classes, each about its means: 1 where forecasts can be believed, less where they are too extreme, 0 where they say
+    nothing. Either can be right without the other (Van Calster et al., BMC Med. 17, 2019, who fit the slope to log
+    odds, which forecasts of 0 and 1 do not have). miscalibration: mean squared distance of the curves from the
+    diagonal, summed over classes: the reliability term of the Brier score (Murphy, J. Appl. Meteorol. 12, 1973). It is
+    never below 0 and too high with few examples in a bin; noise: by how much the resamples exceed it, which is about
+    what chance adds to it. Both None where undefined.
     """
 
     curves: list[Curve]
+    means: list[Estimate]
     slope: Estimate
     miscalibration: float | None
     noise: float | None
@@ -78,7 +81,7 @@ def calibrations(
 
 
 def _calibration(binned: _Binned, whole: tuple[Floats, ...], drawn: tuple[Floats, ...], groups: int) -> Calibration:
-    forecast, observed, slope, off = (values[0] for values in whole)
+    forecast, observed, means, slope, off = (values[0] for values in whole)
     curves = []
     for label, bins in enumerate(binned.bins):
         counts = np.bincount(bins, minlength=binned.count)
@@ -86,10 +89,14 @@ def _calibration(binned: _Binned, whole: tuple[Floats, ...], drawn: tuple[Floats
         bounds = [bootstrap_interval(values) if groups > 1 else None for values in drawn[1][:, label].T]
         interval = np.array([[np.nan] * 2 if bound is None or bound[0] == bound[1] else bound for bound in bounds])
         curves.append(Curve(forecast[label][there], observed[label][there], interval[there], counts[there]))
-    noise = np.nanmean(drawn[3]) - off if groups > 1 and np.isfinite(drawn[3]).any() else np.nan
+    noise = np.nanmean(drawn[4]) - off if groups > 1 and np.isfinite(drawn[4]).any() else np.nan
     return Calibration(
         curves,
-        Estimate(float(slope), drawn[2], len(binned.columns), groups),
+        [
+            Estimate(float(own), theirs, len(binned.columns), groups)
+            for own, theirs in zip(means, drawn[2].T, strict=True)
+        ],
+        Estimate(float(slope), drawn[3], len(binned.columns), groups),
         float(off) if np.isfinite(off) else None,
         float(noise) if np.isfinite(noise) else None,
     )
@@ -97,8 +104,8 @@ def _calibration(binned: _Binned, whole: tuple[Floats, ...], drawn: tuple[Floats
 
 @dataclass(frozen=True)
 class _Binned:
-    """Columns (N, F) whose means over the examples of each class are all that is asked: 1, the forecast of the true
-    class and its distance from 1 / K where each class were the true one, and which bin, with the forecast in it."""
+    """Columns (N, F) whose means over the examples of each class are all that is asked: 1, the forecasts, the sum of
+    their squares, and for each class which bin, and the forecast in it."""
 
     columns: Floats
     bins: list[NDArray[np.int64]]
@@ -107,27 +114,30 @@ class _Binned:
     @classmethod
     def of(cls, scores: Floats) -> _Binned:
         """Of probabilities (N, K)."""
-        n, classes = scores.shape
+        n = len(scores)
         count = min(MOST_BINS, max(2, n // PER_BIN))
         ends = np.linspace(0, 1, count + 1)[1:-1]
         bins = [np.searchsorted(np.unique(np.quantile(own, ends)), own, side="right") for own in scores.T]
         within = np.stack([np.eye(count)[own] for own in bins], axis=1)  # (N, K, B)
-        spread = ((scores - 1 / classes) ** 2).sum(axis=1, keepdims=True)
+        squares = (scores**2).sum(axis=1, keepdims=True)
         valid = np.where(np.isnan(squared_errors(scores)[:, :1]), np.nan, 1.0)
-        columns = [valid, scores, spread, within.reshape(n, -1), (within * scores[:, :, None]).reshape(n, -1)]
+        columns = [valid, scores, squares, within.reshape(n, -1), (within * scores[:, :, None]).reshape(n, -1)]
         return cls(np.concatenate(columns, axis=1), bins, count)
 
-    def measured(self, totals: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-        """Of totals (R, K, F): forecasts and observed shares (R, K, B), slope (R,), miscalibration (R,)."""
+    def measured(self, totals: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+        """Of totals (R, K, F): forecasts and observed shares (R, K, B), mean forecasts (R, K), slope and
+        miscalibration (R,)."""
         classes = totals.shape[1]
         with np.errstate(invalid="ignore", divide="ignore"):
             means = totals[:, :, 1:] / totals[:, :, :1]
-            true = np.diagonal(means, axis1=1, axis2=2)[:, :classes].mean(axis=1)
-            slope = (true - 1 / classes) / means[:, :, classes].mean(axis=1)
+            said = means[:, :, :classes].mean(axis=1)
+            true = np.diagonal(means[:, :, :classes], axis1=1, axis2=2).mean(axis=1)
+            spread = means[:, :, classes].mean(axis=1) - (said**2).sum(axis=1)
+            slope = np.where(spread > TIE, (true - 1 / classes) / spread, np.nan)
             within, sums = np.split(means[:, :, classes + 1 :], 2, axis=2)
             within, sums = (values.reshape(len(means), classes, classes, -1) for values in (within, sums))
             share = within.mean(axis=1)  # of all examples, classes counting the same: (R, K, B)
             forecast = sums.mean(axis=1) / share
             observed = np.diagonal(within, axis1=1, axis2=2).transpose(0, 2, 1) / (classes * share)
         off = np.where(share > 0, share * (forecast - observed) ** 2, 0.0).sum(axis=(1, 2))
-        return forecast, observed, slope, np.where(np.isfinite(true), off, np.nan)
+        return forecast, observed, said, slope, np.where(np.isfinite(true), off, np.nan)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from gazeray.metrics.calibration import Calibration, calibrations
-from gazeray.metrics.classification import score_all
 from gazeray.metrics.statistics import Draws
 
 
@@ -48,11 +47,11 @@ def test_curve_slope_and_miscalibration_equal_plain_loops(shares: tuple[float, .
             assert curve.observed[place] == pytest.approx(observed)
             off += total / count * (forecast - observed) ** 2
     assert found.miscalibration == pytest.approx(off)
-    rise = sum(w * (p[c] - 1 / count) * ((c == y) - 1 / count) for y, p, w in rows for c in range(count))
-    run = sum(w * (p[c] - 1 / count) ** 2 for _, p, w in rows for c in range(count))
+    said = [sum(w * p[c] for _, p, w in rows) / count for c in range(count)]
+    assert [own.value for own in found.means] == pytest.approx(said)
+    rise = sum(w * (p[c] - said[c]) * ((c == y) - 1 / count) for y, p, w in rows for c in range(count))
+    run = sum(w * (p[c] - said[c]) ** 2 for _, p, w in rows for c in range(count))
     assert found.slope.value == pytest.approx(rise / run)
-    brier = score_all(labels, scores, list("abc"[:count]))["brier"][0]
-    assert brier == pytest.approx(1 - 1 / count + run / count * (1 - 2 * rise / run), abs=1e-8)
 
 
 def test_resamples_equal_repeated_trials_of_people_and_of_stimuli() -> None:
@@ -63,9 +62,9 @@ def test_resamples_equal_repeated_trials_of_people_and_of_stimuli() -> None:
     (weights,) = draws.weights(20, 0)
     for value, times in zip(found, weights[:, draws.owner].astype(int), strict=True):
         truth, forecast = labels.repeat(times), scores.repeat(times, axis=0)
-        means = [np.mean([f(forecast[truth == y], y) for y in (0, 1)])
-                 for f in (lambda p, y: (p[:, y] - 0.5).mean(), lambda p, y: ((p - 0.5) ** 2).sum(axis=1).mean())]  # fmt: skip
-        assert value == pytest.approx(means[0] / means[1])
+        weight = 1 / np.bincount(truth)[truth]
+        spread, together = np.cov(forecast[:, 0], truth == 0, aweights=weight, ddof=0)[0]
+        assert value == pytest.approx(together / spread)
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.1), (0.6, 0.3, 0.1)])
@@ -78,6 +77,17 @@ def test_slope_tells_forecasts_that_can_be_believed_from_those_too_sure_and_too_
     assert slopes[2] > 1.1
     curve = measured(*believed(shares, 100, 200, 1.0, 3), 2).curves[-1]
     np.testing.assert_allclose(curve.observed, curve.forecast, atol=0.06)
+
+
+def test_class_that_is_said_too_often_shows_in_the_means_and_not_in_the_slope() -> None:
+    labels, scores, people = believed((0.7, 0.3), 100, 50, 1.0, 4)
+    pushed = scores * [1.0, 3.0]
+    found = measured(labels, pushed / pushed.sum(axis=1, keepdims=True), people)
+    low, high = found.means[1].interval or (np.nan, np.nan)
+    assert low > 0.55 and high < 0.75
+    assert found.slope.value == pytest.approx(1, abs=0.15)
+    right = measured(labels, scores, people).means[1].interval or (np.nan, np.nan)
+    assert right[0] < 0.5 < right[1]
 
 
 def test_interval_of_the_slope_covers_1_where_forecasts_can_be_believed() -> None:

@@ -60,6 +60,12 @@ def test_sentence_says_what_the_slope_means(results: Results, undrawn: None, sur
     assert words(saying(results, forecasts(results, sure)))[0].startswith(start)
 
 
+def test_class_that_is_said_too_often_is_named(results: Results, undrawn: None) -> None:
+    pushed = forecasts(results, 1.0) * [1.0, 4.0]
+    sentence = words(saying(results, pushed / pushed.sum(axis=1, keepdims=True)))[0]
+    assert "it says “pseudoword” too often" in sentence
+
+
 def test_forecasts_of_nothing_are_said_to_tell_nothing(results: Results, undrawn: None) -> None:
     scores = np.random.default_rng(0).permutation(forecasts(results, 4.0))
     assert "tell nothing of the class" in words(saying(results, scores))[0]

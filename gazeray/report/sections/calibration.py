@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gazeray.metrics.bootstrap import Estimate
 from gazeray.metrics.calibration import Calibration, calibrations
 from gazeray.metrics.permutation import LEAST_UNITS
 from gazeray.metrics.statistics import Draws
@@ -65,21 +66,37 @@ def measured(results: Results) -> dict[str, Calibration]:
 
 
 def _meaning(results: Results, found: Calibration) -> str:
-    """What the diagram means, by the interval of the slope."""
+    """What the diagram means, by the intervals of the slope and of the mean forecast."""
     slope, bounds, even = found.slope.value, found.slope.interval, 1 / len(results.classes)
-    told = f"slope {number(slope, 2)} {interval(bounds, 2)}, where 1 is calibrated".replace(" ,", ",")
+    told = f" (slope {number(slope, 2)} {interval(bounds, 2)}, where 1 is calibrated)".replace(" ,", ",")
     if not np.isfinite(slope):
         return "It cannot be said: a class was not tested, or the scores are no probabilities or all the same."
     if bounds is None or found.slope.groups < LEAST_UNITS:
-        return f"Too few {resampled(results)} were held out to say ({told})."
-    comes = f"where it says 80 %, about {100 * min(1.0, max(0.0, even + slope * (0.8 - even))):.0f} % are so"
+        return f"Too few {resampled(results)} were held out to say{told}."
+    place, mean = _most_said(found)
+    name, often = f"“{results.classes[place]}”", (mean.interval or [0.0])[0] > even
+    comes = (
+        f"where it says {name} with 80 %, about {100 * np.clip(even + slope * (0.8 - mean.value), 0, 1):.0f} % are so"
+    )
+    shifted = (
+        f"it says {name} too often: {number(mean.value, 2)} {interval(mean.interval, 2)} on average, where "
+        f"{number(even, 2)} is right"
+    )
     if bounds[1] < 1:
-        sense = " They tell nothing of the class that can be told from chance." if bounds[0] <= 0 else ""
-        return f"The model is surer than it should be: {comes} ({told}).{sense}"
+        sense = " Its probabilities tell nothing of the class that can be told from chance." * (bounds[0] <= 0)
+        return f"The model is surer than it should be{', and ' + shifted if often else ''}: {comes}{told}.{sense}"
     if bounds[0] > 1:
-        return f"The model could be surer: {comes} ({told})."
+        return f"The model could be surer{', and ' + shifted if often else ''}: {comes}{told}."
+    if often:
+        return f"The model’s probabilities are off, since {shifted}: {comes}{told}."
     wide = " Nor does anything show that they tell more than chance: there is too little to say." * (bounds[0] <= 0)
-    return f"Nothing shows that the model’s probabilities are off, which does not prove them right ({told}).{wide}"
+    return f"Nothing shows that the model’s probabilities are off, which does not prove them right{told}.{wide}"
+
+
+def _most_said(found: Calibration) -> tuple[int, Estimate]:
+    """The class with the highest mean forecast."""
+    place = int(np.argmax([own.value for own in found.means]))
+    return place, found.means[place]
 
 
 def _words(results: Results) -> str:
@@ -95,20 +112,24 @@ def _words(results: Results) -> str:
         f"{resampled(results)}; a bin whose trials are all of one kind has none. Slope: by how much the observed share rises where the forecast rises by 1. "
         "Miscalibration: mean squared distance of the points from the diagonal, summed over classes, the part of the "
         "Brier score that calibration alone could save; chance: about how much of it few trials add, found by "
-        f"resampling. Brier scores above {number(1 - 1 / len(results.classes))} are worse than saying "
+        f"resampling. The mean forecast is that of the class that is said most; {number(1 / len(results.classes))} is "
+        f"right. Brier scores above {number(1 - 1 / len(results.classes))} are worse than saying "
         f"{number(1 / len(results.classes))} for each class always.{uneven}"
     )
 
 
 def _table(results: Results, found: Mapping[str, Calibration]) -> Table:
-    heads = ["Brier score (lower is better)", "slope (1 is calibrated)", "miscalibration", "of it chance, about"]
+    heads = ["Brier score (lower is better)", "slope (1 is calibrated)", "highest mean forecast", "of"]
+    heads += ["miscalibration", "of it chance, about"]
     rows: list[list[object]] = []
     for name, own in found.items():
-        entry = results.entry(name, "brier")
+        entry, (place, mean) = results.entry(name, "brier"), _most_said(own)
         rows.append([
             STYLES[name][3],
             Cell(number(entry.get("value")), interval(entry.get("ci95"))),
             Cell(number(own.slope.value), interval(own.slope.interval)),
+            Cell(number(mean.value), interval(mean.interval)),
+            results.classes[place],
             number(own.miscalibration),
             number(None if own.noise is None else max(0.0, own.noise)),
         ])  # fmt: skip
