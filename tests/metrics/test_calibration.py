@@ -84,7 +84,8 @@ def test_class_that_is_said_too_often_shows_in_the_means_and_not_in_the_slope() 
     pushed = scores * [1.0, 3.0]
     found = measured(labels, pushed / pushed.sum(axis=1, keepdims=True), people)
     low, high = found.means[1].interval or (np.nan, np.nan)
-    assert low > 0.55 and high < 0.75
+    assert low > 0.55
+    assert high < 0.75
     assert found.slope.value == pytest.approx(1, abs=0.15)
     right = measured(labels, scores, people).means[1].interval or (np.nan, np.nan)
     assert right[0] < 0.5 < right[1]
@@ -103,7 +104,8 @@ def test_miscalibration_of_forecasts_that_can_be_believed_is_about_what_the_resa
     off, noise = (np.mean([getattr(one, name) for one in both]) for name in ("miscalibration", "noise"))
     assert 0.6 * off < noise < 1.4 * off
     sure = measured(*believed((0.5, 0.5), 20, 10, 6.0, 0), 200)
-    assert sure.miscalibration is not None and sure.noise is not None
+    assert sure.miscalibration is not None
+    assert sure.noise is not None
     assert sure.miscalibration > 3 * sure.noise
 
 

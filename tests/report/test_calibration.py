@@ -81,7 +81,8 @@ def test_table_has_the_brier_score_of_the_run_beside_slope_and_miscalibration(re
     assert table.columns[1].head == "Brier score (lower is better)"
     name, brier, *_ = table.rows[0]
     assert name == "model"
-    assert isinstance(brier, Cell) and brier.words == f"{results.entry('cnn', 'brier')['value']:.3f}"
+    assert isinstance(brier, Cell)
+    assert brier.words == f"{results.entry('cnn', 'brier')['value']:.3f}"
 
 
 def test_model_without_class_weights_is_said_to_be_off_by_design(results: Results, undrawn: None) -> None:

@@ -14,7 +14,7 @@ from gazeray.metrics.calibration import Calibration, calibrations
 from gazeray.metrics.permutation import LEAST_UNITS
 from gazeray.metrics.statistics import Draws
 from gazeray.report import figures
-from gazeray.report.blocks import ROW, Block, Cell, Column, Figure, FigureRow, Section, Table, Text, more
+from gazeray.report.blocks import ROW, TEXT, Block, Cell, Column, Figure, FigureRow, Section, Table, Text, more
 from gazeray.report.figures import BLUE, GREY, HALF_IN, PALE, VERMILION, drawing, shorten
 from gazeray.report.results import Results
 from gazeray.report.sections.classification import MODEL, SIMPLE, class_indices, held_out, resampled, scores_of
@@ -75,9 +75,9 @@ def _meaning(results: Results, found: Calibration) -> str:
         return f"Too few {resampled(results)} were held out to say{told}."
     place, mean = _most_said(found)
     name, often = f"“{results.classes[place]}”", (mean.interval or [0.0])[0] > even
-    comes = (
-        f"where it says {name} with 80 %, about {100 * np.clip(even + slope * (0.8 - mean.value), 0, 1):.0f} % are so"
-    )
+    high = float(found.curves[place].forecast[-1])
+    so = min(1.0, max(0.0, even + slope * (high - mean.value)))
+    comes = f"where it says {name} with {100 * high:.0f} %, about {100 * so:.0f} % are so"
     shifted = (
         f"it says {name} too often: {number(mean.value, 2)} {interval(mean.interval, 2)} on average, where "
         f"{number(even, 2)} is right"
@@ -106,21 +106,23 @@ def _words(results: Results) -> str:
         " The model was fitted without class weights, so its probabilities are those of classes as frequent as in "
         "training: where these are uneven, it is off the diagonal by design."
     )  # fmt: skip
+    even = 1 / len(results.classes)
     return (
-        "Trials weigh so that all classes count the same, as in the fits: a share of 0.5 of two classes is chance. "
-        "Points: bins of equally many test trials of all folds. Bars and square brackets: 95 % bootstrap interval over "
-        f"{resampled(results)}; a bin whose trials are all of one kind has none. Slope: by how much the observed share rises where the forecast rises by 1. "
-        "Miscalibration: mean squared distance of the points from the diagonal, summed over classes, the part of the "
-        "Brier score that calibration alone could save; chance: about how much of it few trials add, found by "
-        f"resampling. The mean forecast is that of the class that is said most; {number(1 / len(results.classes))} is "
-        f"right. Brier scores above {number(1 - 1 / len(results.classes))} are worse than saying "
-        f"{number(1 / len(results.classes))} for each class always.{uneven}"
+        f"Trials weigh so that all classes count the same, as in the fits: a share of {number(even)} is chance. Points: "
+        "bins of equally many test trials of all folds. Bars and square brackets: 95 % bootstrap interval over "
+        f"{resampled(results)}; a bin whose trials are all of one kind has none. Slope: by how much the observed share "
+        "rises where the forecast rises by 1, by least squares. The mean forecast is that of the class that is said "
+        f"most; {number(even)} is right. Miscalibration: mean squared distance of the points from the diagonal, summed "
+        "over classes, the part of the Brier score that calibration alone could save; chance: about how much of it few "
+        f"trials add, found by resampling. A Brier score above {number(1 - even)} is worse than saying {number(even)} "
+        f"of each class always.{uneven}"
     )
 
 
 def _table(results: Results, found: Mapping[str, Calibration]) -> Table:
-    heads = ["Brier score (lower is better)", "slope (1 is calibrated)", "highest mean forecast", "of"]
-    heads += ["miscalibration", "of it chance, about"]
+    columns = [Column("", ROW), Column("Brier score (lower is better)"), Column("slope (1 is calibrated)")]
+    columns += [Column("highest mean forecast"), Column("of", TEXT)]
+    columns += [Column("miscalibration"), Column("of it chance, about")]
     rows: list[list[object]] = []
     for name, own in found.items():
         entry, (place, mean) = results.entry(name, "brier"), _most_said(own)
@@ -133,7 +135,7 @@ def _table(results: Results, found: Mapping[str, Calibration]) -> Table:
             number(own.miscalibration),
             number(None if own.noise is None else max(0.0, own.noise)),
         ])  # fmt: skip
-    return Table("Calibration", [Column("", ROW), *map(Column, heads)], rows)
+    return Table("Calibration", columns, rows)
 
 
 # -- the figure
@@ -150,7 +152,7 @@ def _figure(results: Results, found: Mapping[str, Calibration], place: int) -> F
     name = f"“{classes[place]}”"
     return Figure(
         "calibration" if len(classes) == 2 else f"calibration-{place}",
-        reliability(found, forecasts, place, f"forecast probability of {shorten(classes[place])}"),
+        reliability(found, forecasts, place, f"forecast probability of “{shorten(classes[place])}”"),
         f"Reliability diagram of {name}, forecast → observed share. {said}.",
         f"{name}: how often it was so where it was forecast with a probability. On the dotted line forecasts can be "
         "believed. Below: how often each probability was forecast.",
