@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from gazeray.metrics.bootstrap import Estimate
@@ -50,16 +51,25 @@ _FILE = "predictions.parquet in the run folder"
 
 def measured(results: Results) -> dict[str, Calibration]:
     """{model and logistic regression: calibration} of the predictions of all folds; empty without predictions."""
-    table, classes = results.predictions, results.classes
+    table, scores = _forecasts(results)
     if not table.num_rows:
         return {}
-    labels = class_indices(table["label"].to_pylist(), classes)
+    labels = class_indices(table["label"].to_pylist(), results.classes)
     held = [table[OWNERS[name]].to_pylist() for name in held_out(results)]
-    scores = {name: scores_of(table[column], len(classes)) for name, column in ((MODEL, "scores"), (SIMPLE, SIMPLE))}
+    draws = Draws.of(len(labels), *held)
     resamples = int((results.config.get("scores") or {}).get("resamples", 2000))
-    return calibrations(
-        labels, scores, len(classes), Draws.of(len(labels), *held), resamples, int(results.manifest["seed"])
-    )
+    return calibrations(labels, scores, len(results.classes), draws, resamples, int(results.manifest["seed"]))
+
+
+def _forecasts(results: Results) -> tuple[pa.Table, dict[str, NDArray[np.float64]]]:
+    """The N predictions where model and logistic regression say something, and what: {predictor: (N, K)}."""
+    table = results.predictions
+    if not table.num_rows:
+        return table, {}
+    columns = {MODEL: "scores", SIMPLE: SIMPLE}
+    scores = {name: scores_of(table[column], len(results.classes)) for name, column in columns.items()}
+    there = np.all([np.isfinite(values).all(axis=1) for values in scores.values()], axis=0)
+    return table.filter(pa.array(there)), {name: values[there] for name, values in scores.items()}
 
 
 # -- words
@@ -108,8 +118,8 @@ def _words(results: Results) -> str:
     )  # fmt: skip
     even = 1 / len(results.classes)
     return (
-        f"Trials weigh so that all classes count the same, as in the fits: a share of {number(even)} is chance. Points: "
-        "bins of equally many test trials of all folds. Bars and square brackets: 95 % bootstrap interval over "
+        f"Trials weigh so that all classes count the same, as in the fits: a share of {number(even)} is chance. "
+        "Points: bins of equally many test trials of all folds. Bars and square brackets: 95 % bootstrap interval over "
         f"{resampled(results)}; a bin whose trials are all of one kind has none. Slope: by how much the observed share "
         "rises where the forecast rises by 1, by least squares. The mean forecast is that of the class that is said "
         f"most; {number(even)} is right. Miscalibration: mean squared distance of the points from the diagonal, summed "
@@ -143,8 +153,8 @@ def _table(results: Results, found: Mapping[str, Calibration]) -> Table:
 
 def _figure(results: Results, found: Mapping[str, Calibration], place: int) -> Figure:
     """Of one class: its reliability diagram above the histogram of its forecasts."""
-    classes, column = results.classes, {MODEL: "scores", SIMPLE: SIMPLE}
-    forecasts = {name: scores_of(results.predictions[column[name]], len(classes))[:, place] for name in found}
+    classes = results.classes
+    forecasts = {name: values[:, place] for name, values in _forecasts(results)[1].items()}
     said = "; ".join(
         f"{STYLES[name][3]}: {', '.join(f'{x:.2f} → {y:.2f}' for x, y in zip(one.forecast, one.observed, strict=True))}"
         for name, one in ((name, own.curves[place]) for name, own in found.items())

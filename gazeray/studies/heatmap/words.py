@@ -281,10 +281,12 @@ def _intervals(results: Results) -> str:
 
 def _permutation(results: Results) -> str:
     test = results.metrics.get("permutation") or {}
-    times = f" {test['n']} times" if test.get("n") else ""
+    times, design = f" {test['n']} times" if test.get("n") else "", test.get("design", "within participants")
+    alike = design == "within participants" and "stimuli" in held_out(results)
+    places = ", the stimuli in the same way for all participants" if alike else ""
     return (
-        f"Labels were shuffled{times} {test.get('design', 'within participants')}, among those tested in the same "
-        "folds, while predictions stayed fixed; p = (1 + shuffles that score at least as high) / (1 + shuffles) "
+        f"Labels were shuffled{times} {design}{places}, among those tested in the same folds, while predictions stayed "
+        "fixed; p = (1 + shuffles that score at least as high) / (1 + shuffles) "
         "(Phipson and Smyth, 2010). Folds train on each other’s test examples, so that a score without an effect "
         "varies more than its shuffles do (Bengio and Grandvalet, 2004): their spread was widened by the root of 2 for "
         "scores above chance, and by the root of the number of folds for scores below. A score is called above or "
