@@ -139,8 +139,7 @@ def permutation_test(
 
     p = (1 + exchanges as far or farther) / (1 + n), never 0 (Phipson & Smyth, Stat. Appl. Genet. Mol. Biol. 9, 2010);
     p, p_below, the null and gain are None where nothing can be exchanged or the metric is not defined.
-    Raises ValueError for arrays that do not fit each other, a metric that is unknown or falls as predictions get
-    better, or n < 1.
+    Raises ValueError for arrays that do not fit each other, a metric that is unknown or better when lower, or n < 1.
     """
     observed = {name: own for name, own in score_all(labels, scores, classes).items() if name not in LOWER_IS_BETTER}
     if metric not in observed:
