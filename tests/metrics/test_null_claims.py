@@ -138,8 +138,6 @@ NOTHING = {
 }
 
 WITHOUT_GAZE = {
-    "40 people's trials": NOTHING["40 people's trials"],
-    "trials, stimuli held out": NOTHING["trials, stimuli held out"],
     "24 stimuli's label, stimuli held out": NOTHING["24 stimuli's label, stimuli held out"],
     "24 stimuli's label, both held out": NOTHING["24 stimuli's label, both held out"],
     "40 people's trials, 90 : 10": NOTHING["40 people's trials, 90 : 10"],
@@ -191,9 +189,9 @@ def test_data_of_nothing_seldom_lead_to_a_gain_over_what_can_be_had_without_gaze
     "design",
     [
         pytest.param(Design("trial", 24, 12, effect=1.5), id="trials"),
-        pytest.param(Design("trial", 24, 16, ease=1.0, effect=1.5), id="trials_easy_stimuli"),
-        pytest.param(Design("stimulus", 20, 24, "stimuli", effect=4.0), id="stimuli_new"),
-        pytest.param(Design("stimulus", 20, 24, "both", effect=4.0), id="stimuli_both_new"),
+        pytest.param(Design("trial", 24, 16, ease=1.0, effect=2.5), id="trials_easy_stimuli"),
+        pytest.param(Design("stimulus", 20, 40, "stimuli", effect=5.0), id="stimuli_new"),
+        pytest.param(Design("stimulus", 20, 40, "both", effect=5.0), id="stimuli_both_new"),
     ],
 )
 def test_data_of_something_lead_to_a_gain_over_what_can_be_had_without_gaze(design: Design) -> None:
