@@ -5,15 +5,16 @@ A replicate is the same set of N predictions under other weights (a bootstrap re
 was drawn) or under other labels (a permutation). Shapes, in every function:
 
     labels     (N,) or (R, N) integers in 0..K-1
-    scores     (N, K) finite class probabilities (only their order counts: between classes, and between examples)
+    scores     (N, K) finite class probabilities (only their order counts, between classes and between examples, but for
+               the Brier score, which is NaN where they are no probabilities)
     predicted  (N,) integers in 0..K-1; `score_all` takes the argmax of the scores, the lowest class on a tie
     weights    (R, N) finite and >= 0, or None for a single replicate of ones. Where examples come in groups of equal
                weight, such as the trials of a person: (R, G), with owner (N,), the group of each example
     result     (R,) float64, NaN where the metric is not defined for that replicate
 
 R is the number of rows of the weights or labels, whichever has more; a single row stands for all. A replicate whose
-weights are all zero leaves every metric undefined. Counts under integer weights are exact, so results do not depend on
-the order of the examples.
+weights are all zero leaves every metric undefined. Counts and sums of squared errors under integer weights are exact,
+so results do not depend on the order of the examples.
 """
 
 from __future__ import annotations
@@ -32,6 +33,12 @@ BLOCK_VALUES = 2**20
 RANKED_VALUES = 2**16
 """The same where examples are ranked, which takes many steps: what they work on stays near the processor."""
 
+LOWER_IS_BETTER = frozenset({"brier"})
+"""The metrics of `score_all` that fall as predictions get better: a gain in them is negative."""
+
+LOSS_STEP = 2.0**-32
+"""Squared errors are rounded to this, so that sums of them are as exact as counts are."""
+
 
 def score_all(
     labels: ArrayLike, scores: ArrayLike, classes: Sequence[str], weights: ArrayLike | None = None,
@@ -39,18 +46,21 @@ def score_all(
 ) -> dict[str, Floats]:  # fmt: skip
     """Every metric of this module, each (R,), by name; those that rank examples only where `ranked`.
 
-    The names: accuracy, balanced_accuracy, weighted_f1, macro_f1, mcc, auroc, average_precision, and recall_<class> for
-    each class.
+    The names: accuracy, balanced_accuracy, weighted_f1, macro_f1, mcc, brier, auroc, average_precision, and
+    recall_<class> for each class.
     Raises ValueError for arrays whose shapes or values do not fit the module's description.
     """
-    checked = _checked_scores(scores, classes)
-    matrices = confusion(labels, checked.argmax(axis=1), classes, weights, owner)
+    checked, count = _checked_scores(scores, classes), len(classes)
+    columns = np.concatenate([np.eye(count)[checked.argmax(axis=1)], squared_errors(checked)], axis=1)
+    totals = class_totals(labels, columns, count, weights, owner)
+    matrices, errors = totals[:, :, :count], totals[:, :, count:]
     metrics = {
         "accuracy": accuracy(matrices),
         "balanced_accuracy": balanced_accuracy(matrices),
         "weighted_f1": weighted_f1(matrices),
         "macro_f1": macro_f1(matrices),
         "mcc": mcc(matrices),
+        "brier": brier(matrices, errors),
     }
     if ranked:
         ranking = _ranking(labels, checked, classes, weights, owner)
@@ -69,12 +79,22 @@ def confusion(
 
     Raises ValueError for labels or weights that do not fit the module's description.
     """
-    every, columns = range(len(classes)), np.eye(len(classes))[np.asarray(predicted)]
-    truths, masses, groups = _checked_replicates(labels, weights, owner, len(classes), len(columns))
-    if groups is not None and len(truths) == 1:  # each group is counted once, and its counts are weighed
-        counts = np.zeros((masses.shape[1], len(classes), len(classes)))
-        np.add.at(counts, (groups, truths[0]), columns)
-        return np.stack([masses @ counts[:, label] for label in every], axis=1)
+    return class_totals(labels, np.eye(len(classes))[np.asarray(predicted)], len(classes), weights, owner)
+
+
+def class_totals(
+    labels: ArrayLike, columns: Floats, n_classes: int, weights: ArrayLike | None = None, owner: ArrayLike | None = None
+) -> Floats:
+    """Weighted sums (R, K, F) of the columns (N, F) over the examples of each true class.
+
+    Raises ValueError for labels or weights that do not fit the module's description.
+    """
+    every = range(n_classes)
+    truths, masses, groups = _checked_replicates(labels, weights, owner, n_classes, len(columns))
+    if groups is not None and len(truths) == 1:  # each group is summed once, and its sums are weighed
+        sums = np.zeros((masses.shape[1], n_classes, columns.shape[1]))
+        np.add.at(sums, (groups, truths[0]), columns)
+        return np.stack([masses @ sums[:, label] for label in every], axis=1)
 
     def measure(truth: Integers, mass: Floats) -> Floats:
         mass = mass if groups is None else mass[:, groups]
@@ -136,6 +156,34 @@ def _f1(confusion: Floats) -> Floats:
 
 def _diagonal(confusion: Floats) -> Floats:
     return np.diagonal(confusion, axis1=1, axis2=2)
+
+
+# -- probabilities
+
+
+def squared_errors(scores: Floats) -> Floats:
+    """(N, K): the sum over classes of (p - o)^2 of each forecast (N, K), were each class the true one (o = 1).
+
+    Rounded to `LOSS_STEP`. NaN throughout where a row is no probabilities: outside 0..1, or a sum that is off 1 by more
+    than 1e-6. Nothing is rescaled: what was rescaled is another forecast.
+    """
+    if (scores < 0).any() or (scores > 1).any() or (np.abs(scores.sum(axis=1) - 1) > 1e-6).any():
+        return np.full(scores.shape, np.nan)
+    errors = (scores**2).sum(axis=1, keepdims=True) - 2 * scores + 1
+    return np.asarray(np.round(errors / LOSS_STEP) * LOSS_STEP)
+
+
+def brier(confusion: Floats, errors: Floats) -> Floats:
+    """Brier score, (R,), over classes that count the same; lower is better. confusion, errors: (R, K, K).
+
+    errors: the sums of `squared_errors` over the examples of each true class (rows). Per example it is the sum over all
+    K classes of (p - o)^2 (Brier, Mon. Weather Rev. 78, 1950), from 0 to 2: of two classes twice the (p - o)^2 of one.
+    It is the mean over the classes that are present of their examples' means. Every predictor here is fitted with
+    classes weighing the same, so its probabilities are those of a world where classes are equally frequent. With plain
+    means over an uneven label they would pay for that, and a forecast of the class shares would beat the model. So the
+    forecast of 1 / K scores 1 - 1 / K, and the lowest expected score is had by the probabilities of that world.
+    """
+    return _mean_of_defined(_ratio(_diagonal(errors), confusion.sum(axis=2)))
 
 
 # -- ranking metrics

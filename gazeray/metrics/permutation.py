@@ -25,7 +25,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from gazeray.metrics.bootstrap import TIE, number
-from gazeray.metrics.classification import Floats, Integers, auroc, blocks, checked_groups, checked_labels, score_all
+from gazeray.metrics.classification import (
+    LOWER_IS_BETTER,
+    Floats,
+    Integers,
+    auroc,
+    blocks,
+    checked_groups,
+    checked_labels,
+    score_all,
+)
 
 CLAIM = 0.025
 """A claim takes a one-sided p below this."""
@@ -46,13 +55,15 @@ class Exchange:
     """Which labels may change places.
 
     name: in words. kinds: what changes places, such as participants. units (N,): the rows of a unit have one label and
-    keep it together. blocks (N,): units change places within a block. Numbers from 0.
+    keep it together. blocks (N,): units change places within a block. alike (N,): what changes places in the same way
+    in all blocks, such as stimuli in those of participants; None: each block by itself. Numbers from 0.
     """
 
     name: str
     kinds: str
     units: Integers
     blocks: Integers
+    alike: Integers | None = None
 
     @property
     def of_people(self) -> bool:
@@ -65,16 +76,23 @@ class Exchange:
 
 
 def exchanges(
-    labels: ArrayLike, participants: ArrayLike, stimuli: ArrayLike, trials: ArrayLike
+    labels: ArrayLike,
+    participants: ArrayLike,
+    stimuli: ArrayLike,
+    trials: ArrayLike,
+    unseen: Sequence[str] = ("participant",),
 ) -> tuple[Exchange, Exchange | None]:
     """The question that the labels (N,) allow, and a second one where they allow it.
 
-    participants, stimuli, trials: (N,) names; a trial is one of a participant, and may have several rows.
+    participants, stimuli, trials: (N,) names; a trial is one of a participant, and may have several rows. unseen: which
+    of participant and stimulus were held out.
 
     * The label is the participant's: whole participants exchange it.
     * It is the stimulus's, and several participants saw the same: whole stimuli exchange it.
     * Else the trials of each participant do: do predictions know more than whose a trial is? Second, where several
       participants saw the same stimuli, the trials of each stimulus: do they know more than what was looked at?
+      Where stimuli were held out, they change places for all participants alike: the labels of a stimulus resemble each
+      other, so that a model which happens to suit it is lucky once, and not in each of its trials.
 
     Raises ValueError for arrays that do not fit each other.
     """
@@ -91,7 +109,8 @@ def exchanges(
         return Exchange("between stimuli", "stimuli", what, everybody), None
     trial = _numbered(whose, which)
     second = Exchange("within stimuli", "trials", trial, what) if shared else None
-    return Exchange("within participants", "trials", trial, whose), second
+    alike = what if shared and "stimulus" in unseen else None
+    return Exchange("within participants", "trials", trial, whose, alike), second
 
 
 def permutation_test(
@@ -121,9 +140,9 @@ def permutation_test(
 
     p = (1 + exchanges as far or farther) / (1 + n), never 0 (Phipson & Smyth, Stat. Appl. Genet. Mol. Biol. 9, 2010);
     p, p_below, the null and gain are None where nothing can be exchanged or the metric is not defined.
-    Raises ValueError for arrays that do not fit each other, an unknown metric, or n < 1.
+    Raises ValueError for arrays that do not fit each other, a metric that is unknown or better when lower, or n < 1.
     """
-    observed = score_all(labels, scores, classes)
+    observed = {name: own for name, own in score_all(labels, scores, classes).items() if name not in LOWER_IS_BETTER}
     if metric not in observed:
         raise ValueError(f"metric {metric!r} is not one of {', '.join(observed)}")
     if n < 1:
@@ -137,7 +156,7 @@ def permutation_test(
     own, mixed, ways = _exchangeable(truth, exchange, fold)
     if not mixed:
         return found | {"reason": f"no two {exchange.kinds} that could exchange their labels differ in them"}
-    shuffles = _Shuffles(truth, own.units, mixed, classes, metric, n, seed)
+    shuffles = _Shuffles(truth, own, mixed, classes, metric, n, seed)
     nulls = shuffles.scored({"": scores, **over})
     null, gains = nulls[""], {name: value - float(shuffles.score(truth, theirs)[0]) for name, theirs in over.items()}
     found |= _placed(value, null, len(names)) | {
@@ -169,6 +188,10 @@ def _exchangeable(truth: Integers, exchange: Exchange, folds: Integers) -> tuple
     for own in (_tested_together(exchange, folds), exchange):
         mixed = _mixed(truth, own)
         ways = _arrangements([own.of_units(truth)[group] for group in mixed])
+        if exchange.alike is not None:  # what one participant's can, all together do
+            whose, logs = exchange.of_units(exchange.blocks), np.zeros(int(exchange.blocks.max()) + 1)
+            np.add.at(logs, [whose[group[0]] for group in mixed], [lgamma(len(group) + 1) for group in mixed])
+            ways = min(ways, exp(min(logs.max(), 700)))
         if ways * CLAIM > 1:
             break
     return own, mixed, ways
@@ -179,7 +202,7 @@ class _Shuffles:
     """n copies of the labels (N,), in each of which the units of every group have a new order; always the same ones."""
 
     truth: Integers
-    units: Integers
+    exchange: Exchange
     groups: Sequence[Integers]
     classes: Sequence[str]
     metric: str
@@ -203,14 +226,22 @@ class _Shuffles:
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
         """(R, N), some copies at a time: all at once would fill the memory."""
         rng = np.random.default_rng(self.seed)
-        _, first, whose = np.unique(self.units, return_index=True, return_inverse=True)
-        own, order = self.truth[first], np.concatenate(self.groups)
+        _, first, whose = np.unique(self.exchange.units, return_index=True, return_inverse=True)
+        own, groups = self.truth[first], self.groups
+        alike = None if self.exchange.alike is None else self.exchange.alike[first]
+        if alike is not None:  # from the same order in each group
+            groups = [group[np.argsort(alike[group], kind="stable")] for group in groups]
+        order = np.concatenate(groups)
         for rows in blocks(self.n, len(self.truth)):
             neighbours = np.tile(own[order], (rows.stop - rows.start, 1))  # each group side by side
+            places = None if alike is None else rng.random((len(neighbours), int(alike.max()) + 1))
             start = 0
-            for group in self.groups:
+            for group in groups:
                 labels = neighbours[:, start : start + len(group)]
-                rng.permuted(labels, axis=1, out=labels)
+                if alike is None or places is None:
+                    rng.permuted(labels, axis=1, out=labels)
+                else:
+                    np.put_along_axis(labels, places[:, alike[group]].argsort(axis=1), labels.copy(), axis=1)
                 start += len(group)
             exchanged = np.tile(own, (len(neighbours), 1))
             exchanged[:, order] = neighbours

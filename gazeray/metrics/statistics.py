@@ -8,16 +8,52 @@ fitted; it does not hold the variation from fitting them again. What may be clai
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from gazeray.metrics.bootstrap import Estimate, draws_in_parts, entry
-from gazeray.metrics.classification import BLOCK_VALUES, Floats, checked_groups, checked_labels, score_all
+from gazeray.metrics.classification import BLOCK_VALUES, Floats, Integers, checked_groups, checked_labels, score_all
 
 # -- the bootstrap over what was held out
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What is resampled: N examples of groups, or of groups of two kinds that are drawn independently.
+
+    cells (1 or 2, C): the groups of the examples that are drawn alike; owner (N,): which of these each example is.
+    counts: how many groups there are of each kind.
+    """
+
+    cells: Integers
+    owner: Integers
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, n_examples: int, groups: ArrayLike, crossed: ArrayLike | None = None) -> Draws:
+        """groups, crossed: (N,) names, see `resampled`. Raises ValueError where they are not as many as examples."""
+        drawn = [checked_groups(groups, n_examples, "groups")]
+        if crossed is not None:
+            drawn.append(checked_groups(crossed, n_examples, "crossed"))
+        cells, owner = np.unique(np.stack([whose for _, whose in drawn]), axis=1, return_inverse=True)
+        return cls(cells, owner.ravel(), tuple(len(names) for names, _ in drawn))
+
+    def weights(self, n_resamples: int, seed: int) -> Iterator[Floats]:
+        """How often each cell is drawn, (R, C) at a time, R as many as memory allows, until all resamples are had.
+
+        Raises ValueError for n_resamples < 1.
+        """
+        at_once = max(1, BLOCK_VALUES // self.cells.shape[1])
+        seeds: tuple[int | tuple[int, int], ...] = (seed, (seed, 1))
+        streams = [
+            draws_in_parts(count, n_resamples, own, at_once) for count, own in zip(self.counts, seeds, strict=False)
+        ]
+        for draws in zip(*streams, strict=True):
+            yield np.prod([times[:, whose] for times, whose in zip(draws, self.cells, strict=True)], axis=0)
 
 
 def resampled(
@@ -37,32 +73,21 @@ def resampled(
     the same resamples. Raises ValueError, naming the predictor, for arrays that do not fit each other, and for
     n_resamples < 1.
     """
-    drawn = [checked_groups(groups, np.size(labels), "groups")]
-    if crossed is not None:
-        drawn.append(checked_groups(crossed, np.size(labels), "crossed"))
-    cells, owner = np.unique(np.stack([whose for _, whose in drawn]), axis=1, return_inverse=True)
+    draws = Draws.of(np.size(labels), groups, crossed)
     whole: dict[str, dict[str, Floats]] = {}
     for name, theirs in scores.items():
         try:
             whole[name] = score_all(labels, theirs, classes)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
-    at_once = max(1, BLOCK_VALUES // cells.shape[1])
-    seeds: tuple[int | tuple[int, int], ...] = (seed, (seed, 1))
-    streams = [
-        draws_in_parts(len(names), n_resamples, own, at_once) for (names, _), own in zip(drawn, seeds, strict=False)
+    parts = [
+        {name: score_all(labels, theirs, classes, weights, draws.owner) for name, theirs in scores.items()}
+        for weights in draws.weights(n_resamples, seed)
     ]
-    parts = []
-    for draws in zip(*streams, strict=True):
-        weights = np.prod([times[:, whose] for times, whose in zip(draws, cells, strict=True)], axis=0)
-        parts.append(
-            {name: score_all(labels, theirs, classes, weights, owner.ravel()) for name, theirs in scores.items()}
-        )
-    fewest = min(len(names) for names, _ in drawn)
 
     def estimate(name: str, metric: str, value: float) -> Estimate:
         replicates = np.concatenate([part[name][metric] for part in parts])
-        return Estimate(value, replicates, 0 if np.isnan(value) else len(owner), fewest)
+        return Estimate(value, replicates, 0 if np.isnan(value) else len(draws.owner), min(draws.counts))
 
     return {
         name: {metric: estimate(name, metric, float(value)) for metric, (value,) in metrics.items()}
@@ -81,6 +106,8 @@ def rows(estimates: Mapping[str, Mapping[str, Estimate]], model: str) -> dict[st
     def one(name: str, metric: str, own: Estimate) -> dict[str, Any]:
         gains = {over: own.minus(theirs[metric]) for over, theirs in others.items()} if name == model else None
         missing = "no example is of this class" if metric.startswith("recall_") else "all examples are of one class"
+        if metric == "brier":
+            missing = "the scores are no probabilities: some are outside 0..1, or do not sum to 1"
         return entry(own, gains, missing if np.isnan(own.value) else "")
 
     return {
@@ -132,7 +159,8 @@ def chance_levels(labels: ArrayLike, classes: Sequence[str]) -> dict[str, float]
     (precision), and of the examples of c it calls a share p_c so (recall); hence F1_c = p_c, with macro F1 =
     sum_c p_c / K = 1 / K and weighted F1 = sum_c p_c * p_c (ratios of expectations: exact as N grows).
     Balanced accuracy and the recalls: 1 / K, the uniform guesser. MCC: 0. AUROC: 1/2. Average precision: precision is
-    the prior of the positive class at every threshold; with more than two classes the mean over those present.
+    the prior of the positive class at every threshold; with more than two classes the mean over those present. Brier
+    score: 1 - 1 / K, the forecast of 1 / K for every class; a guesser who draws classes scores worse.
     """
     n_classes = len(classes)
     priors = _shares(labels, n_classes)
@@ -144,6 +172,7 @@ def chance_levels(labels: ArrayLike, classes: Sequence[str]) -> dict[str, float]
         "weighted_f1": agreement,
         "macro_f1": 1.0 / n_classes,
         "mcc": 0.0,
+        "brier": 1.0 - 1.0 / n_classes,
         "auroc": 0.5,
         "average_precision": float(precision),
     }

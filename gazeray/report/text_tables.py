@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gazeray.metrics.classification import LOWER_IS_BETTER
+
 
 def classification_table(metrics: dict[str, Any]) -> str:
     """The headline numbers as text: value, interval, chance and baselines, one line per metric."""
@@ -15,7 +17,7 @@ def classification_table(metrics: dict[str, Any]) -> str:
     header = ["metric", "value", "95 % interval", "chance", *(name.replace("_", " ") for name in baselines)]
     rows = [
         [
-            name.replace("_", " "),
+            _named(name),
             _number(entry["value"]),
             _interval(entry["ci95"]),
             _number(entry["chance"]),
@@ -56,9 +58,11 @@ def predictors_table(metrics: dict[str, Any]) -> str:
     def place(key: str) -> tuple[int, float]:
         entry = metrics["rows"][key].get(shown[0]) or {}
         value = entry.get("value")
-        return KINDS_OF_ROWS.index(metrics["predictors"][key]["kind"]), -value if value is not None else float("inf")
+        falls = 1 if shown[0] in LOWER_IS_BETTER else -1
+        kind = KINDS_OF_ROWS.index(metrics["predictors"][key]["kind"])
+        return kind, falls * value if value is not None else float("inf")
 
-    rows = [["", "", *(name.replace("_", " ") for name in shown)]]
+    rows = [["", "", *map(_named, shown)]]
     for key in sorted(metrics["rows"], key=place):
         entries: Mapping[str, Any] = metrics["rows"][key]
         cells = ["" if not entries.get(name) else _number(entries[name]["value"]) for name in shown]
@@ -97,6 +101,10 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows of cells as lines of text in columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _named(metric: str) -> str:
+    return metric.replace("_", " ") + (" (lower is better)" if metric in LOWER_IS_BETTER else "")
 
 
 def _number(value: float | None) -> str:

@@ -15,6 +15,7 @@ METRIC_NAMES = {
     "weighted_f1": "weighted F1",
     "macro_f1": "macro F1",
     "mcc": "Matthews correlation",
+    "brier": "Brier score (lower is better)",
     "auroc": "area under ROC",
     "average_precision": "average precision",
 }

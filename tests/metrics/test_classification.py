@@ -26,14 +26,15 @@ NAMES = ["a", "b", "c", "d"]
 
 
 class Example:
-    """N random predictions, R weightings; scores on a coarse grid, so that most are tied."""
+    """N random predictions, R weightings; probabilities on a coarse grid, so that most are tied."""
 
     def __init__(self, n_classes: int, seed: int, present: list[int] | None = None, whole: bool = True) -> None:
         rng = np.random.default_rng(seed)
         n_examples, n_replicates = 60, 7
         self.classes = NAMES[:n_classes]
         self.labels = rng.choice(present if present else n_classes, n_examples)
-        self.scores = np.round(rng.random((n_examples, n_classes)) + 0.3 * np.eye(n_classes)[self.labels], 1)
+        likely = rng.random((n_examples, n_classes)) + 0.3 * np.eye(n_classes)[self.labels]
+        self.scores = rng.multinomial(8, likely / likely.sum(axis=1, keepdims=True)) / 8
         draws = rng.poisson(1.0, (n_replicates, n_examples))
         self.weights = draws.astype(float) if whole else draws * rng.random((n_replicates, n_examples))
         self.predicted = self.scores.argmax(axis=1)
@@ -62,6 +63,9 @@ def sklearn_scores(example: Example, weights: np.ndarray) -> dict[str, float]:
         "weighted_f1": oracle.f1_score(truth, chosen, labels=every, average="weighted", **common),
         "macro_f1": oracle.f1_score(truth, chosen, labels=every, average="macro", **common),
         "mcc": oracle.matthews_corrcoef(truth, chosen, sample_weight=weights),
+        "brier": oracle.brier_score_loss(
+            truth, example.scores, labels=every, sample_weight=alike(truth, weights), scale_by_half=False
+        ),
     }
     for name, function in (("auroc", oracle.roc_auc_score), ("average_precision", oracle.average_precision_score)):
         each = [function(truth == label, example.scores[:, label], sample_weight=weights) for label in ranked]
@@ -71,6 +75,11 @@ def sklearn_scores(example: Example, weights: np.ndarray) -> dict[str, float]:
     return expected
 
 
+def alike(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weights with which each class weighs the same."""
+    return np.asarray(weights / np.bincount(labels, weights)[labels])
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_every_metric_equals_scikit_learn_on_every_replicate(example: Example) -> None:
     found = score_all(example.labels, example.scores, example.classes, example.weights)
@@ -78,7 +87,7 @@ def test_every_metric_equals_scikit_learn_on_every_replicate(example: Example) -
     assert list(found) == list(expected[0])
     for name, values in found.items():
         assert values.shape == (len(example.weights),)
-        np.testing.assert_allclose(values, [row[name] for row in expected], rtol=0, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(values, [row[name] for row in expected], rtol=0, atol=1e-9, err_msg=name)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -103,9 +112,9 @@ def test_single_metrics_equal_their_entry_in_score_all(example: Example) -> None
         "mcc": mcc,
     }
     for name, metric in from_matrix.items():
-        np.testing.assert_array_equal(metric(matrices), found[name])
+        np.testing.assert_allclose(metric(matrices), found[name], rtol=1e-14)
     for label, name in enumerate(example.classes):
-        np.testing.assert_array_equal(recalls(matrices)[:, label], found[f"recall_{name}"])
+        np.testing.assert_allclose(recalls(matrices)[:, label], found[f"recall_{name}"], rtol=1e-14)
 
 
 def auroc_by_pairs(labels: np.ndarray, score: np.ndarray, weights: np.ndarray, positive: int) -> float:
@@ -140,6 +149,47 @@ def test_ranking_metrics_equal_plain_loops_over_pairs_and_thresholds(example: Ex
             for weights in example.weights
         ]
         np.testing.assert_allclose(found[name], expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_brier_score_equals_a_plain_loop_over_examples_and_classes(example: Example) -> None:
+    found = score_all(example.labels, example.scores, example.classes, example.weights)["brier"]
+    for value, weights in zip(found, example.weights, strict=True):
+        of_class: dict[int, list[float]] = {}
+        for label, forecast, weight in zip(example.labels, example.scores, weights, strict=True):
+            error = sum((p - (k == label)) ** 2 for k, p in enumerate(forecast))
+            total = of_class.setdefault(int(label), [0.0, 0.0])
+            total[0] += weight * error
+            total[1] += weight
+        assert value == pytest.approx(np.mean([a / b for a, b in of_class.values() if b > 0]), abs=1e-9)
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.9, 0.1), (0.6, 0.3, 0.1)])
+def test_brier_score_of_even_forecasts_is_chance_and_the_lowest_is_had_by_probabilities_of_equal_classes(
+    shares: tuple[float, ...],
+) -> None:
+    classes, rng = [str(c) for c in range(len(shares))], np.random.default_rng(3)
+    labels = rng.choice(len(shares), 40_000, p=shares)
+    seen = rng.normal(size=len(labels)) + 1.5 * labels
+    density = np.exp(-0.5 * (seen[:, None] - 1.5 * np.arange(len(shares))) ** 2)
+    even = density / density.sum(axis=1, keepdims=True)
+    uneven = density * shares / (density * shares).sum(axis=1, keepdims=True)
+    scored = {
+        name: score_all(labels, forecast, classes)["brier"].item()
+        for name, forecast in (("even", even), ("uneven", uneven), ("sure", even**2 / (even**2).sum(1)[:, None]))
+    }
+    constant = np.full((len(labels), len(shares)), 1 / len(shares))
+    assert score_all(labels, constant, classes)["brier"].item() == pytest.approx(1 - 1 / len(shares), abs=1e-9)
+    assert scored["even"] < scored["sure"]
+    assert scored["even"] < scored["uneven"] or len(set(shares)) == 1
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param([0.5, 0.6], id="sum_above_1"), pytest.param([-0.2, 1.2], id="outside_0_to_1")]
+)
+def test_brier_score_of_what_is_no_probability_is_undefined_and_the_rest_is_not(row: list[float]) -> None:
+    found = score_all([0, 1, 1], [[0.9, 0.1], [0.3, 0.7], row], ["a", "b"])
+    assert {name for name, value in found.items() if np.isnan(value.item())} == {"brier"}
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,47 @@ def test_trials_of_one_participant_that_several_folds_test_keep_one_label() -> N
     assert result["p_below"] is not None
 
 
+def test_stimuli_that_were_held_out_change_places_for_all_participants_alike() -> None:
+    rng, (who, what) = np.random.default_rng(3), (values.ravel() for values in np.mgrid[:5, :8])
+    labels = (rng.random(40) < np.array([0.1, 0.9, 0.2, 0.9, 0.9, 0.1, 0.8, 0.2])[what]).astype(int)
+    scores = columns(rng.normal(size=8)[what] + 0.1 * rng.normal(size=40))
+    folds, trials = np.where(what < 4, "0", "1"), np.arange(40)
+    table = labels.reshape(5, 8)
+    orders = [list(order) for order in itertools.permutations(range(4))]
+    every = np.stack([table[:, [*left, *(4 + np.array(right))]].ravel() for left in orders for right in orders])
+    expected = score_all(every, scores, CLASSES)["balanced_accuracy"]
+    spread = {}
+    for unseen in (["stimulus"], ["participant", "stimulus"], ["participant"]):
+        exchange, _ = exchanges(labels, who, what, trials, unseen)
+        assert exchange.name == "within participants"
+        found = permutation_test(labels, scores, folds, exchange, CLASSES, n=4000)
+        spread[len(unseen), unseen[0]] = found["null_p95"] - found["null_mean"]
+        assert "reason" not in found
+        if "stimulus" in unseen:
+            assert found["null_mean"] == pytest.approx(expected.mean(), abs=0.01)
+            assert found["null_p95"] == pytest.approx(np.quantile(expected, 0.95), abs=0.02)
+    assert spread[1, "participant"] < 0.8 * spread[1, "stimulus"]
+
+
+def test_stimuli_change_places_alike_also_where_not_everybody_saw_them_all() -> None:
+    rng, (who, what) = np.random.default_rng(4), (values.ravel() for values in np.mgrid[:6, :10])
+    kept = rng.permutation(60)[:45]
+    labels, who, what = rng.integers(0, 2, 45), who[kept], what[kept]
+    exchange, _ = exchanges(labels, who, what, np.arange(45), ["stimulus"])
+    scored = permutation_test(labels, np.eye(2)[labels], np.zeros(45, int), exchange, CLASSES, n=200)
+    assert scored["value"] == 1.0
+    assert scored["units"] == 45
+    assert scored["null_mean"] < 0.8
+
+
+def test_few_stimuli_that_were_held_out_allow_no_claim_however_many_people_saw_them() -> None:
+    who, what = (values.ravel() for values in np.mgrid[:40, :4])
+    labels = np.random.default_rng(5).integers(0, 2, 160)
+    exchange, _ = exchanges(labels, who, what, np.arange(160), ["stimulus"])
+    found = permutation_test(labels, np.eye(2)[labels], what, exchange, CLASSES, n=99)
+    assert found["reason"].endswith("can be exchanged in 24 ways, too few for p < 0.025 whatever is predicted")
+
+
 # -- where the score lies
 
 

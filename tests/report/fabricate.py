@@ -19,6 +19,7 @@ from sklearn import metrics as scores
 
 from gazeray.config import digest
 from gazeray.explain.summary import MapSummary
+from gazeray.metrics.classification import score_all
 from gazeray.storage import Folder
 from gazeray.tables import REJECTS, Reject, rejects_table
 
@@ -124,6 +125,7 @@ def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 def _score(labels: NDArray[np.int64], values: NDArray[np.float64], classes: tuple[str, ...]) -> dict[str, float]:
     guess, every = values.argmax(axis=1), list(range(len(classes)))
     truth = np.eye(len(classes), dtype=int)[labels]
+    brier = float(score_all(labels, values, classes, ranked=False)["brier"][0])
     if len(classes) == 2:
         truth, values = truth[:, 1], values[:, 1]
     recall = scores.recall_score(labels, guess, labels=every, average=None, zero_division=0.0)
@@ -133,6 +135,7 @@ def _score(labels: NDArray[np.int64], values: NDArray[np.float64], classes: tupl
         "weighted_f1": float(scores.f1_score(labels, guess, labels=every, average="weighted", zero_division=0.0)),
         "macro_f1": float(scores.f1_score(labels, guess, labels=every, average="macro", zero_division=0.0)),
         "mcc": float(scores.matthews_corrcoef(labels, guess)),
+        "brier": brier,
         "auroc": float(scores.roc_auc_score(truth, values)),
         "average_precision": float(scores.average_precision_score(truth, values)),
     } | {f"recall_{name}": float(value) for name, value in zip(classes, recall, strict=True)}
@@ -156,7 +159,7 @@ def _metrics(
         entries[name] = {
             "value": value,
             "ci95": [value - half["scores"], min(1.0, value + half["scores"])],
-            "chance": CHANCE.get(name, 1 / len(scene.classes)),
+            "chance": (CHANCE | {"brier": 1 - 1 / len(scene.classes)}).get(name, 1 / len(scene.classes)),
             "baselines": {"majority": score["majority"][name], "logistic_regression": simple},
             "baselines_ci95": {
                 "majority": None,

@@ -31,7 +31,8 @@ from tests.report import fabricate as made
 from tests.report.pages import change, check_self_contained, figure_names, read_page
 
 SMALL = made.Scene(participants=8, trials=12, folds=4, epochs=6, seed=1, effect=1.2)
-SECTIONS = ["scores", "curves", "participants", "learning", "per-fold", "gallery", "provenance", "quality", "flow",
+SECTIONS = ["scores", "curves", "calibration", "participants", "learning", "per-fold", "gallery", "provenance",
+            "quality", "flow",
             "rejected", "tested", "methods", "config"]  # fmt: skip
 
 
@@ -65,7 +66,8 @@ def test_sections_come_in_order_and_tags_balance(small: Folder) -> None:
 def test_page_shows_every_figure_and_needs_nothing_else(small: Folder) -> None:
     check_self_contained(small)
     assert {re.sub(r"_\d+", "", name) for name in figure_names(small)} == {
-        "roc", "confusion", "participants", "learning_curves", "quality", "example_correct", "example_wrong"
+        "roc", "confusion", "calibration", "participants", "learning_curves", "quality", "example_correct",
+        "example_wrong",
     }  # fmt: skip
     assert len(small.read_bytes("report.html")) < 5_000_000
     for image in read_page(small).all("img"):

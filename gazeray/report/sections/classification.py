@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
+from gazeray.metrics.classification import LOWER_IS_BETTER
 from gazeray.report import figures
 from gazeray.report.blocks import ROW, Block, Cell, Column, Figure, FigureRow, Section, Table, Text
 from gazeray.report.figures import BLUE, DARK, GREY, HALF_IN, PAGE_IN, VERMILION, drawing, shorten
@@ -50,7 +51,9 @@ def scores(results: Results, title: str) -> Section:
     )
     words = (
         f"In square brackets: 95 % bootstrap interval over {resampled(results)}. Gain: model minus logistic "
-        f"regression, on the same resamples. Scores run from 0 to 1, Matthews correlation from {number(-1, 0)} to 1."
+        "regression, on the same resamples; of the Brier score logistic regression minus model, so that more is "
+        f"always better. Scores run from 0 to 1, Matthews correlation from {number(-1, 0)} to 1, the Brier score from "
+        "0 (best) to 2."
     )
     return Section(
         "scores", title, "Scores",
@@ -74,6 +77,8 @@ def _headline_row(key: str, entry: Mapping[str, Any], ceilings: bool) -> list[ob
     baselines, value = entry.get("baselines") or {}, entry.get("value")
     simple, gain = baselines.get(SIMPLE), (entry.get("gain_ci95") or {}).get(SIMPLE)
     over = None if value is None or simple is None else value - simple
+    if key in LOWER_IS_BETTER:
+        over, gain = None if over is None else -over, None if gain is None else [-bound for bound in reversed(gain)]
     reason = f" ({entry['why']})" if value is None and entry.get("why") else ""
     return [
         metric_name(key),
@@ -159,7 +164,7 @@ def class_indices(values: Sequence[str], classes: Sequence[str]) -> NDArray[np.i
     return np.array([lookup[value] for value in values], dtype=np.int64)
 
 
-def _scores(column: pa.ChunkedArray, classes: int) -> NDArray[np.float64]:
+def scores_of(column: pa.ChunkedArray, classes: int) -> NDArray[np.float64]:
     """A list column as (N, K); a missing list becomes NaN."""
     there = pc.fill_null(pc.list_value_length(column), 0).to_numpy() > 0
     found = np.full((len(column), classes), np.nan)
@@ -174,7 +179,7 @@ def roc_figure(results: Results) -> Figure | None:
         return None
     labels = class_indices(table["label"].to_pylist(), classes)
     columns = {"model": table["scores"], SIMPLE: table[SIMPLE]}
-    png = roc(labels, {name: _scores(column, len(classes)) for name, column in columns.items()}, classes)
+    png = roc(labels, {name: scores_of(column, len(classes)) for name, column in columns.items()}, classes)
     areas = (results.metrics.get("metrics") or {}).get("auroc") or {}
     simple = (areas.get("baselines") or {}).get(SIMPLE)
     alt = f"ROC curves. Area: model {number(areas.get('value'))}, logistic regression {number(simple)}, chance 0.5."

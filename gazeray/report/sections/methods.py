@@ -16,6 +16,8 @@ REFERENCES = {
     "Systems 31. arXiv:1810.03292.",
     "bengio": "Bengio, Y., and Grandvalet, Y. (2004). No unbiased estimator of the variance of K-fold "
     "cross-validation. Journal of Machine Learning Research 5, 1089–1105.",
+    "brier": "Brier, G. W. (1950). Verification of forecasts expressed in terms of probability. Monthly Weather Review "
+    "78, 1–3. doi:10.1175/1520-0493(1950)078<0001:VOFEIT>2.0.CO;2.",
     "brodersen": "Brodersen, K. H. et al. (2010). The balanced accuracy and its posterior distribution. ICPR 2010, "
     "3121–3124. doi:10.1109/ICPR.2010.764.",
     "cawley": "Cawley, G. C., and Talbot, N. L. C. (2010). On over-fitting in model selection and subsequent selection "
@@ -29,6 +31,10 @@ REFERENCES = {
     "Society B 69, 369–390. doi:10.1111/j.1467-9868.2007.00593.x.",
     "gorodkin": "Gorodkin, J. (2004). Comparing two K-category assignments by a K-category correlation coefficient. "
     "Computational Biology and Chemistry 28, 367–374. doi:10.1016/j.compbiolchem.2004.09.006.",
+    "murphy": "Murphy, A. H. (1973). A new vector partition of the probability score. Journal of Applied Meteorology "
+    "12, 595–600. doi:10.1175/1520-0450(1973)012<0595:ANVPOT>2.0.CO;2.",
+    "niculescu": "Niculescu-Mizil, A., and Caruana, R. (2005). Predicting good probabilities with supervised learning. "
+    "ICML 2005, 625–632. doi:10.1145/1102351.1102430.",
     "owen": "Owen, A. B. (2007). The pigeonhole bootstrap. Annals of Applied Statistics 1, 386–411. "
     "doi:10.1214/07-AOAS122.",
     "petsiuk": "Petsiuk, V., Das, A., and Saenko, K. (2018). RISE: randomized input sampling for explanation of "
@@ -42,6 +48,8 @@ REFERENCES = {
     "smilkov": "Smilkov, D. et al. (2017). SmoothGrad: removing noise by adding noise. arXiv:1706.03825.",
     "sundararajan": "Sundararajan, M., Taly, A., and Yan, Q. (2017). Axiomatic attribution for deep networks. ICML. "
     "arXiv:1703.01365.",
+    "vancalster": "Van Calster, B. et al. (2019). Calibration: the Achilles heel of predictive analytics. BMC Medicine "
+    "17, article 230. doi:10.1186/s12916-019-1466-7.",
 }
 """What several studies rest on, by first author."""
 

@@ -7,6 +7,7 @@ from gazeray.report.model_card import write_card
 from gazeray.report.page import Page, write_page
 from gazeray.report.results import read_results
 from gazeray.report.sections import (
+    calibration,
     classification,
     explanations,
     flow,
@@ -53,6 +54,7 @@ def write_report(run: Folder) -> None:
             classification.scores(results, f"Scores on {whom(results)}"),
             *regimes(results),
             classification.curves(results),
+            calibration.section(results),
             participants.section(results),
             learning.section(results),
             folds.per_fold(results),

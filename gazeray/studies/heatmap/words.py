@@ -140,6 +140,7 @@ def methods(results: Results, hold_out: str, checked: bool) -> Section:
         Text(_folds(results, hold_out), "Folds."),
         Text(_fitting(results, hold_out), "Fitting."),
         Text(_scores(results.classes), "Scores"),
+        Text(_brier(results), "Brier score and calibration."),
         Text(_intervals(results), "Intervals"),
         Text(_permutation(results), "Permutation."),
         Text(
@@ -153,8 +154,8 @@ def methods(results: Results, hold_out: str, checked: bool) -> Section:
         *([Text(_without_gaze(results), "Without gaze")] if results.metrics.get("without_gaze") else []),
         Text(_gradients(results, checked), "Gradients"),
     ]
-    references = ["adebayo", "bengio", "brodersen", "fawcett", "field", "gorodkin", "phipson", "simonyan"]
-    references += provenance.references(results)
+    references = ["adebayo", "bengio", "brier", "brodersen", "fawcett", "field", "gorodkin", "murphy", "niculescu"]
+    references += ["phipson", "simonyan", "vancalster", *provenance.references(results)]
     references += ["owen"] if len(held_out(results)) > 1 else []
     references += ["cawley"] if results.metrics.get("search") else []
     references += ["petsiuk", "samek", "smilkov", "sundararajan"] if checked else []
@@ -254,6 +255,29 @@ def _scores(classes: Sequence[str]) -> str:
     )
 
 
+def _brier(results: Results) -> str:
+    even = 1 / len(results.classes)
+    kept = (results.config.get("train") or {}).get("class_weights", True)
+    whose = (
+        "The predictors are fitted with classes weighing the same, so their probabilities are those of a world where "
+        "all classes are equally frequent"
+        if kept
+        else "Logistic regression is fitted with classes weighing the same; the model was not (train.class_weights is "
+        "off), so its probabilities are those of the class shares in training, and where these are uneven it counts as "
+        "miscalibrated by design"
+    )
+    return (
+        "The Brier score of a trial is the sum over all classes of (p − o)², p being the forecast probability and o 1 "
+        "for the true class, else 0 (Brier, 1950): from 0 to 2, of two classes twice what the form with one class "
+        f"gives. {whose}. The score is therefore the mean over classes of the mean over their trials, and to forecast "
+        f"{number(even)} of each class scores {number(1 - even)}, which is given as chance. Reliability diagrams "
+        "(Murphy, 1973; Niculescu-Mizil and Caruana, 2005) weigh trials in the same way; calibration is summed up by "
+        "mean forecast and slope (after Van Calster et al., 2019, but by least squares on probabilities). The "
+        "reliability term of the Brier score is too high with few trials in a bin; by how much is estimated by the "
+        "resamples."
+    )
+
+
 def _intervals(results: Results) -> str:
     crossed = (
         " Both are drawn independently, and a trial counts as often as its participant was drawn times as often as its "
@@ -268,10 +292,12 @@ def _intervals(results: Results) -> str:
 
 def _permutation(results: Results) -> str:
     test = results.metrics.get("permutation") or {}
-    times = f" {test['n']} times" if test.get("n") else ""
+    times, design = f" {test['n']} times" if test.get("n") else "", test.get("design", "within participants")
+    alike = design == "within participants" and "stimuli" in held_out(results)
+    places = ", the stimuli in the same way for all participants" if alike else ""
     return (
-        f"Labels were shuffled{times} {test.get('design', 'within participants')}, among those tested in the same "
-        "folds, while predictions stayed fixed; p = (1 + shuffles that score at least as high) / (1 + shuffles) "
+        f"Labels were shuffled{times} {design}{places}, among those tested in the same folds, while predictions stayed "
+        "fixed; p = (1 + shuffles that score at least as high) / (1 + shuffles) "
         "(Phipson and Smyth, 2010). Folds train on each other’s test examples, so that a score without an effect "
         "varies more than its shuffles do (Bengio and Grandvalet, 2004): their spread was widened by the root of 2 for "
         "scores above chance, and by the root of the number of folds for scores below. A score is called above or "

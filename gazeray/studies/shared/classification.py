@@ -205,7 +205,7 @@ def score_predictions(
     }
     scores = {name: theirs for name, theirs in everything.items() if name not in undefined}
     found = rows(resampled(labels, scores, held[0], classes, cfg.resamples, seed, *held[1:]), model)
-    first, further = exchanges(labels, people, stimuli, trials)
+    first, further = exchanges(labels, people, stimuli, trials, unseen)
 
     over = {name: theirs for name, theirs in scores.items() if name != model}
 
