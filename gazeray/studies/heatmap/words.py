@@ -14,7 +14,7 @@ from gazeray.report.sections.classification import HEADLINE, MODEL, SIMPLE, held
 from gazeray.report.sections.gallery import Given
 from gazeray.report.sections.search import choice_name
 from gazeray.report.sections.without_gaze import Gain, best_gain
-from gazeray.report.words import incomplete, interval, metric_name, number, p_value
+from gazeray.report.words import counted, digits_for, incomplete, interval, metric_name, number, p_value
 
 NAMES = {"heatmap": "gaze heatmap", "both": "heatmap and scanpath", "screens": "ink on the screen"}
 """What the pictures of each kind are called; the others are called by their kind."""
@@ -41,7 +41,9 @@ def verdict(results: Results) -> str:
     test = results.metrics.get("permutation") or {}
     found = claim(bounds, chance, test, held_out(results))
     p = test.get("p_below" if found.side == "below" else "p")
-    digits = 2 if chance is None or all(abs(bound - chance) >= 0.01 for bound in [value, *(bounds or [])]) else 3
+    gain = best_gain(results, MODEL, HEADLINE, held_out(results))
+    from_chance = [] if chance is None else [bound - chance for bound in [value, *(bounds or [])]]
+    digits = digits_for(*from_chance, *([gain.gain, *(gain.ci95 or [])] if gain else []))
     scores = [f"balanced accuracy {number(value, digits)} {interval(bounds, digits) or '(no interval)'}"]
     if chance is not None:
         within = bounds is not None and bounds[0] <= chance <= bounds[1]
@@ -49,7 +51,7 @@ def verdict(results: Results) -> str:
     if p is not None:
         scores.append(f"permutation {p_value(p)}")
     claimed = _claimed(found, results.manifest["data"]["label"], whom(results))
-    claimed += _beyond(best_gain(results, MODEL, HEADLINE, held_out(results)), found, digits)
+    claimed += _beyond(gain, found, digits)
     sentence = f"{start}{claimed}: {', '.join(scores)}{_against_baseline(entry, test, held_out(results), digits)}."
     return sentence[0].upper() + sentence[1:]
 
@@ -152,7 +154,7 @@ def methods(results: Results, hold_out: str, checked: bool) -> Section:
         *([Text(_without_gaze(results), "Without gaze")] if results.metrics.get("without_gaze") else []),
         Text(_gradients(results, checked), "Gradients"),
     ]
-    references = ["adebayo", "bengio", "brodersen", "fawcett", "field", "gorodkin", "phipson", "simonyan"]
+    references = ["adebayo", "bengio", "brodersen", "fawcett", "field", "gorodkin", "newcombe", "phipson", "simonyan"]
     references += ["owen"] if len(held_out(results)) > 1 else []
     references += ["cawley"] if results.metrics.get("search") else []
     references += ["petsiuk", "samek", "smilkov", "sundararajan"] if checked else []
@@ -183,7 +185,7 @@ def _folds(results: Results, hold_out: str) -> str:
             f"{name}: {' and '.join(unseen) or 'nothing'} never trained on" for name, unseen in claims.items()
         )
         return (
-            f"The {count} folds were dealt elsewhere and read from a file, with the test regimes {told}, which was "
+            f"The folds ({count}) were dealt elsewhere and read from a file, with the test regimes {told}, which was "
             "checked. An example may be tested in several folds, and then counts each time."
         )
     if hold_out == "stimuli":
@@ -218,7 +220,9 @@ def _fitting(results: Results, hold_out: str) -> str:
         held = "stimuli" if hold_out == "stimuli" else "participants"
         best = "lowest loss" if train.get("stop_on", "loss") == "loss" else f"highest {metric_name(train['stop_on'])}"
         stops = (
-            f", and fitting stops after {train['patience']} epochs without a better one" if "patience" in train else ""
+            f", and fitting stops after {counted(train['patience'], 'epoch')} without a better one"
+            if "patience" in train
+            else ""
         )
         how = (
             f"In each fold {part} of the training {held} were kept apart for validation; the weights of the epoch with "
@@ -256,7 +260,7 @@ def _intervals(results: Results) -> str:
 
 def _permutation(results: Results) -> str:
     test = results.metrics.get("permutation") or {}
-    times = f" {test['n']} times" if test.get("n") else ""
+    times = f" {counted(test['n'], 'time')}" if test.get("n") else ""
     return (
         f"Labels were shuffled{times} {test.get('design', 'within participants')}, among those tested in the same "
         "folds, while predictions stayed fixed; p = (1 + shuffles that score at least as high) / (1 + shuffles) "

@@ -104,7 +104,7 @@ def _maps(results: Results) -> str:
     return (
         f"{read}They were made elsewhere. Whether their models ever saw these pictures is not known to this report. "
         "Baselines that use other pictures leave out the picture itself; their smoothing is fitted in "
-        f"{len(results.manifest.get('folds') or [])} folds."
+        f"{counted(len(results.manifest.get('folds') or []), 'fold')}."
     )
 
 

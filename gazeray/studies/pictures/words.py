@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from gazeray.report.results import Results
-from gazeray.report.words import Metric, counted, incomplete, lookup, number, score
+from gazeray.report.words import Metric, counted, digits_for, incomplete, lookup, number, score
 
 FEW_PICTURES, FEW_OBSERVERS = 30, 10
 """Below these the verdict is followed by a warning."""
@@ -95,7 +95,8 @@ def _against_centre(results: Results, best: str, key: str) -> str:
     control = f" of the untrained {backbone.get('arch', 'network')}" if backbone.get("weights") == "none" else ""
     words, entry, name = METRICS[key], results.entry(best, key), f"“{results.label(best)}”{control}"
     gain = entry if key == "information_gain" else results.gain(best, key, CENTRE)
-    scored = f"{words.name} {score(entry)}{f' {words.unit}' if words.unit else ''}"
+    digits = digits_for(gain.get("value"), *(gain.get("ci95") or []))
+    scored = f"{words.name} {score(entry, digits)}{f' {words.unit}' if words.unit else ''}"
     if gain.get("value") is None:
         return f"{name} scores {scored}; there is no centre bias to compare it with."
     bounds = gain.get("ci95")
@@ -107,7 +108,7 @@ def _against_centre(results: Results, best: str, key: str) -> str:
         claim += "pictures does"
     else:
         claim = "cannot be told apart from the centre bias of the other pictures"
-    paired = "" if key == "information_gain" else f", {score(gain, signed=True)} paired"
+    paired = "" if key == "information_gain" else f", {score(gain, digits, signed=True)} paired"
     return f"{name} {claim}: {scored}{paired}."
 
 
