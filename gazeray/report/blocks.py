@@ -14,6 +14,10 @@ ROW, NAME, TEXT, WIDE, NUMBER = "row", "name", "text", "wide", ""
 """Kinds of columns: the head of a row, one that may be long, words, many words, and what is sorted as numbers."""
 
 
+BROAD, VAST = 9, 15
+"""Tables of more columns are smaller, and much smaller, on paper."""
+
+
 class Column(NamedTuple):
     """The head of a column, and its kind."""
 
@@ -119,6 +123,22 @@ class Table(NamedTuple):
         """The kind of column and the cell for every value of a row; what is unknown (None) is empty."""
         for column, value in zip(self.columns, row, strict=True):
             yield column.kind, value if isinstance(value, Cell) else Cell("" if value is None else str(value))
+
+    @property
+    def classes(self) -> str:
+        """How it is set: `style`, ranges below their values where several columns have them, many columns smaller on
+        paper."""
+        ranged = [any(isinstance(value, Cell) and value.range for value in values)
+                  for values in zip(*self.rows, strict=True)]  # fmt: skip
+        told = {
+            "sortable": True,
+            "filterable": self.filterable,
+            self.style: True,
+            "stacked": sum(ranged) > 2,
+            "broad": len(self.columns) > BROAD,
+            "vast": len(self.columns) > VAST,
+        }
+        return " ".join(name for name, is_so in told.items() if name and is_so)
 
     @property
     def filled(self) -> Table:

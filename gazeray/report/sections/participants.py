@@ -169,7 +169,7 @@ def bars(
     for row, axis in enumerate(axes):
         part = order[row * per_row : (row + 1) * per_row]
         axis.bar(range(len(part)), values[part], width=0.72, color=[PALE if one_class[i] else BLUE for i in part])
-        for colour, width in (("white", 2.6), (DARK, 1.1)):  # a light edge, so that the line is seen on the bar
+        for colour, width in (("white", 2.4), (DARK, 1.2)):  # a light edge, so that the line is seen on the bar
             axis.vlines(range(len(part)), *intervals[part].T, color=colour, linewidth=width, clip_on=False, zorder=3)
         axis.plot(range(len(part)), values[part], "o", color=DARK, markersize=2.5, clip_on=False, zorder=3)
         axis.axhline(chance, color=VERMILION, linestyle="--", linewidth=1)

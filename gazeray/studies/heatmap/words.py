@@ -113,7 +113,9 @@ def _beyond(gain: Gain | None, found: Claim, digits: int) -> str:
         f"{gain.over}: balanced accuracy {number(gain.value, digits)}, gain {number(gain.gain, digits, signed=True)}"
     )
     bounds = interval(gain.ci95, digits, signed=True)
-    figures += (f" {bounds}" if bounds else "") + (f", {p_value(gain.p)}" if gain.p is not None else "")
+    figures += f" {bounds}" if bounds else ""
+    if gain.p is not None:
+        figures += f", {p_value(gain.p)}" + " of being worse" * (gain.found.side == "below")
     told = {"above": "better than", "below": "worse than"}.get(gain.found.side, "not clearly better than")
     start = ("and " if told == "better than" else "but ") if found.side == "above" else "it is "
     return f"{',' if found.side == 'above' else ';'} {start}{told} what can be had without gaze ({figures})"
