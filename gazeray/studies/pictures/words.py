@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from gazeray.report.results import Results
-from gazeray.report.words import Metric, counted, digits_for, incomplete, lookup, number, score
+from gazeray.report.words import Metric, counted, digits_for, incomplete, interval, lookup, number, score
 
 FEW_PICTURES, FEW_OBSERVERS = 30, 10
 """Below these the verdict is followed by a warning."""
@@ -124,10 +124,12 @@ def _share(results: Results, best: str, key: str) -> str:
             "there is nothing certain to measure the model against."
         )
     bounds = share.get("ci95")
-    spread = f" [{number(100 * bounds[0], 0)}, {number(100 * bounds[1], 0)}]" if bounds else ""
+    percent = [100 * value for value in (share["value"], *(bounds or []))]
+    digits = digits_for(*(value / 100 for value in percent)) - 2  # not "0 %" of what is not 0
+    spread = f" {interval(percent[1:], digits)}" if bounds else ""
     return (
         f"The other observers of a picture gain {score(whole)} bit: the model explains "
-        f"{number(100 * share['value'], 0)} %{spread} of what they know beyond the centre bias."
+        f"{number(percent[0], digits)}\N{NO-BREAK SPACE}%{spread} of what they know beyond the centre bias."
     )
 
 
