@@ -132,7 +132,7 @@ def _per_person(results: Results) -> list[Block]:
         "The label is the participant’s. Here each participant counts once: the decision is by the mean of the scores "
         "of their trials. In square brackets: 95 % bootstrap interval over participants."
     )
-    table = Table("Scores per participant", [Column("", ROW), *(Column(metric_name(key)) for key in shown)], cells)
+    table = Table("Scores per participant", [Column("predictor", ROW), *(Column(metric_name(key)) for key in shown)], cells)
     return [Text(words, small=True), table]
 
 
