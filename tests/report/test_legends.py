@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,19 +28,23 @@ def covered(figure: Any) -> list[str]:
 
 def _drawn(axis: Any) -> Iterator[tuple[str, Callable[[Any], bool]]]:
     """What is drawn in an axis, and whether a box in display coordinates lies on it."""
-    for line in axis.lines:
-        path = line.get_path().transformed(line.get_transform())
-        inside = axis.bbox if line.get_clip_on() else axis.figure.bbox
-
-        def crossed(box: Any, path: Any = path, inside: Any = inside) -> bool:
-            both = box.intersection(box, inside)
-            return both is not None and len(path.vertices) > 0 and bool(path.intersects_bbox(both, filled=False))
-
-        yield "line", crossed
-    named = [axis.xaxis.label, axis.yaxis.label, axis.title, axis._left_title, *axis.texts]
-    named += [*axis.get_xticklabels(), *axis.get_yticklabels()]
-    for item in [*axis.patches, *axis.collections, *(text for text in named if text.get_text() and text.get_visible())]:
+    for item in [*axis.lines, *axis.collections]:
+        inside = axis.bbox if item.get_clip_on() else axis.figure.bbox
+        paths = [item.get_path()] if item in axis.lines else item.get_paths()
+        for path in paths:
+            yield type(item).__name__, functools.partial(_crosses, path.transformed(item.get_transform()), inside)
+    texts = [axis.xaxis.label, axis.yaxis.label, axis.title, axis._left_title, *axis.texts]
+    for side in (axis.xaxis, axis.yaxis):
+        low, high = sorted(side.get_view_interval())
+        texts += [tick.label1 for tick in side.get_major_ticks() if low <= tick.get_loc() <= high]
+    for item in [*axis.patches, *(text for text in texts if text.get_text() and text.get_visible())]:
         yield type(item).__name__, item.get_window_extent().overlaps
+
+
+def _crosses(path: Any, inside: Any, box: Any) -> bool:
+    """Whether a path goes through the part of a box that lies inside the axis."""
+    both = box.intersection(box, inside)
+    return both is not None and len(path.vertices) > 0 and bool(path.intersects_bbox(both, filled=False))
 
 
 def curve(fold: int, epochs: int) -> learning.Curve:
@@ -113,6 +118,8 @@ def test_no_legend_lies_on_what_is_drawn(name: str, drawn: list[Any]) -> None:
     for figure in drawn:
         assert figure.legends or any(axis.legend_ for axis in figure.axes) or figure.subfigs
         assert covered(figure) == []
+        outside = [axis.get_tightbbox() for axis in figure.axes]
+        assert all(figure.bbox.padded(1).count_contains(box.corners()) == 4 for box in outside)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +140,7 @@ def test_every_interval_of_a_participant_is_drawn_around_the_score(drawn: list[A
     people = participants.People(["A", "B"], np.array([[[6, 0], [0, 6]], [[3, 3], [1, 0]]]))
     participants.bars(people.names, people.balanced, people.intervals, people.trials, np.zeros(2, bool), 0.5)
     segments = drawn[0].axes[0].collections[-1].get_segments()
-    assert [segment[:, 1].tolist() for segment in segments] == pytest.approx(people.intervals.tolist())
+    assert np.array([segment[:, 1] for segment in segments]) == pytest.approx(people.intervals)
     assert people.intervals[0][1] == 1.0
     assert people.intervals[0][0] < 0.85
     assert people.intervals[1][0] < people.balanced[1] < people.intervals[1][1]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
@@ -132,7 +133,9 @@ def _per_person(results: Results) -> list[Block]:
         "The label is the participant’s. Here each participant counts once: the decision is by the mean of the scores "
         "of their trials. In square brackets: 95 % bootstrap interval over participants."
     )
-    table = Table("Scores per participant", [Column("predictor", ROW), *(Column(metric_name(key)) for key in shown)], cells)
+    table = Table(
+        "Scores per participant", [Column("predictor", ROW), *(Column(metric_name(key)) for key in shown)], cells
+    )
     return [Text(words, small=True), table]
 
 
@@ -192,7 +195,7 @@ def roc(labels: NDArray[np.int64], scores: Mapping[str, NDArray[np.float64]], cl
     """
     positives = [len(classes) - 1] if len(classes) == 2 else list(range(len(classes)))
     rows, columns = figures.grid(len(positives), 3)
-    size = (HALF_IN, HALF_IN + 0.5) if columns == 1 else (PAGE_IN, (9.0 / columns + 0.5) * rows)
+    size = (HALF_IN, HALF_IN + 0.75) if columns == 1 else (PAGE_IN, (9.0 / columns + 0.6) * rows)
     figure, axes = figures.panels(len(positives), columns, *size)
     for axis, positive in zip(axes, positives, strict=True):
         _roc_panel(axis, labels, scores, positive)
@@ -215,7 +218,8 @@ def _roc_panel(axis: Any, labels: NDArray[np.int64], scores: Mapping[str, NDArra
         axis.plot(false_rate, true_rate, color=colour, linestyle=line, linewidth=1.5, label=f"{title}, area {area:.3f}")
     axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axis.set(xlabel="false positive rate", ylabel="true positive rate")
-    axis.legend(loc="upper left", bbox_to_anchor=(0, -0.17 if len(axis.figure.axes) == 1 else -0.23), borderaxespad=0)
+    below = axis.transAxes + ScaledTranslation(0, -0.45, axis.figure.dpi_scale_trans)  # inches: under the axis's label
+    axis.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, borderaxespad=0)
 
 
 def confusion_figure(results: Results) -> Figure | None:
