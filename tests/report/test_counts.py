@@ -120,8 +120,9 @@ def test_what_was_cut_is_said_in_the_right_number() -> None:
 
 @pytest.mark.parametrize(
     ("value", "bounds", "chance", "gain"),
-    [(0.504, [0.501, 0.9], 0.5, [0.1, 0.2]), (0.7, [0.5003, 0.9], 0.5, [0.1, 0.2]), 
-     (0.7, [0.6, 0.8], 0.5, [0.003, 0.1]), (0.7, [0.6, 0.8], 0.5, [-0.1, 0.0004]), (0.877, [0.838, 0.914], 0.5, [0.02, 0.1])],
+    [(0.504, [0.501, 0.9], 0.5, [0.1, 0.2]), (0.7, [0.5003, 0.9], 0.5, [0.1, 0.2]),
+     (0.7, [0.6, 0.8], 0.5, [0.003, 0.1]), (0.7, [0.6, 0.8], 0.5, [-0.1, 0.0004]),
+     (0.877, [0.838, 0.914], 0.5, [0.02, 0.1])],
 )  # fmt: skip
 def test_verdict_never_rounds_away_what_it_claims(
     value: float, bounds: list[float], chance: float, gain: list[float]

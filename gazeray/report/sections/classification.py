@@ -19,7 +19,7 @@ from gazeray.report.figures import BLUE, DARK, GREY, HALF_IN, PAGE_IN, VERMILION
 from gazeray.report.results import Results
 from gazeray.report.sections import without_gaze
 from gazeray.report.sections.participants import tested
-from gazeray.report.words import METRIC_NAMES, counted, interval, metric_name, number, p_value
+from gazeray.report.words import METRIC_NAMES, counted, interval, metric_name, number, p_value, plural
 
 HEADLINE, SIMPLE, MODEL = "balanced_accuracy", "logistic_regression", "cnn"
 
@@ -112,9 +112,9 @@ def _exchanged(head: str, test: Mapping[str, Any]) -> Text:
     gain = (test.get("gain") or {}).get(SIMPLE)
     over = f"; gain over logistic regression: {p_value(gain['p'])}" if gain else ""
     return Text(
-        f"{head} of {metric_name(test['metric'])}, {design}: {p_value(test['p'])} ({QUESTIONS[design]}; {test['n']} "
-        f"shuffles give {number(test.get('null_mean'))} on average, 95 % of them at most "
-        f"{number(test.get('null_p95'))}; p allows for what folds share){over}.{few}"
+        f"{head} of {metric_name(test['metric'])}, {design}: {p_value(test['p'])} ({QUESTIONS[design]}; "
+        f"{counted(test['n'], 'shuffle')} {plural(test['n'], 'gives', 'give')} {number(test.get('null_mean'))} on "
+        f"average, 95 % of them at most {number(test.get('null_p95'))}; p allows for what folds share){over}.{few}"
     )
 
 

@@ -180,7 +180,7 @@ def _without_gaze(results: Results) -> str:
 
 def _folds(results: Results, hold_out: str) -> str:
     folds = results.manifest.get("folds") or []
-    count = len(folds)
+    count, dealt = len(folds), counted(len(folds), "fold")
     if (results.config.get("folds") or {}).get("path"):
         claims = {name: regime["unseen"] for fold in folds for name, regime in (fold.get("regimes") or {}).items()}
         told = "; ".join(
@@ -192,18 +192,18 @@ def _folds(results: Results, hold_out: str) -> str:
         )
     if hold_out == "stimuli":
         return (
-            f"The stimuli were divided into {count} folds. The model tested on a fold was never given a recording of "
+            f"The stimuli were divided into {dealt}. The model tested on a fold was never given a recording of "
             "its stimuli, and every stimulus is tested in exactly one fold. Folds hold out stimuli, not participants: "
             "the scores speak for new stimuli read by these people."
         )
     if hold_out == "both":
         return (
             "The participants and the stimuli were each divided into groups, and every group of participants was "
-            f"crossed with every group of stimuli: {count} folds. The model tested on a fold was given neither a "
+            f"crossed with every group of stimuli: {dealt}. The model tested on a fold was given neither a "
             "recording of its participants nor one of its stimuli, and every trial is tested in exactly one fold."
         )
     return (
-        f"The participants were divided into {count} folds. The model tested on a fold was never given a recording of "
+        f"The participants were divided into {dealt}. The model tested on a fold was never given a recording of "
         "its participants, and every participant is tested in exactly one fold. Folds hold out participants, not "
         "stimuli: where participants saw the same stimuli, the scores speak for new people with these stimuli."
     )
