@@ -142,7 +142,7 @@ class Table(NamedTuple):
 
     @property
     def filled(self) -> Table:
-        """The table without the columns that say nothing in any row, not even that a value is undefined."""
+        """The table without the columns that say nothing in any row, not even that a value is undefined (a dash)."""
         empty = {place for place, values in enumerate(zip(*self.rows, strict=True)) if set(map(_said, values)) == {""}}
 
         def kept(values: Sequence[Any]) -> list[Any]:
@@ -173,8 +173,8 @@ class Section(NamedTuple):
 
 
 def _said(value: object) -> str:
-    """What a cell says; nothing where it holds a dash alone."""
-    return ("" if value is None else value.words if isinstance(value, Cell) else str(value)).strip("\N{EN DASH} ")
+    """What a cell says."""
+    return "" if value is None else value.words if isinstance(value, Cell) else str(value)
 
 
 def more(count: int, what: str, where: str) -> list[Block]:

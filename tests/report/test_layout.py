@@ -146,11 +146,11 @@ def test_ranges_stand_below_their_values_only_where_there_are_several() -> None:
 
 
 def test_columns_that_say_nothing_are_left_out() -> None:
-    columns = [Column("row", ROW), Column("empty"), Column("dashes"), Column("some"), Column("undefined")]
-    rows = [["a", "", "–", "", "undefined"], ["b", None, Cell("–"), 0, Cell("undefined")]]
-    filled = Table("t", columns, rows, foot=["mean", "", "", "", ""]).filled
-    assert [column.head for column in filled.columns] == ["row", "some", "undefined"]
-    assert [list(row) for row in filled.rows] == [["a", "", "undefined"], ["b", 0, Cell("undefined")]]
+    columns = [Column("row", ROW), Column("empty"), Column("some"), Column("dashes")]
+    rows = [["a", "", "", "–"], ["b", None, 0, Cell("–")]]
+    filled = Table("t", columns, rows, foot=["mean", "", "", ""]).filled
+    assert [column.head for column in filled.columns] == ["row", "some", "dashes"]
+    assert [list(row) for row in filled.rows] == [["a", "", "–"], ["b", 0, Cell("–")]]
     assert list(filled.foot) == ["mean", "", ""]
     empty = Table("t", columns, [])
     assert len(empty.filled.columns) == len(columns)

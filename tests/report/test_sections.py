@@ -403,7 +403,7 @@ def test_scores_of_whole_participants_stand_beside_those_of_trials(run: Folder) 
     change(run, "metrics.json", edit)
     section = classification.scores(read_results(run), "Scores")
     of = table(section, "Scores per participant")
-    assert heads(of) == ["", "balanced accuracy", "accuracy", "area under ROC"]
+    assert heads(of) == ["predictor", "balanced accuracy", "accuracy", "area under ROC"]
     assert of.rows[0] == ["CNN", *[Cell("0.750", "[0.500, 1.000]")] * 3]
 
 
