@@ -138,6 +138,13 @@ def test_heads_of_rows_stay_in_sight_and_leave_room(tab: Any, reports: dict[str,
         assert width < PHONE / 2
 
 
+def test_state_of_a_fold_that_failed_is_one_word(tab: Any, reports: dict[str, Path]) -> None:
+    tab.open(reports["crowded"], DESK)
+    lines = """(() => { const range = document.createRange(), cell = document.querySelector('#per-fold td.failed');
+        range.selectNodeContents(cell); return range.getClientRects().length; })()"""
+    assert tab.value(lines) == 1
+
+
 def test_ranges_stand_below_their_values_only_where_there_are_several() -> None:
     table = wide()
     assert table.classes == "sortable stacked broad vast"
