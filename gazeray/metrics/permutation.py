@@ -42,6 +42,8 @@ CLAIM = 0.025
 LEAST_UNITS = 6
 """People (or stimuli) that must have been held out for a claim: all of five on one side come about by chance in 3 %."""
 
+ONE = {"participants": "participant", "stimuli": "stimulus"}
+
 PAIRS = 2.0
 """Variance of a cross-validated score without an effect, relative to that of shuffles with fixed predictions."""
 
@@ -321,7 +323,8 @@ def claim(
     """
     for name, count in held_out.items():
         if count < LEAST_UNITS:
-            return Claim("too_few", f"{count} {name} were held out, and a claim takes at least {LEAST_UNITS}")
+            held = f"{count} {name} were" if count != 1 else f"1 {ONE[name]} was"
+            return Claim("too_few", f"{held} held out, and a claim takes at least {LEAST_UNITS}")
     if test.get("reason"):
         return Claim("too_few", test["reason"])
     if ci95 is None or chance is None:

@@ -8,10 +8,14 @@ import base64
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROW, NAME, TEXT, WIDE, NUMBER = "row", "name", "text", "wide", ""
 """Kinds of columns: the head of a row, one that may be long, words, many words, and what is sorted as numbers."""
+
+
+BROAD, VAST = 9, 15
+"""Tables of more columns are smaller, and much smaller, on paper."""
 
 
 class Column(NamedTuple):
@@ -120,6 +124,33 @@ class Table(NamedTuple):
         for column, value in zip(self.columns, row, strict=True):
             yield column.kind, value if isinstance(value, Cell) else Cell("" if value is None else str(value))
 
+    @property
+    def classes(self) -> str:
+        """How it is set: `style`, ranges below their values where several columns have them, many columns smaller on
+        paper."""
+        ranged = [any(isinstance(value, Cell) and value.range for value in values)
+                  for values in zip(*self.rows, strict=True)]  # fmt: skip
+        told = {
+            "sortable": True,
+            "filterable": self.filterable,
+            self.style: True,
+            "stacked": sum(ranged) > 2,
+            "broad": len(self.columns) > BROAD,
+            "vast": len(self.columns) > VAST,
+        }
+        return " ".join(name for name, is_so in told.items() if name and is_so)
+
+    @property
+    def filled(self) -> Table:
+        """The table without the columns that say nothing in any row, not even that a value is undefined (a dash)."""
+        empty = {place for place, values in enumerate(zip(*self.rows, strict=True)) if set(map(_said, values)) == {""}}
+
+        def kept(values: Sequence[Any]) -> list[Any]:
+            return [value for place, value in enumerate(values) if place not in empty]
+
+        rows = [kept(row) for row in self.rows]
+        return self._replace(columns=kept(self.columns), rows=rows, foot=kept(self.foot))
+
 
 Block = Figure | FigureRow | Examples | Text | Heading | Listing | Terms | Code | Table
 
@@ -141,6 +172,12 @@ class Section(NamedTuple):
                 yield from block.figures
 
 
+def _said(value: object) -> str:
+    """What a cell says."""
+    return "" if value is None else value.words if isinstance(value, Cell) else str(value)
+
+
 def more(count: int, what: str, where: str) -> list[Block]:
-    """What is said where a list was cut; nothing where it was not."""
+    """What is said where a list was cut; nothing where it was not. what: of things, in the plural, or ""."""
+    what = what.removesuffix("s") if count == 1 else what
     return [Text(f"And {count} more{what and ' '}{what}: see {where}.")] if count > 0 else []

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from gazeray.report import figures
 from gazeray.report.figures import BLUE, DARK, PALE, VERMILION, drawing
+from gazeray.report.words import counted
 
 MANY = 60
 """Up to so many things are shown one by one."""
@@ -93,7 +94,7 @@ def spread(of: Spread) -> Any:
     left.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     for axis in right:
         (_boxes if len(of.groups) <= BOXES else _medians)(axis, of)
-        axis.set_title(f"{len(of.groups)} {of.group}s", loc="left")
+        axis.set_title(counted(len(of.groups), of.group), loc="left")
     keys = [
         Line2D([], [], color=DARK, linewidth=1.6, label=f"median {middle:.2f}"),
         Patch(color=PALE, label=f"quartiles {low:.2f} to {high:.2f}"),

@@ -83,6 +83,12 @@ def interval(bounds: Sequence[float] | None, digits: int = 3, signed: bool = Fal
     return "" if bounds is None else "[" + ", ".join(number(bound, digits, signed) for bound in bounds) + "]"
 
 
+def digits_for(*distances: float | None) -> int:
+    """How many digits words need: 2, or as many (at most 4) as keep each distance that is not 0 from looking like 0."""
+    sizes = [abs(distance) for distance in distances if distance and abs(distance) > 1e-9]
+    return next((digits for digits in (2, 3) if all(size >= 10.0**-digits for size in sizes)), 4)
+
+
 def score(entry: Mapping[str, Any] | None, digits: int = 2, signed: bool = False) -> str:
     """A value with its interval in words."""
     entry = entry or {}
@@ -94,12 +100,17 @@ def p_value(value: float) -> str:
     return f"p {'< 0.001' if value < 0.0005 else f'= {value:.3f}'}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def counted(count: int, noun: str) -> str:
-    """How many of a thing: "1 picture", "12 pictures"."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def plural(count: float, one: str, several: str = "") -> str:
+    """The word that goes with a count: `one`, or `several` (default: `one` with an s)."""
+    return one if count == 1 else several or f"{one}s"
+
+
+def counted(count: float, noun: str, nouns: str = "") -> str:
+    """How many of a thing: "1 picture", "12 pictures"; nouns: a plural that does not end in s."""
+    return f"{f'{count:g}' if isinstance(count, float) else count} {plural(count, noun, nouns)}"
 
 
 def incomplete(results: Results, noun: str) -> str:
     """Says "Incomplete run (7 of 8 units)", or nothing for a run whose units are all done."""
     left, whole = len(results.failed), len(results.units)
-    return f"Incomplete run ({whole - left} of {whole} {noun}s)" if left else ""
+    return f"Incomplete run ({whole - left} of {counted(whole, noun)})" if left else ""

@@ -81,7 +81,7 @@ def test_degenerate_maps_are_drawn_without_warning(values: Any) -> None:
 def test_crowded_figures_have_no_clipped_and_no_overlapping_labels(drawn: list[Any]) -> None:
     rng = np.random.default_rng(0)
     names = [f"participant {index:03d} of many" for index in range(70)]
-    participants.bars(names, rng.random(70), rng.integers(5, 200, 70), rng.random(70) < 0.2, 0.5)
+    participants.bars(names, rng.random(70), rng.random((70, 2)), rng.integers(5, 200, 70), rng.random(70) < 0.2, 0.5)
     epochs = np.arange(1.0, 41.0)
     curves = [learning.Curve(f"fold {fold}", 30, epochs, 40 / epochs, 50 / epochs, epochs / 40) for fold in range(10)]
     learning.learning_curves(curves)

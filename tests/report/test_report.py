@@ -222,7 +222,7 @@ def test_three_classes_are_each_drawn_against_the_rest(tmp_path: Path, request: 
     assert "recall of skim" in words
     assert "each class against the rest" in words
     width, height = roc.size_px
-    assert width > 2.5 * height
+    assert width > 2.2 * height
 
 
 @pytest.mark.usefixtures("undrawn")

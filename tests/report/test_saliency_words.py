@@ -80,7 +80,7 @@ def test_verdict_gives_the_share_and_points_at_the_honest_row(results: Results) 
     rows[metrics["best"]]["explained"].update(value=0.654, ci95=[0.6, 0.7])
     rows["chosen"]["information_gain"].update(value=0.5, ci95=[0.4, 0.6])
     text = verdict(results)
-    assert "explains 65 % [60, 70] of what they know beyond the centre bias" in text
+    assert "explains 65\N{NO-BREAK SPACE}% [60, 70] of what they know beyond the centre bias" in text
     assert "the best of 4 models" in text
     assert "the row “layer chosen by inner folds”, chosen without the test pictures: 0.50 [0.40, 0.60]." in text
 

@@ -116,11 +116,11 @@ def test_table_without_new_columns_or_with_nothing_measured_is_read(run: Folder)
     old = pa.table({"participant": ["P01"], "trial": ["1"], "lost_share": [0.25]})
     run.write_table("quality.parquet", old)
     words = drawn(run)
-    assert "P01 1 0 25.0" in words
+    assert "P01 1 25.0" in words
     assert "Trials refused" not in words
     assert "BCEA" not in words
     run.write_table("quality.parquet", pa.table({"participant": ["P01"], "trial": ["1"], "lost_share": [float("nan")]}))
-    assert "1 trials were read; none of their quality could be measured." in drawn(run)
+    assert "1 trial was read; none of their quality could be measured." in drawn(run)
     assert not run.exists("figures/quality.png")
 
 
@@ -129,7 +129,7 @@ def test_validation_of_the_tracker_is_shown_where_it_is_known(run: Folder) -> No
     run.write_table("quality.parquet", pa.table(known | {"validation_right_deg": [float("nan")] * 2}))
     words = drawn(run)
     assert "validation, left eye (deg) 2 0.20 0.22 0.40 0.58 0.60" in words
-    assert "P01 2 0 0.40" in words
+    assert "P01 2 0.40" in words
     assert "in the last validation before the trial" in words
     assert "right eye" not in words
     assert "RMS-S2S" not in words
@@ -140,7 +140,7 @@ def test_gated_run_names_reasons_and_refused_trials(run: Folder) -> None:
     refused = sum(bool(gate) for gate in table["gate"].to_pylist())
     assert refused
     words = drawn(run)
-    assert f"{refused} of {table.num_rows} trials were refused" in words
+    assert f"{refused} of {table.num_rows} trials were refused for the study" in words
     assert f"{refused} lost_share &gt; quality.max_lost_share 0.5" in words
     assert "RMS-S2S (deg)" in words
     assert "BCEA, 68 % (deg²)" in words
@@ -281,7 +281,7 @@ def test_figures_of_a_check_that_measured_nothing_are_undefined() -> None:
     check = {"randomisation_correlation": {"median": None, "iqr": None, "n": 0}}
     metrics = {"explanations": {"smoothgrad": {**areas, **gains, **check, "verdict": "too few"}}}
     rows = explanations.check_rows(Results({}, metrics))
-    assert rows == [["SmoothGrad", "too few", *["undefined"] * 6]]
+    assert rows == [["SmoothGrad", "too few", *["undefined"] * 3, *[Cell("undefined")] * 3]]
 
 
 # -- what was held out
@@ -403,7 +403,7 @@ def test_scores_of_whole_participants_stand_beside_those_of_trials(run: Folder) 
     change(run, "metrics.json", edit)
     section = classification.scores(read_results(run), "Scores")
     of = table(section, "Scores per participant")
-    assert heads(of) == ["", "balanced accuracy", "accuracy", "area under ROC"]
+    assert heads(of) == ["predictor", "balanced accuracy", "accuracy", "area under ROC"]
     assert of.rows[0] == ["CNN", *[Cell("0.750", "[0.500, 1.000]")] * 3]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
@@ -19,7 +20,7 @@ from gazeray.report.figures import BLUE, DARK, GREY, HALF_IN, PAGE_IN, VERMILION
 from gazeray.report.results import Results
 from gazeray.report.sections import without_gaze
 from gazeray.report.sections.participants import tested
-from gazeray.report.words import METRIC_NAMES, interval, metric_name, number, p_value
+from gazeray.report.words import METRIC_NAMES, counted, interval, metric_name, number, p_value, plural
 
 HEADLINE, SIMPLE, MODEL = "balanced_accuracy", "logistic_regression", "cnn"
 
@@ -116,9 +117,9 @@ def _exchanged(head: str, test: Mapping[str, Any]) -> Text:
     gain = (test.get("gain") or {}).get(SIMPLE)
     over = f"; gain over logistic regression: {p_value(gain['p'])}" if gain else ""
     return Text(
-        f"{head} of {metric_name(test['metric'])}, {design}: {p_value(test['p'])} ({QUESTIONS[design]}; {test['n']} "
-        f"shuffles give {number(test.get('null_mean'))} on average, 95 % of them at most "
-        f"{number(test.get('null_p95'))}; p allows for what folds share){over}.{few}"
+        f"{head} of {metric_name(test['metric'])}, {design}: {p_value(test['p'])} ({QUESTIONS[design]}; "
+        f"{counted(test['n'], 'shuffle')} {plural(test['n'], 'gives', 'give')} {number(test.get('null_mean'))} on "
+        f"average, 95 % of them at most {number(test.get('null_p95'))}; p allows for what folds share){over}.{few}"
     )
 
 
@@ -137,7 +138,9 @@ def _per_person(results: Results) -> list[Block]:
         "The label is the participant’s. Here each participant counts once: the decision is by the mean of the scores "
         "of their trials. In square brackets: 95 % bootstrap interval over participants."
     )
-    table = Table("Scores per participant", [Column("", ROW), *(Column(metric_name(key)) for key in shown)], cells)
+    table = Table(
+        "Scores per participant", [Column("predictor", ROW), *(Column(metric_name(key)) for key in shown)], cells
+    )
     return [Text(words, small=True), table]
 
 
@@ -184,7 +187,8 @@ def roc_figure(results: Results) -> Figure | None:
     simple = (areas.get("baselines") or {}).get(SIMPLE)
     alt = f"ROC curves. Area: model {number(areas.get('value'))}, logistic regression {number(simple)}, chance 0.5."
     positive = f"“{classes[-1]}” counts as positive" if len(classes) == 2 else "each class against the rest"
-    caption = f"ROC over the {table.num_rows} test trials of all folds together; {positive}. Axes: rates from 0 to 1."
+    trials = counted(table.num_rows, "test trial")
+    caption = f"ROC over the {trials} of all folds together; {positive}. Axes: rates from 0 to 1."
     return Figure("roc", png, alt, caption)
 
 
@@ -196,7 +200,7 @@ def roc(labels: NDArray[np.int64], scores: Mapping[str, NDArray[np.float64]], cl
     """
     positives = [len(classes) - 1] if len(classes) == 2 else list(range(len(classes)))
     rows, columns = figures.grid(len(positives), 3)
-    size = (HALF_IN, HALF_IN) if columns == 1 else (PAGE_IN, 9.0 / columns * rows)
+    size = (HALF_IN, HALF_IN + 0.75) if columns == 1 else (PAGE_IN, (9.0 / columns + 0.6) * rows)
     figure, axes = figures.panels(len(positives), columns, *size)
     for axis, positive in zip(axes, positives, strict=True):
         _roc_panel(axis, labels, scores, positive)
@@ -219,7 +223,8 @@ def _roc_panel(axis: Any, labels: NDArray[np.int64], scores: Mapping[str, NDArra
         axis.plot(false_rate, true_rate, color=colour, linestyle=line, linewidth=1.5, label=f"{title}, area {area:.3f}")
     axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axis.set(xlabel="false positive rate", ylabel="true positive rate")
-    axis.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none")
+    below = axis.transAxes + ScaledTranslation(0, -0.45, axis.figure.dpi_scale_trans)  # inches: under the axis's label
+    axis.legend(loc="upper left", bbox_to_anchor=(0, 0), bbox_transform=below, borderaxespad=0)
 
 
 def confusion_figure(results: Results) -> Figure | None:
@@ -229,7 +234,9 @@ def confusion_figure(results: Results) -> Figure | None:
         return None
     pooled = people.confusions.sum(axis=0)
     hits = "; ".join(f"{name}: {pooled[i, i]} of {pooled[i].sum()} correct" for i, name in enumerate(classes))
-    caption = f"Confusion over {pooled.sum()} test trials: number of trials, and share of the true class (%)."
+    caption = (
+        f"Confusion over {counted(int(pooled.sum()), 'test trial')}: number of trials, and share of the true class (%)."
+    )
     return Figure("confusion", confusion(pooled, classes), f"Confusion matrix. {hits}.", caption)
 
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from gazeray.explain.verdict import PARTLY, SAME
 from gazeray.report import figures
-from gazeray.report.blocks import ROW, WIDE, Block, Column, Figure, FigureRow, Heading, Section, Table, Text
+from gazeray.report.blocks import ROW, WIDE, Block, Cell, Column, Figure, FigureRow, Heading, Section, Table, Text
 from gazeray.report.figures import BLUE, DARK, GREEN, GREY, PALE, VERMILION, drawing, shorten
 from gazeray.report.results import Results
 from gazeray.report.sections.gallery import Given
-from gazeray.report.words import interval, map_meaning, map_unit, method_name, number, score
+from gazeray.report.words import counted, interval, map_meaning, map_unit, method_name, number
 from gazeray.storage import Folder
 
 if TYPE_CHECKING:
@@ -69,15 +69,17 @@ def section(run: Folder, results: Results, given: Given) -> Section | None:
     return Section("explanations", "What the maps say", "Maps", blocks)
 
 
-def check_rows(results: Results) -> list[list[str]]:
+def check_rows(results: Results) -> list[list[Cell | str]]:
     """Per method: name, verdict, areas under the deletion curves (map, random order, order of dwell), how much smaller
     the map's is than the other two, median correlation with random weights."""
     rows = []
     for method, entry in (results.metrics.get("explanations") or {}).items():
         areas = [number(entry[name]) for name in ("deletion_auc", "deletion_auc_random", "deletion_auc_dwell")]
-        gains = [score(entry[f"gain_over_{order}"], 3, signed=True) for order in ORDERS]
+        gained = [entry[f"gain_over_{order}"] or {} for order in ORDERS]
+        gains = [Cell(number(gain.get("value"), signed=True), interval(gain.get("ci95"), signed=True))
+                 for gain in gained]  # fmt: skip
         check = entry["randomisation_correlation"]
-        correlation = f"{number(check['median'], 2)} {interval(check['iqr'], 2)}".strip()
+        correlation = Cell(number(check["median"], 2), interval(check["iqr"], 2))
         rows.append([method_name(method), entry["verdict"], *areas, *gains, correlation])
     return rows
 
@@ -108,20 +110,20 @@ def map_figures(run: Folder, results: Results, given: Given) -> dict[str, list[F
         words = f"Difference of the class means: {other}."
         png = class_differences(summary, classes, window, given.unit)
         averages.append(Figure("class_differences", png, words, words))
-    checked = int(summary.checked.sum())
+    examples = counted(int(summary.checked.sum()), "test example")
     areas = "; ".join(f"{row[0]} {row[2]}" for row in check_rows(results))
     checks = [
         Figure(
             "deletion_curves",
             deletion_curves(summary),
-            f"Deletion curves of {checked} examples. Areas: {areas or 'see the legend'}.",
-            f"Deletion over {checked} test examples: the faster a curve falls, the more the model relies on what the "
-            "map puts first.",
+            f"Deletion curves of {examples}. Areas: {areas or 'see the legend'}.",
+            f"Deletion over {examples}: the faster a curve falls, the more the model relies on what the map puts "
+            "first.",
         ),
         Figure(
             "randomisation",
             randomisation(summary),
-            f"Rank correlations of the maps of {checked} examples with maps of random weights and with the picture.",
+            f"Rank correlations of the maps of {examples} with maps of random weights and with the picture.",
             "Rank correlation of the size of a map with maps of networks with random weights, and with the picture "
             "itself; box: quartiles, whiskers: 5th and 95th percentile.",
         ),
@@ -270,7 +272,7 @@ def deletion_curves(summary: MapSummary) -> Any:
                   markersize=4, linewidth=1.4)  # fmt: skip
     axis.set(xlim=(-1, 101), ylim=(-0.01, 1.01), xlabel="pixels made blank (%)")
     axis.set_ylabel("mean probability of the predicted class")
-    axis.set_title(f"{int(summary.checked.sum())} examples", loc="left")
+    axis.set_title(counted(int(summary.checked.sum()), "example"), loc="left")
     figure.legend(loc="outside right upper")
     return figure
 

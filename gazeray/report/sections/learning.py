@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gazeray.report import figures
 from gazeray.report.blocks import Figure, Section, Text
 from gazeray.report.results import Results
+from gazeray.report.words import counted
 
 CURVES = 20
 """Fits with panels of their own, at most."""
@@ -67,10 +68,10 @@ def _spread_figure(curves: Sequence[Curve], logged: Logged) -> Figure:
     caption = (
         f"Loss ({logged.loss}) and {logged.name} per epoch over {len(curves)} folds. Lines: medians, bands: quartiles, "
         "and 5th to 95th percentile, both over the folds that still fitted in that epoch; how many did is the line on "
-        f"the right, bars: the epochs whose weights were tested. Folds fitted {epochs.min():g} to {epochs.max():g} "
-        f"epochs{chosen}. The curve of each fold: metrics.jsonl in units/ of the run folder."
+        f"the right, bars: the epochs whose weights were tested. Folds fitted {epochs.min():g} to "
+        f"{counted(epochs.max(), 'epoch')}{chosen}. The curve of each fold: metrics.jsonl in units/ of the run folder."
     )
-    alt = f"Learning curves of {len(curves)} folds, {epochs.min():g} to {epochs.max():g} epochs each{chosen}."
+    alt = f"Learning curves of {len(curves)} folds, {epochs.min():g} to {counted(epochs.max(), 'epoch')} each{chosen}."
     return Figure("learning_curves", learning_spread(curves, logged), alt, caption)
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from gazeray.report.blocks import Block, Code, Listing, Section, Terms
 from gazeray.report.results import Results
+from gazeray.report.words import counted
 
 REFERENCES = {
     "adebayo": "Adebayo, J. et al. (2018). Sanity checks for saliency maps. Advances in Neural Information Processing "
@@ -33,6 +34,8 @@ REFERENCES = {
     "Computational Biology and Chemistry 28, 367–374. doi:10.1016/j.compbiolchem.2004.09.006.",
     "murphy": "Murphy, A. H. (1973). A new vector partition of the probability score. Journal of Applied Meteorology "
     "12, 595–600. doi:10.1175/1520-0450(1973)012<0595:ANVPOT>2.0.CO;2.",
+    "newcombe": "Newcombe, R. G. (1998). Interval estimation for the difference between independent proportions: "
+    "comparison of eleven methods. Statistics in Medicine 17, 873–890.",
     "niculescu": "Niculescu-Mizil, A., and Caruana, R. (2005). Predicting good probabilities with supervised learning. "
     "ICML 2005, 625–632. doi:10.1145/1102351.1102430.",
     "owen": "Owen, A. B. (2007). The pigeonhole bootstrap. Annals of Applied Statistics 1, 386–411. "
@@ -74,9 +77,17 @@ def config(results: Results) -> Section:
         "versions": ", ".join(f"{name} {version}" for name, version in versions),
         **_how_it_was_made(manifest),
     }
-    text = yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(_without_simulation(results.config), sort_keys=False, allow_unicode=True)
     terms = Terms([(name, str(value)) for name, value in pairs.items()])
     return Section("config", "Config, versions, hashes", "Config", [terms, Code(text)])
+
+
+def _without_simulation(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config without the settings of the embedded simulation, where the data are not its."""
+    data = config.get("data") or {}
+    if data.get("dataset") == "simulated" or "simulate" not in data:
+        return dict(config)
+    return {**config, "data": {key: value for key, value in data.items() if key != "simulate"}}
 
 
 def _how_it_was_made(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -91,13 +102,13 @@ def _how_it_was_made(manifest: Mapping[str, Any]) -> dict[str, str]:
         machine = [*used, manifest["machine"]][0]
         cluster = machine["cluster"]
         gpus = f"; {', '.join(machine['gpus'])}" if machine["gpus"] else ""
-        pairs["machine"] = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']:g} GB{gpus}"
+        pairs["machine"] = f"{machine['cpu']}, {counted(machine['cores'], 'core')}, {machine['memory_gb']:g} GB{gpus}"
         if machine["device"]:
             pairs["machine"] += f"; computed on {'a GPU' if machine['device'] == 'cuda' else 'the CPU'}"
         if cluster and cluster["machines"] > 1:
             models = f" ({', '.join(cluster['gpu_models'])})" if cluster["gpu_models"] else ""
-            pairs["machine"] += f"; a cluster of {cluster['machines']} machines: {cluster['cpus']:g} CPUs"
-            pairs["machine"] += f", {cluster['gpus']:g} GPUs{models}"
+            pairs["machine"] += f"; a cluster of {cluster['machines']} machines: {counted(cluster['cpus'], 'CPU')}"
+            pairs["machine"] += f", {counted(cluster['gpus'], 'GPU')}{models}"
     if "seconds_total" in manifest:
         commands = len(manifest["earlier"]) + 1
         pairs["time"] = f"{manifest['seconds_total']:.1f} s" + (f", in {commands} commands" if commands > 1 else "")

@@ -12,13 +12,19 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from gazeray.metrics.shares import mean_recall, mean_recall_intervals
 from gazeray.report import figures, many
 from gazeray.report.blocks import NAME, Block, Cell, Column, Figure, Heading, Section, Table, Text, more
 from gazeray.report.figures import BLUE, DARK, PAGE_IN, PALE, VERMILION, drawing, shorten
 from gazeray.report.results import Results
-from gazeray.report.words import number
+from gazeray.report.words import counted, interval, number, plural
 
 BARS_PER_ROW = 35
+
+INTERVALS = (
+    "Intervals: 95 %, over the trials of the participant (Wilson intervals of the recalls, combined as by Newcombe, "
+    "1998): wide where trials are few, and where they overlap the order of people says little."
+)
 
 
 class People(NamedTuple):
@@ -40,9 +46,12 @@ class People(NamedTuple):
     @property
     def balanced(self) -> NDArray[np.float64]:
         """Mean recall of the classes that a participant has trials of, (P,)."""
-        total = self.confusions.sum(axis=2)
-        recalls = np.diagonal(self.confusions, axis1=1, axis2=2) / np.maximum(total, 1)
-        return np.asarray((recalls * (total > 0)).sum(axis=1) / (total > 0).sum(axis=1))
+        return mean_recall(self.confusions)
+
+    @property
+    def intervals(self) -> NDArray[np.float64]:
+        """95 % intervals of `balanced` over the trials of each participant, (P, 2)."""
+        return mean_recall_intervals(self.confusions)
 
     @property
     def order(self) -> list[int]:
@@ -71,13 +80,15 @@ def section(results: Results) -> Section:
         return Section("participants", "Participants", "Participants", [Text("Nobody was tested.")])
     values, chance = people.balanced, 1 / len(classes)
     alt = (
-        f"Balanced accuracy of {len(values)} participants: lowest {values.min():.2f}, median {np.median(values):.2f}, "
-        f"highest {values.max():.2f}, chance {chance:.2f}."
+        f"Balanced accuracy of {counted(len(values), 'participant')}: lowest {values.min():.2f}, median "
+        f"{np.median(values):.2f}, highest {values.max():.2f}, chance {chance:.2f}."
     )
     if len(values) > many.MANY:
         return Section("participants", "Participants", "Participants", _spread(results, people, chance, alt))
-    png = bars(people.names, values, people.trials, people.one_class, chance)
-    caption = "Balanced accuracy (0 to 1) of each participant, best first; number of test trials in brackets."
+    png = bars(people.names, values, people.intervals, people.trials, people.one_class, chance)
+    caption = (
+        "Balanced accuracy (0 to 1) of each participant, best first; number of test trials in brackets. " + INTERVALS
+    )
     if people.one_class.any():
         caption += (
             f" Pale: {people.one_class.sum()} with trials of one class only, where it is the recall of that class."
@@ -102,13 +113,15 @@ def _spread(results: Results, people: People, chance: float, alt: str) -> list[B
         if len(groups) > many.BOXES:
             what = "the medians of those tested in each fold, and the median of these"
         caption += f" Right: {what}."
-    if people.one_class.any():
-        caption += f" {people.one_class.sum()} have trials of one class only: the score is the recall of that class."
+    if one := int(people.one_class.sum()):
+        caption += (
+            f" {one} {plural(one, 'has', 'have')} trials of one class only: the score is the recall of that class."
+        )
     png = many.spread(many.Spread(people.balanced, "balanced accuracy", "participant", (0, 1), chance, groups))
-    shown = many.ends(people.order)
+    shown, bounds = many.ends(people.order), people.intervals
     rows = [
         [place, people.names[row], *([fold_of[people.names[row]]] if fold_of else []), people.trials[row],
-         Cell(number(people.balanced[row]), "one class only" if people.one_class[row] else "")]
+         Cell(number(people.balanced[row]), interval(bounds[row]) + ", one class only" * bool(people.one_class[row]))]
         for place, row in shown
     ]  # fmt: skip
     heads = [*([Column("fold")] if fold_of else []), Column("test trials"), Column("balanced accuracy")]
@@ -116,7 +129,7 @@ def _spread(results: Results, people: People, chance: float, alt: str) -> list[B
     ties = [int((people.balanced == end).sum()) for end in (people.balanced.max(), people.balanced.min())]
     words = (
         f"Places are by balanced accuracy, equal ones by name. {ties[0]} share the highest score, {ties[1]} the "
-        "lowest: with few trials each, the ends tell more of chance than of people."
+        f"lowest: with few trials each, the ends tell more of chance than of people. {INTERVALS}"
     )
     return [
         Figure("participants", png, alt, caption),
@@ -138,13 +151,15 @@ def _fold_of(results: Results, names: Sequence[str]) -> dict[str, int]:
 def bars(
     names: Sequence[str],
     values: NDArray[np.float64],
+    intervals: NDArray[np.float64],
     trials: NDArray[np.int64],
     one_class: NDArray[np.bool_],
     chance: float,
 ) -> Any:
     """One bar per participant, best first, in rows of at most 35, the number of trials in brackets.
 
-    values: (P,) scores in 0..1. one_class: (P,) True draws the bar pale: the participant has trials of one class only.
+    values: (P,) scores in 0..1. intervals: (P, 2) of them. one_class: (P,) True draws the bar pale: the participant has
+    trials of one class only.
     """
     order = by_score(names, values)
     rows = math.ceil(len(order) / BARS_PER_ROW)
@@ -154,6 +169,8 @@ def bars(
     for row, axis in enumerate(axes):
         part = order[row * per_row : (row + 1) * per_row]
         axis.bar(range(len(part)), values[part], width=0.72, color=[PALE if one_class[i] else BLUE for i in part])
+        for colour, width in (("white", 2.4), (DARK, 1.2)):  # a light edge, so that the line is seen on the bar
+            axis.vlines(range(len(part)), *intervals[part].T, color=colour, linewidth=width, clip_on=False, zorder=3)
         axis.plot(range(len(part)), values[part], "o", color=DARK, markersize=2.5, clip_on=False, zorder=3)
         axis.axhline(chance, color=VERMILION, linestyle="--", linewidth=1)
         axis.set_xticks(range(len(part)), [labels[index] for index in part], rotation=90)
@@ -163,5 +180,6 @@ def bars(
     if one_class.any():
         keys.append(Patch(color=PALE, label="trials of one class only"))
     keys.append(Line2D([], [], color=VERMILION, linestyle="--", linewidth=1, label=f"chance {chance:.2f}"))
+    keys.append(Line2D([], [], color=DARK, marker="o", markersize=2.5, linewidth=1.1, label="score, 95 % interval"))
     figure.legend(handles=keys, loc="outside upper left", ncols=len(keys))
     return figure

@@ -22,7 +22,7 @@ from gazeray.report import figures, many
 from gazeray.report.blocks import NAME, ROW, WIDE, Block, Column, Figure, Heading, Listing, Section, Table, Text, more
 from gazeray.report.results import Results
 from gazeray.report.sections.provenance import simulated
-from gazeray.report.words import number
+from gazeray.report.words import counted, number, plural
 
 COLUMNS = {
     "lost_share": ("lost samples (%)", 1),
@@ -76,21 +76,27 @@ def section(results: Results) -> Section:
 def _measured(results: Results) -> list[Block]:
     table, columns = results.quality, measured(results.quality)
     blocks: list[Block] = []
+    read = f"{counted(table.num_rows, 'trial')} {plural(table.num_rows, 'was', 'were')} read"
     if not columns:
-        blocks.append(Text(f"{table.num_rows} trials were read; none of their quality could be measured."))
+        blocks.append(Text(f"{read}; none of their quality could be measured."))
     else:
         words = PRECISION if any(name.startswith(("rms_", "bcea_")) for name in columns) else ""
         words += ACCURACY if any(name.startswith("validation_") for name in columns) else ""
         drawn = {COLUMNS[name][0]: columns[name] for name in _with_stand_ins(DRAWN, columns)}
         alt = "Histograms over trials: " + ", ".join(drawn) + ". The table below gives the figures."
-        caption = f"Quality of the {table.num_rows} trials that were read. Dashed: median."
+        caption = f"Quality of what was read: {counted(table.num_rows, 'trial')}. Dashed: median."
         blocks += [Text(words.strip(), small=True)] if words else []
         blocks += [Figure("quality", histograms(drawn), alt, caption)] if drawn else []
-        blocks.append(distribution(columns))
+        shown, nothing = without_zeros(columns)
+        blocks += [distribution(shown)] if shown else []
+        blocks += [Text(f"0 in every trial: {nothing}.", small=True)] if nothing else []
         blocks += _unvalidated(table, columns) if not simulated(results) else []
     where = "quality.parquet in the run folder"
-    blocks += [Heading("Per participant"), Text("Medians over the participant’s trials.", small=True)]
-    blocks += _people(table, where)
+    people = Medians.of(table)
+    medians, nothing = without_zeros(people.columns)
+    words = "Medians over the participant’s trials." + (f" 0 for everybody: {nothing}." if nothing else "")
+    blocks += [Heading("Per participant"), Text(words, small=True)]
+    blocks += _people(people._replace(columns=medians), where)
     return blocks + (_refused(table, where) if "gate" in table.column_names else [])
 
 
@@ -100,12 +106,17 @@ def _unvalidated(table: pa.Table, columns: Mapping[str, NDArray[np.float64]]) ->
     if not eyes:
         return [Text("No file tells of a validation of the tracker: how accurate it was in these trials is not known.")]
     none = int(np.sum(~np.any(eyes, axis=0)))
-    return [Text(f"{none} of {table.num_rows} trials have no validation before them.")] if none else []
+    return [Text(f"Without a validation before them: {none} of {counted(table.num_rows, 'trial')}.")] if none else []
 
 
-def _people(table: pa.Table, where: str) -> list[Block]:
+def without_zeros(columns: Mapping[str, NDArray[np.float64]]) -> tuple[dict[str, NDArray[np.float64]], str]:
+    """The columns that are not 0 wherever they were measured, and the names of the others in words."""
+    kept = {name: values for name, values in columns.items() if np.nanmax(np.abs(values)) > 0}
+    return kept, ", ".join(COLUMNS[name][0] for name in columns if name not in kept)
+
+
+def _people(people: Medians, where: str) -> list[Block]:
     """A row per participant; of many, how their medians are spread, and the extremes of the first of them."""
-    people = Medians.of(table)
     order = list(range(len(people.names)))
     if len(order) <= many.MANY:
         return [participants(people, order)._replace(tall=len(order) > 15)]
@@ -123,10 +134,10 @@ def _refused(table: pa.Table, where: str) -> list[Block]:
     """How many trials the gate refused, and why."""
     head, gone = Heading("Trials refused for their quality"), sum(map(bool, _gates(table)))
     if not gone:
-        return [head, Text(f"None of the {table.num_rows} trials was refused.")]
+        return [head, Text(f"Of {counted(table.num_rows, 'trial')} none was refused.")]
     words = (
-        f"{gone} of {table.num_rows} trials were refused and take no part in the study; one that was refused for "
-        "several reasons counts under each."
+        f"{gone} of {counted(table.num_rows, 'trial')} {plural(gone, 'was', 'were')} refused for the study; one that "
+        "was refused for several reasons counts under each."
     )
     rows = [
         [trials, reason, ", ".join(people[:20]) + (f" and {len(people) - 20} more" if len(people) > 20 else "")]
@@ -209,18 +220,19 @@ def medians(groups: NDArray[np.int64], values: NDArray[np.float64], count: int) 
 
 
 def participants(people: Medians, shown: Sequence[int]) -> Table:
-    """A row per participant that is shown: name, trials read, trials refused, medians."""
+    """A row per participant that is shown: name, trials read, trials refused where there are any, medians."""
+    gate = bool(people.refused.any())
     rows = [
         [
             people.names[row],
             int(people.trials[row]),
-            int(people.refused[row]),
+            *([int(people.refused[row])] if gate else []),
             *(number(values[row], COLUMNS[name][1]) if np.isfinite(values[row]) else "not measured"
               for name, values in people.columns.items()),
         ]
         for row in shown
     ]  # fmt: skip
-    heads = ["trials read", "trials refused", *(COLUMNS[name][0] for name in people.columns)]
+    heads = ["trials read", *(["trials refused"] if gate else []), *(COLUMNS[name][0] for name in people.columns)]
     return Table("Data quality per participant", [Column("participant", NAME), *map(Column, heads)], rows)
 
 
@@ -262,7 +274,7 @@ def histograms(columns: Mapping[str, NDArray[np.float64]]) -> Any:
     for index, (axis, (label, values)) in enumerate(zip(axes, columns.items(), strict=True)):
         finite = values[np.isfinite(values)]
         if finite.size and _all_equal(finite):
-            same = f"{finite[0]:.4g} in all\n{finite.size} trials"
+            same = f"{finite[0]:.4g} in all\n{counted(finite.size, 'trial')}"
             axis.text(0.5, 0.5, same, ha="center", va="center", transform=axis.transAxes)
             axis.set(xticks=[], yticks=[])
         elif finite.size:

@@ -30,6 +30,10 @@ document.querySelectorAll("table.sortable thead th").forEach(function (head) {
     }).forEach(function (row) { body.appendChild(row); });
   });
 });
+// The heads of rows stay in sight; where what lies beside them has moved under them, they have a shadow.
+document.querySelectorAll(".scroll:has(> table)").forEach(function (box) {
+  box.addEventListener("scroll", function () { box.classList.toggle("moved", box.scrollLeft > 0); });
+});
 // Filters. What is filtered out gets the class "out", which hides on the screen only: paper shows everything.
 document.querySelectorAll("table.filterable").forEach(function (table) {
   var input = document.createElement("input");

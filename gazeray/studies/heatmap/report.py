@@ -22,6 +22,7 @@ from gazeray.report.sections import (
     variants,
 )
 from gazeray.report.sections.methods import config
+from gazeray.report.words import counted
 from gazeray.storage import Folder
 from gazeray.studies.heatmap.card import card
 from gazeray.studies.heatmap.words import given, methods, regimes, verdict, whom
@@ -37,15 +38,16 @@ def write_report(run: Folder) -> None:
     label, counts, words = results.manifest["data"]["label"], results.counts, given(results)
     hold_out = (results.config.get("folds") or {}).get("hold_out", "participants")
     maps = explanations.section(run, results, words)
+    people, used = counted(counts["participants"], "participant"), counted(counts["examples"], "trial")
     read = (
-        f"Read: {counts['recordings']} recordings of {counts['participants']} participants, {counts['trials']} trials. "
-        f"Used: {counts['examples']} trials. Rejected: {counts['rejected']} (rows, trials or whole files)."
+        f"Read: {counted(counts['recordings'], 'recording')} of {people}, {counted(counts['trials'], 'trial')}. "
+        f"Used: {used}. Rejected: {counts['rejected']} (rows, trials or whole files)."
     )
     page = Page(
         title=f"{label} from gaze",
         heading=f"Predicting “{label}” from gaze",
         about=[
-            f"{counts['participants']} participants, {counts['examples']} trials",
+            f"{people}, {used}",
             f"classes {', '.join(results.classes)}",
         ],
         verdict=verdict(results),

@@ -23,6 +23,7 @@ from gazeray.gaze.screen_pictures import first_screen
 from gazeray.gaze.screens import ScreensRecording, ScreensSpec, open_screens
 from gazeray.learn.folds import make_folds
 from gazeray.learn.space import settings_to_try
+from gazeray.report.words import counted
 from gazeray.storage import Folder
 from gazeray.studies.heatmap.config import HeatmapConfig, PictureKind
 from gazeray.studies.shared.classification import check_classes
@@ -156,10 +157,11 @@ def _lines(cfg: HeatmapConfig, found: Recordings) -> list[str]:
     labels = trials.column("label_index").to_numpy()
     counts = ", ".join(f"{name} {int(np.sum(labels == c))}" for c, name in enumerate(found.classes))
     count = cfg.folds.count
-    number = f"{count} folds" if count is not None else f"the folds of {cfg.folds.path}"
-    units = f"{number} (held out: {cfg.folds.hold_out}), each up to {cfg.train.epochs} epochs, and its baselines"
+    number = counted(count, "fold") if count is not None else f"the folds of {cfg.folds.path}"
+    units = f"{number} (held out: {cfg.folds.hold_out}), each up to {counted(cfg.train.epochs, 'epoch')}"
+    units += ", and its baselines"
     if cfg.search is not None:
-        settings = f"{len(settings_to_try(cfg))} settings x {cfg.folds.inner} inner folds"
+        settings = f"{counted(len(settings_to_try(cfg)), 'setting')} x {cfg.folds.inner} inner folds"
         units += f"; before that in each a search over {settings}"
     return [
         f"data set: {found.spec.name} (licence {found.spec.licence or 'not stated'}) at {found.root.uri}",

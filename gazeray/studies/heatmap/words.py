@@ -15,7 +15,7 @@ from gazeray.report.sections.classification import HEADLINE, MODEL, SIMPLE, held
 from gazeray.report.sections.gallery import Given
 from gazeray.report.sections.search import choice_name
 from gazeray.report.sections.without_gaze import Gain, best_gain
-from gazeray.report.words import interval, metric_name, number, p_value
+from gazeray.report.words import counted, digits_for, interval, metric_name, number, p_value
 
 NAMES = {"heatmap": "gaze heatmap", "both": "heatmap and scanpath", "screens": "ink on the screen"}
 """What the pictures of each kind are called; the others are called by their kind."""
@@ -42,7 +42,9 @@ def verdict(results: Results) -> str:
     test = results.metrics.get("permutation") or {}
     found = claim(bounds, chance, test, held_out(results))
     p = test.get("p_below" if found.side == "below" else "p")
-    digits = 2 if chance is None or all(abs(bound - chance) >= 0.01 for bound in [value, *(bounds or [])]) else 3
+    gain = best_gain(results, MODEL, HEADLINE, held_out(results))
+    from_chance = [] if chance is None else [bound - chance for bound in [value, *(bounds or [])]]
+    digits = digits_for(*from_chance, *([gain.gain, *(gain.ci95 or [])] if gain else []))
     scores = [f"balanced accuracy {number(value, digits)} {interval(bounds, digits) or '(no interval)'}"]
     if chance is not None:
         within = bounds is not None and bounds[0] <= chance <= bounds[1]
@@ -50,7 +52,7 @@ def verdict(results: Results) -> str:
     if p is not None:
         scores.append(f"permutation {p_value(p)}")
     claimed = _claimed(found, results.manifest["data"]["label"], whom(results))
-    claimed += _beyond(best_gain(results, MODEL, HEADLINE, held_out(results)), found, digits)
+    claimed += _beyond(gain, found, digits)
     sentence = f"{start}{claimed}: {', '.join(scores)}{_against_baseline(entry, test, held_out(results), digits)}."
     return sentence[0].upper() + sentence[1:]
 
@@ -112,7 +114,9 @@ def _beyond(gain: Gain | None, found: Claim, digits: int) -> str:
         f"{gain.over}: balanced accuracy {number(gain.value, digits)}, gain {number(gain.gain, digits, signed=True)}"
     )
     bounds = interval(gain.ci95, digits, signed=True)
-    figures += (f" {bounds}" if bounds else "") + (f", {p_value(gain.p)}" if gain.p is not None else "")
+    figures += f" {bounds}" if bounds else ""
+    if gain.p is not None:
+        figures += f", {p_value(gain.p)}" + " of being worse" * (gain.found.side == "below")
     told = {"above": "better than", "below": "worse than"}.get(gain.found.side, "not clearly better than")
     start = ("and " if told == "better than" else "but ") if found.side == "above" else "it is "
     return f"{',' if found.side == 'above' else ';'} {start}{told} what can be had without gaze ({figures})"
@@ -154,8 +158,8 @@ def methods(results: Results, hold_out: str, checked: bool) -> Section:
         *([Text(_without_gaze(results), "Without gaze")] if results.metrics.get("without_gaze") else []),
         Text(_gradients(results, checked), "Gradients"),
     ]
-    references = ["adebayo", "bengio", "brier", "brodersen", "fawcett", "field", "gorodkin", "murphy", "niculescu"]
-    references += ["phipson", "simonyan", "vancalster", *provenance.references(results)]
+    references = ["adebayo", "bengio", "brier", "brodersen", "fawcett", "field", "gorodkin", "murphy", "newcombe"]
+    references += ["niculescu", "phipson", "simonyan", "vancalster", *provenance.references(results)]
     references += ["owen"] if len(held_out(results)) > 1 else []
     references += ["cawley"] if results.metrics.get("search") else []
     references += ["petsiuk", "samek", "smilkov", "sundararajan"] if checked else []
@@ -189,30 +193,30 @@ def _without_gaze(results: Results) -> str:
 
 def _folds(results: Results, hold_out: str) -> str:
     folds = results.manifest.get("folds") or []
-    count = len(folds)
+    count, dealt = len(folds), counted(len(folds), "fold")
     if (results.config.get("folds") or {}).get("path"):
         claims = {name: regime["unseen"] for fold in folds for name, regime in (fold.get("regimes") or {}).items()}
         told = "; ".join(
             f"{name}: {' and '.join(unseen) or 'nothing'} never trained on" for name, unseen in claims.items()
         )
         return (
-            f"The {count} folds were dealt elsewhere and read from a file, with the test regimes {told}, which was "
+            f"The folds ({count}) were dealt elsewhere and read from a file, with the test regimes {told}, which was "
             "checked. An example may be tested in several folds, and then counts each time."
         )
     if hold_out == "stimuli":
         return (
-            f"The stimuli were divided into {count} folds. The model tested on a fold was never given a recording of "
+            f"The stimuli were divided into {dealt}. The model tested on a fold was never given a recording of "
             "its stimuli, and every stimulus is tested in exactly one fold. Folds hold out stimuli, not participants: "
             "the scores speak for new stimuli read by these people."
         )
     if hold_out == "both":
         return (
             "The participants and the stimuli were each divided into groups, and every group of participants was "
-            f"crossed with every group of stimuli: {count} folds. The model tested on a fold was given neither a "
+            f"crossed with every group of stimuli: {dealt}. The model tested on a fold was given neither a "
             "recording of its participants nor one of its stimuli, and every trial is tested in exactly one fold."
         )
     return (
-        f"The participants were divided into {count} folds. The model tested on a fold was never given a recording of "
+        f"The participants were divided into {dealt}. The model tested on a fold was never given a recording of "
         "its participants, and every participant is tested in exactly one fold. Folds hold out participants, not "
         "stimuli: where participants saw the same stimuli, the scores speak for new people with these stimuli."
     )
@@ -231,7 +235,9 @@ def _fitting(results: Results, hold_out: str) -> str:
         held = "stimuli" if hold_out == "stimuli" else "participants"
         best = "lowest loss" if train.get("stop_on", "loss") == "loss" else f"highest {metric_name(train['stop_on'])}"
         stops = (
-            f", and fitting stops after {train['patience']} epochs without a better one" if "patience" in train else ""
+            f", and fitting stops after {counted(train['patience'], 'epoch')} without a better one"
+            if "patience" in train
+            else ""
         )
         how = (
             f"In each fold {part} of the training {held} were kept apart for validation; the weights of the epoch with "
@@ -292,7 +298,8 @@ def _intervals(results: Results) -> str:
 
 def _permutation(results: Results) -> str:
     test = results.metrics.get("permutation") or {}
-    times, design = f" {test['n']} times" if test.get("n") else "", test.get("design", "within participants")
+    times = f" {counted(test['n'], 'time')}" if test.get("n") else ""
+    design = test.get("design", "within participants")
     alike = design == "within participants" and "stimuli" in held_out(results)
     places = ", the stimuli in the same way for all participants" if alike else ""
     return (

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gazeray.report import figures
 from gazeray.report.figures import BLUE, DARK, GREEN, GREY, VERMILION, drawing, shorten
+from gazeray.report.words import counted
 
 PROBE_STYLES = [(BLUE, "-", "o"), (GREEN, "--", "s"), (VERMILION, "-.", "^"), (DARK, (0, (5, 1, 1, 1, 1, 1)), "D")]
 """Colour, line and marker of the first, second ... probe; begun anew where there are more."""
@@ -116,7 +117,7 @@ def overlay(
     across = min((figures.PAGE_IN - 0.4) / 4, 2.6 * width / height)
     tall = max(0.3, across * height / width)
     size = (4 * across + 0.4, tall + 0.32)
-    titles = ("picture", "human map", name, f"{len(cells)} fixation{'' if len(cells) == 1 else 's'}")
+    titles = ("picture", "human map", name, counted(len(cells), "fixation"))
     figure = figures.new_figure(*size, layout=None)
     for index, title in enumerate(titles):
         left = 0.05 + index * (across + 0.1)

@@ -66,7 +66,8 @@ def section(results: Results, probing: bool) -> Section:
 
 
 def _probes(results: Results) -> list[Block]:
-    backbone, folds = results.manifest.get("backbone") or {}, len(results.manifest.get("folds") or [])
+    backbone = results.manifest.get("backbone") or {}
+    folds = counted(len(results.manifest.get("folds") or []), "fold")
     network = backbone.get("arch") or "The network"
     if backbone:
         known = backbone["sha256"] and backbone["weights"] != "none"
@@ -85,7 +86,7 @@ def _probes(results: Results) -> list[Block]:
         ),
         Text(PROBES, "Probes."),
         Text(
-            f"The pictures were divided into {folds} folds; a model is tested on pictures that it was not fitted to, "
+            f"The pictures were divided into {folds}; a model is tested on pictures that it was not fitted to, "
             "and every picture is tested once. In every fold the penalty was chosen by inner folds of the training "
             "pictures alone (Cawley and Talbot, 2010). Observers look at all pictures: the scores speak for new "
             "pictures seen by these people. “Chosen” takes in each fold the layer with the best inner score; the best "
@@ -104,7 +105,7 @@ def _maps(results: Results) -> str:
     return (
         f"{read}They were made elsewhere. Whether their models ever saw these pictures is not known to this report. "
         "Baselines that use other pictures leave out the picture itself; their smoothing is fitted in "
-        f"{len(results.manifest.get('folds') or [])} folds."
+        f"{counted(len(results.manifest.get('folds') or []), 'fold')}."
     )
 
 

@@ -18,6 +18,7 @@ from safetensors.numpy import save
 
 from gazeray.metrics import saliency
 from gazeray.metrics.resampling import grid_cells
+from gazeray.report.words import counted
 from gazeray.storage import Folder
 from gazeray.studies.pictures.config import ScoreConfig
 from gazeray.studies.pictures.passes import PictureData
@@ -290,10 +291,10 @@ class ScoreTable:
         folder.write_bytes(MAPS, save(self.maps))
         folder.write_table(SCORES, scores_table(self.rows))
         means, pictures = means_of(self.rows), len({row["stimulus"] for row in self.rows})
-        said = f"{pictures} pictures, {len(means)} predictors"
+        said = f"{counted(pictures, 'picture')}, {counted(len(means), 'predictor')}"
         if len(means) == 1:
             first, value = next(iter(next(iter(means.values())).items()))
-            said = f"{pictures} pictures" + ("" if value is None else f", {first.replace('_', ' ')} {value:.3f}")
+            said = counted(pictures, "picture") + ("" if value is None else f", {first.replace('_', ' ')} {value:.3f}")
         return {"pictures": pictures, "means": means, "said": said}
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from gazeray.report.results import Results
-from gazeray.report.words import Metric, counted, incomplete, lookup, number, score
+from gazeray.report.words import Metric, counted, digits_for, incomplete, interval, lookup, number, score
 
 FEW_PICTURES, FEW_OBSERVERS = 30, 10
 """Below these the verdict is followed by a warning."""
@@ -110,7 +110,8 @@ def _against_centre(results: Results, best: str, key: str) -> str:
     control = f" of the untrained {backbone.get('arch', 'network')}" if backbone.get("weights") == "none" else ""
     words, entry, name = METRICS[key], results.entry(best, key), f"“{results.label(best)}”{control}"
     gain, better = centre_gain(results, best, key), beats_centre(results, best, key)
-    scored = f"{words.name} {score(entry)}{f' {words.unit}' if words.unit else ''}"
+    digits = digits_for(gain.get("value"), *(gain.get("ci95") or []))
+    scored = f"{words.name} {score(entry, digits)}{f' {words.unit}' if words.unit else ''}"
     if gain.get("value") is None:
         return f"{name} scores {scored}; there is no centre bias to compare it with."
     if gain.get("ci95") is None:
@@ -120,7 +121,7 @@ def _against_centre(results: Results, best: str, key: str) -> str:
         claim += "pictures does"
     else:
         claim = "cannot be told apart from the centre bias of the other pictures"
-    paired = "" if key == "information_gain" else f", {score(gain, signed=True)} paired"
+    paired = "" if key == "information_gain" else f", {score(gain, digits, signed=True)} paired"
     return f"{name} {claim}: {scored}{paired}."
 
 
@@ -136,10 +137,12 @@ def _share(results: Results, best: str, key: str) -> str:
             "there is nothing certain to measure the model against."
         )
     bounds = share.get("ci95")
-    spread = f" [{number(100 * bounds[0], 0)}, {number(100 * bounds[1], 0)}]" if bounds else ""
+    percent = [100 * value for value in (share["value"], *(bounds or []))]
+    digits = digits_for(*(value / 100 for value in percent)) - 2  # not "0 %" of what is not 0
+    spread = f" {interval(percent[1:], digits)}" if bounds else ""
     return (
         f"The other observers of a picture gain {score(whole)} bit: the model explains "
-        f"{number(100 * share['value'], 0)} %{spread} of what they know beyond the centre bias."
+        f"{number(percent[0], digits)}\N{NO-BREAK SPACE}%{spread} of what they know beyond the centre bias."
     )
 
 
