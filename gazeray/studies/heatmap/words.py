@@ -186,7 +186,8 @@ def _without_gaze(results: Results) -> str:
         "regression (as above) on the place of the trial among those of its participant, how long the recording is, "
         f"its sampling rate and its share of lost samples{declared if further else ''}.{speed if has_speed else ''} "
         "All together: these and the log odds of stimulus and participant, which for each fitted trial come from other "
-        "people (other stimuli). The best of them by balanced accuracy was found on the test trials, which leans "
+        "people (other stimuli), and are left out where a trial has rather the classes that the others do not have, as in "
+        "counterbalanced designs. The best of them by balanced accuracy was found on the test trials, which leans "
         f"against the model.{left_out}"
     )
 
