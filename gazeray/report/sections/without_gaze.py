@@ -10,7 +10,7 @@ from typing import Any
 from gazeray.metrics.permutation import Claim, claim
 from gazeray.report.blocks import ROW, Block, Cell, Column, Table, Text
 from gazeray.report.results import Results
-from gazeray.report.words import interval, metric_name, number, p_value
+from gazeray.report.words import interval, metric_name, number, p_alone
 
 SHOWN = ("balanced_accuracy", "auroc")
 
@@ -94,7 +94,7 @@ def _row(results: Results, model: str, name: str) -> list[object]:
     for key in SHOWN:
         gain, p = results.gain(model, key, name), _tested(results, name, key).get("p")
         cells.append(Cell(number(gain.get("value"), signed=True), interval(gain.get("ci95"), signed=True)))
-        cells.append("" if p is None else p_value(p).removeprefix("p").lstrip(" =\N{NO-BREAK SPACE}"))
+        cells.append(p_alone(p))
     return cells
 
 

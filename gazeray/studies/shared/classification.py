@@ -13,7 +13,7 @@ from pydantic import Field
 from gazeray.config import JobConfig, Section
 from gazeray.learn.folds import inner_seed, inner_splits
 from gazeray.metrics.classification import score_all
-from gazeray.metrics.permutation import Exchange, exchanges, permutation_test
+from gazeray.metrics.permutation import ONE, Exchange, exchanges, permutation_test
 from gazeray.metrics.statistics import participant_confusions, resampled, rows, summarise
 from gazeray.study import Fold, Row
 from gazeray.tables import DataError
@@ -42,7 +42,7 @@ MODELS = {MODEL: "scores"}
 PREDICTIONS = "predictions.parquet"
 """Of a unit and of the run: a row per tested example."""
 
-PLURAL = {"participant": "participants", "stimulus": "stimuli"}
+PLURAL = {one: several for several, one in ONE.items()}
 """What was held out, in words, by the column of its names."""
 
 
