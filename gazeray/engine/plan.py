@@ -24,7 +24,7 @@ def plan_lines(cfg: Any, plan: Callable[[Any], Sequence[str]]) -> list[str]:
 
 
 def _variants(cfg: Any) -> list[str]:
-    """How many settings a robustness grid adds, and how many units."""
+    """How many settings a robustness grid adds, and how many folds these have."""
     settings = variant_settings(cfg)
     if len(settings) == 1:
         return []
@@ -32,7 +32,7 @@ def _variants(cfg: Any) -> list[str]:
     if isinstance(cfg, JobConfig):
         counts = [variant_of(cfg, setting).folds.count for setting in settings]
         known = [count for count in counts if count is not None]
-        units = f"{sum(known)} units together" if len(known) == len(counts) else units
+        units = f"{sum(known)} folds together" if len(known) == len(counts) else units
     return [f"variants: {len(settings)} settings, the config's own among them; {units}"]
 
 

@@ -132,8 +132,9 @@ class MapSummary:
         """The checks in numbers and words: method -> entries for metrics.json, None where nothing was measured.
 
         deletion_auc, deletion_auc_random, deletion_auc_dwell: area under the mean curve, 0..1, smaller is better.
-        gain_over_random, gain_over_dwell: that area minus the method's, {"value", "ci95"}: mean over examples, interval
-        from a bootstrap over groups. randomisation_correlation: {"median", "iqr", "n"} over examples and networks.
+        gain_over_random, gain_over_dwell: that area minus the method's, {"value", "ci95", "groups"}: mean over
+        examples, interval from a bootstrap over groups. randomisation_correlation: {"median", "iqr", "n"} over examples
+        and networks.
         dwell_correlation: the same of map and picture. n: examples checked. verdict: see `gazeray.explain.verdict`.
         seed: of the bootstrap.
         """

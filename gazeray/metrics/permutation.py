@@ -43,6 +43,7 @@ LEAST_UNITS = 6
 """People (or stimuli) that must have been held out for a claim: all of five on one side come about by chance in 3 %."""
 
 ONE = {"participants": "participant", "stimuli": "stimulus"}
+"""What may be held out: the word for one of it, which is also the column of its names."""
 
 PAIRS = 2.0
 """Variance of a cross-validated score without an effect, relative to that of shuffles with fixed predictions."""

@@ -45,7 +45,7 @@ ABOUT = {
     "report.html": "the report: one page, the verdict first",
     "saccades.parquet": "saccades, a row each",
     "units/": "a folder for each piece of work: its result, its log, and the weights where a model was kept",
-    "variants.parquet": "the scores under other settings",
+    "variants.parquet": "the items that only the run or only another setting uses, and why",
 }
 """What lies in a run folder, by path; folders end in a slash."""
 

@@ -100,6 +100,11 @@ def p_value(value: float) -> str:
     return f"p {'< 0.001' if value < 0.0005 else f'= {value:.3f}'}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
+def p_alone(value: float | None) -> str:
+    """A p-value without its letter, for a column of them; empty where there is none."""
+    return "" if value is None else p_value(value).removeprefix("p").lstrip(" =\N{NO-BREAK SPACE}")
+
+
 def plural(count: float, one: str, several: str = "") -> str:
     """The word that goes with a count: `one`, or `several` (default: `one` with an s)."""
     return one if count == 1 else several or f"{one}s"

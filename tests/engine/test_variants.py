@@ -239,7 +239,7 @@ def test_stores_and_manifests_of_variants_hold_only_what_differs(tmp_path: Path)
 
 def test_plan_says_how_many_settings_and_units(tmp_path: Path) -> None:
     cfg = config(tmp_path, "variants.seeds=5", "variants.grid={folds: {outer: [2, 4]}}")
-    assert "variants: 10 settings, the config's own among them; 30 units together" in plan_lines(cfg, lambda cfg: [])
+    assert "variants: 10 settings, the config's own among them; 30 folds together" in plan_lines(cfg, lambda cfg: [])
     assert not [line for line in plan_lines(config(tmp_path), lambda cfg: []) if "variants" in line]
 
 

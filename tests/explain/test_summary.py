@@ -195,15 +195,16 @@ def test_share_of_checked_examples_does_not_depend_on_batching(whole: MapSummary
 
 
 @pytest.mark.parametrize(
-    ("median", "low", "high", "expected"),
+    ("median", "low", "high", "people", "expected"),
     [
-        (0.1, 0.01, 0.2, "changes with the weights; better than random order; better than the order of dwell"),
-        (0.5, -0.2, -0.1, "partly the same with random weights: read with care; worse than random order; worse than"),
-        (0.8, -0.1, 0.1, "looks the same with random weights: do not read it; cannot be told apart from random order"),
+        (0.1, 0.01, 0.2, 6, "changes with the weights; better than random order; better than the order of dwell"),
+        (0.5, -0.2, -0.1, 40, "partly the same with random weights: read with care; worse than random order; worse"),
+        (0.8, -0.1, 0.1, 40, "looks the same with random weights: do not read it; cannot be told apart from random"),
+        (0.1, 0.01, 0.2, 5, "changes with the weights; too few participants to compare with random order; too few"),
     ],
 )
-def test_verdict_follows_its_rules(median: float, low: float, high: float, expected: str) -> None:
-    gain = {"value": (low + high) / 2, "ci95": [low, high]}
+def test_verdict_follows_its_rules(median: float, low: float, high: float, people: int, expected: str) -> None:
+    gain = {"value": (low + high) / 2, "ci95": [low, high], "groups": people}
     entry = {"randomisation_correlation": {"median": median}, "gain_over_random": gain, "gain_over_dwell": gain}
     assert verdict.words(entry).startswith(expected)
 
@@ -218,6 +219,7 @@ def test_interval_resamples_people_and_not_examples() -> None:
     assert np.ptp(by_person["ci95"]) > 4 * np.ptp(by_example["ci95"])
     expected = 3.92 * np.std([values[people == person].mean() for person in range(12)]) / np.sqrt(12)
     assert np.ptp(by_person["ci95"]) == pytest.approx(expected, rel=0.15)
+    assert by_person["groups"] == 12
     assert verdict.mean_interval(values, np.full(600, "P1"), 1)["ci95"] is None
 
 

@@ -68,7 +68,8 @@ def test_report_of_one_of_everything_has_no_plural_of_one(tmp_path: Path, blank:
                                    maps_per_participant=1))  # fmt: skip
     manifest, metrics = run.read_json("manifest.json"), run.read_json("metrics.json")
     counted_ones = one_of_all({key: manifest[key] for key in ("counts", "machine", "config", "earlier")})
-    run.write_json("manifest.json", manifest | counted_ones)
+    steps = [one_of_all(manifest["flow"]["steps"][place]) for place in (0, -1)]
+    run.write_json("manifest.json", manifest | counted_ones | {"flow": manifest["flow"] | {"steps": steps}})
     metrics["permutation"]["n"] = 1
     metrics["participants"] = {"P01": {"confusion": [[1, 0], [0, 0]]}}
     run.write_json("metrics.json", metrics)

@@ -14,7 +14,7 @@ from gazeray.report.sections.scores import undefined
 from gazeray.report.words import counted
 from gazeray.storage import Folder
 from gazeray.studies.pictures.methods import on_grid
-from gazeray.studies.pictures.words import METRICS, caveats, verdict
+from gazeray.studies.pictures.words import METRICS, beats_centre, caveats, verdict
 from gazeray.tables import Reject, rejects_table
 from tests.report.fabricate_saliency import SMALL, Scene, fabricate
 
@@ -66,6 +66,15 @@ def test_verdict_turns_round_where_smaller_is_better(results: Results) -> None:
     assert "not clearly above 0" not in text
     entry["gain"]["centre_bias"].update(value=0.3, ci95=[0.2, 0.4])
     assert "worse than the centre bias" in verdict(results)
+
+
+@pytest.mark.parametrize(("pictures", "claimed"), [(5, False), (6, True)])
+def test_few_pictures_are_no_evidence_whatever_their_interval(results: Results, pictures: int, claimed: bool) -> None:
+    best = results.metrics["best"]
+    results.metrics["rows"][best]["information_gain"].update(value=0.4, ci95=[0.3, 0.5], n=pictures)
+    assert ("better than the centre bias" in verdict(results)) == claimed
+    assert ("too little (5 pictures, and a claim takes at least 6)" in verdict(results)) != claimed
+    assert beats_centre(results, best, "information_gain") == (True if claimed else None)
 
 
 def test_sentence_on_the_second_metric_begins_with_a_capital(results: Results) -> None:

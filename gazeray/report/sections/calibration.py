@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gazeray.metrics.bootstrap import Estimate
 from gazeray.metrics.calibration import Calibration, calibrations
-from gazeray.metrics.permutation import LEAST_UNITS
+from gazeray.metrics.permutation import LEAST_UNITS, ONE
 from gazeray.metrics.statistics import Draws
 from gazeray.report import figures
 from gazeray.report.blocks import ROW, TEXT, Block, Cell, Column, Figure, FigureRow, Section, Table, Text, more
@@ -25,9 +25,6 @@ STYLES = {MODEL: (BLUE, "-", "o", "model"), SIMPLE: (VERMILION, "--", "s", "logi
 
 CLASSES = 6
 """Classes with a diagram of their own, at most."""
-
-OWNERS = {"participants": "participant", "stimuli": "stimulus"}
-"""What may have been held out, and the column of its names."""
 
 
 def section(results: Results) -> Section:
@@ -55,7 +52,7 @@ def measured(results: Results) -> dict[str, Calibration]:
     if not table.num_rows:
         return {}
     labels = class_indices(table["label"].to_pylist(), results.classes)
-    held = [table[OWNERS[name]].to_pylist() for name in held_out(results)]
+    held = [table[ONE[name]].to_pylist() for name in held_out(results)]
     draws = Draws.of(len(labels), *held)
     resamples = int((results.config.get("scores") or {}).get("resamples", 2000))
     return calibrations(labels, scores, len(results.classes), draws, resamples, int(results.manifest["seed"]))

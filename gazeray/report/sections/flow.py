@@ -30,6 +30,14 @@ def section(results: Results) -> list[Section]:
     return [Section("flow", "From what was recorded to what is used", "Flow", blocks)]
 
 
+def ends(results: Results) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was declared and what is used, people and trials of each; of runs of before as far as their counts tell."""
+    steps, counts = (results.manifest.get("flow") or {}).get("steps"), results.counts
+    if steps:
+        return steps[0], steps[-1]
+    return {"trials": counts["trials"]}, {"trials": counts["examples"], "people": counts["participants"]}
+
+
 def unlike(told: Mapping[str, Any]) -> list[str]:
     """A warning where the classes lose clearly unlike shares of their trials; nothing where they do not."""
     test = told.get("by_class") or {}

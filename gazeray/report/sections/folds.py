@@ -31,9 +31,7 @@ def per_fold(results: Results) -> Section:
     folds = results.manifest.get("folds") or []
     scores = {fold["fold"]: fold["metrics"] for fold in results.metrics.get("folds") or []}
     keys = sorted({key for scored in scores.values() for key in scored}, key=metric_order)
-    words = (
-        "Scores of each fold on its own test participants. Few people a fold: read the spread, not the single figure."
-    )
+    words = "Scores of each fold on its own test trials. They are few: read the spread, not the single figure."
     blocks: list[Block] = [Text(words, small=True)]
     shown = list(folds)
     if len(folds) > many.MANY:

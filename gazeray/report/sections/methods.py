@@ -10,6 +10,7 @@ import yaml
 
 from gazeray.report.blocks import Block, Code, Listing, Section, Terms
 from gazeray.report.results import Results
+from gazeray.report.sections.provenance import simulated
 from gazeray.report.words import counted
 
 REFERENCES = {
@@ -77,16 +78,16 @@ def config(results: Results) -> Section:
         "versions": ", ".join(f"{name} {version}" for name, version in versions),
         **_how_it_was_made(manifest),
     }
-    text = yaml.safe_dump(_without_simulation(results.config), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(_without_simulation(results), sort_keys=False, allow_unicode=True)
     terms = Terms([(name, str(value)) for name, value in pairs.items()])
     return Section("config", "Config, versions, hashes", "Config", [terms, Code(text)])
 
 
-def _without_simulation(config: Mapping[str, Any]) -> dict[str, Any]:
+def _without_simulation(results: Results) -> dict[str, Any]:
     """The config without the settings of the embedded simulation, where the data are not its."""
-    data = config.get("data") or {}
-    if data.get("dataset") == "simulated" or "simulate" not in data:
-        return dict(config)
+    config, data = results.config, results.config.get("data") or {}
+    if simulated(results) or "simulate" not in data:
+        return config
     return {**config, "data": {key: value for key, value in data.items() if key != "simulate"}}
 
 

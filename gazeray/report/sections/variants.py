@@ -19,7 +19,7 @@ from gazeray.report.blocks import ROW, TEXT, WIDE, Block, Cell, Column, Figure, 
 from gazeray.report.figures import BLUE, DARK, GREY, PAGE_IN, VERMILION, drawing, shorten
 from gazeray.report.results import Results
 from gazeray.report.sections.search import value_words
-from gazeray.report.words import counted, interval, metric_name, number, p_value
+from gazeray.report.words import counted, interval, metric_name, number, p_alone
 
 SEED = "run.seed"
 
@@ -308,10 +308,9 @@ def _cells(results: Results, point: Mapping[str, Any]) -> list[object]:
     told: list[object] = [items, Cell(number(point["value"]), interval(point["ci95"]))]
     if gain.get("value") is None:
         return [*told, "undefined", "", "", ""]
-    p = "" if gain.get("p") is None else p_value(gain["p"]).removeprefix("p").lstrip(" =\N{NO-BREAK SPACE}")
     held = {"above": "yes", "below": "no, it is a loss", "too_few": "too few to say"}.get(gain["side"], "no")
     value = Cell(number(gain["value"], signed=True), interval(gain["ci95"], signed=True))
-    return [*told, value, results.label(gain["over"]), p, held]
+    return [*told, value, results.label(gain["over"]), p_alone(gain.get("p")), held]
 
 
 def _left_out(results: Results, drawn: Curve) -> list[Block]:

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gazeray.metrics.permutation import Claim, claim
 from gazeray.report.blocks import ROW, Block, Cell, Column, Table, Text
 from gazeray.report.results import Results
-from gazeray.report.words import interval, metric_name, number, p_value
+from gazeray.report.words import interval, metric_name, number, p_alone
 
 SHOWN = ("balanced_accuracy", "auroc")
 
@@ -68,7 +69,20 @@ def blocks(results: Results, model: str) -> list[Block]:
     )
     why = {results.label(name): results.entry(name, SHOWN[0]).get("why") for name in rows["rows"]}
     words += "".join(f" Undefined: {label} ({reason})." for label, reason in why.items() if reason)
+    if low := _below_chance(results, rows["rows"]):
+        words += (
+            f" Below chance: {', '.join(low)}. What is tested leaves its opposite to be fitted to, most of all in "
+            "counterbalanced designs, where everybody has as many of each class. That tells how the experiment was "
+            "planned; a gain over such a row says nothing."
+        )
     return [Text(words, small=True), table]
+
+
+def _below_chance(results: Results, names: Sequence[str]) -> list[str]:
+    """What the rows are called whose whole interval is below chance."""
+    chance = ((results.metrics.get("metrics") or {}).get(SHOWN[0]) or {}).get("chance")
+    bounds = {name: results.entry(name, SHOWN[0]).get("ci95") for name in names}
+    return [results.label(name) for name, own in bounds.items() if own and chance is not None and own[1] < chance]
 
 
 def _row(results: Results, model: str, name: str) -> list[object]:
@@ -80,7 +94,7 @@ def _row(results: Results, model: str, name: str) -> list[object]:
     for key in SHOWN:
         gain, p = results.gain(model, key, name), _tested(results, name, key).get("p")
         cells.append(Cell(number(gain.get("value"), signed=True), interval(gain.get("ci95"), signed=True)))
-        cells.append("" if p is None else p_value(p).removeprefix("p").lstrip(" =\N{NO-BREAK SPACE}"))
+        cells.append(p_alone(p))
     return cells
 
 

@@ -10,8 +10,9 @@ from gazeray.metrics.permutation import claim
 from gazeray.report.model_card import Card
 from gazeray.report.results import Results
 from gazeray.report.sections.classification import HEADLINE, MODEL, held_out
+from gazeray.report.sections.flow import ends
 from gazeray.report.sections.without_gaze import best_gain
-from gazeray.report.words import counted
+from gazeray.report.words import counted, plural
 from gazeray.studies.heatmap.words import given, whom
 
 WEIGHTS = "checkpoint/model.safetensors"
@@ -85,12 +86,13 @@ def _unshown(results: Results) -> list[str]:
 
 
 def _data(results: Results) -> list[str]:
-    counts, data = results.counts, results.manifest["data"]
+    (_, used), data = ends(results), results.manifest["data"]
     units = [results.units.get(f"fold-{fold['fold']}") or {} for fold in results.manifest.get("folds") or []]
     fitted = [unit["n"] for unit in units if "n" in unit]
     lines = [
-        f"{data['dataset']}, licence {data['licence'] or 'not stated'}: {counts['examples']} trials of "
-        f"{counted(counts['participants'], 'participant')} were used. The label is “{data['label']}”.",
+        f"{data['dataset']}, licence {data['licence'] or 'not stated'}: {counted(used['trials'], 'trial')} of "
+        f"{counted(used['people'], 'participant')} {plural(used['trials'], 'was', 'were')} used. The label is "
+        f"“{data['label']}”.",
         f"Tested on {whom(results)}.",
     ]
     if fitted:

@@ -38,16 +38,17 @@ def write_report(run: Folder) -> None:
     label, counts, words = results.manifest["data"]["label"], results.counts, given(results)
     hold_out = (results.config.get("folds") or {}).get("hold_out", "participants")
     maps = explanations.section(run, results, words)
-    people, used = counted(counts["participants"], "participant"), counted(counts["examples"], "trial")
+    declared, used = flow.ends(results)
+    people, trials = counted(used["people"], "participant"), counted(used["trials"], "trial")
     read = (
-        f"Read: {counted(counts['recordings'], 'recording')} of {people}, {counted(counts['trials'], 'trial')}. "
-        f"Used: {used}. Rejected: {counts['rejected']} (rows, trials or whole files)."
+        f"Read: {counted(counts['recordings'], 'recording')}. Declared: {counted(declared['trials'], 'trial')}. "
+        f"Used: {trials} of {people}. Rejects: {counts['rejected']} (rows, trials or whole files)."
     )
     page = Page(
         title=f"{label} from gaze",
         heading=f"Predicting “{label}” from gaze",
         about=[
-            f"{people}, {used}",
+            f"{people}, {trials}",
             f"classes {', '.join(results.classes)}",
         ],
         verdict=verdict(results),

@@ -148,11 +148,11 @@ def methods(results: Results, hold_out: str, checked: bool) -> Section:
         Text(_intervals(results), "Intervals"),
         Text(_permutation(results), "Permutation."),
         Text(
-            "Majority always says the class that is most frequent among everybody who is not tested. Logistic "
+            "Majority always says the class that is most frequent among the trials that are not tested. Logistic "
             "regression (ridge penalty, standardised features, classes weighed equally) on simple gaze features, such "
             "as fixation count, mean and total duration, regressions and dwell time by column, is fitted in the same "
-            "folds on everybody who is not tested, validation participants included, whom the model only stops on: the "
-            "gain leans slightly against the model. Gains are paired: both sides on the same resamples.",
+            "folds on all trials that are not tested, those included that the model only stops on: the gain leans "
+            "slightly against the model. Gains are paired: both sides on the same resamples.",
             "Baselines.",
         ),
         *([Text(_without_gaze(results), "Without gaze")] if results.metrics.get("without_gaze") else []),
@@ -180,13 +180,14 @@ def _without_gaze(results: Results) -> str:
     )
     has_speed = "reading_speed" in results.metrics["without_gaze"]["rows"]
     return (
-        "are predictors that are fitted in the same folds on everybody who is not tested, and see no gaze. Stimulus "
+        "are predictors that are fitted in the same folds on all trials that are not tested, and see no gaze. Stimulus "
         "alone and participant alone: how much more frequent each class is with the stimulus (participant) than "
         "overall, both smoothed by two examples of the overall shares. Order, duration, rate, loss: a logistic "
         "regression (as above) on the place of the trial among those of its participant, how long the recording is, "
         f"its sampling rate and its share of lost samples{declared if further else ''}.{speed if has_speed else ''} "
         "All together: these and the log odds of stimulus and participant, which for each fitted trial come from other "
-        "people (other stimuli). The best of them by balanced accuracy was found on the test trials, which leans "
+        "people (other stimuli), and are left out where a trial rather has the class that the others do not have, as "
+        "in counterbalanced designs. The best of them by balanced accuracy was found on the test trials, which leans "
         f"against the model.{left_out}"
     )
 
@@ -292,7 +293,8 @@ def _intervals(results: Results) -> str:
     return (
         f"are 95 % percentile intervals of a cluster bootstrap: {resampled(results)} are drawn with replacement, each "
         f"with all their trials (Field and Welsh, 2007).{crossed if len(held_out(results)) > 1 else ''} They cover "
-        f"which {resampled(results)} took part; they do not cover the noise of fitting again with another seed."
+        f"which {resampled(results)} there happened to be; they do not cover the noise of fitting again with another "
+        "seed."
     )
 
 
@@ -309,7 +311,9 @@ def _permutation(results: Results) -> str:
         "varies more than its shuffles do (Bengio and Grandvalet, 2004): their spread was widened by the root of 2 for "
         "scores above chance, and by the root of the number of folds for scores below. A score is called above or "
         "below chance where this one-sided p is below 0.025 and the interval excludes chance, both; better or worse "
-        "than logistic regression where this holds of the difference, with the root of 2 for both."
+        "than logistic regression, or what can be had without gaze, where this holds of the difference, with the root "
+        "of 2 for both; worse than the best without gaze takes a p below 0.025 after it was multiplied by the number "
+        "of rows that it is the best of (Bonferroni)."
     )
 
 

@@ -44,7 +44,7 @@ def write_saliency_report(run: Folder) -> None:
     )
     folds = many.named([f"{fold['fold']} ({fold['pictures']})" for fold in manifest.get("folds") or []])
     read = (
-        f"Used: {_counts(results)}. Rejected: {results.counts.get('rejected')} (fixations, pictures or whole files)."
+        f"Read: {_counts(results)}. Rejects: {results.counts.get('rejected')} (fixations, pictures or whole files)."
         f"{f' Folds of pictures: {folds}.' if folds else ''}"
     )
     spread_of = [name for name in SPREAD if name in results.shown and name in results.per_item.column_names][:3]

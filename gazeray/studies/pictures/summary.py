@@ -15,6 +15,7 @@ from safetensors.numpy import load
 
 from gazeray.config import digest
 from gazeray.metrics.bootstrap import entry, group_draws, mean_over, ratio_over, row
+from gazeray.metrics.permutation import LEAST_UNITS
 from gazeray.metrics.resampling import on_relative_grid
 from gazeray.studies.pictures.baselines import BASELINES, CEILINGS, DENSITIES
 from gazeray.studies.pictures.config import PictureScoring
@@ -218,6 +219,7 @@ def _headline(rows: Mapping[str, Any], best: str | None, metric: str | None) -> 
     side = "above" if low > 0 else "below" if high < 0 else "none"
     if metric in SMALLER_IS_BETTER:
         side = {"above": "below", "below": "above"}.get(side, side)
+    side = "too_few" if entry["n"] < LEAST_UNITS else side
     gain = {"over": CENTRE, **found, "side": side}
     return Headline(metric, key, entry, None, "none", gain, "the centre bias")
 

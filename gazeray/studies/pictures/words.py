@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gazeray.metrics.permutation import LEAST_UNITS
 from gazeray.report.results import Results
 from gazeray.report.words import Metric, counted, digits_for, incomplete, interval, lookup, number, score
 
@@ -97,10 +98,16 @@ def centre_gain(results: Results, model: str, key: str) -> dict[str, Any]:
     return results.entry(model, key) if key == "information_gain" else results.gain(model, key, CENTRE)
 
 
+def too_few(results: Results, model: str, key: str) -> str:
+    """Why nothing can be claimed of a model by a metric, such as "2 pictures, and a claim takes at least 6", or ""."""
+    n = results.entry(model, key).get("n", LEAST_UNITS)
+    return f"{counted(n, 'picture')}, and a claim takes at least {LEAST_UNITS}" if n < LEAST_UNITS else ""
+
+
 def beats_centre(results: Results, model: str, key: str) -> bool | None:
     """Is a model better than the centre bias of the other pictures, or worse (False)? None: nobody can tell."""
     bounds = centre_gain(results, model, key).get("ci95")
-    if bounds is None or bounds[0] <= 0 <= bounds[1]:
+    if too_few(results, model, key) or bounds is None or bounds[0] <= 0 <= bounds[1]:
         return None
     return bool((bounds[0] > 0) == METRICS[key].rises)
 
@@ -114,7 +121,9 @@ def _against_centre(results: Results, best: str, key: str) -> str:
     scored = f"{words.name} {score(entry, digits)}{f' {words.unit}' if words.unit else ''}"
     if gain.get("value") is None:
         return f"{name} scores {scored}; there is no centre bias to compare it with."
-    if gain.get("ci95") is None:
+    if why := too_few(results, best, key):
+        claim = f"was compared with the centre bias of the other pictures, which says too little ({why})"
+    elif gain.get("ci95") is None:
         claim = "was compared with the centre bias of the other pictures, without an interval"
     elif better is not None:
         claim = f"predicts where people look {'better' if better else 'worse'} than the centre bias of the other "

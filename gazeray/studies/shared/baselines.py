@@ -38,6 +38,9 @@ KEY = "baselines"
 KEYS = ("fold", KEY)
 """Whose units a fold is made of: `gazeray.learn.trained.Trained` and what stands beside it."""
 
+FORMAT = 2
+"""Raised when a row is fitted differently: units of before are then done again."""
+
 JOINED_ON = ("fold", "participant", "trial", "regime")
 
 
@@ -53,7 +56,7 @@ def baselines(
     """
     folds, stores = ready.items.folds, [store] * len(ready.items.folds)
     rows, further = _rows(store.table), store.table.select(further_columns(store.table))
-    hashed: list[Any] = [label, features, list(rows), table_digest(further)]
+    hashed: list[Any] = [FORMAT, label, features, list(rows), table_digest(further)]
     if ready.searched is not None:
         variants = [ready.searched.variants[chosen.setting] for chosen in ready.searched.chosen]
         folds, stores = [fold.refitted for fold in folds], [variant.store for variant in variants]

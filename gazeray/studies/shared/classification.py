@@ -13,7 +13,7 @@ from pydantic import Field
 from gazeray.config import JobConfig, Section
 from gazeray.learn.folds import inner_seed, inner_splits
 from gazeray.metrics.classification import score_all
-from gazeray.metrics.permutation import Exchange, exchanges, permutation_test
+from gazeray.metrics.permutation import ONE, Exchange, exchanges, permutation_test
 from gazeray.metrics.statistics import participant_confusions, resampled, rows, summarise
 from gazeray.study import Fold, Row
 from gazeray.tables import DataError
@@ -42,7 +42,7 @@ MODELS = {MODEL: "scores"}
 PREDICTIONS = "predictions.parquet"
 """Of a unit and of the run: a row per tested example."""
 
-PLURAL = {"participant": "participants", "stimulus": "stimuli"}
+PLURAL = {one: several for several, one in ONE.items()}
 """What was held out, in words, by the column of its names."""
 
 
@@ -205,20 +205,13 @@ def score_predictions(
     }
     scores = {name: theirs for name, theirs in everything.items() if name not in undefined}
     found = rows(resampled(labels, scores, held[0], classes, cfg.resamples, seed, *held[1:]), model)
-    first, further = exchanges(labels, people, stimuli, trials, unseen)
-
-    over = {name: theirs for name, theirs in scores.items() if name != model}
-
-    def test(exchange: Exchange, over: Mapping[str, np.ndarray], metric: str) -> dict[str, Any]:
-        n = cfg.permutations
-        return permutation_test(labels, scores[model], folds, exchange, classes, metric, n, seed, over)
-
+    designs = exchanges(labels, people, stimuli, trials, unseen)
+    tested = _tested(labels, scores, model, folds, designs, classes, cfg, seed)
     nothing = {
         name: {metric: {"value": None, "ci95": None, "n": 0, "why": why} for metric in found[model]}
         for name, why in undefined.items()
     }
-    tested = test(first, over, HEADLINE) | ({} if further is None else {"further": test(further, {}, HEADLINE)})
-    tested["auroc"] = test(first, over, "auroc")
+    persons = _per_person(labels, scores, people, classes, cfg, seed, model) if designs[0].of_people else None
     blind = [name for name in ("majority", *WITHOUT_GAZE) if name in everything]
     best = max(blind, key=lambda name: found[name][tested["metric"]]["value"] or 0.0 if name in found else -1.0)
     return {
@@ -229,8 +222,24 @@ def score_predictions(
         **({"without_gaze": {"best": best, "rows": blind}} if len(blind) > 1 else {}),
         "held_out": {PLURAL[column]: len(set(theirs)) for column, theirs in zip(unseen, held, strict=True)},
         "participants": participant_confusions(labels, scores[model].argmax(axis=1), people, classes),
-        **({"per_person": _per_person(labels, scores, people, classes, cfg, seed, model)} if first.of_people else {}),
+        **({} if persons is None else {"per_person": persons}),
     }
+
+
+def _tested(
+    labels: np.ndarray, scores: Mapping[str, np.ndarray], model: str, folds: np.ndarray,
+    designs: tuple[Exchange, Exchange | None], classes: Sequence[str], cfg: ScoresConfig, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """The permutation tests of the model and its gains, by the first design; `further`: of its score by the second."""
+    over = {name: theirs for name, theirs in scores.items() if name != model}
+
+    def test(exchange: Exchange, over: Mapping[str, np.ndarray], metric: str) -> dict[str, Any]:
+        n = cfg.permutations
+        return permutation_test(labels, scores[model], folds, exchange, classes, metric, n, seed, over)
+
+    first, further = designs
+    found = test(first, over, HEADLINE) | ({} if further is None else {"further": test(further, {}, HEADLINE)})
+    return {**found, "auroc": test(first, over, "auroc")}
 
 
 def _per_person(

@@ -207,6 +207,36 @@ def test_scores_say_which_row_without_gaze_is_best_and_why_others_are_undefined(
         assert values["stimulus_only"] > 0.7
 
 
+@pytest.mark.parametrize(
+    ("hold_out", "own", "outer", "classes"),
+    [
+        ("participants", "stimulus_only", 12, 2),
+        ("participants", "stimulus_only", 4, 3),
+        ("stimuli", "participant_only", 12, 2),
+    ],
+)
+def test_counterbalanced_design_does_not_give_the_tested_labels_away(
+    hold_out: str, own: str, outer: int, classes: int
+) -> None:
+    """Latin square: the labels that are known leave over those that are tested, and nothing else is to be known."""
+    who, what = np.divmod(np.arange(144), 12)
+    labels = (who + what) % classes
+    ids = {"participant": [f"P{number:02d}" for number in who], "stimulus": [f"S{number:02d}" for number in what]}
+    table = pa.table({**ids, "trial": ids["stimulus"]})
+    table = with_nuisance(table, np.random.default_rng(2).random(144), None)
+    here, names = Circumstances.of(table, labels), [*CLASSES, "third"][:classes]
+    found = {name: np.zeros((144, classes)) for name in (own, "nuisance", "without_gaze")}
+    for fold in make_folds(table, labels, FoldsConfig(hold_out=hold_out, outer=outer), 0):  # type: ignore[arg-type]
+        test = np.sort(fold.test)
+        scores = gazeless_scores(here, fold.known, fold.tests, test, classes)
+        for name in found:
+            found[name][test] = scores[name]
+    areas = {name: score_all(labels, scores, names)["auroc"][0] for name, scores in found.items()}
+    assert areas[own] < 0.3
+    assert areas["without_gaze"] == pytest.approx(areas["nuisance"], abs=0.1)
+    assert areas["without_gaze"] < 0.6
+
+
 def test_three_classes_have_rows_without_gaze_too() -> None:
     table, labels = study()
     labels = labels + (np.arange(len(labels)) % 3 == 0) * labels
