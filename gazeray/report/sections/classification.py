@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from gazeray.metrics.classification import LOWER_IS_BETTER
+from gazeray.metrics.permutation import Claim, claim
 from gazeray.report import figures
 from gazeray.report.blocks import ROW, Block, Cell, Column, Figure, FigureRow, Section, Table, Text
 from gazeray.report.figures import BLUE, DARK, GREY, HALF_IN, PAGE_IN, VERMILION, drawing, shorten
@@ -67,6 +68,13 @@ def held_out(results: Results) -> dict[str, int]:
     """How many participants, stimuli or both the intervals draw from; participants in runs that do not say it."""
     metrics = results.metrics
     return dict(metrics.get("held_out") or {"participants": len(metrics.get("participants") or {})})
+
+
+def against_chance(results: Results) -> Claim:
+    """What may be said of the model's headline score against chance."""
+    entry = (results.metrics.get("metrics") or {}).get(HEADLINE) or {}
+    test = results.metrics.get("permutation") or {}
+    return claim(entry.get("ci95"), entry.get("chance"), test, held_out(results))
 
 
 def resampled(results: Results) -> str:

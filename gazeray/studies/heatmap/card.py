@@ -6,10 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gazeray.metrics.permutation import claim
 from gazeray.report.model_card import Card
 from gazeray.report.results import Results
-from gazeray.report.sections.classification import HEADLINE, MODEL, held_out
+from gazeray.report.sections.classification import HEADLINE, MODEL, against_chance, held_out
 from gazeray.report.sections.flow import ends
 from gazeray.report.sections.without_gaze import best_gain
 from gazeray.report.words import counted, plural
@@ -71,12 +70,10 @@ def card(results: Results) -> Card:
 
 def _unshown(results: Results) -> list[str]:
     """What is not shown: anything at all, or anything that takes an eye tracker."""
-    label, held = results.manifest["data"]["label"], held_out(results)
-    entry = (results.metrics.get("metrics") or {}).get(HEADLINE) or {}
-    test = results.metrics.get("permutation") or {}
-    if not results.metrics or claim(entry.get("ci95"), entry.get("chance"), test, held).side != "above":
+    label = results.manifest["data"]["label"]
+    if against_chance(results).side != "above":
         return [f"Not shown: that this model predicts “{label}” above chance. Do not use it for that."]
-    gain = best_gain(results, MODEL, HEADLINE, held)
+    gain = best_gain(results, MODEL, HEADLINE, held_out(results))
     if gain is None:
         return [f"Not asked: whether the same score can be had without gaze. Nothing says that “{label}” is in it."]
     if gain.found.side != "above":

@@ -11,7 +11,7 @@ from gazeray.report.blocks import ROW, TEXT, Cell, Column, Section, Table, Text
 from gazeray.report.results import Results
 from gazeray.report.sections import methods as sections
 from gazeray.report.sections import provenance
-from gazeray.report.sections.classification import HEADLINE, MODEL, SIMPLE, held_out, resampled
+from gazeray.report.sections.classification import HEADLINE, MODEL, SIMPLE, against_chance, held_out, resampled
 from gazeray.report.sections.gallery import Given
 from gazeray.report.sections.search import choice_name
 from gazeray.report.sections.without_gaze import Gain, best_gain
@@ -40,7 +40,7 @@ def verdict(results: Results) -> str:
         reason = entry.get("why") or ("no fold was tested" if not results.metrics else "too few classes were tested")
         return f"{start}{'no' if start else 'No'} verdict, because balanced accuracy is undefined: {reason}."
     test = results.metrics.get("permutation") or {}
-    found = claim(bounds, chance, test, held_out(results))
+    found = against_chance(results)
     p = test.get("p_below" if found.side == "below" else "p")
     gain = best_gain(results, MODEL, HEADLINE, held_out(results))
     from_chance = [] if chance is None else [bound - chance for bound in [value, *(bounds or [])]]
