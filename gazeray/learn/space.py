@@ -53,8 +53,9 @@ def settings_to_try(cfg: JobConfig) -> list[Setting]:
         rng = np.random.default_rng(derive_seed(cfg.run.seed, "search"))
         found = [{key: _draw(choice, rng) for key, choice in space.items()} for _ in range(cfg.search.settings)]
         found = [setting for number, setting in enumerate(found) if setting not in found[:number]]
-    for setting in found:
-        with_setting(cfg, setting)
+    faults = cfg.faults_of_search([with_setting(cfg, setting) for setting in found])
+    if faults:
+        raise ConfigError([f"search.space.{line}" for line in faults])
     return found
 
 

@@ -88,6 +88,30 @@ def test_every_mistake_is_reported() -> None:
     assert len(caught.value.errors) == 2
 
 
+@pytest.mark.parametrize(
+    ("render", "keys"),
+    [
+        ({"height_px": [32, 48]}, ["height_px"]),
+        ({"width_px": {"low": 32, "high": 64}, "height_px": [16, 32]}, ["height_px", "width_px"]),
+        ({"kind": ["heatmap", "scanpath"]}, ["kind"]),
+        ({"kind": ["scanpath"], "scanpath": {"kind": ["a", "b"]}}, ["scanpath.kind"]),
+    ],
+)
+def test_pictures_whose_maps_cannot_be_averaged_are_not_searched_over(render: dict[str, Any], keys: list[str]) -> None:
+    cfg = config({"render": render})
+    with pytest.raises(ConfigError) as caught:
+        settings_to_try(cfg)
+    assert [line.partition(": ")[0] for line in caught.value.errors] == [f"search.space.render.{key}" for key in keys]
+    assert all("explain.maps=false" in line for line in caught.value.errors)
+    without = cfg.model_copy(update={"explain": cfg.explain.model_copy(update={"maps": False})})
+    assert len(settings_to_try(without)) > 1
+
+
+def test_pictures_that_all_settings_draw_alike_may_have_maps() -> None:
+    render = {"height_px": [48], "sigma_px": [20, 40], "scanpath": {"kind": ["a", "b"]}}
+    assert len(settings_to_try(config({"render": render}))) == 4, "a heatmap is no scanpath"
+
+
 # -- the settings of a robustness grid
 
 
