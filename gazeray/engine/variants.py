@@ -20,6 +20,7 @@ import pyarrow as pa
 from gazeray.config import ConfigError, config_hash, digest
 from gazeray.engine.executor import Executor
 from gazeray.engine.prepare import Filled, prepare
+from gazeray.engine.run import prefix_of
 from gazeray.engine.run_files import some
 from gazeray.engine.units import OfVariant
 from gazeray.learn.space import Setting, variant_of, variant_settings
@@ -56,11 +57,6 @@ class Variant(Generic[D, S]):
         if self.ready is None:
             return []
         return [OfVariant(one, prefix_of(self.name)) for one in self.study.predictors(self.ready)]
-
-
-def prefix_of(name: str) -> str:
-    """What begins the names of the units of a variant."""
-    return f"{name}-"
 
 
 def study_in(study: Study[D, S], setting: Setting) -> Study[D, S]:

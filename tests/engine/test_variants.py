@@ -167,6 +167,25 @@ def test_a_worker_keeps_the_memory_of_one_variant(tmp_path: Path) -> None:
     assert len(worker.memory) == 1
 
 
+def units_in(run: Folder) -> set[str]:
+    """The names of all units that are done, whoever asked for them."""
+    return {stat.path.split("/")[1] for stat in run.list("units") if stat.path.endswith("/result.json")}
+
+
+def test_units_of_variants_stay_as_long_as_the_data_do(tmp_path: Path) -> None:
+    asked = config(tmp_path, "variants.grid={train: {epochs: [1, 2]}}", "train.epochs=1")
+    whole, _ = do(BlobStudy(asked))
+    plain, _ = do(BlobStudy(config(tmp_path, "train.epochs=1")))
+    again, shown = do(BlobStudy(asked))
+    assert again.metrics == whole.metrics
+    assert "units: 4 in all, 4 done before" in shown
+    fewer, _ = do(BlobStudy(config(tmp_path, "train.epochs=1", "variants.grid={train: {epochs: [1, 3]}}")))
+    assert len(units_in(fewer.run)) == 6
+    other, _ = do(BlobStudy(config(tmp_path, "train.epochs=1"), content="other"))
+    assert plain.run.uri == other.run.uri
+    assert units_in(other.run) == {"fold-0", "fold-1"}
+
+
 def test_variants_are_no_part_of_what_the_run_is(tmp_path: Path) -> None:
     plain, varied = (config(tmp_path, *words) for words in ((), ("variants.seeds=5", GRID)))
     assert config_hash(plain) == config_hash(varied)

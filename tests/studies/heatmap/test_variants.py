@@ -180,9 +180,31 @@ def test_report_says_first_in_how_many_settings_the_gain_holds(
     assert shown[-1].startswith("2 seeds: mean 0.")
 
 
-def test_without_variants_again_nothing_of_them_is_left(varied: Outcome, declaration: Path) -> None:
+def test_without_variants_only_their_units_stay_and_nothing_speaks_of_them(
+    varied: Outcome, declaration: Path, plain: tuple[Json, dict[str, int], dict[str, str]]
+) -> None:
+    units = {path: when for path, when in stamps(varied.run).items() if path.startswith("units/v-")}
+    assert units
     again = run(declaration)
-    assert again.metrics is not None
-    assert "variants" not in again.metrics
-    assert not [path for path in stamps(again.run) if "v-" in path or path == "variants.parquet"]
+    assert again.metrics == plain[0]
+    there = stamps(again.run)
+    assert {path: when for path, when in there.items() if path.startswith("units/v-")} == units
+    assert not [path for path in there if path == "variants.parquet"]
+    assert again.run.read_json("manifest.json")["unit_hashes"] == plain[2]
     assert faults(again.run) == []
+    back = run(declaration, "variants.seeds=2", GRID)
+    assert back.metrics == varied.metrics
+    assert units.items() <= stamps(back.run).items(), "nothing but scoring is done"
+
+
+def test_damaged_unit_of_a_setting_that_is_not_asked_for_is_found(varied: Outcome, declaration: Path) -> None:
+    (name, *_) = [one["name"] for one in varied.run.read_json("manifest.json")["variants"]]
+    again = run(declaration)
+    again.run.write_text(f"units/{name}-fold-1/metrics.jsonl", "")
+    again.run.write_text("units/v-1-fold-0/result.json", "{}")
+    found = {line.partition(":")[0] for line in faults(again.run)}
+    assert found == {f"units/{name}-fold-1/metrics.jsonl", "units/v-1-fold-0"}
+    back = run(declaration, "variants.seeds=2", GRID)
+    assert back.metrics == varied.metrics
+    assert not back.run.exists("units/v-1-fold-0/result.json"), "no name of a variant"
+    assert faults(back.run) == []
