@@ -240,7 +240,7 @@ def overview(points: Sequence[Json]) -> Json:
         "scored": len(known),
         "distinct": len({_numbers(point) for point in known}),
         "no_effect": [
-            key for key in sorted({key for point in known for key in point["setting"]}) if _changes_none(key, known)
+            key for key in sorted({key for point in known for key in point["setting"]}) if _changes_none(key, points)
         ],
         "range": _range([point["value"] for point in known]),
         "gain_range": _range([point["gain"]["value"] for point in gained]),
@@ -261,13 +261,19 @@ def _numbers(point: Json) -> str:
 
 
 def _changes_none(key: str, points: Sequence[Json]) -> bool:
-    """Are there points that differ in this setting alone, and do all of them agree in their numbers?"""
-    found: dict[str, list[str]] = {}
+    """Whatever else is set, do points that differ in this setting alone agree in their numbers?
+
+    False where nothing differs in it alone: it may matter there, as the number of folds of stimuli does once these are
+    held out.
+    """
+    found: dict[str, list[Json]] = {}
     for point in points:
         others = {name: value for name, value in point["setting"].items() if name != key}
-        found.setdefault(json.dumps(others, sort_keys=True), []).append(_numbers(point))
-    compared = [numbers for numbers in found.values() if len(numbers) > 1]
-    return bool(compared) and all(len(set(numbers)) == 1 for numbers in compared)
+        found.setdefault(json.dumps(others, sort_keys=True), []).append(point)
+    scored = [[_numbers(one) for one in group if one.get("value") is not None] for group in found.values()]
+    compared = [numbers for numbers in scored if len(numbers) > 1]
+    alone = any(len(group) == 1 for group in found.values())
+    return bool(compared) and not alone and all(len(set(numbers)) == 1 for numbers in compared)
 
 
 def _range(values: Sequence[float]) -> list[float] | None:

@@ -214,6 +214,8 @@ def test_settings_that_change_no_number_are_named() -> None:
     points[-3]["gain"] = {**points[-3]["gain"], "value": 0.11}
     found = overview(points)
     assert (found["distinct"], found["no_effect"]) == (3, [])
+    partner = [*points[:2], point(0.6, sigma=20)]
+    assert overview(partner)["no_effect"] == [], "it may matter with the other sigma"
     alone = overview([point(0.7), point(0.7, gate=1, sigma=20)])
     assert alone["no_effect"] == [], "there is nothing that differs in one of them alone"
 
