@@ -82,12 +82,15 @@ def prepared(study: Study[D, S], store: Folder, workers: Executor, filled: Fille
 
 
 def left_unsaid(study: Study[D, S], manifest: Json) -> Iterator[str]:
-    """What is wrong with the variants of a manifest, a line: every setting that the config asks for stands there."""
-    wanted = [plain(setting) for setting in variant_settings(study.cfg)[1:]]
-    there = [one["setting"] for one in manifest.get("variants") or []]
-    if there != wanted:
-        missing = [json.dumps(setting) for setting in wanted if setting not in there]
-        told = f"without {some(missing)}" if missing else "in another order, or more of them"
+    """What is wrong with the variants of a manifest, a line: every setting that the config asks for stands there, once.
+
+    Their order is that in which the grid was written, which a manifest does not keep.
+    """
+    wanted = [json.dumps(plain(setting), sort_keys=True) for setting in variant_settings(study.cfg)[1:]]
+    there = [json.dumps(one["setting"], sort_keys=True) for one in manifest.get("variants") or []]
+    if sorted(there) != sorted(wanted):
+        missing = [setting for setting in wanted if setting not in there]
+        told = f"without {some(missing)}" if missing else "there are more of them"
         yield f"manifest.json: variants are not the {len(wanted)} that the config asks for: {told}"
 
 

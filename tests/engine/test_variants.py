@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gazeray.config import config_hash
+from gazeray.config import config_hash, validate
 from gazeray.engine.cli import main
 from gazeray.engine.plan import plan_lines
 from gazeray.engine.prepare import Filled
 from gazeray.engine.units import OfVariant
-from gazeray.engine.variants import entries, overview, parts_of, prepared, scored, table_of
+from gazeray.engine.variants import entries, left_unsaid, overview, parts_of, prepared, scored, table_of
+from gazeray.learn.space import variant_settings
 from gazeray.storage import Folder
 from gazeray.study import Finished, Headline, Items, Row
 from gazeray.tables import DataError, Reject
@@ -189,6 +190,20 @@ def test_units_of_variants_stay_as_long_as_the_data_do(tmp_path: Path) -> None:
 def test_variants_are_no_part_of_what_the_run_is(tmp_path: Path) -> None:
     plain, varied = (config(tmp_path, *words) for words in ((), ("variants.seeds=5", GRID)))
     assert config_hash(plain) == config_hash(varied)
+
+
+def test_grid_in_any_order_is_found_whole_in_the_manifest(tmp_path: Path) -> None:
+    """Keys of a manifest are sorted, and those of a grid are not."""
+    grid = "variants.grid={train: {epochs: [1, 2]}, blobs: {scale: [1, 0.1], examples: [60, 48]}}"
+    study = BlobStudy(config(tmp_path, "train.epochs=1", grid))
+    manifest = do(study)[0].run.read_json("manifest.json")
+    again = BlobStudy(validate(BlobConfig, manifest["config"]))
+    assert variant_settings(again.cfg) != variant_settings(study.cfg)
+    assert list(left_unsaid(again, manifest)) == []
+    manifest["variants"].append(manifest["variants"][0])
+    assert "there are more of them" in " ".join(left_unsaid(again, manifest))
+    del manifest["variants"][-2:]
+    assert 'without {"' in " ".join(left_unsaid(again, manifest))
 
 
 # -- what they add up to
