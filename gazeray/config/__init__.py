@@ -225,6 +225,10 @@ class JobConfig(Section):
         """The same without what only people look at: that is how variants are run."""
         return self
 
+    def faults_of_search(self, tried: Sequence[Self]) -> list[str]:
+        """What has to be the same in all settings that a search tries and is not: each key, with the way out."""
+        return []
+
     @model_validator(mode="after")
     def _one_setting_each(self) -> JobConfig:
         if self.search and self.variants.asked:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -152,15 +152,20 @@ def _place(values: Any, location: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(kept)
 
 
+def unknown_key(path: str, known: Iterable[str]) -> str:
+    """A dotted path whose last key is none of those that are known there, in words."""
+    allowed = sorted(known)
+    close = difflib.get_close_matches(path.rpartition(".")[2], allowed, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{path}: unknown key{hint} (allowed: {', '.join(allowed)})"
+
+
 def _line(model: type[BaseModel], detail: Any, written: Values) -> str:
     """One validation error in words: where, what, and what is allowed."""
     location = [str(part) for part in detail["loc"]]
     path = ".".join(location) or "config"
     if detail["type"] == "extra_forbidden":
-        known = sorted(_fields_at(model, location[:-1]))
-        close = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        return f"{path}: unknown key{hint} (allowed: {', '.join(known)})"
+        return unknown_key(path, _fields_at(model, location[:-1]))
     if is_key := detail["type"] == "invalid_key" or location[-1:] == ["[key]"]:
         location = location[: -2 if location[-1] == "[key]" else -1]
     given = detail["input"]

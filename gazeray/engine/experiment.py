@@ -18,11 +18,11 @@ from gazeray.engine.plan import check_settings
 from gazeray.engine.prepare import Filled, prepare
 from gazeray.engine.progress import ProgressView
 from gazeray.engine.provenance import machine
-from gazeray.engine.run import RunFolder, units_of
+from gazeray.engine.run import RunFolder, prefix_of, units_of
 from gazeray.engine.search import search
 from gazeray.engine.tracking import Followers, followers
 from gazeray.engine.units import Work
-from gazeray.engine.variants import Variant, entries, overview, parts_of, prefix_of, prepared, scored, table_of
+from gazeray.engine.variants import Variant, entries, overview, parts_of, prepared, scored, table_of
 from gazeray.learn.inner_search import InnerSearch
 from gazeray.learn.space import settings_to_try, with_setting
 from gazeray.storage import Folder, StorageError

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -33,6 +34,16 @@ def _basis(manifest: Json) -> Json:
     """`BASIS`, and what of the config changes none of the run's own numbers, but what is made beside them."""
     config = manifest["config"]
     return {**{key: manifest.get(key) for key in BASIS}, **{key: config.get(key) for key in ("show", "variants")}}
+
+
+def prefix_of(variant: str) -> str:
+    """What begins the names of the units of a variant, `v-` and ten hex digits of its setting."""
+    return f"{variant}-"
+
+
+def is_of_variant(unit: str) -> bool:
+    """Is a unit of this name one of a variant?"""
+    return re.match(r"v-[0-9a-f]{10}-.", unit) is not None
 
 
 def units_of(config: str, data: str, hashes: Mapping[str, str]) -> str:
@@ -94,7 +105,8 @@ class RunFolder:
     def forget_other_data(self, fingerprint: str) -> None:
         """Delete results of an earlier state of the recordings: this folder speaks of one state only.
 
-        Where the manifest cannot be read, the units' hashes tell their states, and `clear` deletes the rest.
+        Where the manifest cannot be read, the units' hashes tell their states, and `clear` deletes the rest; units of
+        variants stay until their setting is asked for, and are done again where their hash is another.
         """
         if self.before is not None and self.before["data"]["fingerprint"] != fingerprint:
             self.kept = None
@@ -127,9 +139,14 @@ class RunFolder:
             self.folder.delete(name)
 
     def clear(self, units: Mapping[str, UnitFolder]) -> None:
-        """Delete what lay in units/ and maps/ and belongs to none of the run's units, nor to the run as a whole."""
+        """Delete what lay in units/ and maps/ and belongs to none of the run's units, nor to the run as a whole.
+
+        Units of variants that are not asked for now stay: variants are no part of what the run is, and whoever asks for
+        them again finds them done.
+        """
         for name in sorted({path.split("/")[1] for path in self.sizes if path.startswith("units/")} - set(units)):
-            self.folder.delete_folder(f"units/{name}")
+            if not is_of_variant(name):
+                self.folder.delete_folder(f"units/{name}")
         results = [one.result() or {"files": {}} for one in units.values()]
         known = {*self._written, *(path for result in results for path in result["files"])}
         for path in self.sizes:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gazeray.config import RESULT_FREE, ConfigError, check_layout, digest, validate
 from gazeray.engine.experiment import whole_summary
-from gazeray.engine.run import units_of
+from gazeray.engine.run import is_of_variant, units_of
 from gazeray.engine.run_files import RunFiles, some, table_differences, value_differences
 from gazeray.engine.variants import left_unsaid, parts_of
 from gazeray.storage import Folder, StorageError, masked
@@ -129,7 +129,7 @@ def validate_run(run: Folder, study_of: Callable[[Json], Study[Any, Any]]) -> li
         _look_for_strays(files, manifest)
         whole = files.open_all()
         _look_at_tables(files, manifest)
-        _look_at_maps(files)
+        _look_at_maps(files, done)
         if whole:
             files.say(*_study_faults(run, raw, manifest, done, study_of(raw)))
     except ConfigError as error:
@@ -198,15 +198,9 @@ def _look_at_units(files: RunFiles, manifest: Manifest) -> dict[str, UnitFolder]
                 reason = (files.json(f"{path}/failure.json", ("error",)) or {}).get("error", reason)
             files.say(f"{path}: failed: {reason}")
             continue
-        found = files.sealed(f"{path}/result.json", ("unit", "hash", "status", "files"))
-        if found is None:
+        result = _result(files, name)
+        if result is None:
             continue
-        result, whole = found
-        if result["unit"] != name or result["status"] != "done":
-            files.say(f"{path}/result.json: is of unit {result['unit']}, status {result['status']}")
-        if not whole:
-            continue
-        files.verify(result["files"])
         if result["hash"] == hash_:
             done[name] = UnitFolder(files.run, Unit(name, {}, hash_))
         else:
@@ -219,15 +213,36 @@ def _look_at_units(files: RunFiles, manifest: Manifest) -> dict[str, UnitFolder]
     return done
 
 
+def _result(files: RunFiles, name: str) -> Json | None:
+    """What a unit that is done says, and its files are what was written; None where its result.json is not whole."""
+    path = f"units/{name}/result.json"
+    found = files.sealed(path, ("unit", "hash", "status", "files"))
+    if found is None:
+        return None
+    result, whole = found
+    if result["unit"] != name or result["status"] != "done":
+        files.say(f"{path}: is of unit {result['unit']}, status {result['status']}")
+    if not whole:
+        return None
+    files.verify(result["files"])
+    return result
+
+
 def _epochs(data: bytes) -> list[Any]:
     return [dict(json.loads(line)).get("epoch") for line in data.splitlines() if line.strip()]
 
 
 def _look_for_strays(files: RunFiles, manifest: Manifest) -> None:
-    """What lies in units/ belongs to a unit of the manifest; settings of a search only where there was one."""
+    """What lies in units/ belongs to a unit of the manifest; settings of a search only where there was one.
+
+    Units of variants may be those that an earlier command asked for: what is done of them is whole.
+    """
     parts = [path.split("/") for path in files.sizes if path.startswith("units/")]
     for name in sorted({part[1] for part in parts} - set(manifest.unit_hashes)):
-        files.say(f"units/{name}: an orphan: no such unit in the manifest")
+        if not is_of_variant(name):
+            files.say(f"units/{name}: an orphan: no such unit in the manifest")
+        elif f"units/{name}/result.json" in files.sizes:
+            _result(files, name)
     for path in files.sizes:  # of a search; those of units are looked at already
         if path.startswith("units/") and path.count("/") > 2 and path.endswith(("/result.json", "/trial.json")):
             files.sealed(path, ())
@@ -257,16 +272,21 @@ def _look_at_tables(files: RunFiles, manifest: Manifest) -> None:
             files.say(f"{path}: {table.num_rows} rows, the manifest counts {entry.rows}")
 
 
-def _look_at_maps(files: RunFiles) -> None:
-    """The index names exactly the maps that are there."""
+def _look_at_maps(files: RunFiles, done: Mapping[str, UnitFolder]) -> None:
+    """The index names maps that are there; others are only those of units that are done, and scored in no whole fold.
+
+    What the index has to name follows from the units, see `_differences`.
+    """
     index = "maps/index.parquet"
     there = {path for path in files.sizes if path.startswith("maps/")}
-    table = files.table(index) if there else None
+    vouched = {path for unit in done.values() for path in (unit.result() or {"files": ()})["files"]}
+    table = files.table(index) if there - vouched else None
     if table is not None:
         named = set(table["path"].to_pylist() if "path" in table.column_names else []) | {index}
         files.say(*(f"{index}: {path} is not there" for path in sorted(named - there)[:20]))
-        if there - named:
-            files.say(f"maps: {len(there - named)} orphans, in no index: {some(sorted(there - named))}")
+        if there - named - vouched:
+            orphans = sorted(there - named - vouched)
+            files.say(f"maps: {len(orphans)} orphans, in no index: {some(orphans)}")
 
 
 # -- what follows from the units

@@ -20,6 +20,7 @@ import pyarrow as pa
 from gazeray.config import ConfigError, config_hash, digest
 from gazeray.engine.executor import Executor
 from gazeray.engine.prepare import Filled, prepare
+from gazeray.engine.run import prefix_of
 from gazeray.engine.run_files import some
 from gazeray.engine.units import OfVariant
 from gazeray.learn.space import Setting, variant_of, variant_settings
@@ -58,11 +59,6 @@ class Variant(Generic[D, S]):
         return [OfVariant(one, prefix_of(self.name)) for one in self.study.predictors(self.ready)]
 
 
-def prefix_of(name: str) -> str:
-    """What begins the names of the units of a variant."""
-    return f"{name}-"
-
-
 def study_in(study: Study[D, S], setting: Setting) -> Study[D, S]:
     """The study in another setting, only for its scores. Raises ConfigError."""
     return replace(study, cfg=variant_of(study.cfg, setting).only_scores())
@@ -86,12 +82,15 @@ def prepared(study: Study[D, S], store: Folder, workers: Executor, filled: Fille
 
 
 def left_unsaid(study: Study[D, S], manifest: Json) -> Iterator[str]:
-    """What is wrong with the variants of a manifest, a line: every setting that the config asks for stands there."""
-    wanted = [plain(setting) for setting in variant_settings(study.cfg)[1:]]
-    there = [one["setting"] for one in manifest.get("variants") or []]
-    if there != wanted:
-        missing = [json.dumps(setting) for setting in wanted if setting not in there]
-        told = f"without {some(missing)}" if missing else "in another order, or more of them"
+    """What is wrong with the variants of a manifest, a line: every setting that the config asks for stands there, once.
+
+    Their order is that in which the grid was written, which a manifest does not keep.
+    """
+    wanted = [json.dumps(plain(setting), sort_keys=True) for setting in variant_settings(study.cfg)[1:]]
+    there = [json.dumps(one["setting"], sort_keys=True) for one in manifest.get("variants") or []]
+    if sorted(there) != sorted(wanted):
+        missing = [setting for setting in wanted if setting not in there]
+        told = f"without {some(missing)}" if missing else "there are more of them"
         yield f"manifest.json: variants are not the {len(wanted)} that the config asks for: {told}"
 
 
@@ -244,7 +243,7 @@ def overview(points: Sequence[Json]) -> Json:
         "scored": len(known),
         "distinct": len({_numbers(point) for point in known}),
         "no_effect": [
-            key for key in sorted({key for point in known for key in point["setting"]}) if _changes_none(key, known)
+            key for key in sorted({key for point in known for key in point["setting"]}) if _changes_none(key, points)
         ],
         "range": _range([point["value"] for point in known]),
         "gain_range": _range([point["gain"]["value"] for point in gained]),
@@ -265,13 +264,19 @@ def _numbers(point: Json) -> str:
 
 
 def _changes_none(key: str, points: Sequence[Json]) -> bool:
-    """Are there points that differ in this setting alone, and do all of them agree in their numbers?"""
-    found: dict[str, list[str]] = {}
+    """Whatever else is set, do points that differ in this setting alone agree in their numbers?
+
+    False where nothing differs in it alone: it may matter there, as the number of folds of stimuli does once these are
+    held out.
+    """
+    found: dict[str, list[Json]] = {}
     for point in points:
         others = {name: value for name, value in point["setting"].items() if name != key}
-        found.setdefault(json.dumps(others, sort_keys=True), []).append(_numbers(point))
-    compared = [numbers for numbers in found.values() if len(numbers) > 1]
-    return bool(compared) and all(len(set(numbers)) == 1 for numbers in compared)
+        found.setdefault(json.dumps(others, sort_keys=True), []).append(point)
+    scored = [[_numbers(one) for one in group if one.get("value") is not None] for group in found.values()]
+    compared = [numbers for numbers in scored if len(numbers) > 1]
+    alone = any(len(group) == 1 for group in found.values())
+    return bool(compared) and not alone and all(len(set(numbers)) == 1 for numbers in compared)
 
 
 def _range(values: Sequence[float]) -> list[float] | None:

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel
 
-from gazeray.config import ConfigError, JobConfig, validate
+from gazeray.config import RESULT_FREE, ConfigError, JobConfig, validate
+from gazeray.config.reading import unknown_key
 from gazeray.learn.folds import derive_seed
 
 FIXED = ("data", "folds", "search", "scores", "explain", "resources", "run", "storage", "tracking", "variants")
@@ -53,8 +54,9 @@ def settings_to_try(cfg: JobConfig) -> list[Setting]:
         rng = np.random.default_rng(derive_seed(cfg.run.seed, "search"))
         found = [{key: _draw(choice, rng) for key, choice in space.items()} for _ in range(cfg.search.settings)]
         found = [setting for number, setting in enumerate(found) if setting not in found[:number]]
-    for setting in found:
-        with_setting(cfg, setting)
+    faults = cfg.faults_of_search([with_setting(cfg, setting) for setting in found])
+    if faults:
+        raise ConfigError([f"search.space.{line}" for line in faults])
     return found
 
 
@@ -135,8 +137,8 @@ def _faults(cfg: JobConfig, key: str, choice: Any) -> list[str]:
         return [f"{key}: not a hyper-parameter (not allowed: {', '.join(FIXED)})"]
     if key in ("train.epochs", "train.patience"):
         return [f"{key}: leave it out; the epochs are chosen from the inner learning curves, up to train.epochs"]
-    if not _exists(cfg, key):
-        return [f"{key}: unknown key"]
+    if told := _unknown(cfg, key, FIXED):
+        return [told]
     if isinstance(choice, list):
         return [] if choice else [f"{key}: an empty list"]
     if not isinstance(choice, Mapping):
@@ -158,21 +160,42 @@ def _varied_faults(cfg: BaseModel, key: str, choice: Any) -> list[str]:
         allowed = [name for name in type(cfg).model_fields if name not in NOT_VARIED]
         seeds = "; variants.seeds asks for several seeds" if key == "run.seed" else ""
         return [f"{key}: no setting of the analysis (allowed: {', '.join(allowed)}){seeds}"]
-    if not _exists(cfg, key):
-        return [f"{key}: unknown key"]
+    if told := _unknown(cfg, key, NOT_VARIED):
+        return [told]
+    if _changes_no_result(key):
+        return [f"{key}: changes no result, and is no setting of the analysis"]
     if not isinstance(choice, list):
         return [f"{key}: must be a list of values (got {choice!r})"]
     return [] if choice else [f"{key}: an empty list"]
 
 
-def _exists(cfg: BaseModel, key: str) -> bool:
-    """Is there such a setting, and is it a value rather than a section?"""
+def _unknown(cfg: BaseModel, key: str, fixed: Sequence[str]) -> str:
+    """What is wrong with a key that names no value of the config; "" where it does. fixed: sections that may not be
+    named."""
     node: Any = cfg
+    place = ""
     for part in key.split("."):
-        if not isinstance(node, BaseModel) or part not in type(node).model_fields:
-            return False
+        if not isinstance(node, BaseModel):
+            return f"{key}: unknown key: {place} is a value, and is given a list of values"
+        there, place = type(node).model_fields, f"{place}.{part}".lstrip(".")
+        if part not in there:
+            return unknown_key(place, (name for name in there if node is not cfg or name not in fixed))
         node = getattr(node, part)
-    return not isinstance(node, BaseModel)
+    if isinstance(node, BaseModel):
+        return f"{key}: a section: name the keys in it (allowed: {', '.join(type(node).model_fields)})"
+    return ""
+
+
+def _changes_no_result(key: str) -> bool:
+    """Is a setting left out of the hash of the config?"""
+    node: Any = RESULT_FREE
+    for part in key.split("."):
+        if part not in node:
+            return False
+        node = node[part] if isinstance(node, Mapping) else True
+        if node is True:
+            return True
+    return False
 
 
 def _draw(choice: Any, rng: np.random.Generator) -> Any:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -71,28 +72,32 @@ def predictors_table(metrics: dict[str, Any]) -> str:
 
 
 def _variants(metrics: dict[str, Any]) -> list[str]:
-    """How far the headline goes over all settings and over the seeds, a line each; nothing without variants."""
+    """How far the headline goes over all settings and over the seeds, on lines of a terminal; nothing without
+    variants."""
     found = metrics.get("variants")
     if not found:
         return []
     lines = [f"variants: {found['count']} settings, {found['scored']} of them scored"]
     if found["no_effect"]:
-        lines[0] += f" ({found['distinct']} differ: no number changes with {', '.join(found['no_effect'])})"
+        lines.append(f"  {found['distinct']} of these differ: no number changes with {', '.join(found['no_effect'])}")
     first = next((point for point in found["settings"] if "metric" in point), None)
     if first is not None and found["range"]:
-        lines[0] += f"; {first['metric'].replace('_', ' ')} {_range(found['range'])}"
+        lines.append(f"  {first['metric'].replace('_', ' ')} {_range(found['range'])}")
         shares = {f"gain over {first['gain_over']} holds": found["gain_holds"], "above chance": found["above_chance"]}
-        lines[0] += "".join(f"; {what} in {one['n']} of {one['of']}" for what, one in shares.items() if one["of"])
+        lines += [f"  {what} in {one['n']} of {one['of']}" for what, one in shares.items() if one["of"]]
     if found["seeds"]["n"] > 1:
         seeds = found["seeds"]
         spread = f"mean {_number(seeds['mean'])}, sd {_number(seeds['sd'])}, {_range(seeds['range'])}"
-        lines.append(f"{seeds['n']} seeds: {spread}")
-    return lines
+        lines.append(f"  {seeds['n']} seeds: {spread}")
+    return [short for line in lines for short in textwrap.wrap(line, TERMINAL, subsequent_indent="    ")]
 
 
 def _range(bounds: Sequence[float]) -> str:
     return " to ".join(map(_number, bounds))
 
+
+TERMINAL = 80
+"""Columns of a terminal that nobody has made wider."""
 
 KINDS_OF_ROWS = ("ceiling", "model", "baseline")
 

@@ -11,12 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gazeray.config import config_hash
+from gazeray.config import config_hash, validate
 from gazeray.engine.cli import main
 from gazeray.engine.plan import plan_lines
 from gazeray.engine.prepare import Filled
 from gazeray.engine.units import OfVariant
-from gazeray.engine.variants import entries, overview, parts_of, prepared, scored, table_of
+from gazeray.engine.variants import entries, left_unsaid, overview, parts_of, prepared, scored, table_of
+from gazeray.learn.space import variant_settings
 from gazeray.storage import Folder
 from gazeray.study import Finished, Headline, Items, Row
 from gazeray.tables import DataError, Reject
@@ -167,9 +168,42 @@ def test_a_worker_keeps_the_memory_of_one_variant(tmp_path: Path) -> None:
     assert len(worker.memory) == 1
 
 
+def units_in(run: Folder) -> set[str]:
+    """The names of all units that are done, whoever asked for them."""
+    return {stat.path.split("/")[1] for stat in run.list("units") if stat.path.endswith("/result.json")}
+
+
+def test_units_of_variants_stay_as_long_as_the_data_do(tmp_path: Path) -> None:
+    asked = config(tmp_path, "variants.grid={train: {epochs: [1, 2]}}", "train.epochs=1")
+    whole, _ = do(BlobStudy(asked))
+    plain, _ = do(BlobStudy(config(tmp_path, "train.epochs=1")))
+    again, shown = do(BlobStudy(asked))
+    assert again.metrics == whole.metrics
+    assert "units: 4 in all, 4 done before" in shown
+    fewer, _ = do(BlobStudy(config(tmp_path, "train.epochs=1", "variants.grid={train: {epochs: [1, 3]}}")))
+    assert len(units_in(fewer.run)) == 6
+    other, _ = do(BlobStudy(config(tmp_path, "train.epochs=1"), content="other"))
+    assert plain.run.uri == other.run.uri
+    assert units_in(other.run) == {"fold-0", "fold-1"}
+
+
 def test_variants_are_no_part_of_what_the_run_is(tmp_path: Path) -> None:
     plain, varied = (config(tmp_path, *words) for words in ((), ("variants.seeds=5", GRID)))
     assert config_hash(plain) == config_hash(varied)
+
+
+def test_grid_in_any_order_is_found_whole_in_the_manifest(tmp_path: Path) -> None:
+    """Keys of a manifest are sorted, and those of a grid are not."""
+    grid = "variants.grid={train: {epochs: [1, 2]}, blobs: {scale: [1, 0.1], examples: [60, 48]}}"
+    study = BlobStudy(config(tmp_path, "train.epochs=1", grid))
+    manifest = do(study)[0].run.read_json("manifest.json")
+    again = BlobStudy(validate(BlobConfig, manifest["config"]))
+    assert variant_settings(again.cfg) != variant_settings(study.cfg)
+    assert list(left_unsaid(again, manifest)) == []
+    manifest["variants"].append(manifest["variants"][0])
+    assert "there are more of them" in " ".join(left_unsaid(again, manifest))
+    del manifest["variants"][-2:]
+    assert 'without {"' in " ".join(left_unsaid(again, manifest))
 
 
 # -- what they add up to
@@ -195,6 +229,8 @@ def test_settings_that_change_no_number_are_named() -> None:
     points[-3]["gain"] = {**points[-3]["gain"], "value": 0.11}
     found = overview(points)
     assert (found["distinct"], found["no_effect"]) == (3, [])
+    partner = [*points[:2], point(0.6, sigma=20)]
+    assert overview(partner)["no_effect"] == [], "it may matter with the other sigma"
     alone = overview([point(0.7), point(0.7, gate=1, sigma=20)])
     assert alone["no_effect"] == [], "there is nothing that differs in one of them alone"
 

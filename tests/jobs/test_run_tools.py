@@ -29,6 +29,7 @@ from gazeray.storage import Folder
 from gazeray.storage.seals import unsealed, write_sealed
 from gazeray.studies import KNOWN, study_of
 from gazeray.studies.heatmap.study import HeatmapConfig
+from gazeray.studies.shared import baselines
 from gazeray.tables import REJECTS
 from tests.report.cards import check_heatmap_model, run_code
 from tests.report.crates import check_folder
@@ -320,6 +321,29 @@ def test_failed_unit_is_reported_with_its_reason(run: Folder) -> None:
     found = validate_run(run, study_of)
     assert "units/fold-1: failed: loss is <nan>" in found
     assert "predictions.parquet: 24 rows, the units give 16" in found
+
+
+def test_maps_of_a_fold_that_is_not_scored_are_no_orphans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CNN of a fold left its maps; what stands beside it failed, so that the fold is in no table of the run."""
+    test = baselines._test
+
+    def fails(*given: Any) -> Any:
+        if given[-2].fold == 1:
+            raise RuntimeError("no memory")
+        return test(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(baselines, "_test", fails)
+        run = make_run(tmp_path, "heatmap", READING)
+    assert len([stat for stat in run.list("maps") if stat.path.endswith(".npz")]) == 24
+    assert run.read_table("maps/index.parquet").num_rows == 16
+    told = ["manifest.json: status is failed: some units failed", "units/baselines-1: failed: RuntimeError: no memory"]
+    assert [line for line in validate_run(run, study_of) if not line.startswith("report.html")] == told
+    run.write_text("maps/stranger.npz", "x")
+    assert "maps: 1 orphans, in no index: maps/stranger.npz" in validate_run(run, study_of)
+    mended = make_run(tmp_path, "heatmap", READING)
+    assert [line for line in validate_run(mended, study_of) if not line.startswith("report.html")] == []
+    assert mended.read_table("maps/index.parquet").num_rows == 24
 
 
 def test_run_of_an_older_version_is_refused_in_one_line(run: Folder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from gazeray.config import ConfigError, JobConfig, validate
 from gazeray.learn.space import settings_to_try, variant_of, variant_settings, with_setting
 from gazeray.studies.heatmap.study import HeatmapConfig
+from gazeray.studies.probe_saliency.config import ProbeSaliencyConfig
 
 
 def config(space: dict[str, Any], **search: Any) -> HeatmapConfig:
@@ -62,8 +63,11 @@ def test_setting_replaces_values_of_the_config() -> None:
 @pytest.mark.parametrize(
     ("space", "words"),
     [
-        ({"model": {"widht": [1]}}, "search.space.model.widht: unknown key"),
-        ({"model": [1]}, "search.space.model: unknown key"),
+        (
+            {"model": {"widht": [1]}},
+            "search.space.model.widht: unknown key; did you mean width? (allowed: dropout, width)",
+        ),
+        ({"model": [1]}, "search.space.model: a section: name the keys in it (allowed: width, dropout)"),
         ({"model": {"width": []}}, "search.space.model.width: an empty list"),
         ({"model": {"width": 4}}, "search.space.model.width: must be a list of values, or low, high and log"),
         ({"model.width": [1, 2]}, "lay the space out as the config, model: {width: ...}"),
@@ -86,6 +90,30 @@ def test_every_mistake_is_reported() -> None:
     with pytest.raises(ConfigError) as caught:
         settings_to_try(config({"model": {"width": [], "heigth": [1]}}))
     assert len(caught.value.errors) == 2
+
+
+@pytest.mark.parametrize(
+    ("render", "keys"),
+    [
+        ({"height_px": [32, 48]}, ["height_px"]),
+        ({"width_px": {"low": 32, "high": 64}, "height_px": [16, 32]}, ["height_px", "width_px"]),
+        ({"kind": ["heatmap", "scanpath"]}, ["kind"]),
+        ({"kind": ["scanpath"], "scanpath": {"kind": ["a", "b"]}}, ["scanpath.kind"]),
+    ],
+)
+def test_pictures_whose_maps_cannot_be_averaged_are_not_searched_over(render: dict[str, Any], keys: list[str]) -> None:
+    cfg = config({"render": render})
+    with pytest.raises(ConfigError) as caught:
+        settings_to_try(cfg)
+    assert [line.partition(": ")[0] for line in caught.value.errors] == [f"search.space.render.{key}" for key in keys]
+    assert all("explain.maps=false" in line for line in caught.value.errors)
+    without = cfg.model_copy(update={"explain": cfg.explain.model_copy(update={"maps": False})})
+    assert len(settings_to_try(without)) > 1
+
+
+def test_pictures_that_all_settings_draw_alike_may_have_maps() -> None:
+    render = {"height_px": [48], "sigma_px": [20, 40], "scanpath": {"kind": ["a", "b"]}}
+    assert len(settings_to_try(config({"render": render}))) == 4, "a heatmap is no scanpath"
 
 
 # -- the settings of a robustness grid
@@ -129,8 +157,10 @@ def test_seeds_follow_the_seed_of_the_run() -> None:
 @pytest.mark.parametrize(
     ("grid", "told"),
     [
-        ({"render": {"sigma": [1]}}, "variants.grid.render.sigma: unknown key"),
-        ({"render": [1]}, "variants.grid.render: unknown key"),
+        ({"render": {"sigma": [1]}}, "variants.grid.render.sigma: unknown key; did you mean sigma_px? (allowed: "),
+        ({"rendr": {"sigma_px": [1]}}, "variants.grid.rendr: unknown key; did you mean render? (allowed: events, feat"),
+        ({"folds": {"unseen": {"test": [[]]}}}, "unknown key: folds.unseen is a value, and is given a list of values"),
+        ({"render": [1]}, "variants.grid.render: a section: name the keys in it (allowed: kind, source,"),
         ({"render": {"sigma_px": []}}, "variants.grid.render.sigma_px: an empty list"),
         ({"render": {"sigma_px": 20}}, "variants.grid.render.sigma_px: must be a list of values (got 20)"),
         ({"render": {"sigma_px": {"low": 1, "high": 2}}}, "must be a list of values"),
@@ -172,3 +202,9 @@ def test_search_and_variants_are_refused_together() -> None:
 def test_scores_alone_take_no_maps() -> None:
     assert HeatmapConfig().explain.maps
     assert not HeatmapConfig().only_scores().explain.maps
+
+
+def test_what_changes_no_result_is_not_varied() -> None:
+    cfg = ProbeSaliencyConfig.model_validate({"variants": {"grid": {"backbone": {"batch_size": [1, 2]}}}})
+    with pytest.raises(ConfigError, match=r"variants\.grid\.backbone\.batch_size: changes no result"):
+        variant_settings(cfg)

@@ -11,9 +11,11 @@ import pytest
 from gazeray.report.blocks import Column, Figure, FigureRow, Listing, Section, Table, Terms, Text
 from gazeray.report.model_card import Card, write_card
 from gazeray.report.page import Page
-from gazeray.report.results import read_results
+from gazeray.report.results import Results, read_results
 from gazeray.storage import Folder
+from gazeray.studies.heatmap import card
 from gazeray.studies.heatmap.card import card as heatmap_card
+from gazeray.studies.heatmap.config import PictureKind
 from gazeray.studies.heatmap.report import write_report
 from gazeray.studies.heatmap.words import verdict
 from gazeray.studies.pictures.card import card as probe_card
@@ -133,3 +135,16 @@ def test_only_what_was_fitted_has_a_card(tmp_path: Path, undrawn: None) -> None:
         fabricate_saliency.fabricate(run, scene)
         write_saliency_report(run)
         assert run.exists("model_card.md") == (name == "probes")
+
+
+def test_network_is_loaded_as_its_search_had_it_made() -> None:
+    chosen = {"render.kind": "both", "render.height_px": 24, "model.width": 3, "train.learning_rate": 0.1}
+    config = {"render": {"sigma_px": 40.0, "scanpath": {"kind": "channels"}}, "model": {"width": 16}}
+    pictures = {"kind": "heatmap", "channels": 1, "blank": 0.0}
+    results = Results({"config": config, "pictures": pictures, "searched": [{"values": {}}, {"values": chosen}]})
+    drawn, picture, width = card._made_with(results, 1)
+    assert (drawn.height_px, drawn.width_px, picture, width) == (24, 64, PictureKind("both", 4, 0.0), 3)
+    drawn, picture, width = card._made_with(results, 0)
+    assert (drawn.height_px, picture, width) == (32, PictureKind("heatmap", 1, 0.0), 16)
+    screens = Results({"config": config, "pictures": {"kind": "screens", "channels": 3, "blank": 1.0}})
+    assert card._made_with(screens, 0)[1].channels == 3

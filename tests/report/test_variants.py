@@ -12,7 +12,7 @@ import pytest
 from gazeray.engine.variants import overview
 from gazeray.report.blocks import Figure, Heading, Table, Text
 from gazeray.report.results import Results
-from gazeray.report.sections.variants import REFERENCE, curve, section, specification_curve
+from gazeray.report.sections.variants import REFERENCE, curve, exact_words, section, specification_curve
 from gazeray.unit import Json
 
 CONFIG: Json = {"run": {"seed": 0}, "events": {"detector": "idt_px"}, "render": {"sigma_px": 40.0}}
@@ -120,6 +120,23 @@ def test_a_gain_that_does_not_hold_everywhere_is_said_first() -> None:
     assert none.lead == "The gain over the best without gaze holds in none of 1 setting."
     everywhere = words(results([point({}, 0.7, 0.1), point({"run.seed": 1}, 0.6, 0.1)]))[0]
     assert everywhere.lead == "The gain over the best without gaze holds in all 2 settings."
+
+
+def test_a_gain_that_holds_where_there_is_one_is_not_said_to_hold_in_all_settings() -> None:
+    points = [point({}, 0.7, 0.1), point({"run.seed": 1}, None, 0.0), point({"run.seed": 2}, 0.7, 0.1)]
+    assert words(results(points))[0].lead == (
+        "The gain over the best without gaze holds in all of the 2 that have one, of 3 settings."
+    )
+    points[2] = point({"run.seed": 2}, 0.7, 0.1, "none")
+    assert words(results(points))[0].lead.endswith("holds in 1 of the 2 that have one, of 3 settings.")
+
+
+def test_values_that_differ_are_told_apart() -> None:
+    values: list[Any] = [123456.0, 123457.0, 0.1, 1e-5, {"train": "a", "test": "b"}, [], ["x", 0.5], None, True, 7]
+    told = [exact_words(value) for value in values]
+    assert told == ["123456.0", "123457.0", "0.1", "1e-05", "{train: a, test: b}", "[]", "x, 0.5", "None", "True", "7"]
+    sigmas = [point({}, 0.7, 0.1), point({"render.sigma_px": 40.0001}, 0.6, 0.1)]
+    assert curve(results(sigmas)).shown["render.sigma_px"][0] == ["40", "40.0001"]
 
 
 def test_what_changes_no_number_is_said() -> None:

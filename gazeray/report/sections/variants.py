@@ -18,7 +18,6 @@ from gazeray.report import figures
 from gazeray.report.blocks import ROW, TEXT, WIDE, Block, Cell, Column, Figure, Heading, Listing, Section, Table, Text
 from gazeray.report.figures import BLUE, DARK, GREY, PAGE_IN, VERMILION, drawing, shorten
 from gazeray.report.results import Results
-from gazeray.report.sections.search import value_words
 from gazeray.report.words import counted, interval, metric_name, number, p_alone
 
 SEED = "run.seed"
@@ -79,13 +78,20 @@ def _said(found: Mapping[str, Any], drawn: Curve) -> Iterator[tuple[str, str]]:
     holds, above, seeds = found["gain_holds"], found["above_chance"], found["seeds"]
     gain = f"gain over {drawn.beside}"
     spread = f" It runs from {_range(found['gain_range'], signed=True)}." if found["gain_range"] else ""
+    everywhere = holds["of"] == found["count"]
+    of = (
+        counted(holds["of"], "setting")
+        if everywhere
+        else f"the {holds['of']} that have one, of {found['count']} settings"
+    )
     if not holds["of"]:
         yield f"No setting has a {gain}.", ""
     elif holds["n"] < holds["of"]:
-        several = "none" if not holds["n"] else f"{holds['n']}"
-        yield f"The {gain} holds in {several} of {counted(holds['of'], 'setting')}.", spread.strip()
+        yield f"The {gain} holds in {holds['n'] or 'none'} of {of}.", spread.strip()
+    elif everywhere:
+        yield f"The {gain} holds in all {of}.", spread.strip()
     else:
-        yield f"The {gain} holds in all {counted(holds['of'], 'setting')}.", spread.strip()
+        yield f"The {gain} holds in all of {of}.", spread.strip()
     said = f"The analysis was done in {counted(found['count'], 'setting')}, all of which are shown"
     if found["range"]:
         said += f": {drawn.metric} runs from {_range(found['range'])}"
@@ -131,9 +137,9 @@ def curve(results: Results) -> Curve:
     for key in keys:
         own = _own(results.config, key)
         theirs = [point["setting"].get(key, own) for point in points]
-        order = sorted({value_words(value): value for value in theirs}.items(), key=lambda item: _rank(item[1]))
+        order = sorted({exact_words(value): value for value in theirs}.items(), key=lambda item: _rank(item[1]))
         words = [word for word, _ in order]
-        shown[key] = words, np.array([words.index(value_words(value)) for value in theirs])
+        shown[key] = words, np.array([words.index(exact_words(value)) for value in theirs])
     chance = next((point["chance"] for point in points if point.get("chance") is not None), None)
     metric = next((point["metric"] for point in points if "metric" in point), "")
     return Curve(
@@ -158,10 +164,22 @@ def _own(config: Mapping[str, Any], key: str) -> Any:
     return node
 
 
+def exact_words(value: Any) -> str:
+    """A value as a config has it: values that differ have other words."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(exact_words, value)) or "[]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {exact_words(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, float):
+        short = f"{value:.4g}"
+        return short if float(short) == value else repr(value)
+    return str(value)
+
+
 def _rank(value: Any) -> tuple[int, float, str]:
     """Sorts numbers by size, then words."""
     plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return (0, float(value), "") if plain else (1, 0.0, value_words(value))
+    return (0, float(value), "") if plain else (1, 0.0, exact_words(value))
 
 
 def _bounds(entry: Mapping[str, Any]) -> tuple[float, float, float]:
@@ -295,7 +313,7 @@ def _items(results: Results) -> str:
 
 def _setting(point: Mapping[str, Any]) -> str:
     """What differs from the config, in words."""
-    told = ", ".join(f"{key} = {value_words(value)}" for key, value in sorted(point["setting"].items()))
+    told = ", ".join(f"{key} = {exact_words(value)}" for key, value in sorted(point["setting"].items()))
     return told or "as in the config"
 
 

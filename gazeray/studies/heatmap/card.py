@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
+from gazeray.config import Section
+from gazeray.learn.space import with_setting
 from gazeray.report.model_card import Card
 from gazeray.report.results import Results
 from gazeray.report.sections.classification import HEADLINE, MODEL, against_chance, held_out
 from gazeray.report.sections.flow import ends
 from gazeray.report.sections.without_gaze import best_gain
 from gazeray.report.words import counted, plural
-from gazeray.studies.heatmap.words import given, whom
+from gazeray.studies.heatmap.config import ModelConfig, PictureKind, RenderConfig
+from gazeray.studies.heatmap.words import NAMES, given, whom
+
+S = TypeVar("S", bound=Section)
 
 WEIGHTS = "checkpoint/model.safetensors"
 
@@ -47,7 +52,7 @@ def card(results: Results) -> Card:
         model=[
             f"{counted(len(folds), 'network')}, one for each fold of a cross-validation; the scores are those of all "
             "of them together, on what each had never seen. No single one of them has earned these scores.",
-            f"Two convolutions and a linear layer (HeatmapCNN) that read a picture, {given(results).name}, and give a "
+            f"Two convolutions and a linear layer (HeatmapCNN) that read a picture, {_read(results)}, and give a "
             f"share for each class: {', '.join(classes)}.",
         ],
         uses=[
@@ -66,6 +71,12 @@ def card(results: Results) -> Card:
         loading=loading,
         code=code,
     )
+
+
+def _read(results: Results) -> str:
+    """What kind of picture the networks read."""
+    kinds = {one["values"].get("render.kind") for one in results.manifest.get("searched") or []}
+    return given(results).name if kinds <= {None} else "of the kind that the search of its fold chose"
 
 
 def _unshown(results: Results) -> list[str]:
@@ -114,22 +125,34 @@ def _loading(results: Results) -> tuple[str, str]:
         return "No weights lie in this folder.", ""
     place, unit = kept[0]
     tuned = bool(results.manifest.get("searched"))
-    settings = _settings(results, place)
-    picture, look = results.manifest["pictures"], given(results)
-    what = "ms of dwell" if picture["kind"] == "heatmap" else f"{look.name}, 0 to 1"
+    drawn, picture, filters = _made_with(results, place)
+    what = {"heatmap": "ms of dwell", "both": "ms of dwell, then a scanpath, 0 to 1"}.get(picture.kind)
+    what = what or f"{NAMES.get(picture.kind, picture.kind)}, 0 to 1"
     code = CODE.format(
-        unit=unit, channels=picture["channels"], height=settings["render.height_px"], width=settings["render.width_px"],
-        filters=settings["model.width"], classes=len(results.classes), blank=float(picture["blank"]), what=what,
-        names=", ".join(results.classes),
+        unit=unit, channels=picture.channels, height=drawn.height_px, width=drawn.width_px, filters=filters,
+        classes=len(results.classes), blank=float(picture.blank), what=what,
+        names=" ".join(", ".join(results.classes).replace("`", "'").split()),
     )  # fmt: skip
     words = f"With gazeray installed, run this in the run folder. {counted(len(kept), 'fold')} left weights: "
     words += "each was fitted with the setting that its search chose, and" if tuned else "all are alike, and"
     return f"{words} this loads {unit}. gazeray.gaze.render draws the pictures, as the config says under render.", code
 
 
-def _settings(results: Results, place: int) -> dict[str, Any]:
-    """What the network of a fold was made with: the config, and what a search chose instead."""
-    config, searched = results.config, results.manifest.get("searched")
-    names = ("render.height_px", "render.width_px", "model.width")
-    found = {name: config[name.partition(".")[0]][name.partition(".")[2]] for name in names}
-    return {**found, **(searched[place]["values"] if searched else {})}
+def _made_with(results: Results, place: int) -> tuple[RenderConfig, PictureKind, int]:
+    """How the pictures of a fold are drawn, what they are, and the width of its network: the config, and what a search
+    chose instead."""
+    searched = results.manifest.get("searched")
+    chosen = searched[place]["values"] if searched else {}
+    render = _section("render", RenderConfig.model_validate(results.config["render"]), chosen)
+    model = _section("model", ModelConfig.model_validate(results.config["model"]), chosen)
+    picture = PictureKind(**results.manifest["pictures"])
+    if picture.kind != "screens":
+        picture = PictureKind(render.kind, render.channels, render.blank)
+    return render, picture, model.width
+
+
+def _section(name: str, section: S, chosen: Mapping[str, Any]) -> S:
+    """A section of the config with what was chosen in it. chosen: dotted key -> value."""
+    start = f"{name}."
+    values = {key.removeprefix(start): value for key, value in chosen.items() if key.startswith(start)}
+    return with_setting(section, values)

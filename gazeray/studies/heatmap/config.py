@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -114,6 +115,19 @@ class HeatmapConfig(JobConfig):
     def only_scores(self) -> Self:
         """The same without maps."""
         return self.model_copy(update={"explain": self.explain.model_copy(update={"maps": False})})
+
+    def faults_of_search(self, tried: Sequence[Self]) -> list[str]:
+        """Maps of folds that chose other pictures have no average: nothing may be tried that draws others."""
+        if not self.explain.maps:
+            return []
+        drawn: dict[str, set[int | str]] = {
+            "render.height_px": {one.render.height_px for one in tried},
+            "render.width_px": {one.render.width_px for one in tried},
+            "render.kind": {one.render.kind for one in tried},
+            "render.scanpath.kind": {one.render.scanpath.kind for one in tried if one.render.kind != "heatmap"},
+        }
+        told = "maps of folds that choose other pictures have no average; set explain.maps=false, or leave it out"
+        return [f"{key}: {told}" for key, values in drawn.items() if len(values) > 1]
 
     @model_validator(mode="after")
     def _metrics_are_watched(self) -> HeatmapConfig:
