@@ -123,4 +123,4 @@ def _list(items: Sequence[str]) -> str:
 
 def _plain(words: str) -> str:
     """Words on one line, of which Markdown makes no HTML."""
-    return " ".join(words.split()).replace("<", "\\<")
+    return " ".join(words.split()).replace("\\", "\\\\").replace("<", "\\<")

@@ -101,7 +101,7 @@ def test_card_holds_scores_notes_licence_seed_commit_and_command(tmp_path: Path,
 
 def test_markup_of_the_data_stays_text(tmp_path: Path) -> None:
     run = heatmap(tmp_path)
-    table = Table("t", [Column("a|b"), Column("c")], [["<b>", None]], shaded=[0])
+    table = Table("t", [Column("a|b"), Column("c")], [["<b>", None], ["\\<i>", "\\|"]], shaded=[0])
     blocks = [Text("one\n# two", "Lead."), table, Terms([("term", "s3://key:secret@bucket/x")]), Listing(["<i>"]),
               FigureRow([Figure("f", b"", "what it shows", "caption")])]  # fmt: skip
     page = Page("t", "Of <script>", [], "It is <so>.", [Section("scores", "S", "S", blocks), None])
@@ -110,6 +110,7 @@ def test_markup_of_the_data_stays_text(tmp_path: Path) -> None:
     assert "# Of \\<script>" in text
     assert "**Lead.** one # two\n" in text
     assert "| a\\|b | c |\n| --- | --- |\n| **\\<b>** |  |" in text
+    assert "| \\\\\\<i> | \\\\\\| |" in text, "a backslash of the data takes no other's away"
     assert "what it shows" in text
     assert "secret" not in text
 
