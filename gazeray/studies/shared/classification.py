@@ -189,7 +189,8 @@ def score_predictions(
     predictions: as `predictions_table` makes it, with the columns participant, stimulus, trial and fold, and with those
     of `BASELINES` that there are. models: key of each model's row -> its column of scores; the gains, the tests and
     the confusions are the first one's. unseen: which of participant and stimulus were held out, one or both; the
-    intervals draw these. Where the label is the participant's, `per_person` has the rows of whole participants.
+    intervals draw these. Where the label is the participant's and all tests are of participants that nothing was
+    fitted to, `per_person` has the rows of whole participants.
     `without_gaze` has the rows that never see gaze, the majority class among them, and the best of those by the metric
     of the permutation test: the gain of the model over it is what the gaze adds. Chosen on the test examples it is
     rather too good. Runs of before had no such rows. `permutation` is of balanced accuracy, its `auroc` of that.
@@ -229,8 +230,15 @@ def score_predictions(
         **({"without_gaze": {"best": best, "rows": blind}} if len(blind) > 1 else {}),
         "held_out": {PLURAL[column]: len(set(theirs)) for column, theirs in zip(unseen, held, strict=True)},
         "participants": participant_confusions(labels, scores[model].argmax(axis=1), people, classes),
-        **({"per_person": _per_person(labels, scores, people, classes, cfg, seed, model)} if first.of_people else {}),
-    }
+        **({"per_person": _per_person(labels, scores, people, classes, cfg, seed, model)}
+           if first.of_people and _strangers(unseen, everything) else {}),
+    }  # fmt: skip
+
+
+def _strangers(unseen: Sequence[str], scores: Mapping[str, np.ndarray]) -> bool:
+    """Were all tests of participants that nothing was fitted to? Else `participant_only` knows some of them."""
+    known = scores.get("participant_only")
+    return "participant" in unseen and (known is None or not np.isfinite(known).any())
 
 
 def _per_person(

@@ -236,10 +236,9 @@ def given_away(
         "the stimulus": ("stimuli", np.array(table.column("stimulus").to_pylist(), np.str_)),
         "trial order": ("places in the order", order.astype(np.str_)),
     }
-    for name in [] if beside is None else beside.column_names:
+    for name, cells in ({} if beside is None else beside.to_pydict()).items():
         if name != WORDS:
-            values = np.array([str(value) for value in beside.column(name).to_pylist()], np.str_)
-            owners[f"“{name.removeprefix(NUISANCE_COLUMN)}”"] = ("values", values)
+            owners[f"“{name.removeprefix(NUISANCE_COLUMN)}”"] = ("values", np.array([*map(str, cells)], np.str_))
     found = []
     for what, (noun, names) in owners.items():
         exactly, counts = _one_label(people, names, labels, len(classes))
