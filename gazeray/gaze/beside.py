@@ -40,8 +40,8 @@ def beside_faults(spec: DatasetSpec, label: str, tables: Sequence[TextTable]) ->
         table = _table_of(name, tables)
         if table is None or _taken(label, table, table.spec.column(name)):
             why = "there is no such column" if table is None else "is no circumstance but the label or an id"
-            allowed = list(dict.fromkeys(allowed))
-            faults.append(f"nuisance: {name!r}: {why} (allowed: {', '.join(allowed) or 'none is there'})")
+            known = f" (allowed: {', '.join(dict.fromkeys(allowed))})" if allowed else ""
+            faults.append(f"nuisance: {name!r}: {why}{known}")
             continue
         cells = table.columns[table.spec.column(name)]
         texts = {cell.strip() for cell in cells}.difference(MISSING_CELLS)
@@ -122,9 +122,10 @@ def _table_of(name: str, tables: Sequence[TextTable]) -> TextTable | None:
 
 
 def _taken(label: str, table: TextTable, column: str) -> bool:
-    """Is a column of a file the label, or names a participant, a trial or a stimulus?"""
+    """Is a column of a file the label, or names a participant, a trial or a stimulus? A part of a trial's name, such as
+    its session, names none."""
     ids = {table.spec.column(name) for name in (label, "participant", "stimulus")}
-    return column in ids or (isinstance(table.spec, TrialsSpec) and column in table.spec.trial_columns)
+    return column in ids or (isinstance(table.spec, TrialsSpec) and table.spec.trial_columns == [column])
 
 
 def _numeric(table: TextTable, cells: Sequence[str]) -> bool:

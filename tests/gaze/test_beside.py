@@ -153,3 +153,22 @@ def test_trials_that_the_gaze_files_name_have_declared_columns_too(tmp_path: Pat
     trials = open_dataset(spec, write(tmp_path, {"gaze/P1.csv": gaze, "gaze/P2.csv": gaze})).trials
     assert trials["words"].tolist() == [91, 92] * 2
     assert trials["nuisance:font"].tolist() == ["a", "b"] * 2
+
+
+def test_part_of_the_name_of_a_trial_may_be_a_circumstance(tmp_path: Path) -> None:
+    columns = {"participant": "participant", "trial": ["session", "nr"]}
+    gaze = "session,nr,t,x,y\n" + "".join(f"{s},{nr},{t},200,100\n" for s in "12" for nr in "12" for t in (0, 10))
+    table = "participant,session,nr,condition\n" + "".join(
+        f"{who},{s},{nr},{'CP'[int(nr) - 1]}\n" for who in ("P1", "P2") for s in "12" for nr in "12"
+    )
+    samples = {**SAMPLES, "columns": {**SAMPLES["columns"], "trial": ["session", "nr"]}}
+    folder = write(tmp_path, {"trials.csv": table, "gaze/P1.csv": gaze, "gaze/P2.csv": gaze})
+    spec = declared(samples=samples, nuisance=["session"], trials={"path": "trials.csv", "columns": columns})
+    assert open_dataset(spec, folder).trials["nuisance:session"].tolist() == [1, 1, 2, 2] * 2
+
+
+def test_no_column_is_called_allowed_where_files_were_not_asked_for_any(tmp_path: Path) -> None:
+    gaze = "trial,condition,font,t,x,y\n1,C,a,0,200,100\n1,C,a,10,200,100\n2,P,b,0,200,100\n2,P,b,10,200,100\n"
+    spec = declared(samples=SAMPLES, nuisance=["shoe"], trials={"path": "gaze/{participant}.csv"})
+    with pytest.raises(DataError, match=r"nuisance: 'shoe': there is no such column$"):
+        open_dataset(spec, write(tmp_path, {"gaze/P1.csv": gaze, "gaze/P2.csv": gaze}))

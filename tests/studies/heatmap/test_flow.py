@@ -196,7 +196,7 @@ def test_gate_refuses_by_name_what_was_validated_badly_or_not_at_all(tmp_path: P
     html = outcome.run.read_text("report.html")
     page = " ".join(re.sub(r"<[^>]+>", " ", html[html.index("<main>") :]).split())
     assert "validation, left eye (deg) 20 0.40 0.40 0.60 1.60 1.60" in page
-    assert "4 of 24 trials have no validation before them." in page
+    assert "Without a validation before them: 4 of 24 trials." in page
     assert "4 validation_left_deg &gt; quality.max_validation_deg 1 P2" in page
     assert "4 validation_left_deg and validation_right_deg are not known, quality.max_validation_deg 1 P3" in page
     assert "accuracy (deg) 0.4 median 0.60, 0.40 to 1.60 over trials (of the tracker’s last validation" in page
