@@ -60,7 +60,7 @@ def _text(results: Results, page: Page, card: Card) -> str:
         f"# {_plain(page.heading)}",
         *(f"**{_plain(sentence)}**" for sentence in card.unshown),
         _plain(page.verdict),
-        about,
+        _plain(about),
         "## What it is",
         _list(card.model),
         "## What it may be used for",
