@@ -218,6 +218,15 @@ def test_denied_access_says_which_credentials_were_used() -> None:
         ("s3://KEY@bucket/x and s3://plain/x", "s3://***@bucket/x and s3://plain/x"),
         ("s3://b/x?access_key=KEY&secret_key=SECRET&region=r", "s3://b/x?access_key=***&secret_key=***&region=r"),
         ('{"dir": "s3://b?session_token=SECRET"}', '{"dir": "s3://b?session_token=***"}'),
+        (
+            "https://b/x?X-Amz-Credential=KEY&X-Amz-Signature=SECRET&v=1",
+            "https://b/x?X-Amz-Credential=***&X-Amz-Signature=***&v=1",
+        ),
+        ("https://b/x?sv=1&sig=SECRET&design=2", "https://b/x?sv=1&sig=***&design=2"),
+        (
+            "https://b/x?Token=SECRET&n=1 https://osf.io/a?view_only=b",
+            "https://b/x?Token=***&n=1 https://osf.io/a?view_only=b",
+        ),
         ("http://localhost:9000/x", "http://localhost:9000/x"),
         ("jane@example.org, P1:x", "jane@example.org, P1:x"),
     ],

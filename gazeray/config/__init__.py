@@ -321,7 +321,9 @@ def check_layout(manifest: object, where: str) -> None:
 
 
 _USER = re.compile(r"(?<=://)[^\s\"'<>/@]*(?::[^\s\"'<>@]*)?(?=@)")
-_SECRET = re.compile(r"([?&][^=&\s]*(?:key|secret|token|password)[^=&\s]*=)[^\s\"'<>&]+")
+_SECRET = re.compile(
+    r"([?&](?:[^=&\s]*(?:key|secret|token|password|signature|credential)[^=&\s]*|sig)=)[^\s\"'<>&]+", re.IGNORECASE
+)
 
 
 def masked(text: str) -> str:

@@ -14,11 +14,14 @@ import pyarrow as pa
 
 from gazeray.gaze.declaration import NUISANCE_COLUMN, WORDS, DatasetSpec, TrialsSpec
 from gazeray.gaze.files import plain_number
-from gazeray.gaze.readers.cells import MISSING_CELLS
+from gazeray.gaze.readers.cells import COMMA_NUMBER, MISSING_CELLS
 from gazeray.gaze.text_tables import TextTable
 
 CATEGORIES = 50
 """Of a text at most: each is a feature of its own."""
+
+LARGEST = 1e30
+"""Larger numbers are mistakes: beside one all others are the same."""
 
 
 def beside_faults(spec: DatasetSpec, label: str, tables: Sequence[TextTable]) -> list[str]:
@@ -26,7 +29,7 @@ def beside_faults(spec: DatasetSpec, label: str, tables: Sequence[TextTable]) ->
     faults = []
     if WORDS in spec.trials.columns:
         cells = tables[0].find(WORDS) or []
-        if not any(words >= 1 for words in _numbers(tables[0], cells)):
+        if not any(1 <= words <= LARGEST for words in _numbers(tables[0], cells)):
             found = next((cell for cell in cells if cell.strip() not in MISSING_CELLS), "nothing")
             faults.append(
                 f"trials.columns.{WORDS}: column {spec.trials.column(WORDS)!r} of {tables[0].source} has no number of"
@@ -37,12 +40,16 @@ def beside_faults(spec: DatasetSpec, label: str, tables: Sequence[TextTable]) ->
         table = _table_of(name, tables)
         if table is None or _taken(label, table, table.spec.column(name)):
             why = "there is no such column" if table is None else "is no circumstance but the label or an id"
-            allowed = list(dict.fromkeys(allowed))
-            faults.append(f"nuisance: {name!r}: {why} (allowed: {', '.join(allowed) or 'none is there'})")
+            known = f" (allowed: {', '.join(dict.fromkeys(allowed))})" if allowed else ""
+            faults.append(f"nuisance: {name!r}: {why}{known}")
             continue
         cells = table.columns[table.spec.column(name)]
         texts = {cell.strip() for cell in cells}.difference(MISSING_CELLS)
-        if not _numeric(table, cells) and len(texts) > CATEGORIES:
+        large = next((cell for cell, n in zip(cells, _numbers(table, cells), strict=True) if abs(n) > LARGEST), None)
+        if not texts or large is not None:
+            why = "has no value" if large is None else f"has a number beyond {LARGEST:g}: {large!r}"
+            faults.append(f"nuisance: column {name!r} of {table.source} {why}")
+        elif not _numeric(table, cells) and len(texts) > CATEGORIES:
             faults.append(
                 f"nuisance: column {name!r} of {table.source} has {len(texts)} different texts (at most {CATEGORIES};"
                 " numbers may be any)"
@@ -61,7 +68,7 @@ def beside_columns(
     found = {}
     if WORDS in spec.trials.columns:
         words = np.array(_numbers(tables[0], cells(WORDS)), np.float64)
-        found[WORDS] = np.where(words >= 1, words, np.nan)
+        found[WORDS] = np.where((words >= 1) & (words <= LARGEST), words, np.nan)
     for name in spec.nuisance:
         table, own = _table_of(name, tables), cells(name)
         assert table is not None, "else there are faults"
@@ -75,13 +82,38 @@ def beside_columns(
     return found
 
 
-def unknown_words(spec: DatasetSpec, beside: pa.Table) -> list[str]:
-    """A note on the trials of which the words are declared and not known."""
-    if WORDS not in beside.column_names:
+def beside_notes(spec: DatasetSpec, beside: pa.Table) -> list[str]:
+    """Notes on what is declared and not known of some trials, tells nothing, or is hardly meant as it is read.
+
+    beside: the columns of `beside_columns`, a row per usable trial.
+    """
+    notes = []
+    for column in beside.column_names:
+        values = beside.column(column).to_pylist()
+        known = [value for value in values if value is not None and value == value]
+        gone = len(values) - len(known)
+        if column == WORDS:
+            name = spec.trials.column(WORDS)
+            notes += [f"{spec.trials.path}: of {gone} trials {name} is no number of words, 1 or more"] if gone else []
+            continue
+        name = column.removeprefix(NUISANCE_COLUMN)
+        notes += [f"nuisance: of {gone} of {len(values)} trials {name} is not known"] if gone else []
+        if known and len(set(known)) == 1 and not gone:
+            notes.append(f"nuisance: {name} is the same in all trials, which tells nothing")
+        notes += _read_as_texts(name, [value for value in known if isinstance(value, str)])
+    return notes
+
+
+def _read_as_texts(name: str, texts: Sequence[str]) -> list[str]:
+    """A note where most different texts of a column, each a category, look like numbers."""
+    different = list(dict.fromkeys(texts))
+    commas = [text for text in different if COMMA_NUMBER.fullmatch(text)]
+    plain = [text for text in different if plain_number(text) is not None]
+    if 2 * len({*commas, *plain}) <= len(different):
         return []
-    gone = int(np.isnan(beside.column(WORDS).to_numpy().astype(np.float64)).sum())
-    column = spec.trials.column(WORDS)
-    return [f"{spec.trials.path}: of {gone} trials {column} is no number of words, 1 or more"] if gone else []
+    odd = next(text for text in different if text in commas or text not in plain)
+    hint = "a decimal comma? declare decimal: ','" if odd in commas else "leave empty what is not known"
+    return [f"nuisance: {name} is read as {len(different)} categories, since {odd!r} is no number ({hint})"]
 
 
 def _table_of(name: str, tables: Sequence[TextTable]) -> TextTable | None:
@@ -90,9 +122,10 @@ def _table_of(name: str, tables: Sequence[TextTable]) -> TextTable | None:
 
 
 def _taken(label: str, table: TextTable, column: str) -> bool:
-    """Is a column of a file the label, or names a participant, a trial or a stimulus?"""
+    """Is a column of a file the label, or names a participant, a trial or a stimulus? A part of a trial's name, such as
+    its session, names none."""
     ids = {table.spec.column(name) for name in (label, "participant", "stimulus")}
-    return column in ids or (isinstance(table.spec, TrialsSpec) and column in table.spec.trial_columns)
+    return column in ids or (isinstance(table.spec, TrialsSpec) and table.spec.trial_columns == [column])
 
 
 def _numeric(table: TextTable, cells: Sequence[str]) -> bool:

@@ -9,13 +9,15 @@ what is left out, the report calls not stated. Nothing is computed from them.
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from gazeray.config import Section
 
-DOI = re.compile(r"(?:https?://(?:dx\.)?doi\.org/|doi:\s*)?(10\.\d{4,9}(?:\.\d+)*/\S+)", re.IGNORECASE)
+DOI = re.compile(
+    r"(?:(?:https?://)?(?:(?:dx|www)\.)?doi\.org/|doi:?\s*)?(10\.\d{4,9}(?:\.\d+)*/\S*[^\s.,;])", re.IGNORECASE
+)
 URL = re.compile(r"https?://[^\s/?#@]+\.[^\s/?#@]+(?:[/?#]\S*)?", re.IGNORECASE)
 
 
@@ -33,6 +35,17 @@ def _url(text: str) -> str:
     return text
 
 
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=0)]
+Positive = Annotated[float, BeforeValidator(_no_bool), Field(gt=0)]
+NotNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0)]
+"""Numbers; yes, which YAML reads as true, is none."""
+
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Doi = Annotated[Words, AfterValidator(_doi)]
 """Kept as 10.x/..., however it was written."""
@@ -43,8 +56,8 @@ class Population(Section):
     """Who took part."""
 
     who: Words | None = Field(None, description="such as students, native speakers, patients with what")
-    asked: int | None = Field(None, ge=0, description="people who were asked to take part")
-    took_part: int | None = Field(None, ge=0, description="people who were recorded")
+    asked: Count | None = Field(None, description="people who were asked to take part")
+    took_part: Count | None = Field(None, description="people who were recorded")
     age: Words | None = Field(None, description="such as mean, spread and range, in years")
     vision: Words | None = Field(None, description="such as normal or corrected, and how that was tested")
 
@@ -66,8 +79,8 @@ class Tracker(Section):
     technology: Words | None = Field(None, description="such as video of pupil and corneal reflection, or a webcam")
     software: Words | None = Field(None, description="software and firmware, with versions")
     filter: Words | None = Field(None, description="what was filtered before the files were written")
-    rate_hz: float | None = Field(None, gt=0, description="nominal sampling rate")
-    latency_ms: float | None = Field(None, ge=0, description="from the eye to the file")
+    rate_hz: Positive | None = Field(None, description="nominal sampling rate")
+    latency_ms: NotNegative | None = Field(None, description="from the eye to the file")
     eyes: Words | None = Field(None, description="recorded: left, right, both, the dominant one")
     head_support: Words | None = Field(None, description="such as a chin rest, or none")
 
@@ -76,9 +89,9 @@ class Calibration(Section):
     """How the tracker was calibrated, and how good it was as reported."""
 
     procedure: Words | None = Field(None, description="such as how often, who accepted it, by which limit")
-    points: int | None = Field(None, ge=0, description="targets of the calibration")
-    accuracy_deg: float | None = Field(None, ge=0, description="mean error of validation as reported")
-    precision_deg: float | None = Field(None, ge=0, description="precision as reported")
+    points: Count | None = Field(None, description="targets of the calibration")
+    accuracy_deg: NotNegative | None = Field(None, description="mean error of validation as reported")
+    precision_deg: NotNegative | None = Field(None, description="precision as reported")
     precision_measure: Words | None = Field(None, description="of what, such as RMS-S2S or SD")
 
 
@@ -86,10 +99,10 @@ class Display(Section):
     """The screen as reported; what works in degrees takes the declaration's own `screen`."""
 
     make: Words | None = Field(None, description="make and model")
-    width_mm: float | None = Field(None, gt=0)
-    height_mm: float | None = Field(None, gt=0)
-    distance_mm: float | None = Field(None, gt=0, description="from the eyes to the screen")
-    refresh_hz: float | None = Field(None, gt=0, description="refresh rate")
+    width_mm: Positive | None = None
+    height_mm: Positive | None = None
+    distance_mm: Positive | None = Field(None, description="from the eyes to the screen")
+    refresh_hz: Positive | None = Field(None, description="refresh rate")
 
 
 class Environment(Section):

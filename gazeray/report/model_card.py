@@ -60,7 +60,7 @@ def _text(results: Results, page: Page, card: Card) -> str:
         f"# {_plain(page.heading)}",
         *(f"**{_plain(sentence)}**" for sentence in card.unshown),
         _plain(page.verdict),
-        about,
+        _plain(about),
         "## What it is",
         _list(card.model),
         "## What it may be used for",
@@ -123,4 +123,4 @@ def _list(items: Sequence[str]) -> str:
 
 def _plain(words: str) -> str:
     """Words on one line, of which Markdown makes no HTML."""
-    return " ".join(words.split()).replace("<", "\\<")
+    return " ".join(words.split()).replace("\\", "\\\\").replace("<", "\\<")

@@ -35,6 +35,15 @@ def test_facts_are_read_and_a_doi_is_kept_without_its_resolver() -> None:
     assert validate(DatasetSpec, spec.model_dump(mode="json")) == spec
 
 
+@pytest.mark.parametrize(
+    "before",
+    ["", "doi:", "DOI: ", "DOI ", "doi.org/", "https://doi.org/", "http://dx.doi.org/", "https://www.doi.org/"],
+)
+def test_doi_is_known_however_it_is_written(before: str) -> None:
+    doi = "10.1002/(SICI)1097-4571(199806)49:8<693::AID-ASI4>3.0.CO;2-O"
+    assert StudyFacts.model_validate({"data": {"doi": before + doi}}).data.doi == doi
+
+
 def test_every_kind_of_data_set_takes_them() -> None:
     screens = {"name": "s", "labels": {"c": {"C": "control", "P": "pseudoword"}}, "pictures": {"path": "*.png"}}
     for model, values in ((ScreensSpec, screens), (PictureSetSpec, DECLARATION)):
@@ -48,6 +57,11 @@ def test_every_kind_of_data_set_takes_them() -> None:
         ("{tracker: {hz: 4}}", "allowed: eyes, filter, head_support, latency_ms, make, model, rate_hz"),
         ("{tracker: {rate_hz: 0}}", "study.tracker.rate_hz: input should be greater than 0"),
         ("{tracker: {rate_hz: 1 kHz}}", "study.tracker.rate_hz"),
+        ("{tracker: {rate_hz: yes}}", "study.tracker.rate_hz: must be a number"),
+        ("{tracker: {rate_hz: .inf}}", "study.tracker.rate_hz: input should be a finite number"),
+        ("{calibration: {points: true}}", "study.calibration.points: must be a number"),
+        ("{population: [students]}", "study.population: must be keys with values"),
+        ("{data: {doi: 10.5281/zenodo.1.}}", "study.data.doi: must be a DOI"),
         ("{population: {asked: 3.5}}", "study.population.asked"),
         ("{preregistration: no}", "study.preregistration: must be text: write 'no' in quotes"),
         ("{ethics: '  '}", "study.ethics"),

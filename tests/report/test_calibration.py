@@ -67,8 +67,39 @@ def test_class_that_is_said_too_often_is_named(results: Results, undrawn: None) 
 
 
 def test_forecasts_of_nothing_are_said_to_tell_nothing(results: Results, undrawn: None) -> None:
-    scores = np.random.default_rng(0).permutation(forecasts(results, 4.0))
+    scores = np.random.default_rng(1).permutation(forecasts(results, 4.0))
     assert "tell nothing of the class" in words(saying(results, scores))[0]
+
+
+def labels_of(results: Results) -> np.ndarray:
+    return np.array([SMALL.classes.index(name) for name in results.predictions["label"].to_pylist()])
+
+
+def test_model_that_always_says_the_same_is_off_where_that_is(results: Results, undrawn: None) -> None:
+    n = results.predictions.num_rows
+    said = words(saying(results, np.tile([0.5, 0.5], (n, 1))))[0]
+    assert said == "It says the same of all trials, which tells nothing of the class."
+    said = words(saying(results, np.tile([0.1, 0.9], (n, 1))))[0]
+    assert said.startswith("It says the same of all trials, which tells nothing of the class; and it says “pseudo")
+    assert "too often: 0.90" in said
+
+
+def test_forecasts_that_are_right_but_for_rounding_are_not_off(results: Results, undrawn: None) -> None:
+    sure = np.where(labels_of(results)[:, None] == np.arange(2), 1 - 1e-6, 1e-6)
+    assert words(saying(results, sure))[0].startswith("Nothing shows that the model’s probabilities are off")
+
+
+def test_forecasts_that_are_always_wrong_are_not_said_to_tell_nothing(results: Results, undrawn: None) -> None:
+    wrong = np.where(labels_of(results)[:, None] == np.arange(2), 0.1, 0.9)
+    said = words(saying(results, wrong))[0]
+    assert said.startswith("The model is surer than it should be: where it says")
+    assert "with 90 %, about 0 % are so (slope −1.25" in said
+    assert said.endswith("go against the class, not with it.")
+
+
+def test_class_without_trials_leaves_nothing_to_say(results: Results, undrawn: None) -> None:
+    one = results.predictions.filter(pc.equal(results.predictions["label"], SMALL.classes[0]))
+    assert words(replace(results, predictions=one))[0].startswith("It cannot be said: a class was not tested")
 
 
 def test_few_people_are_too_few_to_say(results: Results, undrawn: None) -> None:

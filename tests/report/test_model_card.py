@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from gazeray.studies.pictures.card import card as probe_card
 from gazeray.studies.pictures.report import write_saliency_report
 from tests.report import fabricate_saliency
 from tests.report.fabricate import Scene, fabricate
+from tests.report.pages import change
 
 
 def heatmap(folder: Path, edit: Any = None, **scene: Any) -> Folder:
@@ -103,15 +105,18 @@ def test_card_holds_scores_notes_licence_seed_commit_and_command(tmp_path: Path,
 
 def test_markup_of_the_data_stays_text(tmp_path: Path) -> None:
     run = heatmap(tmp_path)
-    table = Table("t", [Column("a|b"), Column("c")], [["<b>", None]], shaded=[0])
+    table = Table("t", [Column("a|b"), Column("c")], [["<b>", None], ["\\<i>", "\\|"]], shaded=[0])
     blocks = [Text("one\n# two", "Lead."), table, Terms([("term", "s3://key:secret@bucket/x")]), Listing(["<i>"]),
               FigureRow([Figure("f", b"", "what it shows", "caption")])]  # fmt: skip
     page = Page("t", "Of <script>", [], "It is <so>.", [Section("scores", "S", "S", blocks), None])
+    change(run, "manifest.json", lambda manifest: manifest["data"].update(dataset="lab <img>", notes=["<b>"]))
     write_card(run, read_results(run), page, Card([], [], [], [], [], "No.", ""))
     text = run.read_text("model_card.md")
+    assert re.findall(r"(?<!\\)<", text) == []
     assert "# Of \\<script>" in text
     assert "**Lead.** one # two\n" in text
     assert "| a\\|b | c |\n| --- | --- |\n| **\\<b>** |  |" in text
+    assert "| \\\\\\<i> | \\\\\\| |" in text, "a backslash of the data takes no other's away"
     assert "what it shows" in text
     assert "secret" not in text
 

@@ -116,6 +116,17 @@ def test_contradictions_are_said_in_words(study: Any, quality: dict[str, list[fl
     assert said in "".join(found)
 
 
+@pytest.mark.parametrize(
+    ("asked", "took", "there", "said"),
+    [(40, 36, 36, ""), (40, 36, 30, ""), (None, 36, 37, "36 participants took part as declared, the tables name 37."),
+     (30, 36, 36, "36 participants took part, 30 were asked."), (30, None, 36, "")],
+)  # fmt: skip
+def test_people_that_cannot_be_are_a_contradiction(asked: Any, took: Any, there: int, said: str) -> None:
+    study = {"population": {"asked": asked, "took_part": took}}
+    found = provenance.contradictions(results(study, flow={"steps": [{"people": there}, {"people": there}]}))
+    assert found == ([f"Contradiction: {said}"] if said else [])
+
+
 # -- the flow
 
 
@@ -167,6 +178,19 @@ def test_loss_that_depends_on_the_label_is_warned_of(p: float | None, warned: bo
     assert words(section)[0].startswith("Warning: the loss depends on the label.") == warned
     if warned:
         assert "pseudoword 20 of 40 (50.0 %), control 2 of 40 (5.0 %); a test, p" in words(section)[0]
+
+
+def test_loss_that_only_trials_tell_of_is_no_warning() -> None:
+    test = {"test": "a test", "p": 0.4, "p_trials": 1e-9, "people": 1}
+    (section,) = flow.section(told(step("declared", 4, 40, 40), step("used", 4, 38, 20), by_class=test))
+    said = words(section)[0]
+    assert said.startswith("Trials lost: pseudoword 20 of 40 (50.0 %), control 2 of 40 (5.0 %). Whether the loss")
+    assert "cannot be told: by trials it seems to (p\N{NO-BREAK SPACE}<" in said
+    assert "they are of one participant (a test" in said or "they are of 1 participant (a test" in said
+    (section,) = flow.section(
+        told(step("declared", 4, 40, 40), step("used", 4, 38, 20), by_class=test | {"p_trials": 0.2})
+    )
+    assert not words(section)[0].startswith("Trials lost")
 
 
 def test_people_who_lost_everything_and_rejects_apart_are_told() -> None:

@@ -26,6 +26,9 @@ STYLES = {MODEL: (BLUE, "-", "o", "model"), SIMPLE: (VERMILION, "--", "s", "logi
 CLASSES = 6
 """Classes with a diagram of their own, at most."""
 
+SEEN = 0.005
+"""What two digits can show: whatever is nearer to what is right is right."""
+
 
 def section(results: Results) -> Section:
     """The section; it says so where there are no predictions.
@@ -76,23 +79,28 @@ def _meaning(results: Results, found: Calibration) -> str:
     """What the diagram means, by the intervals of the slope and of the mean forecast."""
     slope, bounds, even = found.slope.value, found.slope.interval, 1 / len(results.classes)
     told = f" (slope {number(slope, 2)} {interval(bounds, 2)}, where 1 is calibrated)".replace(" ,", ",")
-    if not np.isfinite(slope):
-        return "It cannot be said: a class was not tested, or the scores are no probabilities or all the same."
-    if bounds is None or found.slope.groups < LEAST_UNITS:
-        return f"Too few {resampled(results)} were held out to say{told}."
     place, mean = _most_said(found)
-    name, often = f"“{results.classes[place]}”", (mean.interval or [0.0])[0] > even
-    high = float(found.curves[place].forecast[-1])
-    so = min(1.0, max(0.0, even + slope * (high - mean.value)))
-    comes = f"where it says {name} with {100 * high:.0f} %, about {100 * so:.0f} % are so"
+    if not np.isfinite(mean.value):
+        return "It cannot be said: a class was not tested, or the scores are no probabilities."
+    few = found.slope.groups < LEAST_UNITS
+    if few or (bounds is None and np.isfinite(slope)):
+        return f"Too few {resampled(results)} were held out to say{told if np.isfinite(slope) else ''}."
+    name, often = f"“{results.classes[place]}”", (mean.interval or [0.0])[0] > even + SEEN
     shifted = (
         f"it says {name} too often: {number(mean.value, 2)} {interval(mean.interval, 2)} on average, where "
         f"{number(even, 2)} is right"
     )
-    if bounds[1] < 1:
-        sense = " Its probabilities tell nothing of the class that can be told from chance." * (bounds[0] <= 0)
+    if bounds is None:  # no slope
+        same = "It says the same of all trials, which tells nothing of the class"
+        return f"{same}; and {shifted}." if often else f"{same}."
+    high = float(found.curves[place].forecast[-1])
+    so = min(1.0, max(0.0, even + slope * (high - mean.value)))
+    comes = f"where it says {name} with {100 * high:.0f} %, about {100 * so:.0f} % are so"
+    if bounds[1] < 1 - SEEN:
+        nothing = " Its probabilities tell nothing of the class that can be told from chance." * (bounds[0] <= 0)
+        sense = " Its probabilities go against the class, not with it." if bounds[1] < -SEEN else nothing
         return f"The model is surer than it should be{', and ' + shifted if often else ''}: {comes}{told}.{sense}"
-    if bounds[0] > 1:
+    if bounds[0] > 1 + SEEN:
         return f"The model could be surer{', and ' + shifted if often else ''}: {comes}{told}."
     if often:
         return f"The model’s probabilities are off, since {shifted}: {comes}{told}."

@@ -39,18 +39,26 @@ def ends(results: Results) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def unlike(told: Mapping[str, Any]) -> list[str]:
-    """A warning where the classes lose clearly unlike shares of their trials; nothing where they do not."""
+    """A warning where the classes lose clearly unlike shares of their trials, and a word where only trials, and not
+    participants, say so; nothing where they do not."""
     test = told.get("by_class") or {}
-    if test.get("p") is None or test["p"] >= SURE:
+    if test.get("p") is None or min(test["p"], test.get("p_trials", 1.0)) >= SURE:
         return []
     first, last = told["steps"][0]["classes"], told["steps"][-1]["classes"]
     shares = {name: (first[name] - last[name]) / count for name, count in first.items() if count}
     ordered = sorted(shares, key=lambda name: -shares[name])
-    counts = [f"{name} {first[name] - last[name]} of {first[name]} ({_percent(shares[name])})" for name in ordered]
+    lost = "Trials lost: " + ", ".join(
+        f"{name} {first[name] - last[name]} of {first[name]} ({_percent(shares[name])})" for name in ordered
+    )
+    if test["p"] >= SURE:
+        return [
+            f"{lost}. Whether the loss depends on the label cannot be told: by trials it seems to "
+            f"({p_value(test['p_trials'])}), but they are of {counted(test['people'], 'participant')} "
+            f"({test['test']}, {p_value(test['p'])})."
+        ]
     return [
-        f"Warning: the loss depends on the label. Trials lost: {', '.join(counts)}; {test['test']}, "
-        f"{p_value(test['p'])}, as if trials were independent. What is scored is no fair sample of what was recorded, "
-        "and what made trials unusable may itself tell the classes apart."
+        f"Warning: the loss depends on the label. {lost}; {test['test']}, {p_value(test['p'])}. What is scored is no "
+        "fair sample of what was recorded, and what made trials unusable may itself tell the classes apart."
     ]
 
 

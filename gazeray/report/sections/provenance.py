@@ -147,7 +147,7 @@ def from_files(results: Results) -> dict[str, str]:
 
 def contradictions(results: Results) -> list[str]:
     """What is declared and the files contradict, a sentence each."""
-    declared, sentences = stated(results), []
+    declared, sentences = stated(results), _people_contradict(results)
     rate, accuracy = numbers(results.quality, "sampling_hz"), validation(results.quality)
     nominal, promised = declared["tracker.rate_hz"], declared["calibration.accuracy_deg"]
     if nominal and rate.size:
@@ -170,6 +170,18 @@ def contradictions(results: Results) -> list[str]:
                 f"{FACTS[f'screen.{name}']}: {reported:g} is reported, degrees are computed with {used:g}."
             )
     return [f"Contradiction: {sentence}" for sentence in sentences]
+
+
+def _people_contradict(results: Results) -> list[str]:
+    """Sentences on people who took part and were not asked, or are in the tables and did not take part."""
+    asked, took = (stated(results)[f"population.{name}"] for name in ("asked", "took_part"))
+    steps = (results.manifest.get("flow") or {}).get("steps") or [{}]
+    there, sentences = steps[0].get("people"), []
+    if asked is not None and took is not None and took > asked:
+        sentences.append(f"{counted(took, 'participant')} took part, {asked} were asked.")
+    if took is not None and there is not None and there > took:
+        sentences.append(f"{counted(took, 'participant')} took part as declared, the tables name {there}.")
+    return sentences
 
 
 def validation(quality: pa.Table) -> NDArray[np.float64]:

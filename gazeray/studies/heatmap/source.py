@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from gazeray.config import ConfigError, digest, validate
-from gazeray.gaze.beside import unknown_words
+from gazeray.gaze.beside import beside_notes
 from gazeray.gaze.dataset import Dataset, DatasetSpec, Recording, open_dataset
 from gazeray.gaze.declaration import WORDS
 from gazeray.gaze.first import first_of_gaze
@@ -64,21 +64,24 @@ class Recordings:
 
     @cached_property
     def order(self) -> np.ndarray:
-        """(N,) the place of each trial among those of its participant; NaN where pictures have no order."""
+        """(N,) the place of each trial among those of its participant, which a refused one keeps; NaN where pictures
+        have no order."""
         if isinstance(self.spec, ScreensSpec):
             return np.full(self.trials.num_rows, np.nan)
-        return trial_order(self.trials.column("participant").to_pylist())
+        place = dict(zip(self.declared, trial_order(who for who, _ in self.declared), strict=True))
+        names = (self.trials.column(name).to_pylist() for name in ("participant", "trial"))
+        return np.array([place[key] for key in zip(*names, strict=True)], np.float64)
 
     @cached_property
     def given_away(self) -> list[str]:
         """What gives the label away without any gaze, a sentence each."""
         labels = self.trials.column("label_index").to_numpy()
-        return given_away(self.trials, self.order, labels, self.classes, self.label)
+        return given_away(self.trials, self.order, labels, self.classes, self.label, self.beside)
 
     @property
     def notes(self) -> list[str]:
         """What is odd about what is declared beside the gaze."""
-        return unknown_words(self.spec, self.beside) if isinstance(self.spec, DatasetSpec) else []
+        return beside_notes(self.spec, self.beside) if isinstance(self.spec, DatasetSpec) else []
 
 
 def plan(cfg: HeatmapConfig) -> Sequence[str]:

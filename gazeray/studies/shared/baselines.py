@@ -27,7 +27,7 @@ from gazeray.studies.shared.classification import (
     with_regimes,
     with_scores,
 )
-from gazeray.studies.shared.without_gaze import Circumstances, further_columns, gazeless_scores
+from gazeray.studies.shared.without_gaze import ORDER, Circumstances, further_columns, gazeless_scores
 from gazeray.study import Fold, Ready, Row
 from gazeray.tables import table_digest
 from gazeray.unit import Json, UnitFolder
@@ -54,8 +54,8 @@ def baselines(
     search a fold has the store of its chosen setting. label: the table's column of class indices. features: the store's
     column of simple gaze features (F,). key: its units are `<key>-K`.
     """
-    folds, stores = ready.items.folds, [store] * len(ready.items.folds)
-    rows, further = _rows(store.table), store.table.select(further_columns(store.table))
+    folds, stores, rows = ready.items.folds, [store] * len(ready.items.folds), _rows(store.table)
+    further = store.table.select([ORDER, *further_columns(store.table)])
     hashed: list[Any] = [FORMAT, label, features, list(rows), table_digest(further)]
     if ready.searched is not None:
         variants = [ready.searched.variants[chosen.setting] for chosen in ready.searched.chosen]

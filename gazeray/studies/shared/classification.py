@@ -189,7 +189,8 @@ def score_predictions(
     predictions: as `predictions_table` makes it, with the columns participant, stimulus, trial and fold, and with those
     of `BASELINES` that there are. models: key of each model's row -> its column of scores; the gains, the tests and
     the confusions are the first one's. unseen: which of participant and stimulus were held out, one or both; the
-    intervals draw these. Where the label is the participant's, `per_person` has the rows of whole participants.
+    intervals draw these. Where the label is the participant's and all tests are of participants that nothing was
+    fitted to, `per_person` has the rows of whole participants.
     `without_gaze` has the rows that never see gaze, the majority class among them, and the best of those by the metric
     of the permutation test: the gain of the model over it is what the gaze adds. Chosen on the test examples it is
     rather too good. Runs of before had no such rows. `permutation` is of balanced accuracy, its `auroc` of that.
@@ -211,7 +212,8 @@ def score_predictions(
         name: {metric: {"value": None, "ci95": None, "n": 0, "why": why} for metric in found[model]}
         for name, why in undefined.items()
     }
-    persons = _per_person(labels, scores, people, classes, cfg, seed, model) if designs[0].of_people else None
+    whole = designs[0].of_people and _strangers(unseen, everything)
+    persons = _per_person(labels, scores, people, classes, cfg, seed, model) if whole else None
     blind = [name for name in ("majority", *WITHOUT_GAZE) if name in everything]
     best = max(blind, key=lambda name: found[name][tested["metric"]]["value"] or 0.0 if name in found else -1.0)
     return {
@@ -224,6 +226,12 @@ def score_predictions(
         "participants": participant_confusions(labels, scores[model].argmax(axis=1), people, classes),
         **({} if persons is None else {"per_person": persons}),
     }
+
+
+def _strangers(unseen: Sequence[str], scores: Mapping[str, np.ndarray]) -> bool:
+    """Were all tests of participants that nothing was fitted to? Else `participant_only` knows some of them."""
+    known = scores.get("participant_only")
+    return "participant" in unseen and (known is None or not np.isfinite(known).any())
 
 
 def _tested(

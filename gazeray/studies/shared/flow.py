@@ -26,6 +26,9 @@ STAGES = ("trials", "labels", "read", "gaze", "pictures", "events", "quality", "
 LATE = ("maps", "folds")
 """Those that see what was read well, and name in other files what was not, too."""
 
+SHUFFLES = 1999
+"""Of the test whether classes lose unlike shares."""
+
 UNKNOWN = "unknown"
 """Stands for a stage where no reject tells of what is lost."""
 
@@ -100,7 +103,7 @@ def trials_flow(declared: Mapping[Key, str], passed: Passed, rejects: Sequence[R
     """`flow` with people, trials, trials per class and those whose class is not known ("").
 
     It adds `people_lost`, the names of those of whom no trial is used, and `by_class`: how sure it is that the classes
-    lose unlike shares, p by a test that takes trials for independent; p is None where there is nothing to compare.
+    lose unlike shares, see `unlike`.
     """
 
     def count(keys: Collection[Key]) -> Json:
@@ -114,21 +117,59 @@ def trials_flow(declared: Mapping[Key, str], passed: Passed, rejects: Sequence[R
 
     told = flow(passed, rejects, count)
     people = {person for person, _ in declared} - {person for person, _ in passed.used}
-    return {**told, "people_lost": sorted(people), "by_class": unlike(told["steps"])}
+    known, lost = {key: name for key, name in declared.items() if name}, set(declared).difference(passed.used)
+    return {**told, "people_lost": sorted(people), "by_class": unlike(known, lost)}
 
 
-def unlike(steps: Sequence[Json]) -> Json:
-    """Do the classes lose unlike shares of their trials? {test, p} of Fisher's exact test, or of chi-squared with more
-    than two classes; p is None where nothing, or everything, is lost, or one class alone is there."""
-    first, last = steps[0]["classes"], steps[-1]["classes"]
-    table = np.array([[last[name], first[name] - last[name]] for name in first if first[name]], np.int64)
-    test = "Fisher’s exact test" if len(table) == 2 else "chi-squared test"
-    if len(table) < 2 or not table.sum(axis=0).all():
-        return {"test": test, "p": None}
+def unlike(classes: Mapping[Key, str], lost: Collection[Key]) -> Json:
+    """Do classes lose unlike shares of their trials? {test, p, people, p_trials}; p None where there is nothing to ask.
+
+    classes: of every trial of which it is known. What takes one trial often takes its neighbours, or all of its
+    participant, so participants are what counts: where the label is theirs, it is shuffled between them; else the
+    signs of what each lost more of one class than of another are. p: the share of shuffles that are as unlike. people:
+    who lost any. p_trials: as if trials were independent (Fisher's exact test; chi-squared of more than two classes).
+    """
+    names, label = np.unique(list(classes.values()), return_inverse=True)
+    everybody, who = np.unique([person for person, _ in classes], return_inverse=True)
+    gone = np.array([key in lost for key in classes], np.float64)
+    if len(names) < 2 or not 0 < gone.sum() < len(gone):
+        return {"test": "", "p": None, "people": 0, "p_trials": None}
     from scipy.stats import chi2_contingency, fisher_exact  # here: a plan, and most runs, have nothing to test
 
-    found = fisher_exact(table) if len(table) == 2 else chi2_contingency(table)
-    return {"test": test, "p": float(found.pvalue)}
+    counts, losses = np.zeros((2, len(everybody), len(names)))
+    np.add.at(counts, (who, label), 1.0)
+    np.add.at(losses, (who, label), gone)
+    of_people = bool(((counts > 0).sum(axis=1) == 1).all())
+    table = np.stack([losses.sum(axis=0), (counts - losses).sum(axis=0)], axis=1).astype(np.int64)
+    by_trials = fisher_exact(table) if len(table) == 2 else chi2_contingency(table)
+    return {
+        "test": f"permutation test {'between' if of_people else 'within'} participants",
+        "p": _between(counts, losses) if of_people else _within(counts, losses),
+        "people": int(losses.any(axis=1).sum()),
+        "p_trials": float(by_trials.pvalue),
+    }
+
+
+def _between(counts: np.ndarray, losses: np.ndarray) -> float:
+    """p of the losses (P, K) of participants with trials (P, K) of one class each, who exchange their classes."""
+    more = losses.sum(axis=1) - losses.sum() / counts.sum() * counts.sum(axis=1)
+    own = np.tile(counts.argmax(axis=1), (1 + SHUFFLES, 1))
+    own[1:] = np.random.default_rng(0).permuted(own[1:], axis=1)
+    return _share_as_large(np.stack([(own == label) @ more for label in range(counts.shape[1])], axis=1))
+
+
+def _within(counts: np.ndarray, losses: np.ndarray) -> float:
+    """p of the losses (P, K) of participants with trials (P, K): each more or less of a class than their own share."""
+    more = losses - losses.sum(axis=1, keepdims=True) / counts.sum(axis=1, keepdims=True) * counts
+    signs = np.ones((1 + SHUFFLES, len(counts)))
+    signs[1:] = np.random.default_rng(0).choice([-1.0, 1.0], (SHUFFLES, len(counts)))
+    return _share_as_large(signs @ more)
+
+
+def _share_as_large(sums: np.ndarray) -> float:
+    """Of sums (R, K) over participants, which share is as far from 0 as the first row."""
+    far = (sums**2).sum(axis=1)
+    return float(np.mean(far >= far[0] * (1 - 1e-9) - 1e-9))
 
 
 def pictures_flow(passed: Passed, rejects: Sequence[Reject]) -> Json:

@@ -36,7 +36,7 @@ NEARLY = 0.9
 
 
 def trial_order(participants: Iterable[str]) -> np.ndarray:
-    """(N,) float from 1: which of its participant's trials each row is."""
+    """(N,) float from 1: which of its participant's trials each row is, of a row for every trial."""
     seen: dict[str, int] = {}
     places = []
     for name in participants:
@@ -235,23 +235,31 @@ def _tells(others: np.ndarray, labels: np.ndarray) -> bool:
 # -- labels that need no gaze
 
 
-def given_away(table: pa.Table, order: np.ndarray, labels: np.ndarray, classes: Sequence[str], label: str) -> list[str]:
-    """Sentences on what gives the label of every trial away, or of nearly every one: its stimulus, or its place in the
-    order of trials.
+def given_away(
+    table: pa.Table, order: np.ndarray, labels: np.ndarray, classes: Sequence[str], label: str,
+    beside: pa.Table | None = None,
+) -> list[str]:  # fmt: skip
+    """Sentences on what gives the label of every trial away, or of nearly every one: its stimulus, its place in the
+    order of trials, or a column of `nuisance`.
 
-    table: a row per trial with participant and stimulus. order (N,): see `trial_order`, NaN where not known. Stimuli or
-    places of which none is that of several people say nothing, and neither does a single one.
+    table: a row per trial with participant and stimulus. order (N,): see `trial_order`, NaN where not known. beside:
+    the declared columns of the same rows, see `further_columns`; not to be known is a value, too. Stimuli, places or
+    values of which fewer than half of the trials share theirs with other people say nothing, and neither do those that
+    share one label only.
     """
     people = np.array(table.column("participant").to_pylist(), np.str_)
     owners = {
         "the stimulus": ("stimuli", np.array(table.column("stimulus").to_pylist(), np.str_)),
         "trial order": ("places in the order", order.astype(np.str_)),
     }
+    for name, cells in ({} if beside is None else beside.to_pydict()).items():
+        if name != WORDS:
+            owners[f"“{name.removeprefix(NUISANCE_COLUMN)}”"] = ("values", np.array([*map(str, cells)], np.str_))
     found = []
     for what, (noun, names) in owners.items():
-        shared, counts = _one_label(people, names, labels, len(classes))
+        exactly, counts = _one_label(people, names, labels, len(classes))
         nearly = _nearly(people, names, labels, len(classes))
-        if shared:
+        if exactly:
             told = ", ".join(f"{name} {count}" for name, count in zip(classes, counts, strict=True))
             found.append(
                 f"“{label}” is a function of {what}: whoever knows it needs no gaze ({noun} of each label: {told})."
@@ -266,11 +274,14 @@ def given_away(table: pa.Table, order: np.ndarray, labels: np.ndarray, classes: 
 
 
 def _one_label(people: np.ndarray, names: np.ndarray, labels: np.ndarray, classes: int) -> tuple[bool, list[int]]:
-    """Whether all rows of a name have one label, and several people's rows do; how many names have each label."""
+    """Whether all rows of a name have one label, and half of the rows or more, of several labels, are of names that
+    several people have (of few it is so by chance); how many names have each label."""
     (own, whose), (everybody, who) = (np.unique(values, return_inverse=True) for values in (names, people))
     pairs = np.unique(whose * classes + labels)
-    several = len(np.unique(whose * len(everybody) + who)) > len(own)
-    return len(pairs) == len(own) > 1 and several, np.bincount(pairs % classes, minlength=classes).tolist()
+    theirs = np.unique(whose * len(everybody) + who) // len(everybody)
+    shared = (np.bincount(theirs, minlength=len(own)) > 1)[whose]
+    several = shared.mean() >= 0.5 and len(np.unique(labels[shared])) > 1
+    return len(pairs) == len(own) and several, np.bincount(pairs % classes, minlength=classes).tolist()
 
 
 def _nearly(people: np.ndarray, names: np.ndarray, labels: np.ndarray, classes: int) -> tuple[float, float] | None:

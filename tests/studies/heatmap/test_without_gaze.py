@@ -69,6 +69,20 @@ def test_label_that_goes_with_the_order_is_said_first_and_no_gain_is_claimed(tmp
     assert "what can be had without gaze (order, duration, rate, loss: balanced accuracy 1.00" in page
 
 
+def test_refused_trial_keeps_its_place_in_the_order(tmp_path: Path) -> None:
+    declaration = write_study(tmp_path / "data", {})
+    label_by_order(declaration)
+    table = declaration.with_name("trials.csv")
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    for at in (1, 5, 9):  # the first trial of three people
+        rows[at][3] = ""
+    table.write_text("\n".join(map(",".join, rows)) + "\n")
+    found = HeatmapStudy(config(declaration)).open().data
+    assert len(found.rejects) == 3
+    assert found.order[:3].tolist() == [2, 3, 4]
+    assert GIVEN_AWAY in found.given_away
+
+
 def declare(declaration: Path, **changes: Any) -> None:
     spec = yaml.safe_load(declaration.read_text())
     declaration.write_text(yaml.safe_dump({**spec, **changes}))

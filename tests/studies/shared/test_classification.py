@@ -102,3 +102,17 @@ def test_label_of_the_participant_is_scored_per_person_by_the_mean_of_their_tria
     assert (entry["value"], entry["n"]) == (right.mean(), 8)
     assert entry["ci95"] is not None
     assert entry["value"] != found["rows"]["cnn"]["accuracy"]["value"]
+
+
+def test_participants_that_were_trained_on_have_no_scores_per_person(predictions: pa.Table) -> None:
+    place = predictions.schema.get_field_index("label")
+    table = predictions.set_column(place, "label", pa.array([CLASSES[label] for label in np.repeat([0, 1], 24)]))
+    nobody: list[list[float] | None] = [None] * 48
+    some = [[0.5, 0.5], *nobody[1:]]
+    cfg, kind = ScoresConfig(resamples=100, permutations=99), pa.list_(pa.float64())
+    for unseen, known, shown in (
+        (PEOPLE, nobody, True), (PEOPLE, some, False), (("stimulus",), nobody, False),
+        (("participant", "stimulus"), nobody, True),
+    ):  # fmt: skip
+        beside = table.append_column("participant_only", pa.array(known, kind))
+        assert ("per_person" in score_predictions(beside, CLASSES, cfg, 1, unseen)) == shown

@@ -101,26 +101,61 @@ def test_counts_that_were_changed_are_found() -> None:
     assert any("class control: 1 declared, 2" in line for line in flow_faults(manifest(told, rejects), None))
 
 
-@pytest.mark.parametrize(
-    ("declared", "used", "p"),
-    [
-        ({"a": 40, "b": 40}, {"a": 40, "b": 28}, fisher_exact([[40, 0], [28, 12]]).pvalue),
-        ({"a": 40, "b": 40}, {"a": 40, "b": 40}, None),
-        ({"a": 40, "b": 0}, {"a": 30, "b": 0}, None),
-        ({"a": 40, "b": 40}, {"a": 0, "b": 0}, None),
-    ],
-)
-def test_classes_are_compared_where_there_is_something_to_compare(
-    declared: dict[str, int], used: dict[str, int], p: float | None
-) -> None:
-    found = unlike([{"classes": declared}, {"classes": used}])
-    assert found["p"] == (None if p is None else pytest.approx(p))
+def trials_of(people: int, label: str) -> dict[Key, str]:
+    """The class of ten trials of each participant. label: trial (half of them each), run (the first half) or person."""
+    index = {"trial": lambda person, trial: trial % 2, "run": lambda person, trial: trial // 5,
+             "person": lambda person, trial: person % 2}[label]  # fmt: skip
+    return {(f"P{p}", str(t)): CLASSES[index(p, t)] for p in range(people) for t in range(10)}
 
 
-def test_three_classes_are_compared_by_chi_squared() -> None:
-    found = unlike([{"classes": dict.fromkeys("abc", 50)}, {"classes": {"a": 50, "b": 50, "c": 30}}])
-    assert found["test"] == "chi-squared test"
-    assert found["p"] < 1e-6
+@pytest.mark.parametrize("kept", ["nothing", "everything", "one class"])
+def test_nothing_is_asked_where_there_is_nothing_to_compare(kept: str) -> None:
+    trials = trials_of(8, "trial")
+    trials |= dict.fromkeys(trials, "control") if kept == "one class" else {}
+    lost = set(trials) if kept == "nothing" else {("P1", "0")} if kept == "one class" else set()
+    assert unlike(trials, lost)["p"] is None
+
+
+@pytest.mark.parametrize("label", ["trial", "run", "person"])
+def test_loss_of_one_class_in_everybody_is_unlike(label: str) -> None:
+    trials = trials_of(12, label)
+    found = unlike(trials, {key for key, name in trials.items() if name == "control" and int(key[1]) % 5 < 3})
+    assert found["p"] < 0.01
+    assert found["test"] == f"permutation test {'between' if label == 'person' else 'within'} participants"
+    assert found["people"] == (6 if label == "person" else 12)
+    everybody_alike = unlike(trials, {key for key in trials if key[1] in "27"})
+    assert everybody_alike["p"] > 0.5
+
+
+@pytest.mark.parametrize("label", ["run", "person"])
+def test_what_one_participant_lost_at_once_is_no_sign_however_many_trials(label: str) -> None:
+    trials = trials_of(12, label)
+    found = unlike(trials, {key for key in trials if key[0] == "P4" and int(key[1]) < (5 if label == "run" else 10)})
+    assert found["p"] > 0.5
+    assert found["people"] == 1
+    assert found["p_trials"] == pytest.approx(
+        fisher_exact([[5, 55], [0, 60]]).pvalue if label == "run" else fisher_exact([[10, 50], [0, 60]]).pvalue
+    )
+
+
+@pytest.mark.parametrize("label", ["run", "person"])
+def test_loss_of_runs_and_people_at_random_is_seldom_unlike(label: str) -> None:
+    """By trials it is in every third of such data sets."""
+    trials, found = trials_of(16, label), []
+    for seed in range(100):
+        draw = random.Random(seed)
+        parts = [(f"P{p}", draw.choice((0, 5)), 5 if label == "run" else 10) for p in range(16) if draw.random() < 0.3]
+        lost = {(who, str((first + t) % 10)) for who, first, n in parts for t in range(n)}
+        found.append(unlike(trials, lost))
+    assert sum(one["p"] < 0.01 for one in found) <= 3
+    assert sum(one["p_trials"] < 0.01 for one in found) > 20
+
+
+def test_three_classes_are_compared() -> None:
+    trials = {(f"P{p}", str(t)): "abc"[t % 3] for p in range(12) for t in range(9)}
+    found = unlike(trials, {key for key, name in trials.items() if name == "c" and key[1] != "2"})
+    assert found["p"] < 0.01
+    assert found["p_trials"] < 1e-6
 
 
 def test_pictures_that_are_not_scored_were_refused_by_the_last_step() -> None:

@@ -384,3 +384,36 @@ def test_near_function_is_not_told_of_labels_of_nothing_however_uneven(yes: floa
 def test_stimuli_of_one_person_each_say_nothing_nearly() -> None:
     table = pa.table({"participant": [*"aabbccdd"], "stimulus": [*"stuvwxyz"]})
     assert given_away(table, np.full(8, np.nan), np.array([0, 1] * 4), CLASSES, "task") == []
+
+
+def test_few_stimuli_that_two_people_saw_are_no_function_by_chance() -> None:
+    """Twenty people with ten stimuli of their own each, but for some that the first two share."""
+    for shared in (1, 2, 3):
+        for seed in range(30):
+            labels = (np.random.default_rng(seed).random(200) < (0.5, 0.05)[seed % 2]).astype(np.int64)
+            labels[-2:] = 0, 1
+            what = np.arange(200)
+            what[10 : 10 + shared] = what[:shared]
+            labels[10 : 10 + shared] = labels[:shared]
+            table = pa.table({"participant": np.repeat(np.arange(20), 10).astype(str), "stimulus": what.astype(str)})
+            assert given_away(table, np.full(200, np.nan), labels, CLASSES, "task") == []
+
+
+def test_function_of_the_stimuli_that_most_trials_share_is_told_in_spite_of_others() -> None:
+    what = np.tile(np.arange(10), 6)
+    labels = what % 2
+    what[what > 6] = 100 + np.arange(18)  # three of ten are everybody's own
+    table = pa.table({"participant": np.repeat(np.arange(6), 10).astype(str), "stimulus": what.astype(str)})
+    (sentence,) = given_away(table, np.full(60, np.nan), labels, CLASSES, "task")
+    assert sentence.startswith("“task” is a function of the stimulus")
+
+
+@pytest.mark.parametrize("values", [[0.0, 1.0], ["left", "right"], [None, "right"], [np.nan, 1.0]])
+def test_label_that_stands_in_a_declared_column_under_another_name_is_told(values: list[object]) -> None:
+    labels = np.arange(8) // 2 % 2
+    table = pa.table({"participant": [*"aabbccdd"], "stimulus": [*"stuvwxyz"]})
+    beside = pa.table({"nuisance:hand": [values[label] for label in labels], "words": [float(n) for n in labels]})
+    (sentence,) = given_away(table, np.full(8, np.nan), labels, CLASSES, "task", beside)
+    assert sentence == (
+        "“task” is a function of “hand”: whoever knows it needs no gaze (values of each label: no 1, yes 1)."
+    )
