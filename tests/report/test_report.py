@@ -31,9 +31,8 @@ from tests.report import fabricate as made
 from tests.report.pages import change, check_self_contained, figure_names, read_page
 
 SMALL = made.Scene(participants=8, trials=12, folds=4, epochs=6, seed=1, effect=1.2)
-SECTIONS = ["scores", "curves", "calibration", "participants", "learning", "per-fold", "gallery", "provenance",
-            "quality", "flow",
-            "rejected", "tested", "methods", "config"]  # fmt: skip
+SECTIONS = ["scores", "curves", "calibration", "participants", "gallery", "learning", "per-fold", "tested",
+            "provenance", "flow", "quality", "rejected", "methods", "config"]  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)

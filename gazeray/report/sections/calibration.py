@@ -130,7 +130,7 @@ def _words(results: Results) -> str:
 
 
 def _table(results: Results, found: Mapping[str, Calibration]) -> Table:
-    columns = [Column("", ROW), Column("Brier score (lower is better)"), Column("slope (1 is calibrated)")]
+    columns = [Column("predictor", ROW), Column("Brier score (lower is better)"), Column("slope (1 is calibrated)")]
     columns += [Column("highest mean forecast"), Column("of", TEXT)]
     columns += [Column("miscalibration"), Column("of it chance, about")]
     rows: list[list[object]] = []

@@ -179,7 +179,7 @@ def class_differences(
     """
     rows = [_Maps(row.name, row.unit, _against_others(row.maps), signed=True) for row in _means(summary, unit)]
     minus = "\N{MINUS SIGN}"
-    titles = [f"{shorten(name)} {minus} mean of the others" for name in classes]
+    titles = [f"{shorten(name)} {minus} mean of others" for name in classes]
     if len(classes) == 2:
         titles = [f"{shorten(classes[1])} {minus} {shorten(classes[0])}"]
     return _panels(rows, titles, window_px, None)
@@ -209,7 +209,7 @@ def _panels(
     width_in = figures.PAGE_IN if across > 1 else figures.PAGE_IN * 0.6
     panel_in = min((width_in - 1.3) / across, 3.0 * window[0] / window[1])
     tall_in = panel_in * window[1] / window[0]
-    figure = figures.new_figure(panel_in * across + 1.3, blocks * (len(rows) * (tall_in + 0.3) + 0.3))
+    figure = figures.new_figure(panel_in * across + 1.3, blocks * (len(rows) * (tall_in + 0.4) + 0.3))
     axes = figure.subplots(blocks * len(rows), across, squeeze=False, sharex=True, sharey=True)
     for index, axis in np.ndenumerate(axes):
         block, row = divmod(index[0], len(rows))
@@ -219,13 +219,18 @@ def _panels(
             continue
         image = _panel(axis, rows[row], panel, window, outlines)
         below = index[0] + 1 < len(axes) and (row + 1 < len(rows))
-        title = f"{rows[row].name}: {titles[panel]}"
-        axis.set_title(shorten(title, max(18, int(panel_in / 0.062))), loc="left", pad=3)
+        axis.set_title(_title(rows[row].name, titles[panel], max(18, int(panel_in / 0.062))), loc="left", pad=3)
         axis.set(xlabel="" if below else "x (px)", ylabel="" if index[1] else "y (px)")
         figures.map_axis(axis, panel_in, tall_in)
         if index[1] == 0:
             _colour_bar(figure, image, axes[index[0]].tolist(), rows[row], tall_in)
     return figure
+
+
+def _title(name: str, title: str, limit: int) -> str:
+    """What is shown, and of which class: on two lines where one is too short, cut where these are."""
+    whole = f"{name}: {title}"
+    return whole if len(whole) <= limit else f"{shorten(name, limit)}:\n{shorten(title, limit)}"
 
 
 def _panel(axis: Any, row: _Maps, panel: int, window: tuple[float, float], outlines: Any) -> Any:

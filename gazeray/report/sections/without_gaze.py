@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gazeray.metrics.permutation import Claim, claim
-from gazeray.report.blocks import ROW, Block, Cell, Column, Table, Text
+from gazeray.report.blocks import ROW, Block, Cell, Column, Heading, Table, Text
 from gazeray.report.results import Results
 from gazeray.report.words import interval, metric_name, number, p_value
 
@@ -62,13 +62,13 @@ def blocks(results: Results, model: str) -> list[Block]:
         shaded=[rows["rows"].index(rows["best"])],
     )  # fmt: skip
     words = (
-        "Would the same score have been had without an eye tracker? Predictors that never see gaze, under the same "
-        "folds, and the gain of the model over each, on the same resamples; p: one-sided, of the gain before it, by "
+        "Would the same score have been had without an eye tracker? Here are predictors that never see gaze, under the "
+        "same folds, and the gain of the model over each, on the same resamples; p: one-sided, of the gain before it, by "
         f"the permutation test. Shaded: the best of them by {heads[0]}, which the verdict is about."
     )
     why = {results.label(name): results.entry(name, SHOWN[0]).get("why") for name in rows["rows"]}
     words += "".join(f" Undefined: {label} ({reason})." for label, reason in why.items() if reason)
-    return [Text(words, small=True), table]
+    return [Heading("What can be had without gaze"), Text(words, small=True), table]
 
 
 def _row(results: Results, model: str, name: str) -> list[object]:
