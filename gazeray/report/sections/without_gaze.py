@@ -63,8 +63,8 @@ def blocks(results: Results, model: str) -> list[Block]:
     )  # fmt: skip
     words = (
         "Would the same score have been had without an eye tracker? Here are predictors that never see gaze, under the "
-        "same folds, and the gain of the model over each, on the same resamples; p: one-sided, of the gain before it, by "
-        f"the permutation test. Shaded: the best of them by {heads[0]}, which the verdict is about."
+        "same folds, and the gain of the model over each, on the same resamples. p: one-sided, of the gain before it, "
+        f"by the permutation test. Shaded: the best of them by {heads[0]}, which the verdict is about."
     )
     why = {results.label(name): results.entry(name, SHOWN[0]).get("why") for name in rows["rows"]}
     words += "".join(f" Undefined: {label} ({reason})." for label, reason in why.items() if reason)
