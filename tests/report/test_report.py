@@ -390,6 +390,18 @@ def test_verdict_says_why_nothing_is_claimed_of_too_little(held_out: int, reason
     assert (
         f"There is too little to say whether the model predicts “task” in participants it never saw {said}" in sentence
     )
+    blind = _verdict([0.8, 0.9], [0.0, 0.1], 0.001, held_out, reason, blind=[0.1, 0.3], p_blind=0.001)
+    assert f"{said}, or whether it is better than what can be had without gaze (stimulus alone" in blind
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_below_chance_without_gaze_is_explained(copy: Folder) -> None:
+    page.write_report(copy)
+    assert "Below chance:" not in read_page(copy).words
+    change(copy, "metrics.json", lambda metrics: metrics["rows"]["stimulus_only"]["balanced_accuracy"].update(
+        value=0.2, ci95=[0.1, 0.3]))  # fmt: skip
+    page.write_report(copy)
+    assert "Below chance: stimulus alone. What the others show is turned round" in read_page(copy).words
 
 
 @pytest.mark.parametrize(

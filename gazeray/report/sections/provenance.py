@@ -66,6 +66,11 @@ FACTS = {
 }
 """Fact of the section `study` (and the licence, which stands beside it) -> its name; in the order of the page."""
 
+NOBODY = (
+    "These data are simulated: nobody was recorded, and no eye tracker was used. What is found here says nothing about "
+    "people."
+)
+
 RATE, OFTEN = 0.05, 0.05
 """How far a rate may be from the one declared, and in which share of the trials it may be farther."""
 
@@ -87,11 +92,7 @@ def section(results: Results) -> Section:
     """The section on where the data come from."""
     title, link = "Where the data come from", "Provenance"
     if simulated(results):
-        words = (
-            "These data are simulated: nobody was recorded, and no eye tracker was used. What is found here says "
-            "nothing about people."
-        )
-        return Section("provenance", title, link, [Text(words)])
+        return Section("provenance", title, link, [Text(NOBODY)])
     declared, measured = stated(results), from_files(results)
     said = sum(value is not None for value in declared.values())
     words = (

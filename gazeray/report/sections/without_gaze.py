@@ -68,7 +68,20 @@ def blocks(results: Results, model: str) -> list[Block]:
     )
     why = {results.label(name): results.entry(name, SHOWN[0]).get("why") for name in rows["rows"]}
     words += "".join(f" Undefined: {label} ({reason})." for label, reason in why.items() if reason)
+    under = [results.label(name) for name in rows["rows"] if _below_chance(results, name)]
+    if under:
+        words += (
+            f" Below chance: {' and '.join(under)}. What the others show is turned round in those who are held out, as "
+            "where each stimulus is dealt to as many people in every class; a row that joins several may use that."
+        )
     return [Heading("What can be had without gaze"), Text(words, small=True), table]
+
+
+def _below_chance(results: Results, name: str) -> bool:
+    """Is all of the interval of a predictor below chance?"""
+    chance = ((results.metrics.get("metrics") or {}).get(SHOWN[0]) or {}).get("chance")
+    bounds = results.entry(name, SHOWN[0]).get("ci95")
+    return chance is not None and bounds is not None and bool(bounds[1] < chance)
 
 
 def _row(results: Results, model: str, name: str) -> list[object]:

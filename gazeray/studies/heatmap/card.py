@@ -10,6 +10,7 @@ from gazeray.metrics.permutation import claim
 from gazeray.report.model_card import Card
 from gazeray.report.results import Results
 from gazeray.report.sections.classification import HEADLINE, MODEL, held_out
+from gazeray.report.sections.provenance import NOBODY, simulated
 from gazeray.report.sections.without_gaze import best_gain
 from gazeray.report.words import counted
 from gazeray.studies.heatmap.words import given, whom
@@ -89,6 +90,7 @@ def _data(results: Results) -> list[str]:
     units = [results.units.get(f"fold-{fold['fold']}") or {} for fold in results.manifest.get("folds") or []]
     fitted = [unit["n"] for unit in units if "n" in unit]
     lines = [
+        *([NOBODY] if simulated(results) else []),
         f"{data['dataset']}, licence {data['licence'] or 'not stated'}: {counts['examples']} trials of "
         f"{counted(counts['participants'], 'participant')} were used. The label is “{data['label']}”.",
         f"Tested on {whom(results)}.",
