@@ -340,7 +340,7 @@ def test_rows_without_gaze_stand_with_the_gain_of_the_model_over_each(small: Fol
 def test_run_of_before_has_no_p_of_the_gain_in_area_under_roc(small: Folder) -> None:
     metrics = small.read_json("metrics.json")
     del metrics["permutation"]["auroc"]
-    _, table = without_gaze.blocks(Results(small.read_json("manifest.json"), metrics), "cnn")
+    *_, table = without_gaze.blocks(Results(small.read_json("manifest.json"), metrics), "cnn")
     assert isinstance(table, Table)
     assert [(row[4], row[6]) for row in table.rows] == [("0.005", ""), ("0.005", ""), ("", "")]
 

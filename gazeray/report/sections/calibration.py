@@ -87,7 +87,7 @@ def _meaning(results: Results, found: Calibration) -> str:
     name, often = f"“{results.classes[place]}”", (mean.interval or [0.0])[0] > even
     high = float(found.curves[place].forecast[-1])
     so = min(1.0, max(0.0, even + slope * (high - mean.value)))
-    comes = f"where it says {name} with {100 * high:.0f} %, about {100 * so:.0f} % are so"
+    comes = f"where it says {name} with {100 * high:.0f} %, about {100 * so:.0f} % are so by the fitted line"
     shifted = (
         f"it says {name} too often: {number(mean.value, 2)} {interval(mean.interval, 2)} on average, where "
         f"{number(even, 2)} is right"
