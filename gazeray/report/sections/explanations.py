@@ -12,10 +12,12 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from gazeray.explain.verdict import PARTLY, SAME
+from gazeray.metrics.permutation import claim
 from gazeray.report import figures
 from gazeray.report.blocks import ROW, WIDE, Block, Cell, Column, Figure, FigureRow, Heading, Section, Table, Text
 from gazeray.report.figures import BLUE, DARK, GREEN, GREY, PALE, VERMILION, drawing, shorten
 from gazeray.report.results import Results
+from gazeray.report.sections.classification import HEADLINE, held_out
 from gazeray.report.sections.gallery import Given
 from gazeray.report.words import counted, interval, map_meaning, map_unit, method_name, number
 from gazeray.storage import Folder
@@ -46,6 +48,12 @@ INTRO = (
 )
 
 
+UNSHOWN = (
+    "It is not shown that the model predicts above chance. Its maps tell what it reacts to, right or wrong, and "
+    "nothing of how the classes differ."
+)
+
+
 def section(run: Folder, results: Results, given: Given) -> Section | None:
     """The checks of metrics.json and the figures of explain.npz; None when the run has neither.
 
@@ -54,7 +62,7 @@ def section(run: Folder, results: Results, given: Given) -> Section | None:
     rows, groups = check_rows(results), map_figures(run, results, given)
     if not rows and not groups:
         return None
-    blocks: list[Block] = [Text(INTRO)]
+    blocks: list[Block] = [Text(INTRO)] if _predicts(results) else [Text(UNSHOWN), Text(INTRO)]
     if rows:
         words = (
             "Gains are areas of the other order minus the map’s, with the 95 % bootstrap interval over participants; "
@@ -67,6 +75,13 @@ def section(run: Folder, results: Results, given: Given) -> Section | None:
     for title, drawn in groups.items():
         blocks += [Heading(title), FigureRow(drawn)]
     return Section("explanations", "What the maps say", "Maps", blocks)
+
+
+def _predicts(results: Results) -> bool:
+    """May it be claimed that the model is above chance?"""
+    entry = (results.metrics.get("metrics") or {}).get(HEADLINE) or {}
+    test = results.metrics.get("permutation") or {}
+    return claim(entry.get("ci95"), entry.get("chance"), test, held_out(results)).side == "above"
 
 
 def check_rows(results: Results) -> list[list[Cell | str]]:
