@@ -72,7 +72,7 @@ def blocks(results: Results, model: str) -> list[Block]:
     if under:
         words += (
             f" Below chance: {' and '.join(under)}. What the others show is turned round in those who are held out, as "
-            "where each stimulus is dealt to as many people in every class; a row that joins several may use that."
+            "where of each stimulus a fixed number of trials is in each class; a row that joins several may use that."
         )
     return [Heading("What can be had without gaze"), Text(words, small=True), table]
 

@@ -93,7 +93,7 @@ def test_data_with_faults_add_up_to_what_is_used(tmp_path: Path) -> None:
     write_report(outcome.run)
     page = outcome.run.read_text("report.html")
     assert "2 participants lost all trials: P3, P7." in page
-    assert "of files and rows that name none of them" in page
+    assert "of files and rows that name no trial" in page
     change(outcome.run, "manifest.json", lambda told: told["flow"]["steps"][-1].update(trials=3))
     assert any("flow: trials: 26 declared" in line for line in faults(outcome.run))
 
