@@ -56,6 +56,7 @@ def _render(results: Results, page: Page, sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["kind"] = lambda block: type(block).__name__.lower()
+    environment.filters["tied"] = lambda words: words.replace(" %", "\N{NO-BREAK SPACE}%")
     manifest, data = results.manifest, results.manifest["data"]
     finished = f"finished {manifest['finished'] or 'not yet'}"
     about = [f"Data set {data['dataset']}", f"study {manifest['study']}", *page.about, finished]

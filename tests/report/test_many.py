@@ -99,7 +99,7 @@ def test_best_and_worst_of_many_participants_are_named_with_their_fold() -> None
     assert rows[0][2:] == [1, 20, Cell("0.950", "[0.744, 0.991]")]
     assert rows[-1][2:] == [0, 20, Cell("0.500", "[0.361, 0.639]")]
     words = str(section.blocks)
-    assert "10 share the highest score, 10 the lowest" in words
+    assert "10 have the highest score, 10 have the lowest" in words
     assert "And 80 more participants: see metrics.json" in words
     figure = section.blocks[0]
     assert isinstance(figure, Figure)

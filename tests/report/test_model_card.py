@@ -61,6 +61,7 @@ def test_model_at_chance_is_not_to_be_used_and_says_so_first(tmp_path: Path, und
     assert warning.startswith("**Not shown: that this model predicts “sentence_type” above chance")
     as_report = " ".join(verdict(read_results(run)).split()).replace("<", "\\<")
     assert said == as_report, "the card says what the report says"
+    assert "- These data are simulated: nobody was recorded" in run.read_text("model_card.md")
 
 
 def test_model_without_gain_over_what_needs_no_gaze_says_so_first(tmp_path: Path) -> None:

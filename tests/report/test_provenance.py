@@ -10,12 +10,11 @@ import pytest
 from pydantic import BaseModel
 
 from gazeray.gaze.study_facts import StudyFacts
-from gazeray.report.blocks import Cell, Section, Table, Text
+from gazeray.report.blocks import Cell, Section, Table, Terms, Text
 from gazeray.report.results import Results
 from gazeray.report.sections import flow, provenance
 
 NAN = float("nan")
-NOT_STATED = Cell("", "not stated")
 
 
 def results(study: Any = None, quality: dict[str, list[float]] | None = None, **data: Any) -> Results:
@@ -35,6 +34,17 @@ def rows(section: Section) -> dict[str, list[object]]:
     return {str(row[0]): list(row[1:]) for row in table.rows}
 
 
+def said(section: Section) -> dict[str, str]:
+    """Fact -> what is said of it."""
+    return dict(pair for block in section.blocks if isinstance(block, Terms) for pair in block.pairs)
+
+
+def unsaid(section: Section) -> list[str]:
+    """The facts that are said to be stated nowhere."""
+    (block,) = [one for one in section.blocks if isinstance(one, Text) and one.lead == "Not stated:"]
+    return block.words.removesuffix(".").split("; ")
+
+
 def leaves(model: type[BaseModel]) -> list[str]:
     found = []
     for name, field in model.model_fields.items():
@@ -44,7 +54,7 @@ def leaves(model: type[BaseModel]) -> list[str]:
     return found
 
 
-def test_every_fact_of_a_declaration_has_a_row() -> None:
+def test_every_fact_of_a_declaration_has_a_name() -> None:
     assert set(leaves(StudyFacts)) | {"licence"} == set(provenance.FACTS)
     assert len(set(provenance.FACTS.values())) == len(provenance.FACTS)
 
@@ -52,14 +62,15 @@ def test_every_fact_of_a_declaration_has_a_row() -> None:
 @pytest.mark.parametrize("study", [None, StudyFacts().model_dump(mode="json")])
 def test_what_is_missing_is_not_stated(study: Any) -> None:
     section = provenance.section(results(study))
-    assert all(cells == [NOT_STATED, ""] for cells in rows(section).values())
-    assert len(rows(section)) == len(provenance.FACTS)
+    assert said(section) == {}
+    assert unsaid(section) == list(provenance.FACTS.values())
     assert words(section)[0].startswith(f"0 of {len(provenance.FACTS)} facts are stated")
 
 
 def test_run_of_before_that_holds_no_declaration_is_drawn() -> None:
     old = Results({"data": {"licence": "CC0-1.0"}, "config": {}})
-    assert rows(provenance.section(old))["licence"] == ["CC0-1.0", ""]
+    assert said(provenance.section(old)) == {"licence": "CC0-1.0"}
+    assert "licence" not in unsaid(provenance.section(old))
     assert flow.section(old) == []
 
 
@@ -79,19 +90,23 @@ def test_what_files_say_stands_beside_what_is_declared() -> None:
     steps = [{"people": 4}, {"people": 3}]
     screen = {"width_mm": 500.0, "height_mm": None, "distance_mm": "seat_mm"}
     notes = ["both eyes are in the file; the left eye is used: 2 files (a.asc, b.asc)", "trials out of order"]
-    found = rows(provenance.section(results(
+    section = provenance.section(results(
         study, quality, flow={"steps": steps}, declaration={"screen": screen}, notes_on_recordings=notes,
-    )))  # fmt: skip
+    ))  # fmt: skip
+    found, nowhere = said(section), "not stated; in the files: "
     none = "; none for 1 of 3 trials"
-    assert found["sampling rate (Hz)"] == ["60", f"median 59.8, 59.0 to 60.5 over trials (by the timestamps){none}"]
+    assert (
+        found["sampling rate (Hz)"]
+        == f"60; in the files: median 59.8, 59.0 to 60.5 over trials (by the timestamps){none}"
+    )
     validated = f"median 0.60, 0.40 to 0.80 over trials (of the tracker’s last validation before the trial){none}"
-    assert found["accuracy (deg)"] == [NOT_STATED, validated]
-    assert found["precision (deg)"] == [NOT_STATED, ""]
-    assert found["people who took part"] == ["0", "4 in the tables, 3 used"]
-    assert found["screen: width (mm)"] == ["500", "500 is what degrees are computed with"]
-    assert found["screen: height (mm)"] == [NOT_STATED, ""]
-    assert found["distance to the screen (mm)"] == [NOT_STATED, "the column seat_mm of the tables"]
-    assert found["eyes recorded"] == [NOT_STATED, notes[0]]
+    assert found["accuracy (deg)"] == nowhere + validated
+    assert found["people who took part"] == "0; in the files: 4 in the tables, 3 used"
+    assert found["screen: width (mm)"] == "500; in the files: 500 is what degrees are computed with"
+    assert found["distance to the screen (mm)"] == nowhere + "the column seat_mm of the tables"
+    assert found["eyes recorded"] == nowhere + notes[0]
+    assert {"precision (deg)", "screen: height (mm)"} <= set(unsaid(section))
+    assert sorted([*found, *unsaid(section)]) == sorted(provenance.FACTS.values())
 
 
 @pytest.mark.parametrize(
@@ -148,9 +163,10 @@ def test_flow_has_a_row_for_each_cause_and_classes_in_their_order() -> None:
     assert [column.head for column in table.columns] == ["step", "cause", "people", "trials", "control", "pseudoword",
                                                          "class not known"]  # fmt: skip
     assert table.rows[0] == ["declared", "", "3", "20", "12", "6", "2"]
-    assert table.rows[1] == ["refused: labels", "missing <label>", "1", Cell("5", "(25.0 %)"), Cell("3", "(25.0 %)"),
-                             Cell("0"), Cell("2")]  # fmt: skip
-    assert table.rows[2] == ["used", "", "3", Cell("15", "(75.0 %)"), Cell("9", "(75.0 %)"), Cell("6"), Cell("0")]
+    assert table.rows[1] == ["refused: labels", "missing <label>", "1", Cell("5", "(25.0\xa0%)"),
+                             Cell("3", "(25.0\xa0%)"), Cell("0"), Cell("2")]  # fmt: skip
+    used = [Cell("15", "(75.0\xa0%)"), Cell("9", "(75.0\xa0%)"), Cell("6"), Cell("0")]
+    assert table.rows[2] == ["used", "", "3", *used]
     assert len(words(section)) == 1
 
 
@@ -164,8 +180,8 @@ def test_causes_beyond_the_largest_are_summed() -> None:
         "refused: others",
         "20 causes",
         "",
-        Cell("20", "(20.0 %)"),
-        Cell("20", "(40.0 %)"),
+        Cell("20", "(20.0\xa0%)"),
+        Cell("20", "(40.0\xa0%)"),
         Cell("0"),
     ]
     trials = [int(row[3].words if isinstance(row[3], Cell) else str(row[3])) for row in table.rows]
@@ -177,7 +193,7 @@ def test_loss_that_depends_on_the_label_is_warned_of(p: float | None, warned: bo
     (section,) = flow.section(told(step("declared", 4, 40, 40), step("used", 4, 38, 20), p=p))
     assert words(section)[0].startswith("Warning: the loss depends on the label.") == warned
     if warned:
-        assert "pseudoword 20 of 40 (50.0 %), control 2 of 40 (5.0 %); a test, p" in words(section)[0]
+        assert "pseudoword 20 of 40 (50.0\xa0%), control 2 of 40 (5.0\xa0%); a test, p" in words(section)[0]
 
 
 def test_loss_that_only_trials_tell_of_is_no_warning() -> None:
@@ -199,7 +215,7 @@ def test_people_who_lost_everything_and_rejects_apart_are_told() -> None:
     (section,) = flow.section(told(*steps, apart=apart, further=1, people_lost=["P1", "P2"]))
     (said,) = words(section)
     assert "2 participants lost all trials: P1, P2." in said
-    assert "Not in this table: 2 rejects of files and rows that name none of them and 1 reject of rows of some" in said
+    assert "Not in this table: 2 rejects of files and rows that name no trial and 1 reject within trials" in said
 
 
 def test_pictures_have_no_people_and_no_classes() -> None:

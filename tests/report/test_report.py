@@ -31,9 +31,8 @@ from tests.report import fabricate as made
 from tests.report.pages import change, check_self_contained, figure_names, read_page
 
 SMALL = made.Scene(participants=8, trials=12, folds=4, epochs=6, seed=1, effect=1.2)
-SECTIONS = ["scores", "curves", "calibration", "participants", "learning", "per-fold", "gallery", "provenance",
-            "quality", "flow",
-            "rejected", "tested", "methods", "config"]  # fmt: skip
+SECTIONS = ["scores", "curves", "calibration", "participants", "gallery", "learning", "per-fold", "tested",
+            "provenance", "flow", "quality", "rejected", "methods", "config"]  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -341,7 +340,7 @@ def test_rows_without_gaze_stand_with_the_gain_of_the_model_over_each(small: Fol
 def test_run_of_before_has_no_p_of_the_gain_in_area_under_roc(small: Folder) -> None:
     metrics = small.read_json("metrics.json")
     del metrics["permutation"]["auroc"]
-    _, table = without_gaze.blocks(Results(small.read_json("manifest.json"), metrics), "cnn")
+    *_, table = without_gaze.blocks(Results(small.read_json("manifest.json"), metrics), "cnn")
     assert isinstance(table, Table)
     assert [(row[4], row[6]) for row in table.rows] == [("0.005", ""), ("0.005", ""), ("", "")]
 
@@ -391,6 +390,18 @@ def test_verdict_says_why_nothing_is_claimed_of_too_little(held_out: int, reason
     assert (
         f"There is too little to say whether the model predicts “task” in participants it never saw {said}" in sentence
     )
+    blind = _verdict([0.8, 0.9], [0.0, 0.1], 0.001, held_out, reason, blind=[0.1, 0.3], p_blind=0.001)
+    assert f"{said}, or whether it is better than what can be had without gaze (stimulus alone" in blind
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_what_is_below_chance_without_gaze_is_explained(copy: Folder) -> None:
+    page.write_report(copy)
+    assert "Below chance:" not in read_page(copy).words
+    change(copy, "metrics.json", lambda metrics: metrics["rows"]["stimulus_only"]["balanced_accuracy"].update(
+        value=0.2, ci95=[0.1, 0.3]))  # fmt: skip
+    page.write_report(copy)
+    assert "Below chance: stimulus alone. What the others show is turned round" in read_page(copy).words
 
 
 @pytest.mark.parametrize(

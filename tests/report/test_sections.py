@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gazeray.report.blocks import Cell, Section, Table
+from gazeray.report.blocks import Cell, Section, Table, Text
 from gazeray.report.results import Results, read_results
 from gazeray.report.sections import classification, explanations, gallery, quality, search
 from gazeray.report.sections.gallery import Given
@@ -405,6 +405,17 @@ def test_scores_of_whole_participants_stand_beside_those_of_trials(run: Folder) 
     of = table(section, "Scores per participant")
     assert heads(of) == ["predictor", "balanced accuracy", "accuracy", "area under ROC"]
     assert of.rows[0] == ["CNN", *[Cell("0.750", "[0.500, 1.000]")] * 3]
+
+
+def test_maps_of_a_model_that_is_not_above_chance_say_so(run: Folder) -> None:
+    given, section = Given(), explanations.section
+    shown = section(run, read_results(run), given)
+    assert shown is not None
+    assert Text(explanations.UNSHOWN) not in shown.blocks
+    change(run, "metrics.json", lambda metrics: metrics["permutation"].update(p=0.5))
+    unshown = section(run, read_results(run), given)
+    assert unshown is not None
+    assert unshown.blocks[0] == Text(explanations.UNSHOWN)
 
 
 def test_run_of_before_exchanges_were_named_is_still_drawn(run: Folder) -> None:

@@ -95,7 +95,7 @@ def _meaning(results: Results, found: Calibration) -> str:
         return f"{same}; and {shifted}." if often else f"{same}."
     high = float(found.curves[place].forecast[-1])
     so = min(1.0, max(0.0, even + slope * (high - mean.value)))
-    comes = f"where it says {name} with {100 * high:.0f} %, about {100 * so:.0f} % are so"
+    comes = f"where it says {name} with {100 * high:.0f} %, about {100 * so:.0f} % are so by the fitted line"
     if bounds[1] < 1 - SEEN:
         nothing = " Its probabilities tell nothing of the class that can be told from chance." * (bounds[0] <= 0)
         sense = " Its probabilities go against the class, not with it." if bounds[1] < -SEEN else nothing
@@ -126,18 +126,18 @@ def _words(results: Results) -> str:
         f"Trials weigh so that all classes count the same, as in the fits: a share of {number(even)} is chance. "
         "Points: bins of equally many test trials of all folds. Bars and square brackets: 95 % bootstrap interval over "
         f"{resampled(results)}; a bin whose trials are all of one kind has none. Slope: by how much the observed share "
-        "rises where the forecast rises by 1, by least squares. The mean forecast is that of the class that is said "
-        f"most; {number(even)} is right. Miscalibration: mean squared distance of the points from the diagonal, summed "
-        "over classes, the part of the Brier score that calibration alone could save; chance: about how much of it few "
-        f"trials add, found by resampling. A Brier score above {number(1 - even)} is worse than saying {number(even)} "
-        f"of each class always.{uneven}"
+        "rises where the forecast rises by 1, by least squares. The class said most is the one with the highest mean "
+        f"forecast; {number(even)} is right. Miscalibration: mean squared distance of the points from the diagonal, "
+        "summed over classes, the part of the Brier score that calibration alone could save; by chance: about how much "
+        f"of it few trials add, found by resampling. A Brier score above {number(1 - even)} is worse than saying "
+        f"{number(even)} of each class always.{uneven}"
     )
 
 
 def _table(results: Results, found: Mapping[str, Calibration]) -> Table:
-    columns = [Column("", ROW), Column("Brier score (lower is better)"), Column("slope (1 is calibrated)")]
-    columns += [Column("highest mean forecast"), Column("of", TEXT)]
-    columns += [Column("miscalibration"), Column("of it chance, about")]
+    columns = [Column("predictor", ROW), Column("Brier score (lower is better)"), Column("slope (1 is calibrated)")]
+    columns += [Column("class said most", TEXT), Column("its mean forecast")]
+    columns += [Column("miscalibration"), Column("of that by chance")]
     rows: list[list[object]] = []
     for name, own in found.items():
         entry, (place, mean) = results.entry(name, "brier"), _most_said(own)
@@ -145,8 +145,8 @@ def _table(results: Results, found: Mapping[str, Calibration]) -> Table:
             STYLES[name][3],
             Cell(number(entry.get("value")), interval(entry.get("ci95"))),
             Cell(number(own.slope.value), interval(own.slope.interval)),
-            Cell(number(mean.value), interval(mean.interval)),
             results.classes[place],
+            Cell(number(mean.value), interval(mean.interval)),
             number(own.miscalibration),
             number(None if own.noise is None else max(0.0, own.noise)),
         ])  # fmt: skip

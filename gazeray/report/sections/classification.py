@@ -16,7 +16,7 @@ from sklearn.metrics import roc_curve
 from gazeray.metrics.classification import LOWER_IS_BETTER
 from gazeray.metrics.permutation import Claim, claim
 from gazeray.report import figures
-from gazeray.report.blocks import ROW, Block, Cell, Column, Figure, FigureRow, Section, Table, Text
+from gazeray.report.blocks import ROW, Block, Cell, Column, Figure, FigureRow, Heading, Section, Table, Text
 from gazeray.report.figures import BLUE, DARK, GREY, HALF_IN, PAGE_IN, VERMILION, drawing, shorten
 from gazeray.report.results import Results
 from gazeray.report.sections import without_gaze
@@ -143,13 +143,13 @@ def _per_person(results: Results) -> list[Block]:
         for name, scored in rows.items()
     ]
     words = (
-        "The label is the participant’s. Here each participant counts once: the decision is by the mean of the scores "
+        "The label is the participant’s. The decision is by the mean of the scores "
         "of their trials. In square brackets: 95 % bootstrap interval over participants."
     )
     table = Table(
         "Scores per participant", [Column("predictor", ROW), *(Column(metric_name(key)) for key in shown)], cells
     )
-    return [Text(words, small=True), table]
+    return [Heading("Each participant counted once"), Text(words, small=True), table]
 
 
 # -- ROC and confusion

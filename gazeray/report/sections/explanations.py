@@ -12,10 +12,12 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from gazeray.explain.verdict import PARTLY, SAME
+from gazeray.metrics.permutation import claim
 from gazeray.report import figures
 from gazeray.report.blocks import ROW, WIDE, Block, Cell, Column, Figure, FigureRow, Heading, Section, Table, Text
 from gazeray.report.figures import BLUE, DARK, GREEN, GREY, PALE, VERMILION, drawing, shorten
 from gazeray.report.results import Results
+from gazeray.report.sections.classification import HEADLINE, held_out
 from gazeray.report.sections.gallery import Given
 from gazeray.report.words import counted, interval, map_meaning, map_unit, method_name, number
 from gazeray.storage import Folder
@@ -46,6 +48,12 @@ INTRO = (
 )
 
 
+UNSHOWN = (
+    "It is not shown that the model predicts above chance. Its maps tell what it reacts to, right or wrong, and "
+    "nothing of how the classes differ."
+)
+
+
 def section(run: Folder, results: Results, given: Given) -> Section | None:
     """The checks of metrics.json and the figures of explain.npz; None when the run has neither.
 
@@ -54,7 +62,7 @@ def section(run: Folder, results: Results, given: Given) -> Section | None:
     rows, groups = check_rows(results), map_figures(run, results, given)
     if not rows and not groups:
         return None
-    blocks: list[Block] = [Text(INTRO)]
+    blocks: list[Block] = [Text(INTRO)] if _predicts(results) else [Text(UNSHOWN), Text(INTRO)]
     if rows:
         words = (
             "Gains are areas of the other order minus the map’s, with the 95 % bootstrap interval over participants; "
@@ -67,6 +75,13 @@ def section(run: Folder, results: Results, given: Given) -> Section | None:
     for title, drawn in groups.items():
         blocks += [Heading(title), FigureRow(drawn)]
     return Section("explanations", "What the maps say", "Maps", blocks)
+
+
+def _predicts(results: Results) -> bool:
+    """May it be claimed that the model is above chance?"""
+    entry = (results.metrics.get("metrics") or {}).get(HEADLINE) or {}
+    test = results.metrics.get("permutation") or {}
+    return claim(entry.get("ci95"), entry.get("chance"), test, held_out(results)).side == "above"
 
 
 def check_rows(results: Results) -> list[list[Cell | str]]:
@@ -179,7 +194,7 @@ def class_differences(
     """
     rows = [_Maps(row.name, row.unit, _against_others(row.maps), signed=True) for row in _means(summary, unit)]
     minus = "\N{MINUS SIGN}"
-    titles = [f"{shorten(name)} {minus} mean of the others" for name in classes]
+    titles = [f"{shorten(name)} {minus} mean of others" for name in classes]
     if len(classes) == 2:
         titles = [f"{shorten(classes[1])} {minus} {shorten(classes[0])}"]
     return _panels(rows, titles, window_px, None)
@@ -209,7 +224,7 @@ def _panels(
     width_in = figures.PAGE_IN if across > 1 else figures.PAGE_IN * 0.6
     panel_in = min((width_in - 1.3) / across, 3.0 * window[0] / window[1])
     tall_in = panel_in * window[1] / window[0]
-    figure = figures.new_figure(panel_in * across + 1.3, blocks * (len(rows) * (tall_in + 0.3) + 0.3))
+    figure = figures.new_figure(panel_in * across + 1.3, blocks * (len(rows) * (tall_in + 0.4) + 0.3))
     axes = figure.subplots(blocks * len(rows), across, squeeze=False, sharex=True, sharey=True)
     for index, axis in np.ndenumerate(axes):
         block, row = divmod(index[0], len(rows))
@@ -219,13 +234,18 @@ def _panels(
             continue
         image = _panel(axis, rows[row], panel, window, outlines)
         below = index[0] + 1 < len(axes) and (row + 1 < len(rows))
-        title = f"{rows[row].name}: {titles[panel]}"
-        axis.set_title(shorten(title, max(18, int(panel_in / 0.062))), loc="left", pad=3)
+        axis.set_title(_title(rows[row].name, titles[panel], max(18, int(panel_in / 0.062))), loc="left", pad=3)
         axis.set(xlabel="" if below else "x (px)", ylabel="" if index[1] else "y (px)")
         figures.map_axis(axis, panel_in, tall_in)
         if index[1] == 0:
             _colour_bar(figure, image, axes[index[0]].tolist(), rows[row], tall_in)
     return figure
+
+
+def _title(name: str, title: str, limit: int) -> str:
+    """What is shown, and of which class: on two lines where one is too short, cut where these are."""
+    whole = f"{name}: {title}"
+    return whole if len(whole) <= limit else f"{shorten(name, limit)}:\n{shorten(title, limit)}"
 
 
 def _panel(axis: Any, row: _Maps, panel: int, window: tuple[float, float], outlines: Any) -> Any:

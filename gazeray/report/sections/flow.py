@@ -64,14 +64,15 @@ def unlike(told: Mapping[str, Any]) -> list[str]:
 
 def _words(told: Mapping[str, Any]) -> str:
     """What the table means, who lost everything, and which rejects are in none of its rows."""
-    words = "Each counts once, under what refused it. Shares are of what the first row has in the same column."
+    noun = "trial" if "trials" in told["steps"][0] else "picture"
+    words = f"Each {noun} counts once, under what refused it. Shares are of the first row of the same column."
     gone = told.get("people_lost") or []
     if gone:
         words += f" {counted(len(gone), 'participant')} lost all trials: {many.named(gone)}."
     apart = sum(one["rejects"] for one in told["apart"])
-    others = [f"{counted(apart, 'reject')} of files and rows that name none of them"] if apart else []
+    others = [f"{counted(apart, 'reject')} of files and rows that name no {noun}"] if apart else []
     if told["further"]:
-        others.append(f"{counted(told['further'], 'reject')} of rows of some that are used, or are counted already")
+        others.append(f"{counted(told['further'], 'reject')} within {noun}s that are used, or counted here already")
     return words + (f" Not in this table: {' and '.join(others)}." if others else "")
 
 
@@ -118,4 +119,4 @@ def _part(count: int, whole: int) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{number(100 * share, 1)} %"
+    return f"{number(100 * share, 1)}\N{NO-BREAK SPACE}%"

@@ -18,6 +18,9 @@ from gazeray.report.results import Results
 from gazeray.report.sections.classification import metric_order
 from gazeray.report.words import metric_name, number
 
+FEW = ("accuracy", "balanced_accuracy", "mcc", "brier", "auroc")
+"""What is shown of each fold: of few people the finer scores, and those of single classes, are mostly noise."""
+
 
 def untested(results: Results) -> list[str]:
     """What the run lacks: the participants who were to be tested and were not, as a sentence, if there are any."""
@@ -31,7 +34,10 @@ def per_fold(results: Results) -> Section:
     folds = results.manifest.get("folds") or []
     scores = {fold["fold"]: fold["metrics"] for fold in results.metrics.get("folds") or []}
     keys = sorted({key for scored in scores.values() for key in scored}, key=metric_order)
-    words = "Scores of each fold on its own test trials. They are few: read the spread, not the single figure."
+    words = (
+        "Scores of each fold on its own test trials. They are few: read the spread, not the single figure. Further "
+        "scores are in metrics.json in the run folder, under folds."
+    )
     blocks: list[Block] = [Text(words, small=True)]
     shown = list(folds)
     if len(folds) > many.MANY:
@@ -39,9 +45,10 @@ def per_fold(results: Results) -> Section:
         shown = [fold for _, fold in many.ends(best)]
         by = f", by {metric_name(_leading(keys))}" if keys else ""
         blocks += [_spread(scores, keys), Heading(f"The {many.EXTREMES} first and the {many.EXTREMES} last folds{by}")]
-    heads = ["best epoch", "trials: train / validation / test", *map(metric_name, keys)]
+    few = [key for key in keys if key in FEW]
+    heads = ["best epoch", "trials: train / validation / test", *map(metric_name, few)]
     columns = [Column("fold", ROW), Column("state", TEXT), *map(Column, heads)]
-    rows = [_fold_row(results, fold["fold"], scores.get(fold["fold"]), keys) for fold in shown]
+    rows = [_fold_row(results, fold["fold"], scores.get(fold["fold"]), few) for fold in shown]
     blocks.append(Table("Scores per fold", columns, rows, style="compact"))
     blocks += more(len(folds) - len(shown), "folds", "metrics.json in the run folder, under folds")
     failures = [unit for unit in results.failed if unit.get("traceback")]

@@ -128,8 +128,9 @@ def _spread(results: Results, people: People, chance: float, alt: str) -> list[B
     table = Table("Best and worst participants", [Column("place"), Column("participant", NAME), *heads], rows)
     ties = [int((people.balanced == end).sum()) for end in (people.balanced.max(), people.balanced.min())]
     words = (
-        f"Places are by balanced accuracy, equal ones by name. {ties[0]} share the highest score, {ties[1]} the "
-        f"lowest: with few trials each, the ends tell more of chance than of people. {INTERVALS}"
+        f"Places are by balanced accuracy, equal ones by name. {ties[0]} {plural(ties[0], 'has', 'have')} the "
+        f"highest score, {ties[1]} {plural(ties[1], 'has', 'have')} the lowest: with few trials each, the ends tell "
+        f"more of chance than of people. {INTERVALS}"
     )
     return [
         Figure("participants", png, alt, caption),

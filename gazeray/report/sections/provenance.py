@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the data come from: what the declaration says of people, tracker and screen, and what the files themselves say.
+What neither says is named.
 
 The facts are those of the declaration's section `study`, after Dunn et al. (2024). What is missing is not stated.
 """
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gazeray.report.blocks import ROW, WIDE, Block, Cell, Column, Section, Table, Text
+from gazeray.report.blocks import Block, Section, Terms, Text
 from gazeray.report.results import Results
 from gazeray.report.words import counted, number
 
@@ -63,10 +64,12 @@ FACTS = {
     "environment.place": "place",
     "environment.lighting": "lighting",
 }
-"""Fact of the section `study` (and the licence, which stands beside it) -> its name; in the order of the table."""
+"""Fact of the section `study` (and the licence, which stands beside it) -> its name; in the order of the page."""
 
-NOT_STATED = Cell("", "not stated")
-"""Set softer than what is stated."""
+NOBODY = (
+    "These data are simulated: nobody was recorded, and no eye tracker was used. What is found here says nothing about "
+    "people."
+)
 
 RATE, OFTEN = 0.05, 0.05
 """How far a rate may be from the one declared, and in which share of the trials it may be farther."""
@@ -89,25 +92,28 @@ def section(results: Results) -> Section:
     """The section on where the data come from."""
     title, link = "Where the data come from", "Provenance"
     if simulated(results):
-        words = (
-            "These data are simulated: nobody was recorded, and no eye tracker was used. What is found here says "
-            "nothing about people."
-        )
-        return Section("provenance", title, link, [Text(words)])
+        return Section("provenance", title, link, [Text(NOBODY)])
     declared, measured = stated(results), from_files(results)
     said = sum(value is not None for value in declared.values())
     words = (
         f"{said} of {len(FACTS)} facts are stated in the declaration of the data set, which follow a guideline of "
         "what is to be reported of research with eye trackers (Dunn et al., 2024); nothing is computed from them. "
-        "Beside them: what the files themselves say."
+        "In the files: what the data themselves, and the geometry that they are read with, say of the same."
     )
-    rows = [
-        [name, NOT_STATED if declared[fact] is None else _plain(declared[fact]), measured.get(fact, "")]
-        for fact, name in FACTS.items()
-    ]
-    columns = [Column("fact", ROW), Column("declared", WIDE), Column("in the files", WIDE)]
+    told = {fact: _told(declared[fact], measured.get(fact)) for fact in FACTS}
+    pairs = [(FACTS[fact], said) for fact, said in told.items() if said]
+    gone = [FACTS[fact] for fact, said in told.items() if not said]
     blocks: list[Block] = [*map(Text, contradictions(results)), Text(words, small=True)]
-    return Section("provenance", title, link, [*blocks, Table("Provenance", columns, rows)])
+    blocks += [Terms(pairs)] if pairs else []
+    blocks += [Text(f"{'; '.join(gone)}.", lead="Not stated:", small=True)] if gone else []
+    return Section("provenance", title, link, blocks)
+
+
+def _told(declared: Any, measured: str | None) -> str:
+    """What is said of a fact, and by whom; empty where nobody says anything."""
+    if declared is None:
+        return f"not stated; in the files: {measured}" if measured else ""
+    return _plain(declared) + (f"; in the files: {measured}" if measured else "")
 
 
 def stated(results: Results) -> dict[str, Any]:

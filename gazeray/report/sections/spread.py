@@ -73,7 +73,7 @@ def spread_figure(
     if most > POINTS:
         points = f"Points: at most {POINTS} of the {most} {noun}s for each predictor; boxes are of all."
     caption = (
-        f"{points} Box: quartiles, red line: median, whiskers: 5th and 95th percentile. Blue: models, "
+        f"{points} Box: quartiles, orange line: median, whiskers: 5th and 95th percentile. Blue: models, "
         "grey: baselines, green: ceilings."
     )
     left_out = len(results.of_kind("model")) - sum(results.predictors[key]["kind"] == "model" for key in keys)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gazeray.metrics.permutation import Claim, claim
-from gazeray.report.blocks import ROW, Block, Cell, Column, Table, Text
+from gazeray.report.blocks import ROW, Block, Cell, Column, Heading, Table, Text
 from gazeray.report.results import Results
 from gazeray.report.words import interval, metric_name, number, p_alone
 
@@ -63,9 +63,9 @@ def blocks(results: Results, model: str) -> list[Block]:
         shaded=[rows["rows"].index(rows["best"])],
     )  # fmt: skip
     words = (
-        "Would the same score have been had without an eye tracker? Predictors that never see gaze, under the same "
-        "folds, and the gain of the model over each, on the same resamples; p: one-sided, of the gain before it, by "
-        f"the permutation test. Shaded: the best of them by {heads[0]}, which the verdict is about."
+        "Would the same score have been had without an eye tracker? Here are predictors that never see gaze, under the "
+        "same folds, and the gain of the model over each, on the same resamples. p: one-sided, of the gain before it, "
+        f"by the permutation test. Shaded: the best of them by {heads[0]}, which the verdict is about."
     )
     why = {results.label(name): results.entry(name, SHOWN[0]).get("why") for name in rows["rows"]}
     words += "".join(f" Undefined: {label} ({reason})." for label, reason in why.items() if reason)
@@ -75,7 +75,7 @@ def blocks(results: Results, model: str) -> list[Block]:
             "counterbalanced designs, where everybody has as many of each class. That tells how the experiment was "
             "planned; a gain over such a row says nothing."
         )
-    return [Text(words, small=True), table]
+    return [Heading("What can be had without gaze"), Text(words, small=True), table]
 
 
 def _below_chance(results: Results, names: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from gazeray.report.model_card import Card
 from gazeray.report.results import Results
 from gazeray.report.sections.classification import HEADLINE, MODEL, against_chance, held_out
 from gazeray.report.sections.flow import ends
+from gazeray.report.sections.provenance import NOBODY, simulated
 from gazeray.report.sections.without_gaze import best_gain
 from gazeray.report.words import counted, plural
 from gazeray.studies.heatmap.config import ModelConfig, PictureKind, RenderConfig
@@ -98,6 +99,7 @@ def _data(results: Results) -> list[str]:
     units = [results.units.get(f"fold-{fold['fold']}") or {} for fold in results.manifest.get("folds") or []]
     fitted = [unit["n"] for unit in units if "n" in unit]
     lines = [
+        *([NOBODY] if simulated(results) else []),
         f"{data['dataset']}, licence {data['licence'] or 'not stated'}: {counted(used['trials'], 'trial')} of "
         f"{counted(used['people'], 'participant')} {plural(used['trials'], 'was', 'were')} used. The label is "
         f"“{data['label']}”.",

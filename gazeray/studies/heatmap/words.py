@@ -117,6 +117,8 @@ def _beyond(gain: Gain | None, found: Claim, digits: int) -> str:
     figures += f" {bounds}" if bounds else ""
     if gain.p is not None:
         figures += f", {p_value(gain.p)}" + " of being worse" * (gain.found.side == "below")
+    if gain.found.side == "too_few":
+        return f", or whether it is better than what can be had without gaze ({figures})"
     told = {"above": "better than", "below": "worse than"}.get(gain.found.side, "not clearly better than")
     start = ("and " if told == "better than" else "but ") if found.side == "above" else "it is "
     return f"{',' if found.side == 'above' else ';'} {start}{told} what can be had without gaze ({figures})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from gazeray.report.model_card import Card
 from gazeray.report.results import Results
+from gazeray.report.sections.provenance import NOBODY, simulated
 from gazeray.report.words import counted
 from gazeray.studies.pictures.words import CHOSEN, beats_centre, headline
 
@@ -68,6 +69,7 @@ def card(results: Results) -> Card:
             "As evidence that people use what the layer computes: a probe tells what can be read from it.",
         ],
         data=[
+            *([NOBODY] if simulated(results) else []),
             f"{data['dataset']}, licence {data['licence'] or 'not stated'}: {counted(counts['pictures'], 'picture')}, "
             f"{counted(counts['observers'], 'observer')}, {counted(counts['fixations'], 'fixation')}.",
             f"The pictures were dealt to {folds} folds; each was predicted by models that had never seen it. Observers "

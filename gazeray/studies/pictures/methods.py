@@ -30,7 +30,8 @@ CEILINGS = (
     "mixed with centre bias and an even density, its width and shares fitted by likelihood on those others, as "
     "benchmarks of saliency models do (Kümmerer et al., 2015). Other observers: the map of the others, smoothed as the "
     "human map. Split half: the human map of one half of the observers against the other half, over random halves; its "
-    "CC, SIM and KL are against a map of half of the people, and are a floor of what all would give. A score of the "
+    "CC, SIM and KL are against a map of half of the people, and worse than those of all would be; KL most, for it "
+    "punishes what a map leaves empty, and may be worse than that of an even density. A score of the "
     "ceiling says how far people agree; it is no upper bound when observers are few."
 )
 EXPLAINED = (

@@ -58,6 +58,7 @@ def write_saliency_report(run: Folder) -> None:
         caveats=caveats(results),
         sections=[
             scores.section(results, METRICS, by, "picture", intro, [GAINS], methods.on_grid(results)),
+            variants.section(results),
             sections.layers(results),
             sections.pictures(run, results),
             sections.centre(run),
@@ -65,7 +66,6 @@ def write_saliency_report(run: Folder) -> None:
                 results, METRICS, "picture", spread_of, compared, [("information_gain", GOLD), ("nss", OTHERS)]
             ),
             sections.penalties(results),
-            variants.section(results),
             provenance.section(results),
             *flow.section(results),
             rejects.section(results, "Data, and what was rejected", "Data, rejects", read),
