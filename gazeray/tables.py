@@ -14,14 +14,17 @@ pass through untouched.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 SAMPLES = pa.schema(
     [
@@ -127,6 +130,46 @@ class DataError(ValueError):
 def rejects_table(rejects: Iterable[Reject]) -> pa.Table:
     """The rejects as an Arrow table with the schema REJECTS."""
     return pa.Table.from_pylist([asdict(reject) for reject in rejects], schema=REJECTS)
+
+
+_OWN = re.compile(r"'[^']*'|\"[^\"]*\"|\b\d+(?:\.\d+)?\b")
+"""What belongs to one reject alone: a number, a quoted name."""
+
+
+class RejectKind(NamedTuple):
+    """Rejects of one stage whose reasons differ in numbers and quoted names only; places: their rows, rising."""
+
+    stage: str
+    reason: str
+    places: NDArray[np.int64]
+
+
+def reject_kinds(table: pa.Table) -> list[RejectKind]:
+    """The kinds of a table of rejects, most rows first."""
+    import numpy as np  # here: nobody else who names tables needs these
+    import pyarrow.compute as pc
+
+    columns = [pc.fill_null(table[name], "").combine_chunks().dictionary_encode() for name in ("stage", "reason")]
+    stages, reasons = (column.dictionary.to_pylist() for column in columns)
+    kinds: dict[tuple[str, str], int] = {}
+    plain = [_OWN.sub("…", reason) for reason in reasons]
+    pairs = np.stack([column.indices.to_numpy() for column in columns], axis=1)
+    distinct, row_of = np.unique(pairs, axis=0, return_inverse=True)
+    kind_of = [kinds.setdefault((stages[stage], plain[reason]), len(kinds)) for stage, reason in distinct.tolist()]
+    said: list[list[str]] = [[] for _ in kinds]
+    for kind, (_, reason) in zip(kind_of, distinct.tolist(), strict=True):
+        said[kind].append(reasons[reason])
+    row_kinds = np.array(kind_of)[row_of.ravel()]
+    parts = np.split(np.argsort(row_kinds, kind="stable"), np.cumsum(np.bincount(row_kinds))[:-1])
+    found = [RejectKind(stage, said_alike(said[place]), parts[place]) for (stage, _), place in kinds.items()]
+    return sorted(found, key=lambda kind: (-len(kind.places), kind.stage, kind.reason))
+
+
+def said_alike(reasons: Sequence[str]) -> str:
+    """Reasons that differ only in numbers and quoted names as one, with an ellipsis for each that differs."""
+    columns = zip(*(_OWN.findall(reason) for reason in reasons), strict=True)
+    kept = iter([values[0] if len(set(values)) == 1 else "…" for values in columns])
+    return _OWN.sub(lambda _: next(kept), reasons[0])
 
 
 def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

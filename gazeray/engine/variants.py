@@ -24,11 +24,10 @@ from gazeray.engine.run import prefix_of
 from gazeray.engine.run_files import some
 from gazeray.engine.units import OfVariant
 from gazeray.learn.space import Setting, variant_of, variant_settings
-from gazeray.report.sections.rejects import reject_kinds
 from gazeray.storage import Folder, masked
 from gazeray.storage.seals import plain
 from gazeray.study import Finished, Headline, Items, Predictor, Ready, Row, Study
-from gazeray.tables import DataError, Reject, rejects_table
+from gazeray.tables import DataError, Reject, reject_kinds, rejects_table
 from gazeray.unit import Json, UnitFolder
 
 D = TypeVar("D")

@@ -16,6 +16,10 @@ from gazeray.storage import Folder
 
 KINDS = ("model", "baseline", "ceiling")
 
+MODEL, SIMPLE, HEADLINE = "cnn", "logistic_regression", "balanced_accuracy"
+"""Of runs that tell classes apart: the rows of the model and of the baseline that sees gaze too, and the metric that is
+claimed of."""
+
 
 @dataclass(frozen=True)
 class Results:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gazeray.metrics.classification import LOWER_IS_BETTER
+from gazeray.report.results import HEADLINE, MODEL
 
 
 def classification_table(metrics: dict[str, Any]) -> str:
@@ -36,7 +37,7 @@ def classification_table(metrics: dict[str, Any]) -> str:
 
 def _blind(metrics: dict[str, Any], rows: Sequence[str], best: str) -> list[str]:
     """What can be had without gaze, a line each, and the gain of the model over the best of it."""
-    shown = ("balanced_accuracy", "auroc")
+    shown = (HEADLINE, "auroc")
     cells = [["without gaze", *(name.replace("_", " ") for name in shown)]]
     for name in rows:
         entries = [metrics["rows"][name][metric] for metric in shown]
@@ -44,7 +45,7 @@ def _blind(metrics: dict[str, Any], rows: Sequence[str], best: str) -> list[str]
         cells.append([label, *(_number(entry["value"]) for entry in entries), *filter(None, [entries[0].get("why")])])
     cells = [row + [""] * (max(map(len, cells)) - len(row)) for row in cells]
     gain = metrics["metrics"][shown[0]]["gain_ci95"].get(best)
-    value, theirs = (metrics["rows"][name][shown[0]]["value"] for name in ("cnn", best))
+    value, theirs = (metrics["rows"][name][shown[0]]["value"] for name in (MODEL, best))
     if value is None or theirs is None:
         return _aligned(cells)
     p = ((metrics["permutation"].get("gain") or {}).get(best) or {}).get("p")

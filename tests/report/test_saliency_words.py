@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from gazeray.report.results import Results, read_results
-from gazeray.report.sections.rejects import reject_kinds, shared
 from gazeray.report.sections.scores import undefined
 from gazeray.report.words import counted
 from gazeray.storage import Folder
 from gazeray.studies.pictures.methods import on_grid
 from gazeray.studies.pictures.words import METRICS, beats_centre, caveats, verdict
-from gazeray.tables import Reject, rejects_table
+from gazeray.tables import Reject, reject_kinds, rejects_table, said_alike
 from tests.report.fabricate_saliency import SMALL, Scene, fabricate
 
 
@@ -250,7 +249,7 @@ def test_score_without_a_reason_is_still_said_to_be_undefined(results: Results) 
     ],
 )  # fmt: skip
 def test_reasons_that_differ_in_figures_alone_are_told_as_one(reasons: list[str], said: str) -> None:
-    assert shared(reasons) == said
+    assert said_alike(reasons) == said
 
 
 def test_rejects_of_one_kind_are_counted_together() -> None:

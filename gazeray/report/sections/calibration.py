@@ -17,8 +17,8 @@ from gazeray.metrics.statistics import Draws
 from gazeray.report import figures
 from gazeray.report.blocks import ROW, TEXT, Block, Cell, Column, Figure, FigureRow, Section, Table, Text, more
 from gazeray.report.figures import BLUE, GREY, HALF_IN, PALE, VERMILION, drawing, shorten
-from gazeray.report.results import Results
-from gazeray.report.sections.classification import MODEL, SIMPLE, class_indices, held_out, resampled, scores_of
+from gazeray.report.results import MODEL, SIMPLE, Results
+from gazeray.report.sections.classification import class_indices, held_out, resampled, scores_of
 from gazeray.report.words import interval, number
 
 STYLES = {MODEL: (BLUE, "-", "o", "model"), SIMPLE: (VERMILION, "--", "s", "logistic regression")}

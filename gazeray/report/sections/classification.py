@@ -18,12 +18,10 @@ from gazeray.metrics.permutation import Claim, claim
 from gazeray.report import figures
 from gazeray.report.blocks import ROW, Block, Cell, Column, Figure, FigureRow, Heading, Section, Table, Text
 from gazeray.report.figures import BLUE, DARK, GREY, HALF_IN, PAGE_IN, VERMILION, drawing, shorten
-from gazeray.report.results import Results
+from gazeray.report.results import HEADLINE, MODEL, SIMPLE, Results
 from gazeray.report.sections import without_gaze
 from gazeray.report.sections.participants import tested
 from gazeray.report.words import METRIC_NAMES, counted, interval, metric_name, number, p_value, plural
-
-HEADLINE, SIMPLE, MODEL = "balanced_accuracy", "logistic_regression", "cnn"
 
 SCORE_STYLES = {"model": (BLUE, "-", "model"), SIMPLE: (VERMILION, "--", "logistic regression")}
 

@@ -16,8 +16,8 @@ from gazeray.metrics.permutation import claim
 from gazeray.report import figures
 from gazeray.report.blocks import ROW, WIDE, Block, Cell, Column, Figure, FigureRow, Heading, Section, Table, Text
 from gazeray.report.figures import BLUE, DARK, GREEN, GREY, PALE, VERMILION, drawing, shorten
-from gazeray.report.results import Results
-from gazeray.report.sections.classification import HEADLINE, held_out
+from gazeray.report.results import HEADLINE, Results
+from gazeray.report.sections.classification import held_out
 from gazeray.report.sections.gallery import Given
 from gazeray.report.words import counted, interval, map_meaning, map_unit, method_name, number
 from gazeray.storage import Folder

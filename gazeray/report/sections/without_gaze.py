@@ -9,10 +9,10 @@ from typing import Any
 
 from gazeray.metrics.permutation import Claim, claim
 from gazeray.report.blocks import ROW, Block, Cell, Column, Heading, Table, Text
-from gazeray.report.results import Results
+from gazeray.report.results import HEADLINE, Results
 from gazeray.report.words import interval, metric_name, number, p_alone
 
-SHOWN = ("balanced_accuracy", "auroc")
+SHOWN = (HEADLINE, "auroc")
 
 
 @dataclass(frozen=True)

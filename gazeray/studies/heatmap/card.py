@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from gazeray.config import Section
 from gazeray.learn.space import with_setting
 from gazeray.report.model_card import Card
-from gazeray.report.results import Results
-from gazeray.report.sections.classification import HEADLINE, MODEL, against_chance, held_out
+from gazeray.report.results import HEADLINE, MODEL, Results
+from gazeray.report.sections.classification import against_chance, held_out
 from gazeray.report.sections.flow import ends
 from gazeray.report.sections.provenance import NOBODY, simulated
 from gazeray.report.sections.without_gaze import best_gain

@@ -24,7 +24,7 @@ from gazeray.learn.fold_files import unmatched
 from gazeray.learn.folds import fold_record, held_out
 from gazeray.learn.trained import Trained, search_record
 from gazeray.metrics.permutation import claim
-from gazeray.report.results import Results
+from gazeray.report.results import HEADLINE, MODEL, Results
 from gazeray.report.sections.without_gaze import best_gain
 from gazeray.storage import Folder
 from gazeray.store import FORMAT, Shard, Store
@@ -34,7 +34,7 @@ from gazeray.studies.heatmap.passes import ReadRecording, ReadScreens
 from gazeray.studies.heatmap.source import Recordings, deal, open_recordings
 from gazeray.studies.shared.baselines import baselines, joined_folds, whole_folds
 from gazeray.studies.shared.checks import fold_faults, prediction_faults
-from gazeray.studies.shared.classification import MODEL, score_predictions
+from gazeray.studies.shared.classification import score_predictions
 from gazeray.studies.shared.flow import Passed, flow_faults, trials_flow
 from gazeray.studies.shared.without_gaze import with_nuisance
 from gazeray.study import Finished, Fold, Headline, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary
@@ -156,7 +156,7 @@ class HeatmapStudy:
         search = self.cfg.search
         if search is not None:
             about = {"chosen_by": search.metric, "scheduler": search.scheduler, "space": search.space}
-            metrics["search"] = search_record(manifest["searched"], scored, "balanced_accuracy", about)
+            metrics["search"] = search_record(manifest["searched"], scored, HEADLINE, about)
         explained = [unit for unit in done.values() if unit.wrote(SUMMARY)]
         files = {}
         if explained:

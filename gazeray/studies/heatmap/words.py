@@ -8,10 +8,10 @@ from typing import Any
 
 from gazeray.metrics.permutation import Claim, claim
 from gazeray.report.blocks import ROW, TEXT, Cell, Column, Section, Table, Text
-from gazeray.report.results import Results
+from gazeray.report.results import HEADLINE, MODEL, SIMPLE, Results
 from gazeray.report.sections import methods as sections
 from gazeray.report.sections import provenance
-from gazeray.report.sections.classification import HEADLINE, MODEL, SIMPLE, against_chance, held_out, resampled
+from gazeray.report.sections.classification import against_chance, held_out, resampled
 from gazeray.report.sections.gallery import Given
 from gazeray.report.sections.search import choice_name
 from gazeray.report.sections.without_gaze import Gain, best_gain
@@ -82,7 +82,7 @@ def regimes(results: Results) -> list[Section]:
     for name, scores in found.items():
         cells: list[object] = [name, " and ".join(claims.get(name, ())) or "–", scores["n"]]
         for key in shown:
-            for row in ("cnn", SIMPLE):
+            for row in (MODEL, SIMPLE):
                 entry = scores["rows"][row].get(key) or {}
                 cells.append(Cell(number(entry.get("value")), interval(entry.get("ci95"))))
         if blind:

@@ -15,10 +15,9 @@ from gazeray.learn.folds import inner_seed, inner_splits
 from gazeray.metrics.classification import score_all
 from gazeray.metrics.permutation import ONE, Exchange, exchanges, permutation_test
 from gazeray.metrics.statistics import participant_confusions, resampled, rows, summarise
+from gazeray.report.results import HEADLINE, MODEL
 from gazeray.study import Fold, Row
 from gazeray.tables import DataError
-
-MODEL, HEADLINE = "cnn", "balanced_accuracy"
 
 WITHOUT_GAZE = {
     "stimulus_only": Row("stimulus alone", "baseline"),

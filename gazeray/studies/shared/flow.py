@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gazeray.report.sections.rejects import reject_kinds
-from gazeray.tables import Reject, rejects_table
+from gazeray.tables import Reject, reject_kinds, rejects_table
 from gazeray.unit import Json
 
 Key = tuple[str, str]
