@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -303,7 +304,9 @@ def _study_faults(
         return [] if not run.exists("metrics.json") else ["metrics.json: scores although no unit is done"]
     parts: dict[str, Callable[[], Iterable[str]]] = {
         "metrics.json": lambda: _differences(run, whole_summary(study, raw, finished, None)),
-        "manifest.json": lambda: [*left_unsaid(study, raw), *study.checked(run, raw, own)],
+        "manifest.json": lambda: chain(
+            left_unsaid(study, raw), study.checked(run, raw, own)
+        ),  # each line as it is found
     }
     found: list[str] = []
     for path, part in parts.items():

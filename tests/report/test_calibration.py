@@ -93,7 +93,7 @@ def test_forecasts_that_are_always_wrong_are_not_said_to_tell_nothing(results: R
     wrong = np.where(labels_of(results)[:, None] == np.arange(2), 0.1, 0.9)
     said = words(saying(results, wrong))[0]
     assert said.startswith("The model is surer than it should be: where it says")
-    assert "with 90 %, about 0 % are so (slope −1.25" in said
+    assert "with 90 %, about 0 % are so by the fitted line (slope −1.25" in said
     assert said.endswith("go against the class, not with it.")
 
 

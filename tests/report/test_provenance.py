@@ -200,7 +200,9 @@ def test_loss_that_only_trials_tell_of_is_no_warning() -> None:
     test = {"test": "a test", "p": 0.4, "p_trials": 1e-9, "people": 1}
     (section,) = flow.section(told(step("declared", 4, 40, 40), step("used", 4, 38, 20), by_class=test))
     said = words(section)[0]
-    assert said.startswith("Trials lost: pseudoword 20 of 40 (50.0 %), control 2 of 40 (5.0 %). Whether the loss")
+    assert said.startswith(
+        "Trials lost: pseudoword 20 of 40 (50.0\N{NO-BREAK SPACE}%), control 2 of 40 (5.0\N{NO-BREAK SPACE}%). Whether"
+    )
     assert "cannot be told: by trials it seems to (p\N{NO-BREAK SPACE}<" in said
     assert "they are of one participant (a test" in said or "they are of 1 participant (a test" in said
     (section,) = flow.section(

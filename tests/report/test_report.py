@@ -401,7 +401,7 @@ def test_what_is_below_chance_without_gaze_is_explained(copy: Folder) -> None:
     change(copy, "metrics.json", lambda metrics: metrics["rows"]["stimulus_only"]["balanced_accuracy"].update(
         value=0.2, ci95=[0.1, 0.3]))  # fmt: skip
     page.write_report(copy)
-    assert "Below chance: stimulus alone. What the others show is turned round" in read_page(copy).words
+    assert "Below chance: stimulus alone. What is tested leaves its opposite" in read_page(copy).words
 
 
 @pytest.mark.parametrize(

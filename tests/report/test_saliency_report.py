@@ -245,7 +245,7 @@ def test_one_picture_is_reported_without_intervals_and_with_a_warning(tmp_path: 
     assert "1 picture, 2 observers, 20 fixations" in words
     assert "95 % interval over 1 picture." in words
     assert "1 pictures" not in words
-    assert "without an interval" in words
+    assert "which says too little (1 picture, and a claim takes at least 6)" in words
 
 
 @pytest.mark.usefixtures("undrawn")
