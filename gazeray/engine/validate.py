@@ -302,11 +302,9 @@ def _study_faults(
     own, _ = parts_of(finished, manifest.variants)
     if not own.done:
         return [] if not run.exists("metrics.json") else ["metrics.json: scores although no unit is done"]
-    parts: dict[str, Callable[[], Iterable[str]]] = {
+    parts: dict[str, Callable[[], Iterable[str]]] = {  # each line as it is found: the next may end it
         "metrics.json": lambda: _differences(run, whole_summary(study, raw, finished, None)),
-        "manifest.json": lambda: chain(
-            left_unsaid(study, raw), study.checked(run, raw, own)
-        ),  # each line as it is found
+        "manifest.json": lambda: chain(left_unsaid(study, raw), study.checked(run, raw, own)),
     }
     found: list[str] = []
     for path, part in parts.items():
