@@ -138,7 +138,7 @@ def test_submitted_job_shows_its_table_writes_its_report_and_exits_0(
     assert code == 0, shown
     assert "this is the gazeray that was sent" in shown
     assert re.search(r"^balanced accuracy +\d\.\d{3} ", shown, re.MULTILINE), shown
-    assert "2 of 2, none left" in shown
+    assert "4 of 4, none left" in shown
     (report,) = (tmp_path / "runs").glob("cv_heatmap-*/report.html")
     assert f"report: {report}" in shown
     assert "succeeded" in shown
