@@ -70,7 +70,7 @@ from gazeray.study import (
     Row,
     Source,
     Summary,
-    Variant,
+    Tried,
 )
 from gazeray.unit import Json, UnitFolder
 
@@ -153,8 +153,8 @@ class PictureStudy:
 
     def predictors(self, ready: Ready[None, Store]) -> list[Predictor]:
         learner = PictureLearner(self.cfg.train, self.options)
-        variants = [Variant({}, learner, ready.stores, "")]
-        return [Trained({"cnn": Row("CNN", "model")}, variants, ready.items.folds, self.cfg.run.seed)]
+        tried = [Tried({}, learner, ready.stores, "")]
+        return [Trained({"cnn": Row("CNN", "model")}, tried, ready.items.folds, self.cfg.run.seed)]
 
     def summary(self, manifest: Json, finished: Finished, ready: Ready[None, Store] | None) -> Summary:
         """Optimiser steps follow from the epochs that were run and the rows that were trained on."""

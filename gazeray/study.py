@@ -366,7 +366,7 @@ class Learning:
 
 
 @dataclass(frozen=True)
-class Variant:
+class Tried:
     """A learner under one setting of a search, with its store. setting: dotted key -> value, {} without a search.
 
     content: SHA-256 of everything that a fit depends on beside the config.
@@ -380,7 +380,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What an outer fold is refitted with (a variant's number and values), and the table of all that was tried."""
+    """What an outer fold is refitted with (the number and values of a setting), and the table of all that was tried."""
 
     setting: int
     values: Json
@@ -393,5 +393,5 @@ class Chosen:
 class Searched:
     """What a search tried and, for each outer fold, chose."""
 
-    variants: Sequence[Variant]
+    tried: Sequence[Tried]
     chosen: Sequence[Chosen]

@@ -26,8 +26,7 @@ from gazeray.engine.variants import Variant, entries, overview, parts_of, prepar
 from gazeray.learn.inner_search import InnerSearch
 from gazeray.learn.space import settings_to_try, with_setting
 from gazeray.storage import Folder, StorageError
-from gazeray.study import Finished, Learning, Predictor, Ready, Searched, Study, Summary
-from gazeray.study import Variant as Tried
+from gazeray.study import Finished, Learning, Predictor, Ready, Searched, Study, Summary, Tried
 from gazeray.tables import DataError, Fault, rejects_table
 from gazeray.unit import Json, Unit, UnitFolder
 
@@ -156,7 +155,7 @@ def _search(
     than the config does: settings can be compared on the same items only.
     """
     assert isinstance(study.cfg, JobConfig)
-    variants: list[Tried] = []
+    tried: list[Tried] = []
     drawn: dict[str, Ready[D, S]] = {}
     for setting in settings_to_try(study.cfg):
         other = replace(study, cfg=with_setting(study.cfg, setting))
@@ -170,12 +169,12 @@ def _search(
             drawn[look] = theirs
         own = other.learning(drawn[look])
         assert own is not None
-        variants.append(Tried(setting, own.learner, own.store, drawn[look].items.content))
+        tried.append(Tried(setting, own.learner, own.store, drawn[look].items.content))
     work = InnerSearch(
-        variants, ready.items.folds, ready.items.table, learning.labels, learning.folds, how,
+        tried, ready.items.folds, ready.items.table, learning.labels, learning.folds, how,
         learning.learner.train, study.cfg.run.seed, folder.manifest["config_hash"], folder.folder,
     )  # fmt: skip
-    return Searched(variants, search(work, workers.points, workers.view))
+    return Searched(tried, search(work, workers.points, workers.view))
 
 
 @dataclass(frozen=True)

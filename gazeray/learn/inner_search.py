@@ -23,7 +23,7 @@ from gazeray.learn.folds import derive_seed, inner_seed, inner_splits
 from gazeray.learn.space import SearchError
 from gazeray.storage import Folder
 from gazeray.storage.seals import DamagedError, read_sealed, write_sealed
-from gazeray.study import Chosen, Fold, Variant
+from gazeray.study import Chosen, Fold, Tried
 from gazeray.unit import Json, Unit, UnitFolder
 
 TRIAL = "trial.json"
@@ -32,7 +32,7 @@ TRIAL = "trial.json"
 
 @dataclass(frozen=True)
 class Point:
-    """One setting (its number among the variants) in one outer fold (its place among the folds)."""
+    """One setting (its number among those that are tried) in one outer fold (its place among the folds)."""
 
     fold: int
     setting: int
@@ -45,7 +45,7 @@ class InnerSearch:
     table, labels: as in `make_folds`; labels spread the inner folds.
     """
 
-    variants: Sequence[Variant]
+    tried: Sequence[Tried]
     folds: Sequence[Fold]
     table: pa.Table
     labels: np.ndarray
@@ -62,8 +62,8 @@ class InnerSearch:
 
     def hash(self, point: Point) -> str:
         """Changes with anything that the point's curve depends on."""
-        variant, fold = self.variants[point.setting], self.folds[point.fold]
-        return digest([self.config_hash, variant.content, fold.known.tolist(), variant.setting])
+        one, fold = self.tried[point.setting], self.folds[point.fold]
+        return digest([self.config_hash, one.content, fold.known.tolist(), one.setting])
 
     def trial(self, point: Point) -> Json | None:
         """What is known of a point so far, if it is still about the same. Raises DamagedError."""
@@ -83,7 +83,7 @@ class InnerSearch:
 
     def write(self, point: Point, state: str, curve: Sequence[Json], error: str | None = None) -> None:
         """Write trial.json; state: running, done, stopped or failed."""
-        record = {"hash": self.hash(point), "setting": self.variants[point.setting].setting, "state": state}
+        record = {"hash": self.hash(point), "setting": self.tried[point.setting].setting, "state": state}
         write_sealed(self.run, f"units/{self.name(point)}/{TRIAL}", {**record, "curve": list(curve), "error": error})
 
     def work(self, point: Point, until: int, device: torch.device, report: Callable[[Json], None]) -> None:
@@ -127,12 +127,12 @@ class InnerSearch:
 
     def fits(self, point: Point, device: torch.device) -> list[Fit]:
         """A fresh model (or one that goes on from its checkpoint) for each inner fold."""
-        variant, fold = self.variants[point.setting], self.folds[point.fold]
+        one, fold = self.tried[point.setting], self.folds[point.fold]
         seed = inner_seed(self.seed, fold)
         splits = inner_splits(fold.known, self.table, self.labels, self.split, seed)
         fits = []
         for unit, (train, validation) in zip(self.units(point), splits, strict=True):
-            task = Task(variant.learner, variant.store, train, validation, derive_seed(seed, unit.name))
+            task = Task(one.learner, one.store, train, validation, derive_seed(seed, unit.name))
             fits.append(Fit(task, device, UnitFolder(self.run, unit)))
         return fits
 
@@ -151,7 +151,7 @@ class InnerSearch:
 
     def points(self) -> list[Point]:
         """Every setting in every fold."""
-        return [Point(fold, setting) for fold in range(len(self.folds)) for setting in range(len(self.variants))]
+        return [Point(fold, setting) for fold in range(len(self.folds)) for setting in range(len(self.tried))]
 
     def is_missing(self, point: Point, until: int) -> bool:
         """Is a point still to be worked on up to this epoch? What failed is tried again."""
@@ -193,7 +193,7 @@ class InnerSearch:
 
     def choose(self, fold: int) -> Chosen:
         """The best setting of a fold and its best epoch. Raises SearchError when every setting failed."""
-        points = [Point(fold, setting) for setting in range(len(self.variants))]
+        points = [Point(fold, setting) for setting in range(len(self.tried))]
         trials = [self.trial(point) for point in points]
         ranked = self._ranked(points, self.train.epochs)
         if not ranked:
@@ -205,7 +205,7 @@ class InnerSearch:
         best = trials[ranked[0].setting]
         assert best is not None
         epochs = best_epoch(best["curve"])
-        headline = self.variants[0].learner.headline
+        headline = self.tried[0].learner.headline
         rows = [self._row(trial, headline) for trial in trials if trial is not None]
         return Chosen(ranked[0].setting, best["setting"], epochs, best["curve"][epochs - 1][headline], rows)
 

@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 from gazeray.learn.fit import Fit, Task
 from gazeray.learn.folds import derive_seed
-from gazeray.study import Chosen, Fold, Learner, Learning, Ready, Row, Variant
+from gazeray.study import Chosen, Fold, Learner, Learning, Ready, Row, Tried
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 
 
@@ -25,7 +25,7 @@ class Trained:
     """
 
     rows: Mapping[str, Row]
-    variants: Sequence[Variant]
+    tried: Sequence[Tried]
     folds: Sequence[Fold]
     seed: int
     chosen: Sequence[Chosen] | None = None
@@ -36,9 +36,9 @@ class Trained:
     def of(cls, rows: Mapping[str, Row], learning: Learning, ready: Ready[Any, Any], seed: int) -> Trained:
         """What a study learns, in the settings that a search has chosen where there was one."""
         if ready.searched is not None:
-            return cls(rows, ready.searched.variants, ready.items.folds, seed, ready.searched.chosen)
-        variant = Variant({}, learning.learner, learning.store, ready.items.content)
-        return cls(rows, [variant], ready.items.folds, seed)
+            return cls(rows, ready.searched.tried, ready.items.folds, seed, ready.searched.chosen)
+        one = Tried({}, learning.learner, learning.store, ready.items.content)
+        return cls(rows, [one], ready.items.folds, seed)
 
     def units(self) -> list[UnitSpec]:
         """A unit for each fold."""
@@ -46,25 +46,25 @@ class Trained:
         for place, spec in enumerate(fold_units(self.key, self.folds)):
             own = self.chosen[place] if self.chosen is not None else None
             pick = {"setting": own.setting, "epochs": own.epochs} if own else None
-            variant = self.variants[own.setting if own else 0]
-            hashed = [variant.content, variant.setting, spec.hashed]
+            one = self.tried[own.setting if own else 0]
+            hashed = [one.content, one.setting, spec.hashed]
             specs.append(replace(spec, spec={**spec.spec, "chosen": pick}, hashed=hashed))
         return specs
 
     def run(self, unit: Unit, worker: Worker, out: UnitFolder) -> Json:
         """Fit, test, and keep the weights."""
         fold, chosen = self.folds[unit.spec["fold"]], unit.spec["chosen"]
-        variant = self.variants[chosen["setting"] if chosen else 0]
-        learner = variant.learner
+        one = self.tried[chosen["setting"] if chosen else 0]
+        learner = one.learner
         if chosen:
             fold = fold.refitted
             learner = learner.with_train(learner.train.model_copy(update={"epochs": chosen["epochs"]}))
         validation = fold.validation.rows
-        task = Task(learner, variant.store, fold.train, validation, derive_seed(self.seed, unit.name))
+        task = Task(learner, one.store, fold.train, validation, derive_seed(self.seed, unit.name))
         fit = Fit(task, worker.device, out)
         model = fit.run()
         out.write_history(fit.progress.history)
-        found = fit.learner.tested(model, fold, variant.store, worker.device, out)
+        found = fit.learner.tested(model, fold, one.store, worker.device, out)
         write_weights(model, fit.learner, out)
         return {
             "best_epoch": fit.progress.best_epoch,

@@ -20,7 +20,7 @@ from gazeray.learn.trained import Trained
 from gazeray.storage import Folder
 from gazeray.store import Shard, Store, write_shard
 from gazeray.studies.heatmap.config import HeatmapConfig
-from gazeray.study import Fold, Row, Side, Variant
+from gazeray.study import Fold, Row, Side, Tried
 from gazeray.tables import DataError
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 from tests.engine.toy import BlobStudy, config, do
@@ -106,7 +106,7 @@ def test_study_may_train_several_models(tmp_path: Path) -> None:
     fold = Fold(0, np.arange(2), Side("validation", np.arange(2, 3)), (Side("test", np.arange(3, 4)),))
     rows, seen = {"lstm": Row("LSTM", "model")}, set()
     for key in ("fold", "lstm"):
-        variant = Variant({}, BlobLearner(TrainConfig(epochs=1)), Store(Folder(tmp_path), [], pa.table({}), [], []), "")
+        variant = Tried({}, BlobLearner(TrainConfig(epochs=1)), Store(Folder(tmp_path), [], pa.table({}), [], []), "")
         seen |= {spec.name for spec in Trained(rows, [variant], [fold], 0, key=key).units()}
     assert seen == {"fold-0", "lstm-0"}
 

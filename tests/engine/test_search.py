@@ -15,7 +15,7 @@ from gazeray.learn.inner_search import InnerSearch, Point, best_epoch, rungs
 from gazeray.learn.space import SearchError, settings_to_try, with_setting
 from gazeray.storage import Folder
 from gazeray.store import Store, write_shard
-from gazeray.study import Variant
+from gazeray.study import Tried
 from gazeray.unit import Json
 from tests.engine.toy import BlobConfig, BlobStudy, config, do
 from tests.learn.blobs import BlobLearner, blob_shards
@@ -37,13 +37,13 @@ def search_of(cfg: BlobConfig, run: Folder) -> InnerSearch:
     """The search that a run of blobs does."""
     study, store = BlobStudy(cfg), store_of(run.sub("store"))
     items = study.items(study.open(), store)
-    variants = [
-        Variant(setting, BlobLearner(with_setting(cfg, setting).train), store, items.content)
+    tried = [
+        Tried(setting, BlobLearner(with_setting(cfg, setting).train), store, items.content)
         for setting in settings_to_try(cfg)
     ]
     assert cfg.search is not None
     return InnerSearch(
-        variants, items.folds, items.table, store.plain("kind"), cfg.folds, cfg.search, cfg.train, 0, "hash", run
+        tried, items.folds, items.table, store.plain("kind"), cfg.folds, cfg.search, cfg.train, 0, "hash", run
     )
 
 
@@ -61,7 +61,7 @@ def quiet(record: Json) -> None:
 def test_nobody_who_is_tested_is_seen_by_the_search(tmp_path: Path, hold_out: str) -> None:
     words = [f"folds.hold_out={hold_out}", "folds.stimuli=2"]
     work = search_of(config(tmp_path, *WORDS, *words), Folder(tmp_path / "run"))
-    store = work.variants[0].store
+    store = work.tried[0].store
     held = {"participants": ["participant"], "stimuli": ["stimulus"], "both": ["participant", "stimulus"]}[hold_out]
     for number, fold in enumerate(work.folds):
         seen: list[np.ndarray] = []

@@ -20,7 +20,7 @@ from gazeray.learn.folds import make_folds
 from gazeray.learn.trained import Trained, search_record
 from gazeray.storage import Folder
 from gazeray.store import Shard, Store
-from gazeray.study import Finished, Headline, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary, Variant
+from gazeray.study import Finished, Headline, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary, Tried
 from gazeray.unit import Json, Unit, UnitFolder, UnitSpec, Worker
 from tests.learn.blobs import EXAMPLES, BlobLearner, blob_shards
 
@@ -102,10 +102,10 @@ class BlobStudy:
         own, searched = self.learning(ready), ready.searched
         if own is None:
             return self.more
-        variants = searched.variants if searched else [Variant({}, own.learner, own.store, ready.items.content)]
+        tried = searched.tried if searched else [Tried({}, own.learner, own.store, ready.items.content)]
         chosen = searched.chosen if searched else None
         rows = {"network": Row("network of blobs", "model")}
-        return [Trained(rows, variants, ready.items.folds, self.cfg.run.seed, chosen), *self.more]
+        return [Trained(rows, tried, ready.items.folds, self.cfg.run.seed, chosen), *self.more]
 
     def summary(self, manifest: Json, finished: Finished, ready: Ready[None, Store] | None) -> Summary:
         """Every unit's result, less its seconds."""

@@ -19,7 +19,7 @@ from gazeray.learn.fit import DivergedError, Fit, Task, keep_freed_memory, predi
 from gazeray.learn.trained import Trained
 from gazeray.storage import Folder
 from gazeray.store import Column, Store
-from gazeray.study import Chosen, Fold, Row, Side, Variant
+from gazeray.study import Chosen, Fold, Row, Side, Tried
 from gazeray.unit import Unit, UnitFolder, Worker
 from tests.learn.blobs import EXAMPLES, BlobLearner, blobs
 
@@ -248,7 +248,7 @@ def done(trained: Trained, run: Folder) -> tuple[UnitFolder, dict[str, Any]]:
 
 def test_unit_of_a_fold_keeps_weights_history_and_what_the_learner_found(store: Store, tmp_path: Path) -> None:
     learner = task_of(store).learner
-    trained = Trained({"model": Row("blobs", "model")}, [Variant({}, learner, store, "content")], folds_of(), seed=5)
+    trained = Trained({"model": Row("blobs", "model")}, [Tried({}, learner, store, "content")], folds_of(), seed=5)
     out, result = done(trained, Folder(tmp_path))
     assert out.unit.name == "fold-4"
     assert result["n"] == {"train": 36, "validation": 12, "test": 12}
@@ -264,9 +264,9 @@ def test_unit_of_a_fold_keeps_weights_history_and_what_the_learner_found(store: 
 
 
 def test_chosen_setting_is_refitted_on_everybody_who_is_not_tested(store: Store, tmp_path: Path) -> None:
-    variants = [Variant({"number": number}, task_of(store, patience=1).learner, store, "content") for number in (0, 1)]
+    tried = [Tried({"number": number}, task_of(store, patience=1).learner, store, "content") for number in (0, 1)]
     chosen = [Chosen(1, {"number": 1}, 3, 0.5, [])]
-    trained = Trained({"model": Row("blobs", "model")}, variants, folds_of(), 5, chosen)
+    trained = Trained({"model": Row("blobs", "model")}, tried, folds_of(), 5, chosen)
     out, result = done(trained, Folder(tmp_path))
     assert result["n"] == {"train": 48, "validation": 0, "test": 12}
     assert (result["epochs"], result["best_epoch"], result["validation_loss"]) == (3, 3, None)
@@ -279,18 +279,18 @@ def test_units_change_their_hash_with_all_that_they_depend_on(store: Store) -> N
     learner, (fold,) = task_of(store).learner, folds_of()
     rows = {"model": Row("blobs", "model")}
 
-    def hashed(folds: list[Fold], *variants: Variant) -> Any:
-        (spec,) = Trained(rows, variants, folds, 5).units()
+    def hashed(folds: list[Fold], *tried: Tried) -> Any:
+        (spec,) = Trained(rows, tried, folds, 5).units()
         return spec.hashed
 
-    base = hashed([fold], Variant({}, learner, store, "content"))
+    base = hashed([fold], Tried({}, learner, store, "content"))
     moved = replace(fold, train=fold.train[:-1], validation=replace(fold.validation, rows=np.arange(35, 48)))
     renamed = replace(fold, tests=(replace(fold.tests[0], name="unseen_reader"),))
     others = [
-        hashed([moved], Variant({}, learner, store, "content")),
-        hashed([renamed], Variant({}, learner, store, "content")),
-        hashed([fold], Variant({"a": 1}, learner, store, "content")),
-        hashed([fold], Variant({}, learner, store, "other content")),
+        hashed([moved], Tried({}, learner, store, "content")),
+        hashed([renamed], Tried({}, learner, store, "content")),
+        hashed([fold], Tried({"a": 1}, learner, store, "content")),
+        hashed([fold], Tried({}, learner, store, "other content")),
     ]
     assert all(other != base for other in others)
 

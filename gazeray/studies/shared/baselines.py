@@ -58,9 +58,9 @@ def baselines(
     further = store.table.select([ORDER, *further_columns(store.table)])
     hashed: list[Any] = [FORMAT, label, features, list(rows), table_digest(further)]
     if ready.searched is not None:
-        variants = [ready.searched.variants[chosen.setting] for chosen in ready.searched.chosen]
-        folds, stores = [fold.refitted for fold in folds], [variant.store for variant in variants]
-        hashed += [[variant.content, variant.setting] for variant in variants]
+        tried = [ready.searched.tried[chosen.setting] for chosen in ready.searched.chosen]
+        folds, stores = [fold.refitted for fold in folds], [one.store for one in tried]
+        hashed += [[one.content, one.setting] for one in tried]
     by_fold = {fold.fold: own for fold, own in zip(folds, stores, strict=True)}
     return PerFold(key, rows, folds, partial(_test, by_fold, tuple(classes), label, features), hashed=hashed)
 
