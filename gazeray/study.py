@@ -181,10 +181,11 @@ class Ready(Generic[D, S]):
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table of scores: what it is called, and what kind of predictor it is."""
+    """One row of the table of scores: what it is called, and what kind of predictor it is. A control is a model that is
+    denied what it should need."""
 
     label: str
-    kind: Literal["model", "baseline", "ceiling"]
+    kind: Literal["model", "control", "baseline", "ceiling"]
 
 
 class Predictor(Protocol):

@@ -51,7 +51,7 @@ class RowEntry(_Open):
 
     key: str
     label: str
-    kind: Literal["model", "baseline", "ceiling"]
+    kind: Literal["model", "control", "baseline", "ceiling"]
 
 
 class Code(_Open):

@@ -22,7 +22,7 @@ class ScanpathLook(Section):
     these circles and arrows; c has arrows and circles of one size, as for a fixation of `radius_at_ms`.
     """
 
-    kind: Literal["channels", "a", "b", "c"] = "channels"
+    kind: Literal["channels", "a", "b", "c", "saccades"] = "channels"
     radius_px: float = Field(20.0, gt=0, description="radius of the disc of a fixation of radius_at_ms, screen px")
     radius_at_ms: float = Field(250.0, gt=0, description="the area grows in proportion to the duration")
     line_px: float = Field(3.0, gt=0, description="width of the lines and of the circles' outlines, screen px")

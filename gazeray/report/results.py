@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from gazeray.storage import Folder
 
-KINDS = ("model", "baseline", "ceiling")
+KINDS = ("model", "control", "baseline", "ceiling")
 
 MODEL, SIMPLE, HEADLINE = "cnn", "logistic_regression", "balanced_accuracy"
 """Of runs that tell classes apart: the rows of the model and of the baseline that sees gaze too, and the metric that is

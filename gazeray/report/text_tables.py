@@ -100,7 +100,7 @@ def _range(bounds: Sequence[float]) -> str:
 TERMINAL = 80
 """Columns of a terminal that nobody has made wider."""
 
-KINDS_OF_ROWS = ("ceiling", "model", "baseline")
+KINDS_OF_ROWS = ("ceiling", "model", "control", "baseline")
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that can be set for the emotion study."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from gazeray.config import JobConfig, Section, StoreConfig, check_watched
+from gazeray.gaze.augment_config import AugmentConfig
+from gazeray.gaze.events import EventsConfig
+from gazeray.gaze.quality import QualityConfig
+from gazeray.gaze.scanpath_look import ScanpathLook
+from gazeray.gaze.signals_config import SignalsConfig
+from gazeray.studies.shared.classification import ScoresConfig
+from gazeray.synth.emotion_parameters import EmotionSimulation
+
+Branch = Literal["series", "scanpath", "picture"]
+BRANCHES: tuple[Branch, ...] = ("series", "scanpath", "picture")
+
+WATCHED = {"loss": False, "balanced_accuracy": True, "qwk": True}
+"""Metrics of the validation rows, means over the labels, and whether more is better."""
+
+
+class EmotionData(StoreConfig):
+    """Which recordings, and which labels; `simulate` shapes the embedded study."""
+
+    dataset: str = Field("simulated", description="a data set YAML, or 'simulated' for the embedded study")
+    root: str | None = Field(None, description="folder or URI of the recordings; default: the folder of the YAML")
+    labels: list[str] | None = Field(None, min_length=1, description="labels to predict; default: all of the data set")
+    simulate: EmotionSimulation = EmotionSimulation()
+
+
+class ScanpathConfig(Section):
+    """The picture of the scanpath."""
+
+    side_px: int = Field(64, ge=32, le=1024, description="side of the square picture")
+    look: ScanpathLook = ScanpathLook(kind="saccades")
+
+
+class PictureConfig(Section):
+    """The network that sees the stimulus."""
+
+    arch: str = Field("mobilenet_v2", description="a torchvision classification network by name")
+    weights: str = Field(
+        "none", description="a torchvision weights name such as DEFAULT; a local or s3:// file; none: untrained"
+    )
+    sha256: str | None = Field(None, pattern="^[0-9a-fA-F]{64}$", description="of the weights file, checked")
+    size_px: int = Field(96, ge=32, le=1024, description="side of the square that a stimulus is resized to")
+    unfreeze: int = Field(0, ge=0, description="how many of the last blocks are trained; 0: all are frozen")
+    batch_size: int = Field(8, ge=1, description="pictures that go through the frozen part together")
+
+
+class ModelConfig(Section):
+    """The branches and their fusion."""
+
+    branches: tuple[Branch, ...] = Field(BRANCHES, min_length=1, description="what the model sees")
+    rows: Literal["every_subset", "alone_and_all", "all"] = Field(
+        "every_subset", description="which subsets of the branches are models of their own beside that of all"
+    )
+    size: Literal["small", "published"] = Field(
+        "small", description="of all branches; published: 2.68 M in the scanpath's"
+    )
+    recurrence: Literal["lstm", "gru", "transformer", "lstm_over_channels"] = Field(
+        "lstm", description="over time; lstm_over_channels: as published, over the filters of the convolution"
+    )
+    head: Literal["classes", "ordinal"] = Field("classes", description="of ordered labels; ordinal: cumulative logits")
+    dropout: float = Field(0.3, ge=0, lt=1, description="share of activations dropped in training, before the heads")
+
+    @field_validator("branches")
+    @classmethod
+    def _each_once(cls, branches: tuple[Branch, ...]) -> tuple[Branch, ...]:
+        if len(set(branches)) < len(branches):
+            raise ValueError("a branch is there twice")
+        return tuple(name for name in BRANCHES if name in branches)
+
+
+class LossConfig(Section):
+    """What is minimised: the sum over the labels."""
+
+    gamma: float = Field(2.0, ge=0, description="of the focal loss; 0: cross-entropy")
+    form: Literal["focal", "published"] = Field(
+        "focal",
+        description="focal: with the true p of the class; published: with exp of the weighted loss in its place",
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all levels")
+    balance: Literal["none", "classes", "published_over", "published_neutral"] = Field(
+        "none", description="how training rows are drawn: as they are, levels alike, or by the published heuristics"
+    )
+
+
+class ControlsConfig(Section):
+    """Questions to the signals, each a row of the table: would the score be there without what it is credited to?"""
+
+    of: str = Field("series", description="the model that is asked: branches joined by '-', such as series-scanpath")
+    shift_ms: list[float] = Field([], description="the window moved by so much, later (+) or earlier (-)")
+    cut_ms: float | None = Field(None, gt=0, description="the last so many ms of the window are not seen")
+    shuffle_labels: bool = Field(False, description="labels are shuffled within participants")
+    swap_signals: bool = Field(False, description="trials get the signals of somebody else who saw the same picture")
+    knock_out: bool = Field(True, description="each channel in turn is not seen in the test")
+    permute: int = Field(10, ge=0, description="how often each channel is shuffled among the test rows; 0: not at all")
+
+
+class EmotionConfig(JobConfig):
+    """All sections."""
+
+    data: EmotionData = EmotionData()
+    quality: QualityConfig = QualityConfig()
+    events: EventsConfig = EventsConfig()
+    signals: SignalsConfig = SignalsConfig()
+    scanpath: ScanpathConfig = ScanpathConfig()
+    picture: PictureConfig = PictureConfig()
+    augment: AugmentConfig = AugmentConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    scores: ScoresConfig = ScoresConfig()
+    controls: ControlsConfig = ControlsConfig()
+
+    def only_scores(self) -> Self:
+        """The same without controls."""
+        nothing = ControlsConfig(knock_out=False, permute=0)
+        return self.model_copy(update={"controls": nothing})
+
+    @model_validator(mode="after")
+    def _metrics_are_watched(self) -> EmotionConfig:
+        check_watched(self, WATCHED)
+        return self
+
+    @model_validator(mode="after")
+    def _controlled_model_is_fitted(self) -> EmotionConfig:
+        allowed = ["-".join(subset) for subset in self.subsets]
+        asked = self.controls.shift_ms or self.controls.cut_ms or self.controls.shuffle_labels
+        if self.controls.of not in allowed and (asked or self.controls.swap_signals):
+            raise ValueError(f"controls.of: {self.controls.of!r} is no model here (allowed: {', '.join(allowed)})")
+        return self
+
+    @property
+    def subsets(self) -> list[tuple[Branch, ...]]:
+        """The branches of each model, that of all last."""
+        own = self.model.branches
+        every = [tuple(name for place, name in enumerate(own) if bits >> place & 1) for bits in range(1, 2 ** len(own))]
+        wanted = {"every_subset": range(1, len(own)), "alone_and_all": [1], "all": []}[self.model.rows]
+        some = sorted((one for one in every if len(one) in wanted and len(one) < len(own)), key=len)
+        return [*some, own]
