@@ -5,19 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import torch
 
-from gazeray.gaze.dataset import DatasetSpec, Recording
-from gazeray.gaze.events import FIXATIONS, SACCADES, Events, Screen, detect
 from gazeray.gaze.features import feature_names, picture_features, reading_features
-from gazeray.gaze.quality import TrialGaze, gate, trial_quality
-from gazeray.gaze.recording import read_recording
+from gazeray.gaze.quality import TrialGaze
 from gazeray.gaze.render import decode, encode, heatmaps, pad_trials, sample_durations, sigma_px_from_deg
 from gazeray.gaze.scanpath import scanpaths
 from gazeray.gaze.screen_pictures import read_screens
@@ -25,24 +19,14 @@ from gazeray.gaze.screens import ScreensRecording, ScreensSpec
 from gazeray.storage import Folder
 from gazeray.store import Column, Shard
 from gazeray.studies.heatmap.config import HeatmapConfig, RenderConfig
-from gazeray.tables import QUALITY, Reject, plain_rows
-
-Geometry = Mapping[str, Any]
-"""A row of the trials table: which screen, which window."""
+from gazeray.studies.shared.recordings import Geometry, Seen, SeeRecording, ids_table, window_of
+from gazeray.tables import Reject
 
 
 @dataclass(frozen=True)
-class Drawable:
-    """A trial: its gaze, its fixations, those that are drawn, its geometry, and x, y and dwell for the heatmap.
+class Drawable(Seen):
+    """A trial with x, y and dwell for the heatmap."""
 
-    Trials without declared fixations have detected ones, for their features. They are drawn only where the data set
-    declares none at all, so that a study never mixes two ways of finding what is drawn.
-    """
-
-    gaze: TrialGaze
-    fixations: Mapping[str, np.ndarray]
-    drawn: Mapping[str, np.ndarray]
-    row: Geometry
     dwell: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -50,59 +34,25 @@ class Drawable:
 class ReadRecording:
     """One recording's files to a shard: pictures (N, C, H, W), features (N, F), events. Runs in the workers."""
 
-    spec: DatasetSpec
-    root: Folder
-    trials: pd.DataFrame
+    see: SeeRecording
     cfg: HeatmapConfig
 
     def __call__(self, recording: Mapping[str, Any]) -> Shard:
         torch.set_num_threads(1)
-        rows = [row for participant in recording["participants"] for row in self.rows_of.get(participant, [])]
-        mine = self.trials.iloc[sorted(rows)]
-        gaze = read_recording(self.spec, self.root, Recording(**recording), mine)
-        geometry = {(row["participant"], row["trial"]): row for row in plain_rows(mine)}
+        seen = self.see(recording)
         kept: list[Drawable] = []
-        rejects, quality, events = list(gaze.rejects), [], []
-        for trial in gaze.trials:
-            row = geometry[trial.participant, trial.trial]
-            try:
-                found = self.events(trial, row)
-            except ValueError as error:  # what the detector cannot work on, such as too few samples per second
-                reason = f"events.detector {self.cfg.events.detector}: {error}"
-                rejects.append(Reject(str(recording["key"]), -1, "events", reason, trial.participant, trial.trial))
-                continue
-            fixations = _fixations(trial, found)
-            own = trial_quality(trial, window_of(row), screen_of(row), fixations)
-            own["gate"] = gate(own, self.cfg.quality)
-            quality.append(own)
-            events.append((trial, fixations, found))
-            drawn = fixations if self.spec.fixations is None else trial.fixations or fixations
-            drawable = Drawable(trial, fixations, drawn, row, self.dwell(trial, drawn))
-            stage, reason = ("quality", str(own["gate"])) if own["gate"] else ("render", self.nothing(drawable))
-            if reason:
-                rejects.append(Reject(str(recording["key"]), -1, stage, reason, trial.participant, trial.trial))
+        rejects = list(seen.rejects)
+        for one in seen.trials:
+            drawable = Drawable(one.gaze, one.fixations, one.drawn, one.row, self.dwell(one.gaze, one.drawn))
+            if reason := self.nothing(drawable):
+                ids = one.gaze.participant, one.gaze.trial
+                rejects.append(Reject(str(recording["key"]), -1, "render", reason, *ids))
             else:
                 kept.append(drawable)
         rows = ids_table([(one.gaze.participant, one.gaze.trial) for one in kept])
         columns: dict[str, Column] = {"picture": self.pictures(kept), "features": self.features(kept)}
-        qualities = pa.Table.from_pylist(quality, schema=QUALITY)
-        return Shard(rows, columns, rejects, qualities, gaze.sha256, gaze.n_rows, _event_tables(events), gaze.notes)
-
-    @cached_property
-    def rows_of(self) -> Mapping[str, list[int]]:
-        """Participant -> the rows of its trials: found once for all recordings that a worker reads."""
-        found: dict[str, list[int]] = {}
-        for row, participant in enumerate(self.trials["participant"].tolist()):
-            found.setdefault(participant, []).append(row)
-        return found
-
-    def events(self, trial: TrialGaze, row: Geometry) -> Events | None:
-        """The fixations and saccades found in the trial's samples; None where it has none."""
-        if trial.samples is None:
-            return None
-        screen = screen_of(row)
-        known = self.cfg.events.in_deg or not screen.unknown()
-        return detect(trial.samples, screen if known else None, self.cfg.events)
+        read = seen.read
+        return Shard(rows, columns, rejects, seen.quality, read.sha256, read.n_rows, seen.events, read.notes)
 
     def dwell(self, trial: TrialGaze, fixations: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """x and y in px of the screen, and how long the gaze was there in ms."""
@@ -168,12 +118,6 @@ class ReadScreens:
         return Shard(ids_table(read.ids), columns, read.rejects, content=read.sha256, rows_read=read.n)
 
 
-def ids_table(ids: Sequence[tuple[str, str]]) -> pa.Table:
-    """(participant, trial) of some examples as a table."""
-    schema = pa.schema({"participant": pa.string(), "trial": pa.string()})
-    return pa.Table.from_pylist([dict(zip(schema.names, pair, strict=True)) for pair in ids], schema=schema)
-
-
 def network_input(stored: torch.Tensor, render: RenderConfig, screens: bool) -> torch.Tensor:
     """Stored pictures (B, C, H, W) as the network's input, float32: dwell in ms, everything else 0..1."""
     if screens:
@@ -192,47 +136,3 @@ def sigma_px_of(render: RenderConfig, row: Geometry) -> float:
         return float(render.sigma_px or 0)
     width, width_mm, distance = row["screen_width_px"], row["screen_width_mm"], row["distance_mm"]
     return sigma_px_from_deg(render.sigma_deg, float(width), float(width_mm), float(distance))
-
-
-def window_of(row: Geometry) -> tuple[float, float, float, float]:
-    """left, top, width, height of the stimulus on the screen, px."""
-    left, top, width, height = (float(row[f"window_{side}_px"]) for side in ("left", "top", "width", "height"))
-    return left, top, width, height
-
-
-def screen_of(row: Geometry) -> Screen:
-    """The trial's screen; NaN where not known."""
-    names = ("screen_width_px", "screen_height_px", "screen_width_mm", "screen_height_mm", "distance_mm")
-    return Screen(*(float(row[name]) for name in names))
-
-
-def _fixations(trial: TrialGaze, found: Events | None) -> Mapping[str, np.ndarray]:
-    """The trial's own fixations; where the data set has none for it, those detected in its samples."""
-    if trial.fixations is not None and (found is None or len(trial.fixations["onset_ms"])):
-        return trial.fixations
-    assert found is not None, "a data set has samples or fixations"
-    return found.fixations
-
-
-def _event_tables(
-    events: Sequence[tuple[TrialGaze, Mapping[str, np.ndarray], Events | None]],
-) -> dict[str, pa.Table]:
-    """The tables `fixations` and `saccades` of a recording."""
-    fixations = [(trial, found) for trial, found, _ in events]
-    saccades = [(trial, found.saccades) for trial, _, found in events if found is not None]
-    return {"fixations": _events_table(fixations, FIXATIONS), "saccades": _events_table(saccades, SACCADES)}
-
-
-def _events_table(trials: Sequence[tuple[TrialGaze, Mapping[str, np.ndarray]]], schema: pa.Schema) -> pa.Table:
-    """The events of some trials; columns that a trial's do not have are NaN."""
-    if not trials:
-        return schema.empty_table()
-    counts = [len(found["onset_ms"]) for _, found in trials]
-    columns: dict[str, Any] = {
-        name: [one for (trial, _), count in zip(trials, counts, strict=True) for one in [getattr(trial, name)] * count]
-        for name in ("participant", "trial")
-    }
-    for name in schema.names[len(columns) :]:
-        parts = [found.get(name, np.full(count, np.nan)) for (_, found), count in zip(trials, counts, strict=True)]
-        columns[name] = np.concatenate(parts)
-    return pa.table(columns, schema=schema)

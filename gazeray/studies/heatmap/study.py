@@ -36,6 +36,7 @@ from gazeray.studies.shared.baselines import baselines, joined_folds, whole_fold
 from gazeray.studies.shared.checks import fold_faults, prediction_faults
 from gazeray.studies.shared.classification import score_predictions
 from gazeray.studies.shared.flow import Passed, flow_faults, trials_flow
+from gazeray.studies.shared.recordings import SeeRecording
 from gazeray.studies.shared.without_gaze import with_nuisance
 from gazeray.study import Finished, Fold, Headline, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary
 from gazeray.tables import DataError, Reject, table_digest
@@ -66,7 +67,9 @@ class HeatmapStudy:
         if isinstance(found.spec, ScreensSpec):
             read = ReadScreens(found.spec, found.root, self.cfg)
         else:
-            read = ReadRecording(found.spec, found.root, found.trials.to_pandas(), self.cfg)
+            trials, cfg = found.trials.to_pandas(), self.cfg
+            see = SeeRecording(found.spec, found.root, trials, cfg.events, cfg.quality)
+            read = ReadRecording(see, cfg)
         memory = ("picture", "features")
         examples = yield Pass.reading("reading recordings", found.recordings, read, folder, memory)
         if not len(examples):
