@@ -7,7 +7,7 @@ or the pictures come drawn; participants are held out; a logistic regression on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -17,7 +17,6 @@ import pyarrow as pa
 
 from gazeray.config import digest
 from gazeray.explain.summary import MapSummary
-from gazeray.gaze.files import LONGEST_NAME
 from gazeray.gaze.notes import by_cause
 from gazeray.gaze.screens import ScreensSpec
 from gazeray.learn.fold_files import unmatched
@@ -35,11 +34,11 @@ from gazeray.studies.heatmap.source import Recordings, deal, open_recordings
 from gazeray.studies.shared.baselines import baselines, joined_folds, whole_folds
 from gazeray.studies.shared.checks import fold_faults, prediction_faults
 from gazeray.studies.shared.classification import score_predictions
-from gazeray.studies.shared.flow import Passed, flow_faults, trials_flow
+from gazeray.studies.shared.flow import flow_faults, flow_of_study
 from gazeray.studies.shared.recordings import SeeRecording
-from gazeray.studies.shared.without_gaze import with_nuisance
-from gazeray.study import Finished, Fold, Headline, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary
-from gazeray.tables import DataError, Reject, table_digest
+from gazeray.studies.shared.without_gaze import with_trials
+from gazeray.study import Finished, Headline, Items, Learning, Pass, Predictor, Ready, Row, Source, Summary
+from gazeray.tables import DataError, table_digest
 from gazeray.unit import Json
 
 __all__ = ["HeatmapConfig", "HeatmapStudy"]
@@ -78,7 +77,7 @@ class HeatmapStudy:
         examples.window_examples = self.cfg.data.window_examples
         log = examples.log
         quality = examples.table_of("quality") if log is not None and "quality" in log.tables else None
-        return examples.with_table(_with_labels(examples.table, found, quality))
+        return examples.with_table(with_trials(examples.table, found.trials, found.beside, found.order, quality))
 
     def items(self, source: Source[Recordings], stores: Store) -> Items:
         """The examples: a trial each."""
@@ -102,7 +101,7 @@ class HeatmapStudy:
             "pictures": asdict(found.pictures),
             "notes_on_recordings": by_cause([*found.notes, *log.notes]),
             "folds": [fold_record(fold, table, self.cfg.folds) for fold in folds],
-            "flow": _flow(found, table, folds, rejects),
+            "flow": flow_of_study(found.declared, found.trials, table, folds, rejects, found.classes),
             "counts": {
                 "recordings": len(found.recordings),
                 "participants": len(np.unique(stores.plain("participant"))),
@@ -200,32 +199,3 @@ def _headline(scores: Json) -> Headline:
         gain = {"over": best, "value": found.gain, "ci95": found.ci95, "p": found.p, "side": found.found.side}
     against = claim(entry["ci95"], chance, test, held).side
     return Headline(metric, MODEL, entry, chance, against, gain, "the best that can be had without gaze")
-
-
-def _flow(found: Recordings, examples: pa.Table, folds: Sequence[Fold], rejects: Sequence[Reject]) -> Json:
-    """People and trials of each class, from the tables to the folds. Rows that name no person or no trial are none.
-
-    Names that are too long are cut, as rejects have them.
-    """
-    read = _ids(examples)
-    dealt = np.unique(np.concatenate([np.concatenate([fold.known, fold.test]) for fold in folds]))
-    declared = {(who[:LONGEST_NAME], trial[:LONGEST_NAME]): name for (who, trial), name in found.declared.items()
-                if who and trial}  # fmt: skip
-    used = {read[row] for row in dealt.tolist()}
-    return trials_flow(declared, Passed(declared, set(_ids(found.trials)), set(read), used), rejects, found.classes)
-
-
-def _ids(table: pa.Table) -> list[tuple[str, str]]:
-    """(participant, trial) of every row."""
-    return list(zip(table.column("participant").to_pylist(), table.column("trial").to_pylist(), strict=True))
-
-
-def _with_labels(examples: pa.Table, found: Recordings, quality: pa.Table | None) -> pa.Table:
-    """The examples with the columns of their trials and what is known beside gaze, in the order of the examples."""
-    trials = found.trials
-    position = {key: number for number, key in enumerate(_ids(trials))}
-    rows = [position[key] for key in _ids(examples)]
-    table = with_nuisance(trials.take(rows), found.order[rows], quality)
-    for name in found.beside.column_names:
-        table = table.append_column(name, found.beside.column(name).take(rows))
-    return table

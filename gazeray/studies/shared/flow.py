@@ -12,7 +12,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
+from gazeray.gaze.files import LONGEST_NAME
+from gazeray.study import Fold
 from gazeray.tables import Reject, reject_kinds, rejects_table
 from gazeray.unit import Json
 
@@ -118,6 +121,29 @@ def trials_flow(declared: Mapping[Key, str], passed: Passed, rejects: Sequence[R
     people = {person for person, _ in declared} - {person for person, _ in passed.used}
     known, lost = {key: name for key, name in declared.items() if name}, set(declared).difference(passed.used)
     return {**told, "people_lost": sorted(people), "by_class": unlike(known, lost)}
+
+
+def flow_of_study(
+    declared: Mapping[Key, str], trials: pa.Table, examples: pa.Table, folds: Sequence[Fold], rejects: Sequence[Reject],
+    classes: Sequence[str],
+) -> Json:  # fmt: skip
+    """`trials_flow` from the tables to the folds. Rows that name no person or no trial are none.
+
+    declared: as tables name them, with their class. trials: those that were opened; examples: what was read of them,
+    the rows of the folds. Names that are too long are cut, as rejects have them.
+    """
+    read = _ids(examples)
+    dealt = np.unique(np.concatenate([np.concatenate([fold.known, fold.test]) for fold in folds]))
+    named = {
+        (who[:LONGEST_NAME], trial[:LONGEST_NAME]): name for (who, trial), name in declared.items() if who and trial
+    }
+    used = {read[row] for row in dealt.tolist()}
+    return trials_flow(named, Passed(named, set(_ids(trials)), set(read), used), rejects, classes)
+
+
+def _ids(table: pa.Table) -> list[Key]:
+    """(participant, trial) of every row."""
+    return list(zip(table.column("participant").to_pylist(), table.column("trial").to_pylist(), strict=True))
 
 
 def unlike(classes: Mapping[Key, str], lost: Collection[Key]) -> Json:

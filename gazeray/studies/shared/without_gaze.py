@@ -61,6 +61,22 @@ def with_nuisance(examples: pa.Table, order: np.ndarray, quality: pa.Table | Non
     return examples
 
 
+def with_trials(
+    examples: pa.Table, trials: pa.Table, beside: pa.Table, order: np.ndarray, quality: pa.Table | None
+) -> pa.Table:
+    """The examples with the columns of their trials and what is known beside gaze, in the order of the examples.
+
+    trials: a row per trial; beside (the same rows): see `further_columns`; order (N,): see `trial_order`. quality: as
+    in `with_nuisance`.
+    """
+    position = {key: number for number, key in enumerate(_keys(trials))}
+    rows = [position[key] for key in _keys(examples)]
+    table = with_nuisance(trials.take(rows), order[rows], quality)
+    for name in beside.column_names:
+        table = table.append_column(name, beside.column(name).take(rows))
+    return table
+
+
 def _keys(table: pa.Table) -> Iterable[tuple[str, str]]:
     return zip(table.column("participant").to_pylist(), table.column("trial").to_pylist(), strict=True)
 
