@@ -64,9 +64,17 @@ def _sides(fold: Json, column: str) -> dict[str, list[str]]:
 
 
 def prediction_faults(run: Folder, manifest: Json, finished: Finished, cfg: FoldsConfig) -> Iterator[str]:
-    """Every example that was to be tested, once, by the fold that was to test it; predicted is the highest score."""
+    """`tested_faults` of predictions of one label; and predicted is the highest score, which units agree to."""
     table = run.read_table(PREDICTIONS)
-    rows = table.select([name for name in table.column_names if name != "scores"]).to_pylist()
+    yield from tested_faults(table, manifest, finished, cfg)
+    yield from _score_faults(table, manifest["classes"])
+    yield from _result_faults(manifest, finished, table)
+    yield from gate_faults(run, table)
+
+
+def tested_faults(table: pa.Table, manifest: Json, finished: Finished, cfg: FoldsConfig) -> Iterator[str]:
+    """Every example that was to be tested, once, by the fold that was to test it. table: predictions.parquet."""
+    rows = table.select(["participant", "trial", "stimulus", "fold"]).to_pylist()
     ids = ["participant", "trial", *([] if cfg.path is None else ["fold"])]
     counted = Counter(tuple(row[name] for name in ids) for row in rows)
     twice = [" ".join(map(str, key)) for key, count in counted.items() if count > 1]
@@ -85,10 +93,6 @@ def prediction_faults(run: Folder, manifest: Json, finished: Finished, cfg: Fold
             if row[column] not in _sides(planned[row["fold"]], column)["test"]:
                 strays.add(f"{column} {row[column]} was not to be tested in fold {row['fold']}")
     yield from (f"{PREDICTIONS}: {line}" for line in sorted(strays)[:20])
-    yield from _score_faults(table, manifest["classes"])
-    yield from _result_faults(manifest, finished, table)
-    if run.exists("quality.parquet"):
-        yield from _gate_faults(run.read_table("quality.parquet"), rows)
 
 
 def _score_faults(table: pa.Table, classes: list[str]) -> Iterator[str]:
@@ -120,10 +124,12 @@ def _result_faults(manifest: Json, finished: Finished, table: pa.Table) -> Itera
                 yield f"units/{name}/result.json: {result['n']['test']} examples tested, {tested[fold]} predictions"
 
 
-def _gate_faults(quality: pa.Table, rows: list[Json]) -> Iterator[str]:
-    """Whoever was tested is among the recordings, and was not refused by a gate."""
-    ids = ("participant", "trial")
-    tested = {tuple(row[name] for name in ids) for row in rows}
+def gate_faults(run: Folder, table: pa.Table) -> Iterator[str]:
+    """Whoever was tested is among the recordings, and was not refused by a gate. table: predictions.parquet."""
+    if not run.exists("quality.parquet"):
+        return
+    quality, ids = run.read_table("quality.parquet"), ("participant", "trial")
+    tested = {tuple(row[name] for name in ids) for row in table.select(list(ids)).to_pylist()}
     gates = {tuple(row[name] for name in ids): row["gate"] for row in quality.select([*ids, "gate"]).to_pylist()}
     if quality.num_rows != len(gates):
         yield f"quality.parquet: {quality.num_rows - len(gates)} trials stand there more than once"
