@@ -24,8 +24,8 @@ LARGEST = 1e30
 """Larger numbers are mistakes: beside one all others are the same."""
 
 
-def beside_faults(spec: DatasetSpec, label: str, tables: Sequence[TextTable]) -> list[str]:
-    """What is wrong with the declared columns, given the trials and, where there are any, the participants."""
+def beside_faults(spec: DatasetSpec, labels: Sequence[str], tables: Sequence[TextTable]) -> list[str]:
+    """What is wrong with the declared columns, given those of the labels, the trials and the participants, if any."""
     faults = []
     if WORDS in spec.trials.columns:
         cells = tables[0].find(WORDS) or []
@@ -36,9 +36,9 @@ def beside_faults(spec: DatasetSpec, label: str, tables: Sequence[TextTable]) ->
                 f" words, 1 or more (it has {found!r})"
             )
     for name in spec.nuisance:
-        allowed = [column for table in tables for column in table.columns if not _taken(label, table, column)]
+        allowed = [column for table in tables for column in table.columns if not _taken(labels, table, column)]
         table = _table_of(name, tables)
-        if table is None or _taken(label, table, table.spec.column(name)):
+        if table is None or _taken(labels, table, table.spec.column(name)):
             why = "there is no such column" if table is None else "is no circumstance but the label or an id"
             known = f" (allowed: {', '.join(dict.fromkeys(allowed))})" if allowed else ""
             faults.append(f"nuisance: {name!r}: {why}{known}")
@@ -121,10 +121,10 @@ def _table_of(name: str, tables: Sequence[TextTable]) -> TextTable | None:
     return next((table for table in tables if table.find(name) is not None), None)
 
 
-def _taken(label: str, table: TextTable, column: str) -> bool:
-    """Is a column of a file the label, or names a participant, a trial or a stimulus? A part of a trial's name, such as
+def _taken(labels: Sequence[str], table: TextTable, column: str) -> bool:
+    """Is a column of a file a label, or names a participant, a trial or a stimulus? A part of a trial's name, such as
     its session, names none."""
-    ids = {table.spec.column(name) for name in (label, "participant", "stimulus")}
+    ids = {table.spec.column(name) for name in (*labels, "participant", "stimulus")}
     return column in ids or (isinstance(table.spec, TrialsSpec) and table.spec.trial_columns == [column])
 
 

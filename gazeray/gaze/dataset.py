@@ -16,8 +16,9 @@ from gazeray.config import digest
 from gazeray.gaze.dataset_files import Companions, GazeFiles, trials_table, without_tables
 from gazeray.gaze.declaration import DatasetSpec, load_dataset
 from gazeray.gaze.files import Listing, matching_files, placeholders, some_paths, visible_files
+from gazeray.gaze.labels import Label, label_of
 from gazeray.gaze.readers.base import Kind
-from gazeray.gaze.trials import TrialsReader, class_names
+from gazeray.gaze.trials import TRIAL_COLUMNS, TrialsReader, index_column
 from gazeray.storage import FileStat, Folder
 from gazeray.tables import DataError, Reject
 
@@ -51,14 +52,16 @@ class Recording:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set that was opened for one label.
+    """A data set that was opened for one label, or for several.
 
-    `classes` are in the declared order, the last is the positive class. `trials` has one row per usable trial:
-    participant, trial, stimulus, label (class name), label_index, screen_width_px, screen_height_px, screen_width_mm,
-    screen_height_mm, distance_mm (NaN where unknown), window_left_px, window_top_px, window_width_px, window_height_px
-    (the region of the screen that the stimulus covers), row (in the trials file), and what is declared to be known
-    beside the gaze (`gazeray.gaze.beside`). `declared` is every (participant, trial) that the tables name, with its
-    class, "" where that is not known.
+    `label` and `classes` are those of the first of `labels`; classes are in the declared order, the last is the
+    positive one. `trials` has one row per usable trial: participant, trial, stimulus, label (class name), label_index,
+    screen_width_px, screen_height_px, screen_width_mm, screen_height_mm, distance_mm (NaN where unknown),
+    window_left_px, window_top_px, window_width_px, window_height_px (the region of the screen that the stimulus
+    covers), row (in the trials file), and what is declared to be known beside the gaze (`gazeray.gaze.beside`). Where
+    labels were asked for as a sequence each has a column `index_column(its name)`, int64, -1 where it is not known.
+    `declared` is every (participant, trial) that the tables name, with its class of the first label, "" where that is
+    not known.
     """
 
     spec: DatasetSpec
@@ -68,18 +71,22 @@ class Dataset:
     recordings: list[Recording]
     rejects: list[Reject]
     declared: dict[tuple[str, str], str]
+    labels: list[Label]
 
 
-def open_dataset(spec: DatasetSpec, root: Folder, label: str | None = None) -> Dataset:
+def open_dataset(spec: DatasetSpec, root: Folder, label: str | Sequence[str] | None = None) -> Dataset:
     """Read the tables and find the gaze files of a data set; `label` may be left out when one is declared.
 
+    Of several labels a trial needs one: a reject says which others are missing, and for which the trial is kept.
+
     Raises DataError with every reason found: folder missing or empty, no trials file or gaze file, a column that is
-    not there, an unknown label or none named, no trial left, a single class.
+    not there, an unknown label or none named, no trial left, a single class of a label.
     """
     files = listed_files(root)
     errors: list[str] = []
     rejects: list[Reject] = []
-    chosen = _chosen_label(spec, label, errors)
+    indexed = label is not None and not isinstance(label, str)
+    chosen = _chosen_labels(spec, label, errors)
     trials = trials_table(root, files, spec, spec.trials, chosen, errors, rejects)
     people = spec.participants
     participants = trials_table(root, files, spec, people, chosen, errors, rejects) if people else None
@@ -88,7 +95,7 @@ def open_dataset(spec: DatasetSpec, root: Folder, label: str | None = None) -> D
         if not matching_files(gaze.path, gaze_files):
             errors.append(f"{root.uri}: no {kind} file matches {gaze.path} (there are: {some_paths(files)})")
     if trials and chosen and (participants or not spec.participants):
-        reader = TrialsReader(spec, chosen, trials, participants)
+        reader = TrialsReader(spec, chosen, trials, participants, indexed)
         errors += reader.errors()
     if errors or not trials:
         raise DataError(errors)
@@ -96,8 +103,11 @@ def open_dataset(spec: DatasetSpec, root: Folder, label: str | None = None) -> D
     rejects += reader.rejects
     found = {kind: GazeFiles(spec, gaze, gaze_files, named, rejects) for kind, gaze in spec.gaze().items()}
     frame, recordings = _recordings(spec, found, Listing.of(files), frame, named, trials.source, rejects)
-    check_classes(frame["label"].tolist(), f"label {chosen}", "trial", rejects)
-    return Dataset(spec, chosen, class_names(spec, chosen), frame, recordings, rejects, named)
+    for one in chosen:
+        indices = frame[index_column(one.name) if indexed else "label_index"].tolist()
+        known = [one.classes[index] for index in indices if index >= 0]
+        check_classes(known, f"label {one.name}", "trial", rejects)
+    return Dataset(spec, chosen[0].name, list(chosen[0].classes), frame, recordings, rejects, named, chosen)
 
 
 def listed_files(root: Folder) -> list[FileStat]:
@@ -113,15 +123,18 @@ def listed_files(root: Folder) -> list[FileStat]:
     return files
 
 
-def _chosen_label(spec: DatasetSpec, label: str | None, errors: list[str]) -> str:
-    """The label to use, "" after noting an error."""
+def _chosen_labels(spec: DatasetSpec, label: str | Sequence[str] | None, errors: list[str]) -> list[Label]:
+    """The labels to use, none after noting an error."""
     if label is None and len(spec.labels) == 1:
-        return next(iter(spec.labels))
-    if label in spec.labels:
-        return label
-    fault = "name the label to use" if label is None else f"unknown label {label!r}"
-    errors.append(f"{spec.name}: {fault} (declared: {', '.join(spec.labels) or 'none'})")
-    return ""
+        label = next(iter(spec.labels))
+    names = [label] if isinstance(label, str) else list(label or ())
+    faults = [f"unknown label {name!r}" for name in names if name not in spec.labels]
+    faults += [f"label {name} is named twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+    faults += [f"label {name}: its column {index_column(name)} is that of the first label: name it first"
+               for name in names[1:] if index_column(name) in TRIAL_COLUMNS]  # fmt: skip
+    faults += [] if names else ["name the label to use"]
+    errors += [f"{spec.name}: {fault} (declared: {', '.join(spec.labels) or 'none'})" for fault in faults]
+    return [] if faults else [label_of(spec, name) for name in names]
 
 
 def _recordings(

@@ -17,6 +17,7 @@ from gazeray.gaze.files import (
     some_paths,
     spelt_there,
 )
+from gazeray.gaze.labels import Label
 from gazeray.gaze.readers import READERS
 from gazeray.gaze.readers.base import IDS, SCREEN_COLUMNS, GazeFile, Kind, ReadError
 from gazeray.gaze.text_tables import TextTable, read_text_table, stacked, trials_in_gaze, with_ids
@@ -38,7 +39,7 @@ def trials_table(
     files: Sequence[FileStat],
     spec: DatasetSpec,
     table: TableSpec,
-    label: str,
+    labels: Sequence[Label],
     errors: list[str],
     rejects: list[Reject],
 ) -> TextTable | None:
@@ -54,7 +55,7 @@ def trials_table(
     tables: list[TextTable] = []
     for stat in found if several else found[:1]:
         try:
-            one, bad_rows = _read(root, stat.path, spec, table, label)
+            one, bad_rows = _read(root, stat.path, spec, table, labels)
         except (ReadError, OSError) as error:
             reason = str(error) if isinstance(error, ReadError) else f"{stat.path}: cannot be read: {error}"
             if several:
@@ -62,7 +63,7 @@ def trials_table(
             else:
                 errors.append(reason)
             continue
-        ids, used = ids_in_path(table.path, stat.path)[0], _used_columns(spec, table, label)
+        ids, used = ids_in_path(table.path, stat.path)[0], _used_columns(spec, table, labels)
         tables.append(with_ids(one, {name: ids[name] for name in ids if name in used}) if several else one)
         rejects += bad_rows
     if several and not tables:
@@ -70,12 +71,14 @@ def trials_table(
     return stacked(table.path if several else found[0].path, tables) if tables else None
 
 
-def _read(root: Folder, path: str, spec: DatasetSpec, table: TableSpec, label: str) -> tuple[TextTable, list[Reject]]:
+def _read(
+    root: Folder, path: str, spec: DatasetSpec, table: TableSpec, labels: Sequence[Label]
+) -> tuple[TextTable, list[Reject]]:
     """One file of a table. Raises ReadError, whatever is wrong with it, and OSError when the storage fails."""
     data = root.read_bytes(path)
     try:
         if isinstance(table, TrialsSpec) and table.reader:
-            return _told_by_gaze(data, path, spec, table, label), []
+            return _told_by_gaze(data, path, spec, table, labels), []
         of_gaze = next((gaze for gaze in spec.gaze().values() if gaze.path == table.path), None)
         if of_gaze is None or not isinstance(table, TrialsSpec):
             return read_text_table(data, path, table)
@@ -84,16 +87,16 @@ def _read(root: Folder, path: str, spec: DatasetSpec, table: TableSpec, label: s
         own = table.model_copy(
             update={name: value for name, value in inherited.items() if name not in table.model_fields_set}
         )
-        return trials_in_gaze(data, path, own, _used_columns(spec, table, label)), []
+        return trials_in_gaze(data, path, own, _used_columns(spec, table, labels)), []
     except ReadError:
         raise
     except Exception as error:  # whatever a damaged file makes the parsers raise
         raise ReadError(path, f"cannot be read: {type(error).__name__}: {error}") from error
 
 
-def _used_columns(spec: DatasetSpec, table: TableSpec, label: str) -> set[str]:
+def _used_columns(spec: DatasetSpec, table: TableSpec, labels: Sequence[Label]) -> set[str]:
     """The file's names of the columns that the data set takes from a table."""
-    names = [*table.needed, "stimulus", label, *SCREEN_COLUMNS.values(), *spec.nuisance]
+    names = [*table.needed, "stimulus", *(label.column for label in labels), *SCREEN_COLUMNS.values(), *spec.nuisance]
     names += [WORDS] if WORDS in table.columns else []
     for section in (spec.screen, spec.stimulus):
         names += [value for value in dict(section or ()).values() if isinstance(value, str)]
@@ -101,7 +104,7 @@ def _used_columns(spec: DatasetSpec, table: TableSpec, label: str) -> set[str]:
     return {name for one in own for name in ([one] if isinstance(one, str) else one)}
 
 
-def _told_by_gaze(data: bytes, path: str, spec: DatasetSpec, table: TrialsSpec, label: str) -> TextTable:
+def _told_by_gaze(data: bytes, path: str, spec: DatasetSpec, table: TrialsSpec, labels: Sequence[Label]) -> TextTable:
     """What a gaze file says of its trials in the columns that are used; unless presentations are numbered, those of a
     trial of which it says the same are one row. Raises ReadError."""
     gaze = next((gaze for gaze in spec.gaze().values() if gaze.reader == table.reader), None)
@@ -111,7 +114,7 @@ def _told_by_gaze(data: bytes, path: str, spec: DatasetSpec, table: TrialsSpec, 
     assert tell is not None, "TrialsSpec asks for it"
     ids = ids_in_path(table.path, path)[0]
     names, records = tell(GazeFile(data, path, gaze, ids))
-    used = _used_columns(spec, table, label)
+    used = _used_columns(spec, table, labels)
     columns = {name: [record[at] for record in records] for at, name in enumerate(names) if name in used}
     rows = list(range(len(records)))
     if table.repeats != "number":

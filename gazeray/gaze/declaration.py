@@ -15,10 +15,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PlainValidator, ValidationInfo, field_validator
 
 from gazeray.config import ConfigError, Section, StorageConfig, parse_yaml, read_yaml, validate
-from gazeray.gaze.files import canonical, check_placeholders, placeholders
+from gazeray.gaze.files import check_placeholders, placeholders
+from gazeray.gaze.labels import LabelledSpec, labels_of
 from gazeray.gaze.readers.base import IDS, READERS, SCREEN_COLUMNS, TIME_UNITS_MS, Kind
 from gazeray.gaze.readers.spec import Column, FileSpec, FixationsSpec, GazeSpec, SamplesSpec
-from gazeray.gaze.study_facts import StudyFacts
+from gazeray.gaze.readers.spec import Path as FilePath
 from gazeray.storage import Folder, masked, split_uri
 
 WINDOW_MS = ("start_ms", "end_ms")
@@ -48,32 +49,8 @@ def _positive_quantity(value: Any) -> float | str:
     return value
 
 
-def _label_values(value: Any) -> dict[str, str]:
-    """Raw label value -> class name, with the raw values made canonical. The order is kept."""
-    if not isinstance(value, dict):
-        raise ValueError("must map each raw value to the name of its class")
-    classes: dict[str, str] = {}
-    odd = [
-        str(part)
-        for pair in value.items()
-        for part in pair
-        if isinstance(part, bool) or not isinstance(part, str | int | float)
-    ]
-    if odd:
-        words = "YAML reads yes, no, on, off, true, false, null as no text"
-        raise ValueError(f"write {', '.join(odd)} in quotes, as it stands in the file: {words}")
-    for raw, name in value.items():
-        if canonical(raw) in classes:
-            raise ValueError(f"the raw value {raw!r} is there twice")
-        classes[canonical(raw)] = str(name)
-    if len(set(classes.values())) < 2:
-        raise ValueError("needs at least two classes")
-    return classes
-
-
 Quantity = Annotated[float | str, PlainValidator(_quantity)]
 PositiveQuantity = Annotated[float | str, PlainValidator(_positive_quantity)]
-LabelValues = Annotated[dict[str, str], PlainValidator(_label_values)]
 
 
 class TableSpec(FileSpec):
@@ -194,22 +171,16 @@ class StimulusSpec(Section):
         return placed
 
 
-class LabelledSpec(Section):
-    """What every data set with labels declares."""
+class StimulusPicturesSpec(Section):
+    """Where the pictures are that people looked at."""
 
-    name: str = Field(min_length=1)
-    licence: str | None = None
-    study: StudyFacts | None = Field(None, description="who was recorded, and how; for the report alone")
-    labels: dict[str, LabelValues] = Field({}, description="label -> raw value -> class; the last class is positive")
-    notes: dict[str, str] = Field({}, description="label -> what the report must say about it, such as a confound")
+    path: FilePath = Field(description="path below the data set's root with {stimulus}, such as Images/{stimulus}.*")
 
-    @field_validator("notes")
+    @field_validator("path")
     @classmethod
-    def _notes_of_labels(cls, notes: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        unknown = [name for name in notes if name not in info.data.get("labels", notes)]
-        if unknown:
-            raise ValueError(f"no such label: {', '.join(unknown)} (declared: {', '.join(info.data['labels'])})")
-        return notes
+    def _names_the_stimulus(cls, path: str) -> str:
+        check_placeholders(path, needed=("stimulus",))
+        return path
 
 
 class DatasetSpec(LabelledSpec):
@@ -222,6 +193,7 @@ class DatasetSpec(LabelledSpec):
         description="columns of the trials or participants that never saw the eye tracker, such as age, session, font",
     )
     participants: ParticipantsSpec | None = None
+    pictures: StimulusPicturesSpec | None = Field(None, description="the pictures that people looked at")
     trials: TrialsSpec
     samples: SamplesSpec | None = None
     fixations: FixationsSpec | None = None
@@ -237,7 +209,8 @@ class DatasetSpec(LabelledSpec):
     @field_validator("participants", "trials")
     @classmethod
     def _columns_that_mean_something(cls, table: TableSpec | None, info: ValidationInfo) -> TableSpec | None:
-        used = {"participant", "trial", "stimulus", *WINDOW_MS, *SCREEN_COLUMNS.values(), *info.data.get("labels", ())}
+        labels = [label.column for label in labels_of(info.data.get("labels", {}))]
+        used = {"participant", "trial", "stimulus", *WINDOW_MS, *SCREEN_COLUMNS.values(), *labels}
         used |= {*info.data.get("nuisance", ()), *([WORDS] if info.field_name == "trials" else [])}
         for section in (info.data.get("screen"), info.data.get("stimulus")):
             used |= {value for value in dict(section or ()).values() if isinstance(value, str)}

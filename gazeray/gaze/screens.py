@@ -20,8 +20,8 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from gazeray.config import Pattern, Section
 from gazeray.gaze.dataset import check_classes, listed_files, safe_key, some_paths
-from gazeray.gaze.declaration import LabelledSpec, LabelValues
-from gazeray.gaze.files import canonical, identifier, is_unsafe
+from gazeray.gaze.files import identifier, is_unsafe
+from gazeray.gaze.labels import Label, LabelForm, LabelledSpec, UnlabelledError, label_of
 from gazeray.gaze.trials import WINDOW_COLUMNS
 from gazeray.storage import FileStat, Folder, safe_relative
 from gazeray.tables import DataError, Reject
@@ -58,7 +58,7 @@ class PicturesSpec(Section):
 class ScreensSpec(LabelledSpec):
     """A data set of screen pictures: where they are, what their names say, which part of them is used."""
 
-    labels: dict[str, LabelValues] = Field(description="one label -> class in the name -> class; the last is positive")
+    labels: dict[str, LabelForm] = Field(description="one label -> class in the name -> class; the last is positive")
     pictures: PicturesSpec
     crop_px: tuple[int, int, int, int] | None = Field(
         None, description="left, upper, right, lower edge of the part that is used, px; default: the whole picture"
@@ -67,9 +67,11 @@ class ScreensSpec(LabelledSpec):
 
     @field_validator("labels")
     @classmethod
-    def _one_label(cls, labels: dict[str, LabelValues]) -> dict[str, LabelValues]:
+    def _one_label(cls, labels: dict[str, LabelForm]) -> dict[str, LabelForm]:
         if len(labels) != 1:
             raise ValueError(f"declare one label, the one in the file names, not {len(labels)}")
+        if any(not isinstance(form, dict) and form.column for form in labels.values()):
+            raise ValueError("column: the class is in the file names, not in a column")
         return labels
 
     @field_validator("crop_px")
@@ -88,14 +90,9 @@ class ScreensSpec(LabelledSpec):
         return look
 
     @property
-    def label(self) -> str:
+    def label(self) -> Label:
         """The label that the class in a file's name is a value of."""
-        return next(iter(self.labels))
-
-    @property
-    def classes(self) -> list[str]:
-        """The classes in the declared order; the last is the positive one."""
-        return list(dict.fromkeys(self.labels[self.label].values()))
+        return label_of(self, next(iter(self.labels)))
 
 
 @dataclass(frozen=True)
@@ -173,13 +170,14 @@ def open_screens(spec: ScreensSpec, root: Folder) -> ScreensDataset:
             rejects.append(Reject(path, -1, "read", f"duplicate: {others} claims to be the same picture", *ids))
     kept = sorted((same[0] for same in found.values() if len(same) == 1), key=lambda picture: picture.row)
     check_classes([picture.label for picture in kept], spec.name, "picture", rejects)
+    classes = list(spec.label.classes)
     left, top, right, lower = map(float, spec.crop_px or (np.nan,) * 4)
     names = ("participant", "trial", "stimulus", "label", "label_index", *WINDOW_COLUMNS, "path", "row")
     trials = []
     by_person: dict[str, list[_Picture]] = defaultdict(list)
     for one in kept:
         by_person[one.participant].append(one)
-        named = one.participant, one.trial, one.item, one.label, spec.classes.index(one.label)
+        named = one.participant, one.trial, one.item, one.label, classes.index(one.label)
         trials.append((*named, left, top, right - left, lower - top, one.stat.path, one.row))
     recordings = []
     for person, pictures in sorted(by_person.items()):
@@ -190,7 +188,7 @@ def open_screens(spec: ScreensSpec, root: Folder) -> ScreensDataset:
     table = pd.DataFrame(trials, columns=names)
     unknown = {(one.participant, one.trial): "" for one in rejects if one.trial}
     declared = unknown | {ids: same[0].label for ids, same in found.items()}
-    return ScreensDataset(spec, spec.label, spec.classes, table, recordings, rejects, declared)
+    return ScreensDataset(spec, spec.label.name, classes, table, recordings, rejects, declared)
 
 
 def _matching(spec: ScreensSpec, root: Folder) -> list[FileStat]:
@@ -215,8 +213,8 @@ def _named(spec: ScreensSpec, row: int, stat: FileStat) -> _Picture | Reject:
     for what, text in (("participant", participant), ("item", item), ("trial", trial)):
         if not text or is_unsafe(text):
             return Reject(stat.path, -1, "read", f"unsafe name of the {what}: {text!r}", participant, trial)
-    declared = spec.labels[spec.label]
-    if canonical(raw) not in declared:
-        reason = f"class {raw!r} is not declared (declared: {', '.join(declared)})"
-        return Reject(stat.path, -1, "labels", reason, participant, trial)
-    return _Picture(row, stat, participant, trial, item, declared[canonical(raw)], look)
+    try:
+        name = spec.label.classes[spec.label.index(raw)]
+    except UnlabelledError as why:
+        return Reject(stat.path, -1, "labels", f"class {why}", participant, trial)
+    return _Picture(row, stat, participant, trial, item, name, look)

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from gazeray.gaze.beside import beside_columns, beside_faults
 from gazeray.gaze.declaration import WINDOW_MS, DatasetSpec
-from gazeray.gaze.files import LONGEST_NAME, canonical, identifier, name_fault, nth, plain_number, trial_name
+from gazeray.gaze.files import LONGEST_NAME, identifier, name_fault, nth, plain_number, trial_name
+from gazeray.gaze.labels import Label, UnlabelledError
 from gazeray.gaze.readers.base import SCREEN, SCREEN_COLUMNS
 from gazeray.gaze.readers.cells import COMMA_NUMBER, MISSING_CELLS, Decimal, parsed_times, wrong_setting
 from gazeray.gaze.text_tables import TextTable
@@ -47,8 +48,16 @@ class TrialsReader:
     `errors()` says what makes the data set as a whole unusable; only when it is empty may `read()` be called.
     """
 
-    def __init__(self, spec: DatasetSpec, label: str, trials: TextTable, participants: TextTable | None) -> None:
-        self._spec, self._label, self._trials, self._participants = spec, label, trials, participants
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        labels: Sequence[Label],
+        trials: TextTable,
+        participants: TextTable | None,
+        indexed: bool = False,
+    ) -> None:
+        self._spec, self._labels, self._trials, self._participants = spec, labels, trials, participants
+        self._indexed = indexed
         self._persons: dict[str, int] = {}
         self.rejects: list[Reject] = []
 
@@ -66,7 +75,7 @@ class TrialsReader:
             if name not in table.columns
         ]
         stimulus = dict(self._spec.stimulus or ()).items()
-        named = {f"label {self._label}": self._label}
+        named = {f"label {label.name}": label.column for label in self._labels}
         named |= {f"windows: {name}": name for name in WINDOW_MS if self._spec.timed}
         for place, section in (("screen", dict(self._spec.screen).items()), ("stimulus", stimulus)):
             named |= {f"{place}.{key}": name for key, name in section if isinstance(name, str) and key != "placed"}
@@ -77,14 +86,15 @@ class TrialsReader:
             if not any(name in table.spec.columns or name in table.columns for table in tables):
                 present = "; ".join(f"{table.source}: {', '.join(table.columns)}" for table in tables)
                 errors.append(f"{what}: no column {name!r} (present: {present})")
-        return errors or beside_faults(self._spec, self._label, tables)
+        return errors or beside_faults(self._spec, [label.column for label in self._labels], tables)
 
     def read(self) -> tuple[pd.DataFrame, dict[tuple[str, str], str]]:
         """The usable trials, columns TRIAL_COLUMNS; and every (participant, trial) that the file names with its class,
         "" where that is not known or its rows contradict each other.
 
-        The rows left out are in `rejects`. Geometry is float64 px or mm, NaN where not known. Behind them stand what is
-        declared to be known beside the gaze: see `gazeray.gaze.beside`.
+        The rows left out are in `rejects`. Geometry is float64 px or mm, NaN where not known. The label and the class
+        are those of the first; where `indexed`, each label has a column `index_column(its name)`, -1 where it is not
+        known. Last comes what is declared to be known beside the gaze: see `gazeray.gaze.beside`.
         """
         self._persons = self._unique_participants()
         ids = self._ids()
@@ -92,9 +102,9 @@ class TrialsReader:
         alike = "" if self._spec.trials.repeats == "join" else "duplicate trial"
         duplicate = _repeated(self._trials, [pair[:2] for pair in ids], alike, hint)
         columns = self._resolved()
-        label = self._cells(self._label)
+        cells_of = [self._cells(label.column) for label in self._labels]
         windows = self._windows()
-        good, kept = [], []
+        good, kept, indices = [], [], list[list[int]]()
         for index, (participant, trial, stimulus) in enumerate(ids):
             if duplicate.get(index) == "":
                 continue
@@ -109,7 +119,7 @@ class TrialsReader:
                 if self._participants and participant not in self._persons:
                     reason = f"participant {participant!r} has no usable row in {self._participants.source}"
                     raise _Unusable("trials", reason)
-                name, number = self._class_of(label[index])
+                numbers, partly = self._classes_of([cells[index] for cells in cells_of])
                 geometry = self._geometry({column: cells[index] for column, cells in columns.items()})
                 if windows and not windows[index][0] < windows[index][1]:
                     raise _Unusable("trials", self._no_window(index))
@@ -117,19 +127,29 @@ class TrialsReader:
                 named = participant[:LONGEST_NAME], trial[:LONGEST_NAME]
                 self.rejects.append(self._trials.reject(index, why.stage, str(why), *named))
             else:
-                row = (participant, trial, stimulus, name, number, *geometry, self._trials.rows[index])
+                name = self._labels[0].classes[numbers[0]] if numbers[0] >= 0 else ""
+                row = (participant, trial, stimulus, name, numbers[0], *geometry, self._trials.rows[index])
                 good.append((*row, *windows[index]) if windows else row)
                 kept.append(index)
+                indices.append(numbers)
+                if partly:
+                    self.rejects.append(self._trials.reject(index, "labels", partly, participant, trial))
         frame = pd.DataFrame(good, columns=[*TRIAL_COLUMNS, *(WINDOW_MS if windows else ())])
         for name, values in beside_columns(self._spec, self._tables, self._cells).items():
             frame[name] = pd.Series([values[index] for index in kept], dtype=values.dtype)
-        return frame, self._declared([pair[:2] for pair in ids], label)
+        for place, label in enumerate(self._labels if self._indexed else ()):
+            frame[index_column(label.name)] = pd.Series([numbers[place] for numbers in indices], dtype="int64")
+        return frame, self._declared([pair[:2] for pair in ids], cells_of[0])
 
-    def _declared(self, ids: Sequence[tuple[str, str]], label: Sequence[str]) -> dict[tuple[str, str], str]:
-        """(participant, trial) -> its class, "" where its rows name none, or not the same."""
-        values, found = self._spec.labels[self._label], dict[tuple[str, str], str]()
-        for pair, raw in zip(ids, label, strict=True):
-            name = values.get(canonical(raw), "")
+    def _declared(self, ids: Sequence[tuple[str, str]], cells: Sequence[str]) -> dict[tuple[str, str], str]:
+        """(participant, trial) -> its class of the first label, "" where its rows name none, or not the same."""
+        label, found = self._labels[0], dict[tuple[str, str], str]()
+        decimal = self._decimal(label.column)
+        for pair, raw in zip(ids, cells, strict=True):
+            try:
+                name = label.classes[label.index(raw, decimal)]
+            except UnlabelledError:
+                name = ""
             found[pair] = name if found.get(pair, name) == name else ""
         return found
 
@@ -221,15 +241,25 @@ class TrialsReader:
             return self._cells(name)
         return [cell.translate({ord("."): "?", ord(","): "."}) for cell in self._cells(name)]
 
-    def _class_of(self, raw: str) -> tuple[str, int]:
-        """The class of a raw label value and its index in the declared order."""
-        values = self._spec.labels[self._label]
-        name = values.get(canonical(raw))
-        if name is None and raw.strip() in MISSING_CELLS:
-            raise _Unusable("labels", f"missing label {self._label}")
-        if name is None:
-            raise _Unusable("labels", f"label {self._label}: {raw!r} is not declared (declared: {', '.join(values)})")
-        return name, class_names(self._spec, self._label).index(name)
+    def _classes_of(self, cells: Sequence[str]) -> tuple[list[int], str]:
+        """The index of the class of each label, given its cell, -1 where it is missing; and what to say where some are.
+
+        Raises _Unusable where all are missing, or one is not declared.
+        """
+        numbers, missing = [], []
+        for label, raw in zip(self._labels, cells, strict=True):
+            try:
+                numbers.append(label.index(raw, self._decimal(label.column)))
+            except UnlabelledError as why:
+                if not why.missing:
+                    raise _Unusable("labels", f"label {label.name}: {why}") from None
+                numbers.append(-1)
+                missing.append(label.name)
+        said = f"missing label {', '.join(missing)}" if missing else ""
+        if len(missing) == len(self._labels):
+            raise _Unusable("labels", said)
+        others = [label.name for label in self._labels if label.name not in missing]
+        return numbers, said and f"{said}; the trial is kept for {', '.join(others)}"
 
     def _geometry(self, cells: Mapping[str, str | float]) -> list[float]:
         """Screen and stimulus window of one trial, in the order of SCREEN_COLUMNS and WINDOW_COLUMNS."""
@@ -243,9 +273,9 @@ class TrialsReader:
         return [found[name] for name in (*SCREEN_COLUMNS.values(), *WINDOW_COLUMNS)]
 
 
-def class_names(spec: DatasetSpec, label: str) -> list[str]:
-    """The classes of a label in the declared order; the last is the positive one."""
-    return list(dict.fromkeys(spec.labels[label].values()))
+def index_column(label: str) -> str:
+    """The column of the trials that holds the index of the class of one of several labels, int64, -1: not known."""
+    return f"{label}_index"
 
 
 def _quantity(name: str, cell: str | float, needed: bool) -> float:

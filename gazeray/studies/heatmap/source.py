@@ -99,7 +99,8 @@ def open_recordings(cfg: HeatmapConfig) -> Source[Recordings]:
         cfg.data.dataset, cfg.data.root, Folder(cfg.run.dir, cfg.storage), cfg.storage, ("reading", SIMULATION),
         cfg.data.simulate, simulate,
     )  # fmt: skip
-    kind: type[DatasetSpec | ScreensSpec] = ScreensSpec if "pictures" in values else DatasetSpec
+    of_screens = "pictures" in values and "trials" not in values
+    kind: type[DatasetSpec | ScreensSpec] = ScreensSpec if of_screens else DatasetSpec
     spec = validate(kind, values, source)
     data: Any
     if isinstance(spec, ScreensSpec):
@@ -115,6 +116,7 @@ def open_recordings(cfg: HeatmapConfig) -> Source[Recordings]:
     trials, beside = everything.drop_columns(further), everything.select(further)
     recordings = [asdict(recording) for recording in data.recordings]
     apart = dict.fromkeys(("notes", "licence", "name", "study", "nuisance"), True)
+    apart |= {} if of_screens else {"pictures": True}  # of stimuli: they are not looked at here
     parts = [READING, spec.model_dump(mode="json", exclude={**apart, "trials": {"columns": {WORDS}}})]
     parts += [part.model_dump(mode="json") for part in (cfg.render, cfg.events, cfg.quality, cfg.features)]
     meaning = digest(parts)
