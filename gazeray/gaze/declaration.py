@@ -251,6 +251,11 @@ class DatasetSpec(LabelledSpec):
         return [self.trials, *([self.participants] if self.participants else [])]
 
     @property
+    def has_gaze(self) -> bool:
+        """Does any file say where people looked, so that the screen must be known?"""
+        return any(gaze.has_gaze for gaze in self.gaze().values())
+
+    @property
     def timed(self) -> bool:
         """Does the trials table say when trials begin and end?"""
         return any(gaze.windows for gaze in self.gaze().values())

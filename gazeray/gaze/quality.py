@@ -31,6 +31,7 @@ class TrialGaze:
     Both are in order of time. A lost sample has NaN in both coordinates. Samples and fixations may have further
     columns, the channels: pupil_left, pupil_right, gsr, ... (N,) float32 with NaN where lost, hand labels (N,) str.
     `units` are those of the channels; `accuracy` is what the tracker said before the trial, deg (`tables.ACCURACY`).
+    `has_gaze` is False where channels alone were recorded: then all coordinates are NaN.
     """
 
     participant: str
@@ -39,6 +40,7 @@ class TrialGaze:
     fixations: dict[str, np.ndarray] | None
     units: dict[str, str] = field(default_factory=dict)
     accuracy: dict[str, float] = field(default_factory=dict)
+    has_gaze: bool = True
 
 
 class QualityConfig(Section):
@@ -87,11 +89,12 @@ def trial_quality(
     n_samples, n_fixations   how many were read, lost ones included; fixations that were not read are those detected
     duration_ms     first to last sample; without samples: first onset to the end of the last fixation
     sampling_hz     samples per second by the whole clock (`clock.clock_hz`); NaN where it never advances
-    lost_share      lost samples / samples; NaN without samples
+    lost_share      lost samples / samples; NaN without samples, and where no gaze was recorded
     outside_share   samples outside the window / samples that are not lost (without samples: the same of fixations)
     off_screen_share   the same with the whole screen for the window
     longest_gap_ms  the longest time without gaze: between neighbouring samples that are not lost, or from the first or
-                    to the last sample of the trial; with nothing lost it is the longest sampling step
+                    to the last sample of the trial; with nothing lost it is the longest sampling step; NaN where no
+                    gaze was recorded
     rms_s2s_px, rms_s2s_deg   see `rms_s2s`
     bcea_px2, bcea_deg2       see `bcea`
     validation_left_deg, ...  see `tables.ACCURACY`; NaN where the tracker's file does not say
@@ -126,8 +129,9 @@ def _times(trial: TrialGaze, valid: np.ndarray) -> dict[str, float]:
         time = samples["timestamp_ms"]
         duration_ms = float(time[-1] - time[0])
         sampling_hz = clock_hz(time)
-        lost_share = float(1 - valid.mean())
-        longest_gap_ms = float(np.diff(np.concatenate([time[:1], time[valid], time[-1:]])).max())
+        if trial.has_gaze:
+            lost_share = float(1 - valid.mean())
+            longest_gap_ms = float(np.diff(np.concatenate([time[:1], time[valid], time[-1:]])).max())
     elif samples is None and fixations is not None and len(valid):
         duration_ms = float((fixations["onset_ms"] + fixations["duration_ms"]).max() - fixations["onset_ms"][0])
     found = {"duration_ms": duration_ms, "sampling_hz": sampling_hz, "lost_share": lost_share}
@@ -228,7 +232,8 @@ def gate(row: Mapping[str, str | int | float | None], cfg: QualityConfig) -> str
 
     `row` is a row of the quality table. Several reasons are joined by "; ". A measure that is not known (NaN: degrees
     without geometry, a rate without samples) cannot keep what its limit asks, and the trial is refused; only a loss
-    that is not known passes, since a data set of fixations has none to tell and the limit is there by default.
+    that is not known passes, since a data set of fixations, or of channels alone, has none to tell and the limit is
+    there by default.
     """
     reasons = []
     for key, columns in MEASURED.items():

@@ -24,7 +24,7 @@ from gazeray.gaze.mending import PAUSE_MS, apart, in_order, within_samples
 from gazeray.gaze.presentations import GazeRead, Presentation, presented, read_files
 from gazeray.gaze.quality import TrialGaze, inside
 from gazeray.gaze.readers import GazeTable
-from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, Kind
+from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES
 from gazeray.gaze.readers.cells import row_rejects
 from gazeray.gaze.readers.spec import GazeSpec
 from gazeray.gaze.trials import WINDOW_COLUMNS
@@ -117,7 +117,7 @@ def _trial(
         if one is not None and not why:
             gaze, at, why, faults = _mended(one, gaze_spec, row, found.get("samples"), mended, ids)
             rejects += faults
-            at, why = (at, why) if why else _fault(gaze, one.rows, kind, row, decides)
+            at, why = (at, why) if why else _fault(gaze, one.rows, gaze_spec, row, decides)
         if why and decides:
             return None, [*rejects, Reject(source, at, "gaze", why, *ids)]
         if why:
@@ -126,7 +126,8 @@ def _trial(
         if one is not None and not why:
             units |= {name: unit for name, unit in one.table.units.items() if name not in COORDINATES}
             accuracy |= one.table.accuracy[one.code] if one.table.accuracy else {}
-    return TrialGaze(*ids, found.get("samples"), found.get("fixations"), units, accuracy), rejects
+    has_gaze = next(iter(spec.gaze().values())).has_gaze
+    return TrialGaze(*ids, found.get("samples"), found.get("fixations"), units, accuracy, has_gaze), rejects
 
 
 def _why_none(spec: GazeSpec, ids: tuple[str, str], part: GazeRead, paths: list[str]) -> tuple[str, str]:
@@ -232,16 +233,20 @@ def _on_screen(
 
 
 def _fault(
-    gaze: Mapping[str, np.ndarray], rows: np.ndarray, kind: Kind, row: Mapping[Any, Any], decides: bool
+    gaze: Mapping[str, np.ndarray], rows: np.ndarray, spec: GazeSpec, row: Mapping[Any, Any], decides: bool
 ) -> tuple[int, str]:
-    """Row and reason why a trial cannot be used; the reason is "" when it can. Only deciding gaze must be in sight."""
+    """Row and reason why a trial cannot be used; the reason is "" when it can. Only deciding gaze must be in sight;
+    where there are channels alone, one of them must hold a value."""
     x_px, y_px = gaze["x_px"], gaze["y_px"]
     if not decides:
         return -1, ""
     screen = (0.0, 0.0, row["screen_width_px"], row["screen_height_px"])
     reason = ""
-    if np.isnan(x_px).all():
-        reason = f"all {len(x_px)} {kind} are lost"
+    if not spec.has_gaze:
+        if all(np.isnan(gaze[name]).all() for name in spec.channels):
+            reason = f"all {len(x_px)} {spec.kind} are lost in every channel ({', '.join(spec.channels)})"
+    elif np.isnan(x_px).all():
+        reason = f"all {len(x_px)} {spec.kind} are lost"
     elif not inside(x_px, y_px, screen).any():
         reason = "gaze entirely off the screen"
     elif not inside(x_px, y_px, [row[name] for name in WINDOW_COLUMNS]).any():

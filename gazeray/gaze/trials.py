@@ -80,7 +80,7 @@ class TrialsReader:
         for place, section in (("screen", dict(self._spec.screen).items()), ("stimulus", stimulus)):
             named |= {f"{place}.{key}": name for key, name in section if isinstance(name, str) and key != "placed"}
         for key in ("width_px", "height_px"):
-            if dict(self._spec.screen)[key] is None:
+            if self._spec.has_gaze and dict(self._spec.screen)[key] is None:
                 named[f"screen.{key} is not declared"] = SCREEN_COLUMNS[key]
         for what, name in named.items():
             if not any(name in table.spec.columns or name in table.columns for table in tables):
@@ -263,7 +263,7 @@ class TrialsReader:
 
     def _geometry(self, cells: Mapping[str, str | float]) -> list[float]:
         """Screen and stimulus window of one trial, in the order of SCREEN_COLUMNS and WINDOW_COLUMNS."""
-        needed = ("screen_width_px", "screen_height_px", *WINDOW_COLUMNS)
+        needed = ("screen_width_px", "screen_height_px", *WINDOW_COLUMNS) if self._spec.has_gaze else ()
         found = {name: _quantity(name, cell, name in needed) for name, cell in cells.items()}
         width, height = found["screen_width_px"], found["screen_height_px"]
         found.setdefault("window_width_px", width)

@@ -43,6 +43,9 @@ NO_PLACE = 5000.0
 OFTEN = 0.01
 """More rows than this share do not hold the same number in both coordinates by chance."""
 
+ABOVE_0 = ("pupil", "heart_rate")
+"""How the names of channels begin that no body has at 0 or below."""
+
 DICTIONARY = pa.dictionary(pa.int32(), pa.string())
 
 Parsed = tuple[pa.Table, np.ndarray, int, list[Reject]]
@@ -127,6 +130,8 @@ def _as_declared(file: GazeFile, table: pa.Table, rows: np.ndarray, n_rows: int,
         f"no row holds a word of `valid`: column {spec.column(name)}" for name, ok in valid.items() if not ok.any()
     ]
     notes += [f"no value in a channel: {name}" for name, values in further.items() if np.isnan(values).all()]
+    if not spec.has_gaze:
+        found = replace(found, columns=found.columns | {name: np.full(len(found.rows), np.nan) for name in COORDINATES})
     found = _with_one_gaze(replace(found, notes=notes), file)
     return replace(found, notes=[*found.notes, *_perhaps_lost(found)])
 
@@ -149,7 +154,7 @@ def _only_gaze(file: GazeFile, table: pa.Table, rows: np.ndarray) -> tuple[pa.Ta
 
 
 def _perhaps_lost(found: GazeTable) -> list[str]:
-    """Notes on numbers that stand for lost gaze or pupils in most files, and were not declared to."""
+    """Notes on numbers that stand for lost gaze, pupils or heart rates in most files, and were not declared to."""
     x_px, y_px = (found.columns[name] for name in COORDINATES)
     odd = (x_px == y_px) & ((x_px <= 0) | (x_px >= NO_PLACE))
     notes = []
@@ -158,7 +163,7 @@ def _perhaps_lost(found: GazeTable) -> list[str]:
             cause = f"gaze at {value:.10g}, {value:.10g} is taken as it stands; is it lost? declare it, as `missing`"
             notes.append(f"{cause}: {rows} of {len(x_px)} rows")
     for name in found.columns:
-        if name.startswith("pupil") and (rows := int((found.columns[name] <= 0).sum())):
+        if name.startswith(ABOVE_0) and (rows := int((found.columns[name] <= 0).sum())):
             cause = f"values of {name} that are not above 0; are they lost? declare `missing` of the channel"
             notes.append(f"{cause}: {rows} of {len(x_px)} rows")
     return notes

@@ -139,6 +139,9 @@ class GazeSpec(FileSpec, _ReaderFirst):
     windows: Literal["trials"] | None = Field(
         None, description="trials: a trial lasts from start_ms to end_ms of the trials table, on the clock of the gaze"
     )
+    channels: dict[str, ChannelSpec] = Field(
+        {}, validate_default=False, description="name -> a further column; vendor formats know pupils and the like"
+    )
     columns: dict[str, Column] = Field({}, description="gazeray's name -> the file's; vendor formats know their own")
     origin: Literal["screen", "stimulus", "screen_centre", "scene_camera"] = Field(
         "screen",
@@ -155,9 +158,6 @@ class GazeSpec(FileSpec, _ReaderFirst):
         "best",
         validate_default=False,
         description="of binocular files; best: the eye with fewer lost samples in the file",
-    )
-    channels: dict[str, ChannelSpec] = Field(
-        {}, validate_default=False, description="name -> a further column; vendor formats know pupils and the like"
     )
 
     @field_validator("reader")
@@ -198,6 +198,8 @@ class GazeSpec(FileSpec, _ReaderFirst):
     @classmethod
     def _useless(cls, key: str, described: bool, data: Mapping[str, Any]) -> str:
         """Why a key that the reader knows means nothing beside the others; "": it does."""
+        if key == "missing" and not _has_gaze(data):
+            return "no column holds coordinates; a channel has `missing` of its own"
         if key == "sampling_hz" and cls.kind == "fixations":
             return "fixations have times of their own"
         if key == "eye" and not described and not any(name in EYE_COLUMNS for name in data.get("columns", EYE_COLUMNS)):
@@ -216,6 +218,8 @@ class GazeSpec(FileSpec, _ReaderFirst):
         missing = [name for name in needed if name not in columns]
         if cls.kind == "samples" and "valid" in known.keys:
             allowed += [*EYE_COLUMNS, *VALIDITY]
+            if info.data.get("channels", True) and not any(name in columns for name in (*COORDINATES, *EYE_COLUMNS)):
+                missing = [name for name in missing if name not in COORDINATES]
             missing = _without_replaced(missing, columns, info)
         faults = [f"does not say which column holds {name}" for name in missing if not known.described]
         faults += [
@@ -225,7 +229,7 @@ class GazeSpec(FileSpec, _ReaderFirst):
         ]
         several = [name for name, own in columns.items() if isinstance(own, list) and name != "trial"]
         faults += [f"{name}: one column, not several" for name in several]
-        faults += _validity_faults(columns, info)
+        faults += _validity_faults(columns, info) + _faults_without_gaze(known.described, columns, info)
         faults += _same_column_faults(columns) + _message_faults(info)
         if names := info.data.get("names"):
             spelt = [part for own in columns.values() for part in ([own] if isinstance(own, str) else own)]
@@ -259,6 +263,9 @@ class GazeSpec(FileSpec, _ReaderFirst):
             for name, unit in units.items()
             if name not in names or unit not in allowed[name]
         ]
+        placed = [name for name in COORDINATES if name in units]
+        if placed and not _has_gaze(info.data):
+            faults.append(f"{', '.join(placed)}: no column holds coordinates")
         centred = [unit for unit in FROM_CENTRE if unit in units.values()]
         if centred and info.data.get("origin") != "screen_centre":
             faults.append(f"{', '.join(centred)}: from the middle of the screen; declare origin: screen_centre")
@@ -273,6 +280,8 @@ class GazeSpec(FileSpec, _ReaderFirst):
     def _not_told_by_the_format(cls, value: str, info: ValidationInfo) -> str:
         """Raises ValueError for another origin than that of the format's own columns."""
         known = READERS.get(info.data.get("reader", ""))
+        if value not in ("screen", "down") and not _has_gaze(info.data):
+            raise ValueError(f"{value}: no column holds coordinates")
         if value in ("screen", "down", "stimulus", "scene_camera") or known is None or "y_axis" in known.keys:
             return value
         if "columns" in info.data and "y_px" not in info.data["columns"]:
@@ -301,10 +310,34 @@ class GazeSpec(FileSpec, _ReaderFirst):
         return str(self.columns[name])
 
     @property
+    def has_gaze(self) -> bool:
+        """Does it say where people looked? Else there are channels alone."""
+        return _has_gaze({"reader": self.reader, "columns": self.columns})
+
+    @property
     def trial_columns(self) -> list[str]:
         """The declared columns that together name the trial; none when none is declared."""
         own = self.columns.get("trial", [])
         return own if isinstance(own, list) else [own]
+
+
+def _has_gaze(data: Mapping[str, Any]) -> bool:
+    """Does a declaration (as far as it is checked) have coordinates: its own, or those that the format knows?"""
+    known = READERS.get(data.get("reader", ""))
+    if known is None or known.described or "columns" not in data:
+        return True
+    return any(name in data["columns"] for name in (*COORDINATES, *EYE_COLUMNS))
+
+
+def _faults_without_gaze(described: bool, columns: dict[str, Column], info: ValidationInfo) -> list[str]:
+    """What needs coordinates where a declaration has channels alone."""
+    if described or any(name in columns for name in (*COORDINATES, *EYE_COLUMNS)):
+        return []
+    flags = [name for name in VALIDITY if name in columns]
+    faults = [f"{flags[0]} has no meaning without coordinates; a channel has `validity` of its own"] if flags else []
+    if EYE in placeholders(info.data.get("path", "")):
+        faults.append("{eye} in the path: files of two eyes are told apart by their gaze, and there is none")
+    return faults
 
 
 def _without_replaced(missing: list[str], columns: dict[str, Column], info: ValidationInfo) -> list[str]:
@@ -350,7 +383,7 @@ def _message_faults(info: ValidationInfo) -> list[str]:
 
 
 class SamplesSpec(GazeSpec):
-    """Files of samples: timestamp_ms, x_px, y_px."""
+    """Files of samples: timestamp_ms, x_px, y_px; of channels alone where no column holds coordinates."""
 
     kind = "samples"
 

@@ -108,6 +108,10 @@ def open_recordings(cfg: HeatmapConfig) -> Source[Recordings]:
         if cfg.data.label not in (None, data.label):
             raise ConfigError([f"data.label: {spec.name} has no label {cfg.data.label!r} (allowed: {data.label})"])
     else:
+        if not spec.has_gaze:
+            raise DataError(
+                [f"{spec.name} declares channels without coordinates (x_px, y_px): there is no gaze to draw"]
+            )
         data = open_dataset(spec, root, cfg.data.label)
         pictures = PictureKind(cfg.render.kind, cfg.render.channels, cfg.render.blank)
         _check_geometry(cfg, data)
