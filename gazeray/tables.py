@@ -6,6 +6,7 @@ fixations    one row per fixation
 trials       one row per trial: who saw what, the labels, the geometry of the screen
 rejects      one row per thing that could not be used: where it came from and why
 quality      one row per trial that was read: how good its gaze is
+channels     one row per trial and channel of its signals: how good it is in the window of time that is used
 
 Coordinates are px with the origin at the top left of the screen, x to the right, y down. Times are ms. Further columns
 pass through untouched.
@@ -93,6 +94,23 @@ QUALITY = pa.schema(
         ("bcea_px2", pa.float64()),
         ("bcea_deg2", pa.float64()),
         *((name, pa.float64()) for name in ACCURACY),
+        ("gate", pa.string()),
+    ]
+)
+
+CHANNELS = pa.schema(
+    [
+        ("participant", pa.string()),
+        ("trial", pa.string()),
+        ("channel", pa.string()),
+        ("unit", pa.string()),
+        ("lost_share", pa.float64()),
+        ("implausible_share", pa.float64()),
+        ("longest_gap_ms", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("flat", pa.bool_()),
+        ("saturated_share", pa.float64()),
         ("gate", pa.string()),
     ]
 )

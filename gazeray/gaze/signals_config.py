@@ -25,10 +25,17 @@ class SignalsConfig(Section):
     start_ms: float = Field(0.0, description="where the window begins")
     duration_ms: float = Field(4900.0, gt=0, description="how long it is; later samples are clipped")
     samples: int = Field(301, ge=8, le=20_000, description="points of the grid, from the first to the last ms")
-    min_share: float = Field(0.5, ge=0, le=1, description="trials with fewer grid points of any channel are rejected")
+    min_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="share of the grid that a channel must be there for; trials without any such channel are rejected",
+    )
     max_gap_ms: float = Field(500.0, ge=0, description="longer losses are not interpolated but masked")
     blink_margin_ms: float = Field(50.0, ge=0, description="pupil: also lost, before and after every loss")
-    baseline_ms: float | None = Field(None, gt=0, description="pupil: minus its mean over so many first ms")
+    baseline_ms: float | None = Field(
+        None, gt=0, description="pupil: minus its mean over so many first ms of the trial"
+    )
     plausible: dict[str, tuple[float | None, float | None]] = Field(
         PLAUSIBLE, description="channel -> lowest and highest value; what is outside is lost"
     )
@@ -36,7 +43,7 @@ class SignalsConfig(Section):
         {}, description="channel -> largest share of lost samples; a channel above it is masked in that trial"
     )
     eda: Literal["raw", "tonic_phasic"] = Field(
-        "raw", description="gsr as it is, or parted into gsr_tonic and gsr_phasic (pip install 'gazeray[eda]')"
+        "raw", description="gsr as it is, or parted into gsr_tonic and gsr_phasic, uS (pip install 'gazeray[eda]')"
     )
     scale: Literal["training_people", "participant", "published"] = Field(
         "training_people",
