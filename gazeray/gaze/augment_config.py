@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from gazeray.config import Section
 
@@ -21,3 +21,10 @@ class AugmentConfig(Section):
     shear_deg: float = Field(10.0, ge=0, lt=90, description="largest shear, either way")
     crop: float = Field(0.0, ge=0, lt=1, description="largest share of either side that a random crop leaves out")
     outside: Literal["keep", "mask"] = Field("keep", description="gaze that leaves the frame: kept as it is, or lost")
+
+    @field_validator("scale")
+    @classmethod
+    def _rising(cls, scale: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < scale[0] <= scale[1]:
+            raise ValueError("the smallest scale is above 0 and not larger than the largest")
+        return scale

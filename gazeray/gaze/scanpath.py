@@ -3,15 +3,15 @@
 
 Every mark is a stroke: the points at a distance of `inner` to `outer` from a line segment (for a disc or a circle the
 segment is a point). A stroke is computed only for the pixels of its bounding box, all strokes of a batch in one list of
-(stroke, pixel) pairs that is worked off in chunks. A picture pixel takes the greatest value that a stroke gives it, so
-neither the chunks nor the order of the threads change any value.
+(stroke, pixel) pairs that is worked off in chunks. A picture pixel takes the greatest value that a stroke gives it, or
+a sum in whole numbers, so neither the chunks nor the order of the threads change any value.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,12 @@ CHUNK_PAIRS = 2**19
 
 FARTHEST_PX = 1e6
 """Gaze further than this from the screen's origin counts as absent: no screen is so wide, and squares stay finite."""
+
+PUBLISHED_SIDE = 180
+"""Of the published pictures of the look "saccades", px: its lengths are px of a picture of this size."""
+
+HALVING = 2**24
+"""In the sums of the look "saccades": a disc that covers all of a pixel, and so halves its distance from white."""
 
 ORANGE = (1.0, 165 / 255, 0.0)
 CYAN = (0.0, 1.0, 1.0)
@@ -66,14 +72,14 @@ def scanpaths(
     size: tuple[int, int],
     look: ScanpathLook,
 ) -> Tensor:
-    """Scanpaths of B trials, (B, 3, H, W) float32 in 0..1 on the device of `x_px`.
+    """Scanpaths of B trials, (B, `look.channels`, H, W) float32 in 0..1 on the device of `x_px`.
 
     With `look.kind` "channels", 0 where nothing is drawn:
       0  discs: radius look.radius_px * sqrt(duration / look.radius_at_ms) around each fixation
       1  lines: look.line_px wide with round ends, from each fixation to the next
       2  time: at a disc, when that fixation ended, as a share of the time from the trial's first onset to its last end;
          where discs overlap, the last one counts. In (0, 1]: the longer ago, the darker; 0 is "never".
-    With "a", "b", "c": RGB on white, see ScanpathLook; circles lie above arrows.
+    With "a", "b", "c": RGB on white, see ScanpathLook; circles lie above arrows. With "saccades": one channel, see there.
 
     Anti-aliasing: at a pixel whose centre has the distance d from the stroke's segment, the ink covers the share of
     [d - w/2, d + w/2] that lies within [inner, outer]. w is the pixel's extent on the screen across the edge,
@@ -89,7 +95,8 @@ def scanpaths(
         onset_ms: when each began, (B, N), from any origin (float64, or from the trial's start, to keep the ms). It
             gives the order (equal onsets: as they stand). NaN or infinite = absent.
         window: region of the screen that is drawn, [left, top, width, height] in px for each trial, (B, 4). Discs are
-            round on the screen, so in a picture with other proportions than the window they are ellipses.
+            round on the screen, so in a picture with other proportions than the window they are ellipses; those of the
+            look "saccades" are round in the picture.
         size: (H, W) of the picture; row 0 is the top of the window, column 0 its left.
         look: what is drawn and how large.
 
@@ -102,15 +109,17 @@ def scanpaths(
     onset = onset_ms.to(x_px.device, torch.float64)
     check_gaze({"x_px": x, "y_px": y, "duration_ms": duration, "onset_ms": onset}, window, size)
     found = _in_order(x, y, duration, onset)
+    if look.kind == "saccades":
+        return _saccades(found, window, size)
     if look.kind == "channels":
         discs, time = _layers(_circles(found, look), window, size, found.share)
-        (lines,) = _layers(_lines(found, look, arrows=False), window, size)
+        (lines,) = _layers(_lines(found, look.line_px), window, size)
         return torch.stack([discs, lines, time], dim=1)
     (circles,) = _layers(_circles(found, look), window, size)
     orange, cyan = (torch.tensor(rgb, device=x.device).view(3, 1, 1) for rgb in (ORANGE, CYAN))
     picture = torch.ones(len(x), 3, *size, device=x.device)
     if look.kind != "a":
-        (arrows,) = _layers(_lines(found, look, arrows=True), window, size)
+        (arrows,) = _layers(_lines(found, look.line_px, look.arrow_px), window, size)
         picture -= arrows[:, None] * (1 - orange)
     return picture.lerp_(cyan.expand_as(picture), circles[:, None].expand_as(picture))
 
@@ -129,6 +138,26 @@ def _in_order(x: Tensor, y: Tensor, duration: Tensor, onset: Tensor) -> _Fixatio
     return _Fixations(trial, x, y, duration, share.to(torch.float32))
 
 
+def _saccades(found: _Fixations, window: Tensor, size: tuple[int, int]) -> Tensor:
+    """The look "saccades", (B, 1, H, W). White stays white and every disc takes half of what is left to it, so that the
+    order in which lines and discs are drawn does not matter: 1 - (1 - line) * product over discs of (1 - coverage / 2).
+    """
+    left, top, width_px, height_px = window[found.trial].unbind(1)
+    x, y = ((found.x - left) / width_px * PUBLISHED_SIDE, (found.y - top) / height_px * PUBLISHED_SIDE)
+    found = replace(found, x=x, y=y)
+    square = torch.tensor([0.0, 0.0, PUBLISHED_SIDE, PUBLISHED_SIDE], device=x.device).expand(len(window), 4)
+    length = torch.zeros_like(x)
+    length[1:] = torch.hypot(x.diff(), y.diff()) * (found.trial[1:] == found.trial[:-1])
+    radius = (length / 5).clamp(min=0.5)
+    (line,) = _layers(_lines(found, 1.0), square, size)
+    halvings = torch.zeros(line.numel(), dtype=torch.int64, device=x.device)
+    discs = _Strokes(found.trial, x, y, x, y, -radius, radius)
+    for _, pixel, coverage in _covered(discs, square, size):
+        halvings.scatter_add_(0, pixel, (-torch.log2(1 - coverage / 2) * HALVING).round().long())
+    dark = torch.exp2(halvings.double() / -HALVING).float().view(line.shape)
+    return (1 - (1 - line) * dark)[:, None]
+
+
 def _circles(found: _Fixations, look: ScanpathLook) -> _Strokes:
     """Filled discs for "channels", outlines for the other looks."""
     radius = look.radius_px * (found.duration / look.radius_at_ms).sqrt()
@@ -141,21 +170,21 @@ def _circles(found: _Fixations, look: ScanpathLook) -> _Strokes:
     return _Strokes(found.trial, found.x, found.y, found.x, found.y, inner, outer)
 
 
-def _lines(found: _Fixations, look: ScanpathLook, arrows: bool) -> _Strokes:
+def _lines(found: _Fixations, line_px: float, arrow_px: float | None = None) -> _Strokes:
     """The saccades, from each fixation to the next of its trial; as arrows, with two barbs at the end of each."""
     follows = found.trial[1:] == found.trial[:-1]
     trial = found.trial[1:][follows]
     x1, y1, x2, y2 = (part[follows] for part in (found.x[:-1], found.y[:-1], found.x[1:], found.y[1:]))
     segments = [(trial, x1, y1, x2, y2)]
-    if arrows:
+    if arrow_px is not None:
         length = torch.hypot(x2 - x1, y2 - y1)
-        scale = (look.arrow_px / length.clamp(min=1e-6)).clamp(max=0.5)
+        scale = (arrow_px / length.clamp(min=1e-6)).clamp(max=0.5)
         for angle in (ARROW_ANGLE, -ARROW_ANGLE):
             back_x = (x1 - x2) * math.cos(angle) - (y1 - y2) * math.sin(angle)
             back_y = (x1 - x2) * math.sin(angle) + (y1 - y2) * math.cos(angle)
             segments.append((trial, x2, y2, x2 + scale * back_x, y2 + scale * back_y))
     trial, x1, y1, x2, y2 = (torch.cat(parts) for parts in zip(*segments, strict=True))
-    half = torch.full_like(x1, look.line_px / 2)
+    half = torch.full_like(x1, line_px / 2)
     return _Strokes(trial, x1, y1, x2, y2, -half, half)
 
 

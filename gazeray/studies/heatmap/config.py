@@ -55,18 +55,18 @@ class RenderConfig(Section):
     @model_validator(mode="after")
     def _dark_ground(self) -> RenderConfig:
         if self.kind == "both" and self.scanpath.kind != "channels":
-            raise ValueError("kind both needs scanpath.kind channels: the others have a white ground, dwell has not")
+            raise ValueError("kind both needs scanpath.kind channels: the others are pictures of their own")
         return self
 
     @property
     def channels(self) -> int:
         """Channels of a picture drawn of raw gaze."""
-        return {"heatmap": 1, "scanpath": 3, "both": 4}[self.kind]
+        return {"heatmap": 1, "scanpath": self.scanpath.channels, "both": 4}[self.kind]
 
     @property
     def blank(self) -> float:
         """What a picture holds where nothing is drawn."""
-        return 1.0 if self.kind == "scanpath" and self.scanpath.kind != "channels" else 0.0
+        return self.scanpath.ground if self.kind == "scanpath" else 0.0
 
 
 class ModelConfig(Section):
