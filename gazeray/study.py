@@ -318,6 +318,10 @@ class Learner(ABC):
         """Fit scalers, class weights, sampling to the training rows, and to them alone."""
         return self
 
+    def drawn(self, rows: np.ndarray, store: Store, seed: int) -> np.ndarray:
+        """Which of its training rows an epoch visits, and how often; seed: of the fit and the epoch."""
+        return rows
+
     def fitted(self) -> Mapping[str, np.ndarray]:
         """What `prepare` found, to be saved with the weights."""
         return {}
@@ -368,10 +372,8 @@ class Learning:
 
 @dataclass(frozen=True)
 class Tried:
-    """A learner under one setting of a search, with its store. setting: dotted key -> value, {} without a search.
-
-    content: SHA-256 of everything that a fit depends on beside the config.
-    """
+    """A learner under one setting of a search (dotted key -> value, {} without a search), with its store. content:
+    SHA-256 of everything that a fit depends on beside the config."""
 
     setting: Json
     learner: Learner

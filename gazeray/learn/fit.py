@@ -130,20 +130,21 @@ class Fit:
         self.checkpoints.save(_state(self.model, self.optimizer, self.best, progress), progress.history)
 
     def _train_epoch(self, epoch: int) -> float:
-        """One pass over the training rows; returns the mean loss per example."""
+        """One pass over the training rows, as the learner draws them; returns the mean loss per example."""
         self.model.train()
         task, learner = self.task, self.learner
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         order = derive_seed(task.seed, "order", epoch)
+        visited = learner.drawn(task.train, task.store, derive_seed(task.seed, "drawn", epoch))
         columns = (*learner.columns, *learner.targets)
-        for rows, batch in task.store.batches(task.train, learner.train.batch_size, columns, order):
+        for rows, batch in task.store.batches(visited, learner.train.batch_size, columns, order):
             with autocast(learner.train, self.device):
                 value = learner.loss(self.model, on_device(batch, self.device), epoch)
             self.optimizer.zero_grad(set_to_none=True)
             value.backward()
             self.optimizer.step()
             total += value.detach().double() * len(rows)
-        mean = float(total) / len(task.train)
+        mean = float(total) / len(visited)
         if not math.isfinite(mean):
             raise DivergedError(f"the training loss of epoch {epoch} is {mean}; lower train.learning_rate")
         return mean
@@ -177,10 +178,12 @@ def predict(
 
 
 def on_device(batch: Mapping[str, Column], device: torch.device) -> dict[str, Any]:
-    """A batch of a store as tensors on the device; ragged columns become lists of tensors."""
+    """A batch of a store as tensors on the device; ragged columns become lists of tensors, text stays as it is."""
     return {
         name: [torch.tensor(one, device=device) for one in values]
         if isinstance(values, list)
+        else values
+        if values.dtype.kind == "U"
         else torch.from_numpy(values).to(device, non_blocking=True)
         for name, values in batch.items()
     }

@@ -61,6 +61,10 @@ class BlobLearner:
         age = store.plain("age")[rows]
         return replace(self, spread=(float(age.mean()), float(age.std())))
 
+    def drawn(self, rows: np.ndarray, store: Store, seed: int) -> np.ndarray:
+        """All, as they are."""
+        return rows
+
     def fitted(self) -> Mapping[str, np.ndarray]:
         """The mean and the standard deviation of the training ages."""
         return {"age": np.array(self.spread, np.float64)}

@@ -11,6 +11,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from gazeray.config import JobConfig, Section
+from gazeray.learn.balance import balanced_weights
 from gazeray.learn.folds import inner_seed, inner_splits
 from gazeray.metrics.classification import score_all
 from gazeray.metrics.permutation import ONE, Exchange, exchanges, permutation_test
@@ -53,13 +54,8 @@ class ScoresConfig(Section):
 
 
 def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """(K,) weights with which each class counts the same whatever its size.
-
-    The weight of a class is N / (K_present * N_class), as scikit-learn's "balanced"; a class that is absent from
-    `labels` (N,) weighs nothing.
-    """
-    counts = np.bincount(labels, minlength=classes)
-    return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+    """(K,) weights with which each class counts the same whatever its size in `labels` (N,), see `balanced_weights`."""
+    return balanced_weights(np.bincount(labels, minlength=classes))
 
 
 def balanced_accuracy(labels: np.ndarray, scores: np.ndarray) -> float:
