@@ -151,6 +151,8 @@ def test_options_of_storage_are_of_s3fs_and_hold_no_credentials(words: list[str]
         (["search.scheduler=asha", "resources.workers=0"], "search.scheduler: asha needs workers"),
         (["resources.workers=-1"], "resources.workers: input should be greater than or equal to 0"),
         (["folds.sides={train: a, test: '('}"], "folds.sides.test: not a regular expression"),
+        (["folds.hold_out=nobody"], "folds.hold_out: input should be 'participants', 'stimuli', 'both' or 'neither'"),
+        (["folds.hold_out=neither"], "folds.hold_out: 'neither' is not one of participants, stimuli, both"),
         (["folds.sides={train: a}"], "folds.sides: name the side train and at least one test regime"),
         (["folds.unseen={new: [participant]}"], "folds: folds.unseen: new: no test regime of folds.sides"),
         (["folds.unseen={test: [reader]}"], "folds.unseen.test.0: input should be 'participant' or 'stimulus'"),

@@ -59,11 +59,12 @@ class DataConfig(StoreConfig):
 class FoldsConfig(Section):
     """Who is tested when."""
 
-    outer: int = Field(8, ge=2, description="number of folds; every participant is tested in exactly one")
+    outer: int = Field(8, ge=2, description="number of folds; whoever is held out is tested in exactly one")
     validation: float = Field(0.2, gt=0, le=0.5, description="share of the training people that decide when to stop")
     inner: int = Field(3, ge=2, description="inner folds of the training people, for a search")
-    hold_out: Literal["participants", "stimuli", "both"] = Field(
-        "participants", description="what the test examples share with no training example"
+    hold_out: Literal["participants", "stimuli", "both", "neither"] = Field(
+        "participants",
+        description="what test examples share with no training example; neither: trials split at random, which leaks",
     )
     stimuli: int = Field(4, ge=2, description="with hold_out both: folds of stimuli, each crossed with each outer fold")
     path: str | None = Field(

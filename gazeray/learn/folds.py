@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is trained on, who stops the training, who is tested: folds of participants, of stimuli, or of both.
+"""Who is trained on, who stops the training, who is tested: folds of participants, of stimuli, of both, or of trials.
 
 Folds are dealt here or read from a file (`gazeray.learn.fold_files`), and whatever they claim is checked by one guard.
 """
@@ -18,14 +18,20 @@ from gazeray.study import Fold, Side
 from gazeray.tables import DataError
 from gazeray.unit import Json
 
-HELD_OUT = {"participants": ("participant",), "stimuli": ("stimulus",), "both": ("participant", "stimulus")}
+HELD_OUT: dict[str, tuple[str, ...]] = {
+    "participants": ("participant",),
+    "stimuli": ("stimulus",),
+    "both": ("participant", "stimulus"),
+    "neither": (),
+}
 """folds.hold_out -> the columns whose values are on one side only."""
 
 
 def held_out(cfg: FoldsConfig, regimes: Sequence[str]) -> tuple[str, ...]:
     """The columns that tested items of these regimes were drawn from: what any of them claims unseen.
 
-    Where none claims anything it is participants, whose trials resemble each other whoever was trained on.
+    Where none claims anything it is participants, whose trials resemble each other whoever was trained on. Of trials
+    that are dealt at random it is nothing.
     """
     unseen = HELD_OUT[cfg.hold_out]
     if cfg.path is None:
@@ -114,10 +120,13 @@ def make_folds(table: pa.Table, labels: np.ndarray, cfg: FoldsConfig, seed: int)
 
     table: one row per example with participant and stimulus. labels (N,) int: folds get similar shares of them.
     `participants`: see `group_folds`. `stimuli`: the same with stimuli in their place. `both`: every participant fold
-    is crossed with every one of `cfg.stimuli` stimulus folds. With `cfg.path` the folds are those of the file.
+    is crossed with every one of `cfg.stimuli` stimulus folds. `neither`: trials are dealt, with similar shares of the
+    labels; the same people and stimuli are on all sides, and nothing is claimed unseen. With `cfg.path` the folds are
+    those of the file. A label of -1, not known, is dealt as if it were the lowest.
 
     Raises DataError when participants, stimuli or examples do not suffice, or a claim does not hold.
     """
+    labels = np.maximum(labels, 0)
     try:
         folds = _read(table, labels, cfg, seed) if cfg.path is not None else _dealt(table, labels, cfg, seed)
         guard(folds, table)
@@ -136,6 +145,7 @@ def make_folds(table: pa.Table, labels: np.ndarray, cfg: FoldsConfig, seed: int)
 _FEWER = {
     "participants": "lower folds.outer",
     "stimuli": "lower folds.outer",
+    "neither": "lower folds.outer",
     "both": "not everybody saw every stimulus: lower folds.outer or folds.stimuli, or hold out one of them",
     "read": "see folds.path and folds.sides",
 }
@@ -146,13 +156,20 @@ def text_column(table: pa.Table, name: str) -> np.ndarray:
     return np.asarray(table.column(name).to_pylist(), dtype=object).astype(str)
 
 
+def _trials(table: pa.Table) -> np.ndarray:
+    """(N,) str: the trial of each row, in all of its examples the same and nobody else's."""
+    pairs = np.stack([text_column(table, "participant"), text_column(table, "trial")])
+    return np.unique(pairs, axis=1, return_inverse=True)[1].ravel().astype(str)
+
+
 def _dealt(table: pa.Table, labels: np.ndarray, cfg: FoldsConfig, seed: int) -> list[Fold]:
-    """Raises ValueError when participants or stimuli do not suffice."""
-    participants, stimuli = text_column(table, "participant"), text_column(table, "stimulus")
-    groups, unit = (stimuli, "stimuli") if cfg.hold_out == "stimuli" else (participants, "participants")
+    """Raises ValueError when participants, stimuli or trials do not suffice."""
+    stimuli = text_column(table, "stimulus")
+    groups, unit = _groups(table, cfg)
     count = len(np.unique(groups))
     if count < cfg.outer:
-        raise ValueError(f"{count} {unit} have usable trials, fewer than folds.outer = {cfg.outer}; lower folds.outer")
+        what = "are usable" if unit == "trials" else "have usable trials"
+        raise ValueError(f"{count} {unit} {what}, fewer than folds.outer = {cfg.outer}; lower folds.outer")
     unseen = HELD_OUT[cfg.hold_out]
     folds: list[Fold] = []
     for names in group_folds(groups, labels, cfg.outer, cfg.validation, seed):
@@ -169,15 +186,23 @@ def _dealt(table: pa.Table, labels: np.ndarray, cfg: FoldsConfig, seed: int) -> 
     return folds
 
 
+def _groups(table: pa.Table, cfg: FoldsConfig) -> tuple[np.ndarray, str]:
+    """(N,) str: what is dealt to the outer folds, and how it is called."""
+    if cfg.hold_out == "neither":
+        return _trials(table), "trials"
+    unit = "stimuli" if cfg.hold_out == "stimuli" else "participants"
+    return text_column(table, HELD_OUT[unit][0]), unit
+
+
 def _read(table: pa.Table, labels: np.ndarray, cfg: FoldsConfig, seed: int) -> list[Fold]:
     """The folds of a file; where it names nobody to validate on, they are drawn from the training groups."""
     unseen = HELD_OUT[cfg.hold_out]
     folds = read_folds(table, cfg, unseen)
-    groups = text_column(table, unseen[0])
+    groups, _ = _groups(table, cfg)
     for place, fold in enumerate(folds):
         if not len(fold.validation.rows):
             theirs = groups[fold.train]
-            chosen = _to_validate(theirs, labels[fold.train], cfg.validation, seed, fold.fold, unseen[0])
+            chosen = _to_validate(theirs, labels[fold.train], cfg.validation, seed, fold.fold, (*unseen, "trial")[0])
             stops = np.isin(theirs, chosen)
             side = Side("validation", fold.train[stops], unseen[:1])
             folds[place] = Fold(fold.fold, fold.train[~stops], side, fold.tests)
@@ -207,7 +232,8 @@ def guard(folds: Sequence[Fold], table: pa.Table) -> None:
 def fold_record(fold: Fold, table: pa.Table, cfg: FoldsConfig) -> Json:
     """A fold for manifest.json: who is on which side; stimuli per side where they are held out.
 
-    When only stimuli are held out the lists of participants are empty: everybody is on every side.
+    When only stimuli are held out the lists of participants are empty: everybody is on every side. Where neither is,
+    `trials` says how many rows each side has.
     """
     sides = {"train": fold.train, "validation": fold.validation.rows, "test": fold.test}
     people, stimuli = text_column(table, "participant"), text_column(table, "stimulus")
@@ -217,6 +243,8 @@ def fold_record(fold: Fold, table: pa.Table, cfg: FoldsConfig) -> Json:
         record[name] = sorted(set(people[rows])) if "participant" in unseen else []
     if "stimulus" in unseen:
         record["stimuli"] = {name: sorted(set(stimuli[rows])) for name, rows in sides.items()}
+    if not unseen:
+        record["trials"] = {name: len(rows) for name, rows in sides.items()}
     if cfg.path is not None:
         record["regimes"] = {side.name: {"n": len(side.rows), "unseen": list(side.unseen)} for side in fold.tests}
     return record
@@ -233,11 +261,12 @@ def inner_splits(
     """(training rows, validation rows) of the inner folds of an outer fold's training rows (M,).
 
     table, labels: as in `make_folds`. What the outer folds hold out the inner ones do too; with `both`, inner fold i
-    holds out its people and its stimuli at once.
+    holds out its people and its stimuli at once; with `neither` it is trials.
 
-    Raises ValueError when participants or stimuli do not suffice.
+    Raises ValueError when participants, stimuli or trials do not suffice.
     """
-    held = [text_column(table, column) for column in HELD_OUT[cfg.hold_out]]
+    held = [text_column(table, column) for column in HELD_OUT[cfg.hold_out]] or [_trials(table)]
+    labels = np.maximum(labels, 0)
     dealt = [
         assign_folds(groups[rows], labels[rows], cfg.inner, derive_seed(seed, "inner", number))
         for number, groups in enumerate(held)

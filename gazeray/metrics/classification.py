@@ -50,7 +50,7 @@ def score_all(
     recall_<class> for each class.
     Raises ValueError for arrays whose shapes or values do not fit the module's description.
     """
-    checked, count = _checked_scores(scores, classes), len(classes)
+    checked, count = checked_scores(scores, classes), len(classes)
     columns = np.concatenate([np.eye(count)[checked.argmax(axis=1)], squared_errors(checked)], axis=1)
     totals = class_totals(labels, columns, count, weights, owner)
     matrices, errors = totals[:, :, :count], totals[:, :, count:]
@@ -90,7 +90,7 @@ def class_totals(
     Raises ValueError for labels or weights that do not fit the module's description.
     """
     every = range(n_classes)
-    truths, masses, groups = _checked_replicates(labels, weights, owner, n_classes, len(columns))
+    truths, masses, groups = checked_replicates(labels, weights, owner, n_classes, len(columns))
     if groups is not None and len(truths) == 1:  # each group is summed once, and its sums are weighed
         sums = np.zeros((masses.shape[1], n_classes, columns.shape[1]))
         np.add.at(sums, (groups, truths[0]), columns)
@@ -100,22 +100,22 @@ def class_totals(
         mass = mass if groups is None else mass[:, groups]
         return np.stack([(mass * (truth == label)) @ columns for label in every], axis=1)
 
-    return _in_blocks(measure, truths, masses, BLOCK_VALUES)
+    return in_blocks(measure, truths, masses, BLOCK_VALUES)
 
 
 def accuracy(confusion: Floats) -> Floats:
     """Share of the weight that is predicted right, (R,), from confusion matrices (R, K, K)."""
-    return _ratio(_diagonal(confusion).sum(axis=1), confusion.sum(axis=(1, 2)))
+    return ratio(_diagonal(confusion).sum(axis=1), confusion.sum(axis=(1, 2)))
 
 
 def recalls(confusion: Floats) -> Floats:
     """Recall per class, (R, K), from confusion matrices (R, K, K); NaN where a class has no examples."""
-    return _ratio(_diagonal(confusion), confusion.sum(axis=2))
+    return ratio(_diagonal(confusion), confusion.sum(axis=2))
 
 
 def balanced_accuracy(confusion: Floats) -> Floats:
     """Mean recall over the classes that are present, (R,) (Brodersen et al., ICPR 2010), from (R, K, K)."""
-    return _mean_of_defined(recalls(confusion))
+    return mean_of_defined(recalls(confusion))
 
 
 def macro_f1(confusion: Floats) -> Floats:
@@ -129,7 +129,7 @@ def macro_f1(confusion: Floats) -> Floats:
 def weighted_f1(confusion: Floats) -> Floats:
     """Mean of F1 over the classes, weighted by how much of each class there is, (R,), from (R, K, K)."""
     present = confusion.sum(axis=2)
-    return _ratio((present * _f1(confusion)).sum(axis=1), present.sum(axis=1))
+    return ratio((present * _f1(confusion)).sum(axis=1), present.sum(axis=1))
 
 
 def mcc(confusion: Floats) -> Floats:
@@ -141,7 +141,7 @@ def mcc(confusion: Floats) -> Floats:
     total = truth.sum(axis=1)
     covariance = _diagonal(confusion).sum(axis=1) * total - (truth * chosen).sum(axis=1)
     spread = np.sqrt(_variance(truth)) * np.sqrt(_variance(chosen))
-    return np.where(total > 0, _ratio(covariance, spread, undefined=0.0), np.nan)
+    return np.where(total > 0, ratio(covariance, spread, undefined=0.0), np.nan)
 
 
 def _variance(margin: Floats) -> Floats:
@@ -151,7 +151,7 @@ def _variance(margin: Floats) -> Floats:
 
 def _f1(confusion: Floats) -> Floats:
     """F1 per class (R, K); 0 for a class that is neither present nor predicted."""
-    return _ratio(2.0 * _diagonal(confusion), confusion.sum(axis=1) + confusion.sum(axis=2), undefined=0.0)
+    return ratio(2.0 * _diagonal(confusion), confusion.sum(axis=1) + confusion.sum(axis=2), undefined=0.0)
 
 
 def _diagonal(confusion: Floats) -> Floats:
@@ -183,7 +183,7 @@ def brier(confusion: Floats, errors: Floats) -> Floats:
     means over an uneven label they would pay for that, and a forecast of the class shares would beat the model. So the
     forecast of 1 / K scores 1 - 1 / K, and the lowest expected score is had by the probabilities of that world.
     """
-    return _mean_of_defined(_ratio(_diagonal(errors), confusion.sum(axis=2)))
+    return mean_of_defined(ratio(_diagonal(errors), confusion.sum(axis=2)))
 
 
 # -- ranking metrics
@@ -200,10 +200,10 @@ def _ranking(
     Two classes: the last class is the positive one. More: the unweighted mean of one class against the rest over the
     classes that are present. NaN where only one class is present.
     """
-    replicates = _checked_replicates(labels, weights, owner, len(classes), len(scores))
+    replicates = checked_replicates(labels, weights, owner, len(classes), len(scores))
     positives = [1] if len(classes) == 2 else range(len(classes))
     per_class = [_one_against_rest(label, scores[:, label], *replicates) for label in positives]
-    return _mean_of_defined(np.stack(per_class, axis=-1))
+    return mean_of_defined(np.stack(per_class, axis=-1))
 
 
 def _one_against_rest(
@@ -224,11 +224,11 @@ def _one_against_rest(
         hits_so_far, misses_so_far = hits.cumsum(axis=1), misses.cumsum(axis=1)
         n_hits, n_misses = hits_so_far[:, -1], misses_so_far[:, -1]
         pairs_won = (misses * (hits_so_far - 0.5 * hits)).sum(axis=1)
-        precision = _ratio(hits_so_far, hits_so_far + misses_so_far, undefined=0.0)
+        precision = ratio(hits_so_far, hits_so_far + misses_so_far, undefined=0.0)
         gained = np.where(n_misses > 0, (hits * precision).sum(axis=1), np.nan)
-        return np.stack([_ratio(pairs_won, n_hits * n_misses), _ratio(gained, n_hits)], axis=1)
+        return np.stack([ratio(pairs_won, n_hits * n_misses), ratio(gained, n_hits)], axis=1)
 
-    return _in_blocks(measure, labels, weights, min(BLOCK_VALUES, RANKED_VALUES))
+    return in_blocks(measure, labels, weights, min(BLOCK_VALUES, RANKED_VALUES))
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike, classes: Sequence[str]) -> Floats:
@@ -237,8 +237,8 @@ def auroc(labels: ArrayLike, scores: ArrayLike, classes: Sequence[str]) -> Float
     By the ranks of the scores, which are the same under all labels, so that it costs one product of matrices for each
     class (Hanley & McNeil 1982). Raises ValueError for arrays that do not fit the module's description.
     """
-    checked = _checked_scores(scores, classes)
-    truths, _, _ = _checked_replicates(labels, None, None, len(classes), len(checked))
+    checked = checked_scores(scores, classes)
+    truths, _, _ = checked_replicates(labels, None, None, len(classes), len(checked))
     positives = [1] if len(classes) == 2 else range(len(classes))
     per_class = []
     for label in positives:
@@ -246,8 +246,8 @@ def auroc(labels: ArrayLike, scores: ArrayLike, classes: Sequence[str]) -> Float
         ranks = (np.cumsum(counts) - (counts - 1) / 2)[places]  # from 1; tied scores share the mean of theirs
         hits = (truths == label).astype(np.float64)
         n = hits.sum(axis=1)
-        per_class.append(_ratio(hits @ ranks - n * (n + 1) / 2, n * (len(checked) - n)))
-    return _mean_of_defined(np.stack(per_class, axis=-1))
+        per_class.append(ratio(hits @ ranks - n * (n + 1) / 2, n * (len(checked) - n)))
+    return mean_of_defined(np.stack(per_class, axis=-1))
 
 
 # -- replicates
@@ -259,7 +259,7 @@ def blocks(n_replicates: int, n_examples: int, values: int | None = None) -> Ite
     return (slice(start, min(start + step, n_replicates)) for start in range(0, n_replicates, step))
 
 
-def _in_blocks(measure: Callable[[Integers, Floats], Floats], labels: Integers, weights: Floats, values: int) -> Floats:
+def in_blocks(measure: Callable[[Integers, Floats], Floats], labels: Integers, weights: Floats, values: int) -> Floats:
     """`measure` on labels (1 or R, N) and weights (1 or R, N or G), block by block over the replicates."""
 
     def part(rows: slice) -> Floats:
@@ -268,15 +268,15 @@ def _in_blocks(measure: Callable[[Integers, Floats], Floats], labels: Integers, 
     return np.concatenate([part(rows) for rows in blocks(max(len(labels), len(weights)), labels.shape[1], values)])
 
 
-def _ratio(numerator: Floats, denominator: Floats, undefined: float = np.nan) -> Floats:
+def ratio(numerator: Floats, denominator: Floats, undefined: float = np.nan) -> Floats:
     """numerator / denominator, and `undefined` where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.full(denominator.shape, undefined), where=denominator > 0)
 
 
-def _mean_of_defined(values: Floats) -> Floats:
+def mean_of_defined(values: Floats) -> Floats:
     """Mean over the last axis of what is not NaN; NaN where all are."""
     defined = ~np.isnan(values)
-    return _ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1, dtype=np.float64))
+    return ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1, dtype=np.float64))
 
 
 # -- checks
@@ -304,7 +304,8 @@ def checked_groups(groups: ArrayLike, n_examples: int, name: str) -> tuple[NDArr
     return different, owner.astype(np.int64)
 
 
-def _checked_scores(scores: ArrayLike, classes: Sequence[str]) -> Floats:
+def checked_scores(scores: ArrayLike, classes: Sequence[str]) -> Floats:
+    """Scores (N, K) as float64. Raises ValueError for less than two classes, another shape, and what is not finite."""
     if len(classes) < 2 or len(set(classes)) != len(classes):
         raise ValueError(f"classes must be two or more different names, not {list(classes)}")
     array = np.asarray(scores, dtype=np.float64)
@@ -315,10 +316,13 @@ def _checked_scores(scores: ArrayLike, classes: Sequence[str]) -> Floats:
     return array
 
 
-def _checked_replicates(
+def checked_replicates(
     labels: ArrayLike, weights: ArrayLike | None, owner: ArrayLike | None, n_classes: int, n_examples: int
 ) -> tuple[Integers, Floats, Integers | None]:
-    """Labels and weights as 2-d arrays, each of one row or of R rows; the groups of the examples where there are."""
+    """Labels and weights as 2-d arrays, each of one row or of R rows; the groups of the examples where there are.
+
+    Raises ValueError for arrays that do not fit the module's description.
+    """
     truth = np.atleast_2d(checked_labels(labels, n_classes))
     mass = np.ones((1, n_examples)) if weights is None else np.asarray(weights, dtype=np.float64)
     groups = None if owner is None else np.asarray(owner, dtype=np.int64)

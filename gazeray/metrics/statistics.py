@@ -8,9 +8,9 @@ fitted; it does not hold the variation from fitting them again. What may be clai
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +19,16 @@ from gazeray.metrics.bootstrap import Estimate, draws_in_parts, entry
 from gazeray.metrics.classification import BLOCK_VALUES, Floats, Integers, checked_groups, checked_labels, score_all
 
 # -- the bootstrap over what was held out
+
+
+class Measure(Protocol):
+    """Metrics of what a predictor says, in the manner of `classification.score_all`."""
+
+    def __call__(
+        self, labels: ArrayLike, scores: Any, classes: Sequence[str], weights: Floats | None = None,
+        owner: Integers | None = None,
+    ) -> dict[str, Floats]:  # fmt: skip
+        """{metric: (R,)} of labels (N,) under weights (R, G) of the groups that the examples belong to, owner (N,)."""
 
 
 @dataclass(frozen=True)
@@ -58,30 +68,31 @@ class Draws:
 
 def resampled(
     labels: ArrayLike,
-    scores: Mapping[str, ArrayLike],
+    scores: Mapping[str, Any],
     groups: ArrayLike,
     classes: Sequence[str],
     n_resamples: int = 2000,
     seed: int = 0,
     crossed: ArrayLike | None = None,
+    measure: Measure | None = None,
 ) -> dict[str, dict[str, Estimate]]:
-    """{predictor: {metric of `classification.score_all`: on all examples, and on resamples of the groups}}.
+    """{predictor: {metric of `measure`: on all examples, and on resamples of the groups}}.
 
-    labels (N,), scores: predictor -> (N, K). groups (N,): what was held out, participants or stimuli. crossed (N,): the
-    stimuli, where both were. They are then drawn independently, and an example counts as often as its participant was
-    drawn times as often as its stimulus was (pigeonhole bootstrap, Owen, Ann. Appl. Stat. 1, 2007). All predictors meet
-    the same resamples. Raises ValueError, naming the predictor, for arrays that do not fit each other, and for
-    n_resamples < 1.
+    measure: `classification.score_all` unless another is given. labels (N,), scores: predictor -> (N, K), or what else
+    the measure takes. groups (N,): what was held out, participants or stimuli. crossed (N,): the stimuli, where both
+    were. They are then drawn independently, and an example counts as often as its participant was drawn times as often
+    as its stimulus was (pigeonhole bootstrap, Owen, Ann. Appl. Stat. 1, 2007). All predictors meet the same resamples.
+    Raises ValueError, naming the predictor, for arrays that do not fit each other, and for n_resamples < 1.
     """
-    draws = Draws.of(np.size(labels), groups, crossed)
+    draws, of = Draws.of(np.size(labels), groups, crossed), measure or score_all
     whole: dict[str, dict[str, Floats]] = {}
     for name, theirs in scores.items():
         try:
-            whole[name] = score_all(labels, theirs, classes)
+            whole[name] = of(labels, theirs, classes)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
     parts = [
-        {name: score_all(labels, theirs, classes, weights, draws.owner) for name, theirs in scores.items()}
+        {name: of(labels, theirs, classes, weights, draws.owner) for name, theirs in scores.items()}
         for weights in draws.weights(n_resamples, seed)
     ]
 
@@ -95,36 +106,43 @@ def resampled(
     }
 
 
-def rows(estimates: Mapping[str, Mapping[str, Estimate]], model: str) -> dict[str, dict[str, dict[str, Any]]]:
+def rows(
+    estimates: Mapping[str, Mapping[str, Estimate]], model: str, why: Callable[[str], str] | None = None
+) -> dict[str, dict[str, dict[str, Any]]]:
     """{predictor: {metric: `bootstrap.entry`}}; the model's entries have its gain over each of the others.
 
-    Intervals are None for a single group, which cannot be resampled, and where fewer than half of the resamples
-    define the metric.
+    why: of a metric, what makes it undefined; those of `classification.score_all` unless given. Intervals are None for
+    a single group, which cannot be resampled, and where fewer than half of the resamples define the metric.
     """
     others = {name: theirs for name, theirs in estimates.items() if name != model}
 
     def one(name: str, metric: str, own: Estimate) -> dict[str, Any]:
         gains = {over: own.minus(theirs[metric]) for over, theirs in others.items()} if name == model else None
-        missing = "no example is of this class" if metric.startswith("recall_") else "all examples are of one class"
-        if metric == "brier":
-            missing = "the scores are no probabilities: some are outside 0..1, or do not sum to 1"
-        return entry(own, gains, missing if np.isnan(own.value) else "")
+        return entry(own, gains, (why or _missing)(metric) if np.isnan(own.value) else "")
 
     return {
         name: {metric: one(name, metric, own) for metric, own in metrics.items()} for name, metrics in estimates.items()
     }
 
 
+def _missing(metric: str) -> str:
+    """Why there is no value."""
+    if metric == "brier":
+        return "the scores are no probabilities: some are outside 0..1, or do not sum to 1"
+    return "no example is of this class" if metric.startswith("recall_") else "all examples are of one class"
+
+
 def summarise(
-    labels: ArrayLike, classes: Sequence[str], found: Mapping[str, Mapping[str, Mapping[str, Any]]], model: str
-) -> dict[str, dict[str, Any]]:
+    labels: ArrayLike, classes: Sequence[str], found: Mapping[str, Mapping[str, Mapping[str, Any]]], model: str,
+    chance: Mapping[str, float] | None = None,
+) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Every metric of the model with what it must be read against: the rows in the older form, and chance.
 
-    labels (N,); found: as `rows` gives them. Per metric:
+    labels (N,); found: as `rows` gives them. chance: of each metric; that of `chance_levels` unless given. Per metric:
 
         value             on all examples
         ci95              [low, high], percentile bootstrap over what was held out
-        chance            see `chance_levels`; None where the value is
+        chance            None where the value is
         baselines         name -> value
         baselines_ci95    name -> [low, high]
         gain_ci95         name -> [low, high] of value minus baseline, both on the same resample (paired)
@@ -132,7 +150,7 @@ def summarise(
         why               where the value is undefined: why
     """
     others = {name: theirs for name, theirs in found.items() if name != model}
-    chance = chance_levels(labels, classes)
+    chance = chance_levels(labels, classes) if chance is None else chance
     return {
         metric: {
             "value": own["value"],

@@ -70,6 +70,70 @@ def test_what_was_held_out_is_what_the_config_or_the_regimes_of_a_file_claim() -
     assert held_out(cfg, ["known"]) == ("participant",), "trials of a person resemble each other all the same"
 
 
+# -- trials at random
+
+
+def several_examples(people: int, stimuli: int, seed: int) -> tuple[pa.Table, np.ndarray]:
+    """Two examples of every trial, of which one in ten has no label."""
+    table, labels = crossed(people, stimuli, seed)
+    table = table.append_column("trial", table["stimulus"]).take(np.repeat(np.arange(len(labels)), 2))
+    labels = np.where(np.random.default_rng(seed).random(len(labels)) < 0.1, -1, labels)
+    return table, np.repeat(labels, 2)
+
+
+def test_trials_at_random_are_tested_once_and_claim_nothing_unseen() -> None:
+    table, labels = several_examples(12, 10, 0)
+    cfg = FoldsConfig(hold_out="neither", outer=5)
+    folds = make_folds(table, labels, cfg, 3)
+    assert sorted(np.concatenate([fold.test for fold in folds])) == list(range(len(labels)))
+    assert held_out(cfg, ["test"]) == ()
+    people, stimuli = (np.array(table[name].to_pylist()) for name in ("participant", "stimulus"))
+    for fold in folds:
+        assert fold.tests[0].unseen == fold.validation.unseen == ()
+        sides = [fold.train, fold.validation.rows, fold.test]
+        trials = [set(zip(people[rows], stimuli[rows], strict=True)) for rows in sides]
+        assert not trials[0] & trials[1] | trials[0] & trials[2] | trials[1] & trials[2], "a trial is on two sides"
+        assert set(people[fold.test]) <= set(people[fold.train])
+        assert len(fold.train) > len(fold.test) > len(labels) / 6
+        record = fold_record(fold, table, cfg)
+        assert record["trials"] == dict(zip(("train", "validation", "test"), map(len, sides), strict=True))
+        assert record["train"] == record["test"] == []
+        assert record["stimuli"] is None
+        shares = [np.bincount(labels[rows][labels[rows] >= 0], minlength=3) / len(rows) for rows in sides]
+        np.testing.assert_allclose(shares[0], shares[2], atol=0.08)
+
+
+def test_inner_folds_of_trials_at_random_test_each_once_and_keep_a_trial_together() -> None:
+    table, labels = several_examples(8, 9, 1)
+    cfg = FoldsConfig(hold_out="neither", outer=4, inner=3)
+    rows = make_folds(table, labels, cfg, 0)[0].known
+    splits = inner_splits(rows, table, labels, cfg, 5)
+    assert sorted(np.concatenate([validation for _, validation in splits])) == sorted(rows)
+    names = np.array([f"{who} {what}" for who, what in zip(table["participant"], table["trial"], strict=True)])
+    for train, validation in splits:
+        assert not set(names[train]) & set(names[validation])
+        assert len(train) + len(validation) == len(rows)
+
+
+def test_fewer_trials_than_folds_are_refused() -> None:
+    table, labels = several_examples(2, 2, 0)
+    with pytest.raises(DataError, match="4 trials are usable, fewer than"):
+        make_folds(table, labels, FoldsConfig(hold_out="neither", outer=9), 0)
+
+
+@pytest.mark.parametrize("hold_out", ["participants", "stimuli", "both"])
+def test_labels_that_are_not_known_are_dealt_as_the_lowest(hold_out: str) -> None:
+    table, labels = crossed(12, 12, 2)
+    gone = np.where(np.arange(len(labels)) % 5 == 0, -1, labels)
+    cfg = FoldsConfig(hold_out=hold_out, outer=3, stimuli=2)
+    folds, same = (make_folds(table, own, cfg, 0) for own in (gone, np.maximum(gone, 0)))
+    assert [rows_of(fold) for fold in folds] == [rows_of(fold) for fold in same]
+    inner = [inner_splits(folds[0].known, table, own, cfg, 0) for own in (gone, np.maximum(gone, 0))]
+    assert [[part.tolist() for part in pair] for pair in inner[0]] == [
+        [part.tolist() for part in pair] for pair in inner[1]
+    ]
+
+
 # -- dealing
 
 

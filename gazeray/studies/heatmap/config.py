@@ -135,6 +135,15 @@ class HeatmapConfig(JobConfig):
         return self
 
     @model_validator(mode="after")
+    def _something_is_held_out(self) -> HeatmapConfig:
+        if self.folds.hold_out == "neither":
+            raise ValueError(
+                "folds.hold_out: 'neither' is not one of participants, stimuli, both: with trials split at random a "
+                "model may know the reader or the text by sight"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _model_fits_picture(self) -> HeatmapConfig:
         size = self.render.height_px, self.render.width_px
         if min(size) < SMALLEST_SIDE_PX:

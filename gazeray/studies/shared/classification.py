@@ -74,7 +74,7 @@ def check_classes(
     missing = [name for c, name in enumerate(classes) if not np.any(labels == c)]
     if missing:
         raise DataError([f"no usable trial of class {name}; {label} cannot be learned" for name in missing])
-    unit = "stimuli" if cfg.folds.hold_out == "stimuli" else "participants"
+    unit = {"stimuli": "stimuli", "neither": "trials"}.get(cfg.folds.hold_out, "participants")
     for fold in folds:
         parts = {f"fold {fold.fold}": fold.train}
         if cfg.search is not None:
