@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -101,6 +103,12 @@ class ControlsConfig(Section):
     knock_out: bool = Field(True, description="each channel in turn is not seen in the test")
     permute: int = Field(10, ge=0, description="how often each channel is shuffled among the test rows; 0: not at all")
 
+    @property
+    def fits(self) -> list[str]:
+        """The keys of the controls that are models of their own."""
+        shifts = [f"shift{ms:+g}" for ms in self.shift_ms]
+        return [*shifts, *([f"cut-{self.cut_ms:g}"] if self.cut_ms else []), *["shuffled_labels"] * self.shuffle_labels]
+
 
 class EmotionConfig(JobConfig):
     """All sections."""
@@ -138,8 +146,11 @@ class EmotionConfig(JobConfig):
     @property
     def subsets(self) -> list[tuple[Branch, ...]]:
         """The branches of each model, that of all last."""
-        own = self.model.branches
-        every = [tuple(name for place, name in enumerate(own) if bits >> place & 1) for bits in range(1, 2 ** len(own))]
-        wanted = {"every_subset": range(1, len(own)), "alone_and_all": [1], "all": []}[self.model.rows]
-        some = sorted((one for one in every if len(one) in wanted and len(one) < len(own)), key=len)
-        return [*some, own]
+        return subsets_of(self.model.branches, self.model.rows)
+
+
+def subsets_of(branches: Sequence[Branch], rows: str) -> list[tuple[Branch, ...]]:
+    """The branches of each model that `model.rows` asks for, smaller ones first, that of all last."""
+    sizes = {"every_subset": range(1, len(branches)), "alone_and_all": (1,), "all": ()}[rows]
+    some = [one for size in sizes if size < len(branches) for one in combinations(branches, size)]
+    return [*some, tuple(branches)]
