@@ -120,7 +120,7 @@ class TrialsReader:
                 row = (participant, trial, stimulus, name, number, *geometry, self._trials.rows[index])
                 good.append((*row, *windows[index]) if windows else row)
                 kept.append(index)
-        frame = pd.DataFrame(good, columns=[*TRIAL_COLUMNS, *(WINDOW_MS if windows else ())])
+        frame = pd.DataFrame(good, columns=[*TRIAL_COLUMNS, *self._spec.window_columns])
         for name, values in beside_columns(self._spec, self._tables, self._cells).items():
             frame[name] = pd.Series([values[index] for index in kept], dtype=values.dtype)
         return frame, self._declared([pair[:2] for pair in ids], label)
@@ -133,14 +133,15 @@ class TrialsReader:
             found[pair] = name if found.get(pair, name) == name else ""
         return found
 
-    def _windows(self) -> list[tuple[float, float]]:
-        """Start and end of every row in ms, NaN where there is none; no rows where they are not declared."""
+    def _windows(self) -> list[tuple[float, ...]]:
+        """Start and end of every row in ms (and when its log began), NaN where there is none; no rows where they are
+        not declared."""
         if not self._spec.timed:
             return []
         units = self._spec.trials.units
         found = [
             parsed_times(pa.array(self._cells(name)), units.get(name, "ms"), self._decimal(name))[0].tolist()
-            for name in WINDOW_MS
+            for name in self._spec.window_columns
         ]
         return list(zip(*found, strict=True))
 
