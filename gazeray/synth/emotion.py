@@ -71,16 +71,21 @@ class Trial:
 class Clock:
     """The clocks of a recording.
 
-    time_s: of each row of the tracker, from its start, (slots * rows,). start: of the tracker. log_start, log_rate: the
-    log's clock began at that time and runs so many times as fast. late_s: the first row of a slot is so much later than
-    its picture, (slots,).
+    time_s: of each row of the tracker, from its start, (slots * rows,). start: of the tracker. log_ahead_s: when the log
+    began, from the tracker's start. log_start: what it says of that. log_rate: it runs so many times as fast. late_s:
+    the first row of a slot is so much later than its picture, (slots,).
     """
 
     time_s: Floats
     start: datetime.datetime
+    log_ahead_s: float
     log_start: datetime.datetime
     log_rate: float
     late_s: Floats
+
+    def onset_s(self, slot: int, rows: int) -> float:
+        """When the picture of a slot of so many rows came, s from the tracker's start."""
+        return float(self.time_s[slot * rows] - self.late_s[slot])
 
 
 def answer(params: EmotionSimulation, person: int, picture: int, content: Content, who: Person) -> Trial:
@@ -112,17 +117,17 @@ def make_clock(params: EmotionSimulation, person: int) -> Clock:
     begun = datetime.datetime(2021, 3, 1, 9) + datetime.timedelta(
         days=int(rng.integers(0, 60)), milliseconds=int(rng.integers(0, 8 * 3_600_000))
     )
-    apart = -float(rng.uniform(5, 60))
-    far = float(rng.uniform(2, 5)) * 3600
+    ahead, wrong = -float(rng.uniform(5, 60)), float(rng.uniform(2, 5)) * 3600
     stranger = person >= params.people - params.strangers
-    log = begun + datetime.timedelta(seconds=apart + far if stranger else apart)
+    log = begun + datetime.timedelta(seconds=ahead + wrong if stranger else ahead)
     rate = 1 + params.drift_ppm * 1e-6 * rng.standard_normal()
-    return Clock(time, begun, log, rate, rng.uniform(0.1, 0.9, slots) * step)
+    return Clock(time, begun, ahead, log, rate, rng.uniform(0.1, 0.9, slots) * step)
 
 
 @dataclass(frozen=True)
 class Study:
-    """What all recordings share: contents (P,) and mean luminance 0..1 (P,) of the pictures, and their files."""
+    """What all recordings share: contents and mean luminance 0..1 of the P pictures and of the one for practice, which
+    is the last, (P + 1,) each; and the files of the P."""
 
     params: EmotionSimulation
     contents: Sequence[Content]
@@ -130,10 +135,10 @@ class Study:
     files: Mapping[str, bytes]
 
     def recorded(self, number: int, clock: Clock) -> Iterator[tuple[int, Trial, Signals]]:
-        """The slots of a person after practice: which, the trial, and its signals for all rows of the slot."""
+        """The slots of a person, practice first: which, the trial, and its signals for all rows of the slot."""
         params, who, rows = self.params, make_person(self.params, number), rows_of_slot(self.params)
         fixations = 0
-        for slot, picture in enumerate(order_of(params, number), start=1):
+        for slot, picture in enumerate([params.pictures, *order_of(params, number)]):
             trial = answer(params, number, picture, self.contents[picture], who)
             time = clock.time_s[slot * rows : (slot + 1) * rows]
             since = time - time[0] + clock.late_s[slot]
@@ -153,7 +158,9 @@ def make_study(params: EmotionSimulation) -> Study:
         f"Images/{content.name}.jpg": picture_bytes(".jpg", picture, cv2.IMWRITE_JPEG_QUALITY, 92)
         for content, picture in zip(contents, painted, strict=True)
     }
-    return Study(params, contents, [float(picture.mean()) / 255 for picture in painted], files)
+    practice = Content("practice", NEUTRAL, 2.0, 0.5, np.array([[2 / 3, 0.5, 0.1]]))
+    luminance = [*(float(picture.mean()) / 255 for picture in painted), practice.brightness]
+    return Study(params, [*contents, practice], luminance, files)
 
 
 def simulate_emotion(root: Folder, params: EmotionSimulation) -> None:
@@ -170,28 +177,30 @@ def simulate_emotion(root: Folder, params: EmotionSimulation) -> None:
         root.write_bytes(path, data)
     for number in range(params.people):
         clock = make_clock(params, number)
-        header = f",{_time_column(clock)},{COLUMNS},Image,Arousal,Valence"
+        header = f",{time_column(clock)},{COLUMNS},Image,Arousal,Valence"
         for slot, trial, found in study.recorded(number, clock):
+            if slot == 0:
+                continue
             name = study.contents[trial.picture].name
-            first = slot * rows_of_slot(params)
             last = f",Images/{name}.jpg,{trial.arousal},{trial.valence}"
-            lines = _lines(found, clock, first, params.samples, ROW + last)
+            lines = _epoch(params, found, clock, slot, ROW + last)
             path = f"epochs/{number + 1}/{slot - 1}_{name}_{trial.arousal}_{trial.valence}.csv"
             root.write_text(path, "\n".join([header, *lines, ""]))
     root.write_text("dataset.yaml", yaml_text(DECLARATION))
 
 
-def _time_column(clock: Clock) -> str:
+def time_column(clock: Clock) -> str:
     """As Gazepoint calls its column of seconds: with the start of the recording."""
     return f"TIME({clock.start:%Y/%m/%d %H:%M:%S}.{clock.start.microsecond // 1000:03d})"
 
 
-def _lines(found: Signals, clock: Clock, first: int, count: int, row: str) -> list[str]:
-    """`count` rows of a slot, whose first one is row `first` of the recording, written as `row` says."""
-    columns: list[NDArray[Any]] = [np.arange(first, first + count), clock.time_s[first : first + count]]
-    columns += [found.x, found.y, found.fixation, found.gaze_valid, found.left_mm, found.left_valid]
-    columns += [found.right_mm, found.right_valid, found.gsr_ohm, found.body_valid, found.heart_bpm, found.body_valid]
-    return [row % values for values in zip(*(column[:count].tolist() for column in columns), strict=True)]
+def _epoch(params: EmotionSimulation, found: Signals, clock: Clock, slot: int, row: str) -> list[str]:
+    """The rows of a trial, written as `row` says."""
+    here = slice(slot * rows_of_slot(params), slot * rows_of_slot(params) + params.samples)
+    columns: list[NDArray[Any]] = [np.arange(here.start, here.stop), clock.time_s[here], found.x, found.y]
+    columns += [found.fixation, found.gaze_valid, found.left_mm, found.left_valid, found.right_mm, found.right_valid]
+    columns += [found.gsr_ohm, found.body_valid, found.heart_bpm, found.body_valid]
+    return [row % values for values in zip(*(column[: params.samples].tolist() for column in columns), strict=True)]
 
 
 DECLARATION: dict[str, object] = {
