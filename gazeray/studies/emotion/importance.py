@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 IMPORTANCE = "importance.parquet"
 """Of a unit: a row per control, repeat, label and tested row, with the class probabilities."""
 
+SWAPPED = "swapped_signals"
+"""The row of a model that is tested with the signals of others who saw the same picture."""
+
 
 def importance(
     learner: EmotionLearner, model: Fusion, table: pa.Table, rows: np.ndarray, store: Store, fold: Fold,
@@ -47,6 +50,33 @@ def importance(
                     own = own.append_column(name, table.column(name))
                 parts.append(with_scores(own, {"scores": found[label.name].cpu().numpy()}))
     return pa.concat_tables(parts)
+
+
+def swapped(
+    learner: EmotionLearner, model: Fusion, rows: np.ndarray, store: Store, fold: Fold, device: torch.device
+) -> dict[str, np.ndarray]:
+    """Natural class probabilities (N, K) by label with the series of another tested row of the same stimulus, each of
+    somebody else; NaN where nobody else who is tested saw it.
+
+    What is left of the score is what the signals say of the picture, or of anybody who sees it.
+    """
+    donors = _donors(store.plain("stimulus")[rows], store.plain("participant")[rows], learner.cfg.run.seed, fold.fold)
+    with torch.inference_mode():
+        made = _branches(learner, model, rows, store, device)[1]
+        with autocast(learner.train, device):
+            found = learner.natural(model.fused({**made, "series": made["series"][np.maximum(donors, 0)]}))
+    return {name: np.where(donors[:, None] < 0, np.nan, own.cpu().numpy()) for name, own in found.items()}
+
+
+def _donors(stimuli: np.ndarray, people: np.ndarray, seed: int, fold: int) -> np.ndarray:
+    """(N,) the row whose signals each row gets, of the same stimulus and of somebody else; -1: there is none."""
+    donors = np.full(len(stimuli), -1)
+    rng = np.random.default_rng(derive_seed(seed, SWAPPED, fold))
+    for row in range(len(stimuli)):
+        others = np.flatnonzero((stimuli == stimuli[row]) & (people != people[row]))
+        if len(others):
+            donors[row] = rng.choice(others)
+    return donors
 
 
 def _controlled(

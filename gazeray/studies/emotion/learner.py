@@ -24,7 +24,7 @@ from gazeray.models.emotion import Fusion, Head, PictureNet, ScanpathNet, Series
 from gazeray.models.norms import settled_norms
 from gazeray.store import Column, Store
 from gazeray.studies.emotion.config import WATCHED, Branch, EmotionConfig
-from gazeray.studies.emotion.importance import IMPORTANCE, importance
+from gazeray.studies.emotion.importance import IMPORTANCE, SWAPPED, importance, swapped
 from gazeray.studies.emotion.network import PictureNetwork
 from gazeray.studies.shared.classification import PREDICTIONS, with_regimes, with_scores
 from gazeray.study import Fold, Learner
@@ -54,7 +54,8 @@ class EmotionLearner(Learner):
     scanpath  (1, S, S) uint8
     picture   (1 + views, ...), what `network` says of each view, and `affine` (1 + views, 2, 3), by which it is moved
 
-    Targets are `<label>_index`, -1 = not known. series: the name of that column. key: of its row in the table of
+    Targets are `<label>_index`, -1 = not known. series: the name of that column. seen_ms: what the window holds later
+    than that is not seen; None: all of it is. key: of its row in the table of
     scores; default: the branches. found: what `prepare` found.
     """
 
@@ -65,6 +66,7 @@ class EmotionLearner(Learner):
     branches: tuple[Branch, ...]
     network: PictureNetwork | None = None
     series: str = "series"
+    seen_ms: float | None = None
     key: str = ""
     found: Found | None = None
 
@@ -177,6 +179,9 @@ class EmotionLearner(Learner):
         found: dict[str, Tensor] = {}
         if "series" in self.branches:
             values: Tensor = batch[self.series].float()
+            if self.seen_ms is not None:
+                values = values.clone()
+                values[:, :, self._seen :] = torch.nan
             if affine is not None and {"x", "y"} <= set(self.channels):
                 at, values = [self.channels.index(name) for name in ("x", "y")], values.clone()
                 values[:, at] = move_points(values[:, at], affine, self.cfg.augment.outside)
@@ -190,6 +195,13 @@ class EmotionLearner(Learner):
             pictures = batch["picture"]
             found["picture"] = pictures[torch.arange(len(pictures), device=pictures.device), view]
         return found
+
+    @property
+    def _seen(self) -> int:
+        """How many points of the grid are seen."""
+        signals = self.cfg.signals
+        times_ms = np.linspace(0.0, signals.duration_ms, signals.samples)
+        return int(np.searchsorted(times_ms, self.seen_ms, side="right"))
 
     def _view(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """An affine (B, 2, 3) and the number of the view (B,) for each example, the plain one as often as any other.
@@ -264,8 +276,11 @@ class EmotionLearner(Learner):
         rows, found = predict(self, model, store, fold.test, device)
         table = with_regimes(store.table.select(["participant", "trial"]).take(rows), fold, rows)
         named = {f"{label.name}:{self.own_key}": found[label.name] for label in self.labels}
-        out.folder.write_table(PREDICTIONS, with_scores(table, named))
         controls = self.cfg.controls
+        if self.own_key == controls.of and controls.swap_signals and "series" in self.branches:
+            others = swapped(self, model, rows, store, fold, device)
+            named |= {f"{name}:{SWAPPED}": values for name, values in others.items()}
+        out.folder.write_table(PREDICTIONS, with_scores(table, named))
         if self.own_key == controls.of and (controls.knock_out or controls.permute):
             out.folder.write_table(IMPORTANCE, importance(self, model, table, rows, store, fold, device))
         metrics = self.metrics(found, store.take(rows, self.targets))

@@ -32,7 +32,7 @@ from gazeray.studies.emotion.network import OpenedNetwork, open_network
 from gazeray.studies.shared.declared import find_declaration
 from gazeray.studies.shared.without_gaze import further_columns, given_away, trial_order
 from gazeray.study import Fold, Source
-from gazeray.synth.emotion import simulate
+from gazeray.synth.emotion import simulate_emotion
 from gazeray.tables import DataError, Reject, table_digest
 from gazeray.unit import Json
 
@@ -105,7 +105,7 @@ def open_trials(cfg: EmotionConfig) -> Source[EmotionTrials]:
     settings_to_try(cfg)
     values, source, root = find_declaration(
         cfg.data.dataset, cfg.data.root, Folder(cfg.run.dir, cfg.storage), cfg.storage, ("emotion", SIMULATION),
-        cfg.data.simulate, simulate,
+        cfg.data.simulate, simulate_emotion,
     )  # fmt: skip
     spec = validate(DatasetSpec, values, source)
     data = open_dataset(spec, root, cfg.data.labels or list(spec.labels))
@@ -166,12 +166,12 @@ def _branches(
 ) -> tuple[tuple[Branch, ...], dict[str, str]]:
     """Those of the wanted branches that the data allow, and why not the others. Raises DataError: none."""
     gaze = spec.fixations is not None or (spec.samples is not None and spec.samples.has_gaze)
-    why = {
+    why: dict[Branch, str] = {
         "series": "" if channels else "no samples are declared",
         "scanpath": "" if gaze else "neither x_px, y_px nor fixations are declared",
         "picture": "" if spec.pictures is not None else "no pictures are declared",
     }
-    left_out = {name: why[name] for name in cfg.model.branches if why[name]}
+    left_out: dict[str, str] = {name: why[name] for name in cfg.model.branches if why[name]}
     if len(left_out) == len(cfg.model.branches):
         raise DataError([f"{spec.name}: branch {name}: {reason}" for name, reason in left_out.items()])
     return tuple(name for name in cfg.model.branches if name not in left_out), left_out

@@ -24,6 +24,7 @@ from gazeray.store import FORMAT, Store
 from gazeray.studies.emotion.config import Branch, EmotionConfig, subsets_of
 from gazeray.studies.emotion.control_models import controls
 from gazeray.studies.emotion.courses import AUGMENTATION, COURSES, courses, pairs
+from gazeray.studies.emotion.importance import SWAPPED
 from gazeray.studies.emotion.learner import EmotionLearner
 from gazeray.studies.emotion.passes import ReadTrials
 from gazeray.studies.emotion.pictures import PictureNetwork, picture_pass
@@ -41,9 +42,6 @@ from gazeray.tables import DataError, Reject
 from gazeray.unit import Json
 
 __all__ = ["EmotionConfig", "EmotionStudy"]
-
-SWAPPED = "swapped_signals"
-"""The row of a model that is tested with the signals of others."""
 
 EXAMPLES = 1
 """Raised when units must be done again although neither config nor data have changed."""
@@ -170,7 +168,7 @@ class EmotionStudy:
         if cfg.controls.of in models:
             names = [label.name for label in found.labels]
             asked = controls(cfg.controls, models[cfg.controls.of], store, names, cfg.signals.duration_ms, cfg.run.seed)
-            made += [self._trained(key, {key: row}, *denied, ready) for key, (row, *denied) in asked.items()]
+            made += [self._trained(key, {key: row}, learner, own, ready) for key, (row, learner, own) in asked.items()]
         return [*made, baselines(ready, store, found.labels)]
 
     def summary(self, manifest: Json, finished: Finished, ready: Prepared | None) -> Summary | None:
