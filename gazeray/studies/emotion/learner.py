@@ -181,7 +181,7 @@ class EmotionLearner(Learner):
             values: Tensor = batch[self.series].float()
             if self.seen_ms is not None:
                 values = values.clone()
-                values[:, :, self._seen :] = torch.nan
+                values[:, :, self._points(self.seen_ms) :] = torch.nan
             if affine is not None and {"x", "y"} <= set(self.channels):
                 at, values = [self.channels.index(name) for name in ("x", "y")], values.clone()
                 values[:, at] = move_points(values[:, at], affine, self.cfg.augment.outside)
@@ -196,12 +196,10 @@ class EmotionLearner(Learner):
             found["picture"] = pictures[torch.arange(len(pictures), device=pictures.device), view]
         return found
 
-    @property
-    def _seen(self) -> int:
-        """How many points of the grid are seen."""
+    def _points(self, until_ms: float) -> int:
+        """How many points of the grid lie within so many ms of its beginning."""
         signals = self.cfg.signals
-        times_ms = np.linspace(0.0, signals.duration_ms, signals.samples)
-        return int(np.searchsorted(times_ms, self.seen_ms, side="right"))
+        return int(np.searchsorted(np.linspace(0.0, signals.duration_ms, signals.samples), until_ms, side="right"))
 
     def _view(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """An affine (B, 2, 3) and the number of the view (B,) for each example, the plain one as often as any other.

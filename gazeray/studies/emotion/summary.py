@@ -13,6 +13,7 @@ from gazeray.report.results import HEADLINE, Results
 from gazeray.report.sections.without_gaze import best_gain
 from gazeray.studies.emotion.config import EmotionConfig
 from gazeray.studies.emotion.importance import IMPORTANCE
+from gazeray.studies.emotion.predictors import Target
 from gazeray.studies.emotion.scores import importance, score_label
 from gazeray.studies.shared.classification import PREDICTIONS
 from gazeray.study import Finished, Headline
@@ -36,23 +37,22 @@ def score_run(
 
     predictions: joined, of `folds`. model: the key of the row that is claimed of.
     """
-    told = manifest["data"]["labels"]
-    labels = {}
-    for label in told:
-        keys = [key for key in finished.rows if f"{label['name']}:{key}" in predictions.column_names]
-        rows = {key: finished.rows[key] for key in keys}
-        labels[label["name"]] = score_label(predictions, label, rows, model, cfg.scores, cfg.run.seed, cfg.folds)
-    parts = [
-        finished.done[f"{key}-{fold}"].folder.read_table(IMPORTANCE)
-        for key in ("fold" if cfg.controls.of == model else cfg.controls.of,) for fold in folds
-        if f"{key}-{fold}" in finished.done and finished.done[f"{key}-{fold}"].wrote(IMPORTANCE)
-    ]  # fmt: skip
-    weighed = importance(parts, predictions, told, cfg.controls.of, cfg.scores, cfg.run.seed) if parts else {}
+    told = [Target(one["name"], tuple(one["levels"]), one["ordered"]) for one in manifest["data"]["labels"]]
+    statistics = cfg.scores, cfg.run.seed, cfg.folds.hold_out
+    labels = {label.name: score_label(predictions, label, finished.rows, model, *statistics) for label in told}
+    asked = "fold" if cfg.controls.of == model else cfg.controls.of
+    units = [finished.done[f"{asked}-{fold}"] for fold in folds if f"{asked}-{fold}" in finished.done]
+    parts = [unit.folder.read_table(IMPORTANCE) for unit in units if unit.wrote(IMPORTANCE)]
+    dropped = pa.concat_tables(parts) if parts else None
+    weighed = {
+        label.name: importance(dropped, predictions, label, cfg.controls.of, *statistics)
+        for label in told if dropped is not None
+    }  # fmt: skip
     shown = [f"{name}.{metric}" for name, one in labels.items() for metric in SHOWN if metric in one["metrics_shown"]]
-    rows = {
+    flat = {
         key: {f"{name}.{metric}": entry for name, one in labels.items()
               for metric, entry in (one["rows"].get(key) or {}).items() if metric in SHOWN}
-        for key in finished.rows
+        for key in finished.rows if any(key in one["rows"] for one in labels.values())
     }  # fmt: skip
     counts = {"participants": "participant", "stimuli": "stimulus"}
     return {
@@ -67,7 +67,7 @@ def score_run(
         "folds": [{"fold": fold["fold"], "test": fold["test"]} for fold in manifest["folds"] if fold["fold"] in folds],
         "labels": labels,
         "importance": weighed,
-        "rows": rows,
+        "rows": flat,
         "metrics_shown": shown,
     }
 
