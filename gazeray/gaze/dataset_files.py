@@ -18,6 +18,7 @@ from gazeray.gaze.files import (
     spelt_there,
 )
 from gazeray.gaze.labels import Label
+from gazeray.gaze.logs import trials_of_log, with_delimiter
 from gazeray.gaze.readers import READERS
 from gazeray.gaze.readers.base import IDS, SCREEN_COLUMNS, GazeFile, Kind, ReadError
 from gazeray.gaze.text_tables import TextTable, read_text_table, stacked, trials_in_gaze, with_ids
@@ -80,6 +81,9 @@ def _read(
         if isinstance(table, TrialsSpec) and table.reader:
             return _told_by_gaze(data, path, spec, table, labels), []
         of_gaze = next((gaze for gaze in spec.gaze().values() if gaze.path == table.path), None)
+        if isinstance(table, TrialsSpec) and table.log:
+            found, bad_rows = read_text_table(data, path, with_delimiter(table, data, path))
+            return trials_of_log(found, table.log), bad_rows
         if of_gaze is None or not isinstance(table, TrialsSpec):
             return read_text_table(data, path, table)
         written = ("delimiter", "encoding", "names", "skip_lines", "decimal")

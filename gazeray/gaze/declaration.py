@@ -12,11 +12,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PlainValidator, ValidationInfo, field_validator
+from pydantic import (
+    Field,
+    PlainValidator,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
 from gazeray.config import ConfigError, Section, StorageConfig, parse_yaml, read_yaml, validate
 from gazeray.gaze.files import check_placeholders, placeholders
 from gazeray.gaze.labels import LabelledSpec, labels_of
+from gazeray.gaze.logs import LOG_MS, LogSpec
 from gazeray.gaze.readers.base import IDS, READERS, SCREEN_COLUMNS, TIME_UNITS_MS, Kind
 from gazeray.gaze.readers.spec import Column, FileSpec, FixationsSpec, GazeSpec, SamplesSpec
 from gazeray.gaze.readers.spec import Path as FilePath
@@ -112,6 +120,12 @@ class TrialsSpec(TableSpec):
         description="a trial that is presented again: refuse it; number: its rows here are its presentations, in order;"
         " join: all its presentations are one trial",
     )
+    log: LogSpec | None = Field(None, description="the table is a log of stimuli with a clock of its own")
+
+    @model_serializer(mode="wrap")
+    def _without_log(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without a log as before there was the key: stores are named by a hash of what is declared."""
+        return {name: value for name, value in dumped(self).items() if name != "log" or value is not None}
 
     @field_validator("path")
     @classmethod
@@ -217,6 +231,10 @@ class DatasetSpec(LabelledSpec):
         unknown = [name for name in (table.columns if table else ()) if name not in used]
         if unknown and {"labels", "screen", "stimulus", "nuisance"} <= info.data.keys():
             raise ValueError(f"columns that nothing uses: {', '.join(unknown)} (known here: {', '.join(sorted(used))})")
+        if isinstance(table, TrialsSpec) and table.log and "labels" in info.data:
+            strange = [name for name in table.log.below if name not in info.data["labels"]]
+            if strange:
+                raise ValueError(f"log.below: no such label: {', '.join(strange)}")
         given = [name for name in placeholders(table.path) if name in table.columns] if table else []
         if given:
             raise ValueError(f"{', '.join(given)}: comes from the path already")
@@ -237,6 +255,9 @@ class DatasetSpec(LabelledSpec):
                 f" placeholders of the path (here: {', '.join(parts) or 'none'}), the others in columns.trial (here:"
                 f" {own})"
             )
+        if table.log and (gaze.windows is None or "participant" not in placeholders(gaze.path)):
+            needed = "needs windows: trials, and {participant} in the path"
+            raise ValueError(f"trials.log tells the times of one person's trials: {needed}")
         return gaze
 
     @field_validator("fixations")
@@ -259,6 +280,11 @@ class DatasetSpec(LabelledSpec):
     def timed(self) -> bool:
         """Does the trials table say when trials begin and end?"""
         return any(gaze.windows for gaze in self.gaze().values())
+
+    @property
+    def window_columns(self) -> tuple[str, ...]:
+        """The columns of trials that say when they begin and end."""
+        return (*WINDOW_MS, *([LOG_MS] if self.trials.log else [])) if self.timed else ()
 
     def gaze(self) -> dict[Kind, GazeSpec]:
         """The declared kinds of gaze. The first decides whether a trial has gaze."""

@@ -7,8 +7,9 @@ Whatever is wrong with a file costs that file alone. What raises is storage that
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +20,7 @@ from gazeray.gaze.dataset import Recording
 from gazeray.gaze.dataset_files import path_ids
 from gazeray.gaze.declaration import DatasetSpec, parts_in_path
 from gazeray.gaze.files import EYE, ids_in_path, natural, numbered, plain_part, spelt_there, trial_name
+from gazeray.gaze.logs import LOG_MS, zero_of_gaze
 from gazeray.gaze.mending import NEAR_MS, check_places, check_times, cut_to_windows
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
 from gazeray.gaze.readers.base import COORDINATES, IDS, TIMES, GazeFile, fetched
@@ -26,6 +28,9 @@ from gazeray.gaze.readers.spec import GazeSpec
 from gazeray.gaze.two_eyes import one_of_two
 from gazeray.storage import Folder
 from gazeray.tables import Reject
+
+Windows = Callable[[GazeTable], Sequence[Window]]
+"""From the table of a file to the windows of the trials on its clock."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def read_files(
         fixed = _ids_of(gaze, path, parts, known)
         try:
             file = _fetched(gaze, root, path, fixed, beside.get(path, []), hashing)
-            table = _read_file(spec, file, _windows(gaze, fixed, parts, known))
+            table = _read_file(spec, file, partial(_windows, spec, file, parts, known))
         except ReadError as error:
             read.failed.append((path, error.reason))
             read.rejects.append(Reject(path, -1, "read", error.reason, *(fixed.get(name, "") for name in IDS)))
@@ -117,20 +122,26 @@ def _compare(read: GazeRead, repeats: str, known: set[tuple[str, str]], refused:
 
 
 def _windows(
-    gaze: GazeSpec,
-    fixed: Mapping[str, str],
+    spec: DatasetSpec,
+    file: GazeFile,
     parts: Sequence[str],
     known: Mapping[tuple[str, str], Mapping[Any, Any]],
+    table: GazeTable,
 ) -> list[Window]:
-    """The trials that a file may hold, where their times tell them; named without the parts that the path gives."""
+    """The trials that a file, read as `table`, may hold, where their times tell them; named without the parts that the
+    path gives. Raises ReadError where they come from a log whose clock cannot be that of the gaze."""
+    gaze, fixed = file.spec, file.fixed
     if gaze.windows is None:
         return []
     own = {name: plain_part(fixed[name]) for name in parts} | {name: fixed[name] for name in IDS if name in fixed}
     said = {ids: path_ids(ids, parts) for ids in known}
+    mine = {ids: row for ids, row in known.items() if own.items() <= said[ids].items()}
+    zero, log = 0.0, spec.trials.log
+    if log is not None:
+        zero = zero_of_gaze(log, table, gaze, file.source, [float(row[LOG_MS]) for row in mine.values()])
     return [
-        (ids[0], said[ids]["trial"], float(row["start_ms"]), float(row["end_ms"]))
-        for ids, row in known.items()
-        if own.items() <= said[ids].items()
+        (ids[0], said[ids]["trial"], float(row["start_ms"]) - zero, float(row["end_ms"]) - zero)
+        for ids, row in mine.items()
     ]
 
 
@@ -168,9 +179,9 @@ def _fetched(
     return GazeFile(data, path, gaze, fixed, further)
 
 
-def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[Window]) -> GazeTable:
-    """One file as a table whose times, units and origin are known; `windows` are those of `bracketed`. Raises ReadError
-    for whatever is wrong with it."""
+def _read_file(spec: DatasetSpec, file: GazeFile, windows: Windows) -> GazeTable:
+    """One file as a table whose times, units and origin are known; `windows` gives those of `bracketed`. Raises
+    ReadError for whatever is wrong with it."""
     gaze, path = file.spec, file.source
     try:
         table = _parsed(file, windows)
@@ -194,7 +205,7 @@ def _read_file(spec: DatasetSpec, file: GazeFile, windows: Sequence[Window]) -> 
     return table
 
 
-def _parsed(file: GazeFile, windows: Sequence[Window]) -> GazeTable:
+def _parsed(file: GazeFile, windows: Windows) -> GazeTable:
     """The table of a file, its rows sorted into trials, its events within them. Raises ReadError."""
     spec, elsewhere = file.spec, is_bracketed(file.spec)
     read = READERS[spec.reader].read
@@ -208,7 +219,7 @@ def _parsed(file: GazeFile, windows: Sequence[Window]) -> GazeTable:
     checked = check_times(table, spec.kind, file.source)
     table = replace(checked, rejects=[*table.rejects, *checked.rejects])
     if elsewhere:
-        table = bracketed(table, file, windows)
+        table = bracketed(table, file, windows(table))
     return cut_to_windows(table) if spec.kind == "fixations" else table
 
 

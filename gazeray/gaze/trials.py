@@ -134,7 +134,7 @@ class TrialsReader:
                 indices.append(numbers)
                 if partly:
                     self.rejects.append(self._trials.reject(index, "labels", partly, participant, trial))
-        frame = pd.DataFrame(good, columns=[*TRIAL_COLUMNS, *(WINDOW_MS if windows else ())])
+        frame = pd.DataFrame(good, columns=[*TRIAL_COLUMNS, *self._spec.window_columns])
         for name, values in beside_columns(self._spec, self._tables, self._cells).items():
             frame[name] = pd.Series([values[index] for index in kept], dtype=values.dtype)
         for place, label in enumerate(self._labels if self._indexed else ()):
@@ -153,14 +153,15 @@ class TrialsReader:
             found[pair] = name if found.get(pair, name) == name else ""
         return found
 
-    def _windows(self) -> list[tuple[float, float]]:
-        """Start and end of every row in ms, NaN where there is none; no rows where they are not declared."""
+    def _windows(self) -> list[tuple[float, ...]]:
+        """Start and end of every row in ms (and when its log began), NaN where there is none; no rows where they are
+        not declared."""
         if not self._spec.timed:
             return []
         units = self._spec.trials.units
         found = [
             parsed_times(pa.array(self._cells(name)), units.get(name, "ms"), self._decimal(name))[0].tolist()
-            for name in WINDOW_MS
+            for name in self._spec.window_columns
         ]
         return list(zip(*found, strict=True))
 

@@ -32,6 +32,9 @@ SCREEN = ("width_px", "height_px", "width_mm", "height_mm", "distance_mm")
 SCREEN_COLUMNS = {name: name if name == "distance_mm" else f"screen_{name}" for name in SCREEN}
 """Part of the screen -> its column in the trials table, and its name in the header of a `GazeTable`."""
 
+BEGAN_MS = "began_ms"
+"""What the header of a `GazeTable` may hold: the time of day at which its clock was 0, ms since 1970."""
+
 TIME_UNITS_MS = {"ms": 1.0, "s": 1e3, "us": 1e-3, "ns": 1e-6}
 CHUNK_BYTES = 1 << 20
 

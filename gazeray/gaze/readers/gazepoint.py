@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from gazeray.gaze.readers.base import IDS, GazeFile, GazeTable, register_reader
-from gazeray.gaze.readers.gazepoint_clock import Clock, clock_of, in_ms
+from gazeray.gaze.readers.gazepoint_clock import Clock, began, clock_of, in_ms
 from gazeray.gaze.readers.known_channels import Known, channel_values, channels_of
 from gazeray.gaze.readers.text import Spans, rejects_outside, spans_by_messages
 from gazeray.gaze.readers.vendor_tables import (
@@ -140,7 +140,8 @@ def _samples(sheet: Sheet, ids: Mapping[str, str]) -> GazeTable:
     if "fixation" in pairs and "x_px" not in spec.columns:
         notes = ["no point of gaze but FPOG, which the fixation detector has filtered"]
     columns = {"timestamp_ms": (time, ms)} | gaze | told
-    return build(cells, ids, columns, {"timestamp_ms": "ms"}, notes=notes, channels=channel_values(cells, CHANNELS))
+    channels = channel_values(cells, CHANNELS)
+    return build(cells, ids, columns, {"timestamp_ms": "ms"}, notes=notes, header=began(time), channels=channels)
 
 
 def _pairs(sheet: Sheet, eye: str) -> Pairs:
@@ -214,7 +215,8 @@ def _fixations(sheet: Sheet, ids: Mapping[str, str]) -> GazeTable:
     columns = {"onset_ms": (onset, begins[last]), "duration_ms": (duration, lasts[last])} | told
     columns |= chosen_gaze(cells, {"fixation": fpog})[0]
     units = {"onset_ms": "ms", "duration_ms": "ms"}
-    return build(cells, ids, columns, units, channels=channel_values(cells, {}), windows=windows)
+    channels = channel_values(cells, {})
+    return build(cells, ids, columns, units, header=began(time or ""), channels=channels, windows=windows)
 
 
 def _last_rows(cells: Cells, keys: list[np.ndarray], flag: str | None) -> tuple[np.ndarray, bool]:

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
 
-from gazeray.gaze.readers.base import TIME_UNITS_MS
+from gazeray.gaze.readers.base import BEGAN_MS, TIME_UNITS_MS
 from gazeray.gaze.readers.vendor_tables import Cells
 
 AWAY_MS = 100.0
@@ -18,6 +19,9 @@ AWAY_MS = 100.0
 
 BACK_MS = 200.0
 """A TIME without TIMETICK that steps back by less is out of order."""
+
+BEGAN = re.compile(r"\((\d{4}/\d\d/\d\d \d\d:\d\d:\d\d)(\.\d+)?\)")
+"""What the name of the column of TIME has in brackets: the time of day at which it was 0."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,18 @@ class Clock:
         went_on = self.ms[first] if dense else np.full(len(first), -np.inf)
         starts = np.where(self.anew[first] | (first == 0), 0.0, np.where(np.isnan(went_on), -np.inf, went_on))
         return np.column_stack([starts + later[first], np.full(len(first), np.inf)])
+
+
+def began(time: str) -> dict[str, float]:
+    """When a clock began, `BEGAN_MS`, for the header of a table, where the name of the column of TIME says so."""
+    named = BEGAN.search(time)
+    if named is None:
+        return {}
+    try:
+        moment = datetime.strptime(named[1], "%Y/%m/%d %H:%M:%S").replace(tzinfo=UTC)
+    except ValueError:  # such as 0000/00/00, of a machine that has no date
+        return {}
+    return {BEGAN_MS: (moment.timestamp() + float(f"0{named[2] or ''}")) * 1e3}
 
 
 def in_ms(cells: Cells, column: str | None, name: str = "") -> np.ndarray:
