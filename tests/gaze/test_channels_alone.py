@@ -178,12 +178,15 @@ def test_clock_that_jumps_ahead_is_a_pause_that_is_noted(tmp_path: Path) -> None
 
 def test_decimal_commas_are_read_as_declared_and_told_where_not(tmp_path: Path) -> None:
     commas = SIGNALS.replace(",", ";").replace(".", ",")
-    files: dict[str, str | bytes] = {"trials.csv": TRIALS, "gaze/P1.csv": commas, "gaze/P2.csv": commas}
     plain = read(tmp_path / "plain")[0].trials[0]
-    spec = spec_of(delimiter=";", decimal=",")
-    found = read_all(write(tmp_path, files), spec)[1][0].trials[0]
+    root = write(tmp_path, {"trials.csv": TRIALS, "gaze/P1.csv": commas, "gaze/P2.csv": commas})
+    found = read_all(root, spec_of(delimiter=";", decimal=","))[1][0].trials[0]
     for name, values in signals(plain).items():
         np.testing.assert_array_equal(signals(found)[name], values, err_msg=name)
+    undeclared = read_all(root, spec_of(delimiter=";"))[1][0]
+    assert undeclared.trials == []
+    why = "no value in a channel: pupil holds '3,000': a decimal comma? declare decimal: ','"
+    assert undeclared.notes[0] == f"gaze/P1.csv: {why}"
 
 
 @pytest.mark.parametrize(
