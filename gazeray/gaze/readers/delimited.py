@@ -28,6 +28,7 @@ from gazeray.gaze.readers.cells import (
     measured,
     parquet_columns,
     row_rejects,
+    wrong_setting,
 )
 from gazeray.gaze.readers.names import different_names, joined_names
 from gazeray.gaze.readers.plain_text import check_columns, delimiter_hint, open_text, row_names_hint
@@ -111,12 +112,9 @@ def _as_declared(file: GazeFile, table: pa.Table, rows: np.ndarray, n_rows: int,
         if spec.sampling_hz:
             people = columns["participant"][1] if "participant" in columns else None
             columns["timestamp_ms"] = ("sampling_hz", pa.array(_counted_ms(people, rows, spec.sampling_hz)))
+        numbers = {name: as_numbers(table[own.column], decimal=spec.decimal) for name, own in spec.channels.items()}
         further = {
-            name: measured(
-                as_numbers(table[own.column], decimal=spec.decimal).values,
-                table[own.validity] if own.validity else None,
-                own,
-            )
+            name: measured(numbers[name].values, table[own.validity] if own.validity else None, own)
             for name, own in spec.channels.items()
         }
         valid = {name: are_valid(table[spec.column(name)], spec.valid) for name in VALIDITY if name in spec.columns}
@@ -129,7 +127,10 @@ def _as_declared(file: GazeFile, table: pa.Table, rows: np.ndarray, n_rows: int,
     notes += [
         f"no row holds a word of `valid`: column {spec.column(name)}" for name, ok in valid.items() if not ok.any()
     ]
-    notes += [f"no value in a channel: {name}" for name, values in further.items() if np.isnan(values).all()]
+    for name, values in further.items():
+        if np.isnan(values).all():
+            hint = wrong_setting(numbers[name].cells, numbers[name].bad, "", "", spec.decimal)
+            notes.append(f"no value in a channel: {name} {hint}".strip())
     if not spec.has_gaze:
         found = replace(found, columns=found.columns | {name: np.full(len(found.rows), np.nan) for name in COORDINATES})
     found = _with_one_gaze(replace(found, notes=notes), file)

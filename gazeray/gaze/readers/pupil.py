@@ -4,7 +4,8 @@
 Column names after Pupil Labs' documentation of Pupil Core, "Raw Data Exporter", "Fixation Detector" and "Surface
 Tracker" (gaze_positions_on_surface_NAME.csv, fixations_on_surface_NAME.csv). Coordinates are fractions with the origin
 at the bottom left, of the world video or of the surface: they are turned over here, so that 0, 0 is the top left. Only
-where a surface is the screen is such gaze on a screen.
+where a surface is the screen is such gaze on a screen. The size of the pupils is in a file of its own, which has a row
+for each picture of either eye, by the 2D and by the 3D detection.
 """
 
 from __future__ import annotations
@@ -14,9 +15,18 @@ from dataclasses import replace
 
 import numpy as np
 
-from gazeray.gaze.readers.base import GazeFile, GazeTable, register_reader
+from gazeray.gaze.files import Listing
+from gazeray.gaze.readers.base import TIME_UNITS_MS, GazeFile, GazeTable, ReadError, register_reader
 from gazeray.gaze.readers.known_channels import channel_values, channels_of
-from gazeray.gaze.readers.vendor_tables import Sheet, build, chosen_gaze, first_of_events, open_sheet, time_units
+from gazeray.gaze.readers.vendor_tables import (
+    Channels,
+    Sheet,
+    build,
+    chosen_gaze,
+    first_of_events,
+    open_sheet,
+    time_units,
+)
 
 LEAST_CONFIDENCE = 0.6
 """Below it Pupil Player itself takes gaze for lost (its default minimum data confidence)."""
@@ -32,18 +42,37 @@ NAMES = {
 }
 """Ours, or what is looked for -> the names of its column; `surface` is there only in files of a surface."""
 
+PUPILS = ("pupil_positions.csv", "pupil_positions.csv.gz")
+SIDES = {"pupil_right": 0, "pupil_left": 1}
+"""Channel -> eye_id."""
+
+SIZES = (("diameter_3d", "mm"), ("diameter", "px"))
+"""Columns of the size of a pupil and their units, best first; px are of the camera of the eye."""
+
+NEAR_MS = 20.0
+"""The cameras of the eyes take pictures at 30 to 200 Hz, and not at the time of the gaze that comes from both."""
+
 KEYS = ("columns", "units", "missing", "channels", "delimiter")
 UNITS = {"x_px": "normalised", "y_px": "normalised"}
 
 
-@register_reader("pupil", described=True, units=UNITS, keys=KEYS)
+def _pupil_file(source: str, files: Listing) -> list[str]:
+    """The file of pupils beside a file of gaze, or above the folder of surfaces that it is in, if there is one."""
+    folder = source.rpartition("/")[0]
+    above = [folder.rpartition("/")[0]] if folder.rpartition("/")[2] == "surfaces" else []
+    paths = (f"{place}/{name}" if place else name for place in (folder, *above) for name in PUPILS)
+    return [path for path in paths if path in files.files][:1]
+
+
+@register_reader("pupil", described=True, units=UNITS, keys=KEYS, companions=_pupil_file)
 def read_pupil(file: GazeFile) -> GazeTable:
     """Read one export of Pupil Player; see `Reader`. Coordinates come out as fractions from the top left: of the screen
     in a file of a surface, else of the picture of the scene camera.
 
     A sample or fixation whose confidence is below LEAST_CONFIDENCE is lost. Gaze off a surface (on_surf False) keeps
     its place, outside 0 to 1. A fixation on a surface has a row for each frame of the world video: one fixation comes
-    out, at the mean of its rows. Times: timestamps s, durations ms.
+    out, at the mean of its rows. The pupils of samples come from pupil_positions.csv beside them: each from the picture
+    of its eye that is nearest in time, lost as gaze is. Times: timestamps s, durations ms.
     Raises ReadError: empty, a column is missing, an export of Pupil Cloud, y_scaled declared without y_axis: up.
     """
     sheet = open_sheet(file)
@@ -67,8 +96,48 @@ def read_pupil(file: GazeFile) -> GazeTable:
         parts = file.spec.trial_columns if len(file.spec.trial_columns) > 1 else []
         x, y, keep = _one_row_each(x, y, cells.keys([*ids.values(), *parts, number]))
     columns = cells.columns(**times) | {"x_px": (x_name, x), "y_px": (y_name, y)}
-    found = build(cells, ids, columns, units_of("s", file), keep, channels=channel_values(cells, {}))
+    channels, notes = channel_values(cells, {}), list[str]()
+    if file.spec.kind == "samples":
+        for path in (path for path in file.beside if path.endswith(PUPILS)):
+            pupils, notes = _pupils(file, path, cells.values(times["timestamp_ms"]))
+            channels = pupils | channels
+    found = build(cells, ids, columns, units_of("s", file), keep, notes=notes, channels=channels)
     return replace(found, origin=_origin(sheet, x_name))
+
+
+def _pupils(file: GazeFile, path: str, stamps: np.ndarray) -> tuple[Channels, list[str]]:
+    """The pupils of the file beside at the times `stamps` (N,) of the samples, in the unit of the gaze file; and a note
+    where they cannot be had."""
+    unit = units_of("s", file)["timestamp_ms"]
+    if unit not in TIME_UNITS_MS:
+        return {}, [f"no pupils: {path} counts its time in seconds, the gaze in {unit}"]
+    plain = file.spec.model_copy(update={"columns": {}, "channels": {}, "delimiter": None})
+    try:
+        sheet = open_sheet(replace(file, data=file.beside[path], source=path, spec=plain))
+        time, eye = sheet.need("the time", "pupil_timestamp", "timestamp"), sheet.need("the eye", "eye_id", "id")
+        confidence, sizes = sheet.need("the confidence", "confidence"), [sheet.find(name) for name, _ in SIZES]
+        cells = sheet.read([], [], [time, eye, confidence, *sizes])
+    except ReadError as error:
+        return {}, [f"no pupils: {error}"]
+    ms, at = cells.values(time) * 1e3, stamps * TIME_UNITS_MS[unit]
+    for name, (_, size_unit) in zip(sizes, SIZES, strict=True):
+        values = cells.values(name) if name else np.full(len(ms), np.nan)
+        values = np.where((values > 0) & (cells.values(confidence) >= LEAST_CONFIDENCE), values, np.nan)
+        if name and np.isfinite(values).any():
+            there = np.isfinite(ms) & np.isfinite(cells.values(name))  # the rows of the other detection have none
+            rows = {side: np.flatnonzero((cells.values(eye) == number) & there) for side, number in SIDES.items()}
+            return {side: (_nearest(ms[own], values[own], at), size_unit) for side, own in rows.items() if len(own)}, []
+    return {}, [f"no pupils: {path}: no size with a confidence of {LEAST_CONFIDENCE:g}"]
+
+
+def _nearest(ms: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The value (N,) that is nearest in time to each of `at` (N,) ms; NaN where none is nearer than NEAR_MS."""
+    order = np.argsort(ms, kind="stable")
+    ms, values = ms[order], values[order]
+    after = np.clip(np.searchsorted(ms, at), 0, len(ms) - 1)
+    before = np.maximum(after - 1, 0)
+    nearest = np.where(np.abs(ms[before] - at) <= np.abs(ms[after] - at), before, after)
+    return np.where(np.abs(ms[nearest] - at) <= NEAR_MS, values[nearest], np.nan)
 
 
 def _origin(sheet: Sheet, x_name: str) -> str:

@@ -109,9 +109,7 @@ def open_recordings(cfg: HeatmapConfig) -> Source[Recordings]:
             raise ConfigError([f"data.label: {spec.name} has no label {cfg.data.label!r} (allowed: {data.label})"])
     else:
         if not spec.has_gaze:
-            raise DataError(
-                [f"{spec.name} declares channels without coordinates (x_px, y_px): there is no gaze to draw"]
-            )
+            raise DataError([f"{spec.name} has channels alone, no coordinates (x_px, y_px): there is no gaze to draw"])
         data = open_dataset(spec, root, cfg.data.label)
         pictures = PictureKind(cfg.render.kind, cfg.render.channels, cfg.render.blank)
         _check_geometry(cfg, data)

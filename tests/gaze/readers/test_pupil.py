@@ -207,6 +207,55 @@ def test_pupils_of_the_file_beside_are_joined_by_time(tmp_path: Path) -> None:
     assert "no pupils" in second.notes[0]
 
 
+PUPILS = (
+    "pupil_timestamp,world_index,eye_id,confidence,norm_pos_x,norm_pos_y,diameter,method,diameter_3d\n"
+    "100.001,0,0,0.99,0.5,0.5,31,2d c++,\n100.001,0,0,0.99,0.5,0.5,31,pye3d 0.3.0 real-time,3.1\n"
+    "100.002,0,1,0.99,0.5,0.5,42,2d c++,\n100.002,0,1,0.99,0.5,0.5,42,pye3d 0.3.0 real-time,4.2\n"
+    "100.009,0,0,0.59,0.5,0.5,33,2d c++,\n100.009,0,0,0.59,0.5,0.5,33,pye3d 0.3.0 real-time,3.3\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "left", "right", "unit"),
+    [
+        pytest.param(PUPILS, 4.2, [3.1, 3.1, np.nan], "mm", id="3d"),
+        pytest.param(PUPILS.replace("diameter_3d", "model"), 42, [31, 31, np.nan], "px", id="2d_alone"),
+        pytest.param(PUPILS.replace("pupil_timestamp", "timestamp").replace("eye_id", "id"), 4.2, [3.1, 3.1, np.nan],
+                     "mm", id="older_names"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["P1/gaze_positions.csv", "P1/surfaces/gaze_positions_on_surface_S.csv"])
+def test_pupils_of_pupil_player_are_those_nearest_in_time(
+    tmp_path: Path, place: str, data: str, left: float, right: list[float], unit: str
+) -> None:
+    gaze = GAZE.replace("norm_pos_x,norm_pos_y", "x_norm,y_norm")
+    files = {place: gaze, place.replace("P1", "P2"): gaze, "P1/pupil_positions.csv": data}
+    trials = "participant,trial,condition,start_ms,end_ms\nP1,1,C,0,1e9\nP2,1,P,0,1e9\n"
+    root = write(tmp_path, {"trials.csv": trials, **files})
+    section = {"reader": "pupil", "path": place.replace("P1", "{participant}"), "windows": "trials"}
+    _, (first, second) = read_all(root, declared(samples=section, stimulus=None))
+    samples = first.trials[0].samples
+    assert samples is not None
+    np.testing.assert_allclose(samples["pupil_left"], [left] * 3, rtol=1e-6)
+    np.testing.assert_allclose(samples["pupil_right"], right, rtol=1e-6)
+    assert first.trials[0].units == {"pupil_left": unit, "pupil_right": unit}
+    assert second.trials[0].units == {}
+
+
+def test_pupils_that_cannot_be_read_or_are_long_past_are_noted_or_lost() -> None:
+    def pupils(data: str) -> GazeTable:
+        spec = declared(samples={"reader": "pupil", "path": "{participant}/{trial}/gaze.csv"}).samples
+        assert spec is not None
+        beside = {"P1/1/pupil_positions.csv": data.encode()}
+        return READERS["pupil"].read(GazeFile(GAZE.encode(), "P1/1/gaze.csv", spec, FIXED, beside))
+
+    for data in ("broken", PUPILS.replace("confidence", "sureness"), PUPILS.replace("0.99", "0.1"), ""):
+        found = pupils(data)
+        assert "no pupils: " in found.notes[0]
+        assert "pupil_left" not in found.columns
+    assert np.isnan(pupils(PUPILS.replace("100.0", "99.0")).columns["pupil_left"]).all()
+
+
 @pytest.mark.parametrize(("reader", "data"), [("pupil", GAZE), ("pupil_cloud", CLOUD)])
 def test_gaze_of_the_scene_camera_is_refused_unless_declared(tmp_path: Path, reader: str, data: str) -> None:
     trials = "participant,trial,condition\nP1,1,C\nP2,1,P\n"
