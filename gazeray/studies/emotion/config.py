@@ -18,6 +18,8 @@ from gazeray.gaze.signals_config import SignalsConfig
 from gazeray.studies.shared.classification import ScoresConfig
 from gazeray.synth.emotion_parameters import EmotionSimulation
 
+Colour = tuple[float, float, float]
+
 Branch = Literal["series", "scanpath", "picture"]
 BRANCHES: tuple[Branch, ...] = ("series", "scanpath", "picture")
 
@@ -52,6 +54,16 @@ class PictureConfig(Section):
     size_px: int = Field(96, ge=32, le=1024, description="side of the square that a stimulus is resized to")
     unfreeze: int = Field(0, ge=0, description="how many of the last blocks are trained; 0: all are frozen")
     batch_size: int = Field(8, ge=1, description="pictures that go through the frozen part together")
+    mean: Colour | None = Field(None, description="of red, green, blue (0..1), removed; default: the weights' own")
+    std: Colour | None = Field(None, description="of red, green, blue, divided by; default: the weights' own")
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> PictureConfig:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("give both of mean and std, or none of them")
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError(f"std must be above 0, not {list(self.std)}")
+        return self
 
 
 class ModelConfig(Section):
