@@ -350,7 +350,8 @@ def _manifest(scene: EmotionScene, names: list[str]) -> dict[str, Any]:
         "flow": {"steps": steps, "further": 0, "apart": [], "people_lost": [], "by_class": {}},
         "network": None if scene.two_classes else {"arch": "mobilenet_v2", "weights": "none"},
         "counts": {"recordings": scene.people, "participants": scene.people, "stimuli": scene.pictures,
-                   "trials": trials, "examples": trials, "rejected": 3, "rows_read": 10_000, "missing_pictures": 0, "unused_pictures": 1},
+                   "trials": trials, "examples": trials, "rejected": 3, "rows_read": 10_000,
+                   "missing_pictures": 0, "unused_pictures": 1},
         "units": dict.fromkeys(_units(scene), "done") | {f"fold-{one}": "failed" for one in scene.failed},
     }  # fmt: skip
 
