@@ -282,7 +282,7 @@ def _search(rng: np.random.Generator, scene: EmotionScene) -> dict[str, Any]:
              "train": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}}  # fmt: skip
     folds = []
     for fold in range(scene.folds):
-        trials = [
+        trials: list[dict[str, Any]] = [
             {"setting": {"loss.gamma": float(rng.uniform(0, 3)), "model.dropout": float(rng.choice([0.1, 0.3, 0.5])),
                          "model.branches": [["series"], ["series", "picture"]][place % 2],
                          "train.learning_rate": float(10 ** rng.uniform(-4, -2))},

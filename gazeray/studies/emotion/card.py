@@ -12,8 +12,8 @@ from gazeray.report.sections.flow import ends
 from gazeray.report.sections.provenance import NOBODY, simulated
 from gazeray.report.sections.without_gaze import best_gain
 from gazeray.report.words import counted, plural
-from gazeray.studies.emotion.views import label_of, model_of
-from gazeray.studies.emotion.words import BRANCHES, EXPLAINED, KNOWN_SIDES, credited, hold_out
+from gazeray.studies.emotion.views import SEES, label_of, model_of
+from gazeray.studies.emotion.words import EXPLAINED, KNOWN_SIDES, credited, hold_out
 
 WEIGHTS = "checkpoint/model.safetensors"
 
@@ -38,7 +38,7 @@ def card(results: Results, views: Sequence[Results]) -> Card:
         model=[
             f"{counted(folds, 'network')}, one for each fold of a cross-validation; the scores are those of all of "
             "them together. No single one of them has earned these scores.",
-            f"It sees: {', '.join(f'{BRANCHES[name]} ({name})' for name in used if name in BRANCHES)}.",
+            f"It sees: {', '.join(f'{SEES[name]} ({name})' for name in used if name in SEES)}.",
             f"It gives probabilities of the levels of {', '.join(names) or 'no label'}.",
         ],
         uses=[

@@ -112,7 +112,7 @@ class Sure(NamedTuple):
 
     sure: NDArray[np.float64]
     right: NDArray[np.float64]
-    count: NDArray[np.int64]
+    trials: NDArray[np.int64]
 
 
 @drawing()
@@ -125,7 +125,7 @@ def reliability(found: Mapping[str, Sure], chance: float) -> Any:
     for (name, own), (colour, line, mark) in zip(found.items(), styles, strict=False):
         upper.plot(own.sure, own.right, color=colour, linestyle=line, marker=mark, markersize=4, linewidth=1.4,
                    label=shorten(name, 26))  # fmt: skip
-        lower.plot(own.sure, own.count, color=colour, linestyle=line, marker=mark, markersize=3, linewidth=1.2)
+        lower.plot(own.sure, own.trials, color=colour, linestyle=line, marker=mark, markersize=3, linewidth=1.2)
     upper.axhline(chance, color=VERMILION, linewidth=0.8, alpha=0.5)
     upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="share that was right")
     lower.set(xlabel="probability of the most probable level", ylabel="trials", ylim=(0, None))

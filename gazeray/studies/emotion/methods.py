@@ -12,8 +12,8 @@ from gazeray.report.sections import provenance
 from gazeray.report.sections.classification import held_out, resampled
 from gazeray.report.sections.search import choice_name
 from gazeray.report.words import counted, number
-from gazeray.studies.emotion.views import models
-from gazeray.studies.emotion.words import BRANCHES, METRICS, hold_out, scaled_within
+from gazeray.studies.emotion.views import SEES, models
+from gazeray.studies.emotion.words import METRICS, hold_out, scaled_within
 
 REFERENCES = {
     "cohen": "Cohen, J. (1968). Weighted kappa: nominal scale agreement with provision for scaled disagreement or "
@@ -86,7 +86,7 @@ CEILINGS = (
 
 def _model(results: Results) -> str:
     told, config = results.manifest.get("branches") or {}, results.config.get("model") or {}
-    used = [f"{BRANCHES[name]} ({name})" for name in told.get("used") or [] if name in BRANCHES]
+    used = [f"{SEES[name]} ({name})" for name in told.get("used") or [] if name in SEES]
     over = "the filters of its convolution" if config.get("recurrence") == "lstm_over_channels" else "time"
     parts = (
         [f"One branch for each of: {', '.join(used)}; their features are fused, with a head for each label."]

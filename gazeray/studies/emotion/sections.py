@@ -19,8 +19,8 @@ from gazeray.report.sections.classification import resampled
 from gazeray.report.sections.participants import People
 from gazeray.report.words import counted, interval, number, p_alone
 from gazeray.studies.emotion import figures
-from gazeray.studies.emotion.views import ADDITIVE, confusions, decided, label_of, model_of, models, probabilities
-from gazeray.studies.emotion.words import BRANCHES, METRICS, branch_name, heading, second
+from gazeray.studies.emotion.views import ADDITIVE, SEES, confusions, decided, label_of, model_of, models, probabilities
+from gazeray.studies.emotion.words import METRICS, branch_name, heading, second
 
 BINS = 10
 """Of the reliability diagram, equally wide, as of the calibration error."""
@@ -126,7 +126,7 @@ def branches(results: Results, views: Sequence[Results]) -> Section | None:
     """Which branch contributes: every subset of them, and what is lost without each."""
     keys = [key for key in models(results) if any(key in view.rows for view in views)]
     told = results.manifest.get("branches") or {}
-    left = [f"The {BRANCHES.get(name, name)} is left out: {str(why).rstrip('.')}."
+    left = [f"The {SEES.get(name, name)} is left out: {str(why).rstrip('.')}."
             for name, why in (told.get("left_out") or {}).items()]  # fmt: skip
     blocks: list[Block] = [Text(words) for words in left]
     if len(keys) > 1:
@@ -156,7 +156,7 @@ def _subsets(keys: Sequence[str], views: Sequence[Results]) -> list[Block]:
         + ", ".join(f"{branch_name(k)} {number(v, 2)}" for k, v in zip(keys, panel.values[:, 0], strict=True))
         for panel in panels
     )
-    meaning = "; ".join(f"{name}: {BRANCHES[name]}" for name in BRANCHES if any(name in key for key in keys))
+    meaning = "; ".join(f"{name}: {SEES[name]}" for name in SEES if any(name in key for key in keys))
     caption = f"Macro recall of every fitted subset of the branches, with 95 % intervals. {meaning[:1].upper()}"
     caption += f"{meaning[1:]}. Each subset is a network of its own, fitted in the same folds."
     return [Figure("branches", png, f"Macro recall by branches. {said}.", caption)]
@@ -251,7 +251,7 @@ def calibration(views: Sequence[Results]) -> Section | None:
     """How sure the model was against how often it was right."""
     drawn, words = [], []
     for view in views:
-        rows = {view.label(model_of(view)): model_of(view)}
+        rows = {"model": model_of(view)}
         rows |= {view.label(ADDITIVE): ADDITIVE} if ADDITIVE in view.rows else {}
         found = {name: sure for name, row in rows.items() if (sure := _sure(view, row)) is not None}
         if not found:
