@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -111,6 +112,12 @@ def _apart(value: float, others: Sequence[float], span: float) -> bool:
     return all(abs(math.log10(value / other)) > 0.12 * span for other in others)
 
 
+def _two_lines(name: str, width: int) -> str:
+    """A name on two lines of so many letters at most; of a dotted key that is too long the last part."""
+    lines = textwrap.wrap(name if len(name) <= width else name.rpartition(".")[2], width)
+    return "\n".join([*lines[:1], *([shorten(" ".join(lines[1:]), width)] if lines[1:] else [])])
+
+
 @drawing()
 def coordinates(axes: Sequence[Axis], scores: NDArray[np.float64], rises: bool) -> Any:
     """Axes side by side, the last one the score; lines (N,) coloured by scores (N,), the best drawn last and thickest.
@@ -133,12 +140,10 @@ def coordinates(axes: Sequence[Axis], scores: NDArray[np.float64], rises: bool) 
         axis.axvline(at, color=DARK, linewidth=0.8)
         for tick, words in one.ticks.items():
             axis.plot([at - 0.015, at], [tick, tick], color=DARK, linewidth=0.8)
-            label = axis.annotate(shorten(words, 14), (at, tick), (-5, 0), textcoords="offset points", ha="right",
+            label = axis.annotate(shorten(words, 18), (at, tick), (-5, 0), textcoords="offset points", ha="right",
                                   va="center", fontsize=7)  # fmt: skip
             label.set_bbox({"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.6})
-    limit = max(9, int(110 / len(axes)))
-    names = [shorten(one.name.rpartition(".")[2] if len(one.name) > limit else one.name, limit) for one in axes]
-    axis.set_xticks(across, names)
+    axis.set_xticks(across, [_two_lines(one.name, max(9, int(100 / len(axes)))) for one in axes])
     axis.set(xlim=(-0.35, len(axes) - 0.9), ylim=(-0.05, 1.05), yticks=[])
     axis.spines[:].set_visible(False)
     axis.tick_params(axis="x", length=0)

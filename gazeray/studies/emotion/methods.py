@@ -69,6 +69,8 @@ def methods(results: Results, views: Sequence[Results]) -> Section:
     return sections.methods(paragraphs, [REFERENCES.get(key, key) for key in references])
 
 
+RECURRENCE = {"lstm": "an LSTM", "gru": "a GRU", "transformer": "a transformer"}
+
 BASELINES = (
     "are fitted in the same folds on all trials that are not tested. Majority: the most frequent level. Participant "
     "mean, picture mean: ratings of the same person, of the same picture by other people, shrunken towards the mean "
@@ -94,9 +96,8 @@ def _model(results: Results) -> str:
         else []
     )
     if "series" in (told.get("used") or []) and config.get("recurrence"):
-        kind = str(config["recurrence"]).partition("_")[0]
-        kind = kind if kind == "transformer" else kind.upper()
-        parts.append(f"Signals go through convolutions and a {kind} over {over}.")
+        kind = RECURRENCE[str(config["recurrence"]).partition("_")[0]]
+        parts.append(f"Signals go through convolutions and {kind} over {over}.")
     count = len(models(results))
     if count > 1:
         parts.append(f"{counted(count, 'subset')} of the branches were fitted, each as a network of its own.")

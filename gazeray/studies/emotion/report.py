@@ -19,7 +19,7 @@ from gazeray.studies.emotion.methods import methods
 from gazeray.studies.emotion.views import label_of, views
 from gazeray.studies.emotion.words import caveats, hold_out, verdict
 
-LOGGED = learning.Logged("sum over the labels", "balanced_accuracy", "macro recall, mean over the labels")
+LOGGED = learning.Logged("sum over the labels", "balanced_accuracy", "mean macro recall")
 
 
 def write_report(run: Folder) -> None:
