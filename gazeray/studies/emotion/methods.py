@@ -43,12 +43,15 @@ FOLDS = {
 }
 
 
+FILE = "The folds were dealt elsewhere and read from a file; what it claims to hold out was checked."
+
+
 def methods(results: Results, views: Sequence[Results]) -> Section:
     """The section on methods."""
     held = hold_out(results)
     dealt = counted(len(results.manifest.get("folds") or []), "fold")
     paragraphs: list[Block] = [
-        Text(FOLDS[held].format(dealt=dealt), "Folds."),
+        Text(FILE if (results.config.get("folds") or {}).get("path") else FOLDS[held].format(dealt=dealt), "Folds."),
         Text(_model(results), "Model."),
         Text(_fitting(results), "Fitting."),
         Text(_signals(results), "Signals."),
@@ -72,12 +75,13 @@ def methods(results: Results, views: Sequence[Results]) -> Section:
 RECURRENCE = {"lstm": "an LSTM", "gru": "a GRU", "transformer": "a transformer"}
 
 BASELINES = (
-    "are fitted in the same folds on all trials that are not tested. Majority: the most frequent level. Participant "
-    "mean, picture mean: ratings of the same person, of the same picture by other people, shrunken towards the mean "
-    "of all where there are few; participant + picture: both added up; each becomes probabilities by a normal "
-    "distribution around the mean, cut at the levels. What was held out has no mean of its own, and its row is "
-    "undefined. Order, duration, rate, loss: a regression on when and how well a trial was recorded. All without gaze "
-    "together: all of these. Ridge: a regression on simple features of gaze and body, which a network should beat."
+    "are fitted in the same folds on all trials that are not tested, each a logistic regression on what it knows. "
+    "Majority: the shares of the levels, nothing else. Participant’s mean, picture’s mean: how the ratings of the same "
+    "person, of the same picture by known people, differ from all, shrunken as far as their number asks for; "
+    "participant + picture: both, fitted together and added up. What was held out has no mean of its own, and its row "
+    "is undefined. Order, duration, rate, loss: when and how well a trial was recorded. All without gaze together: all "
+    "of these. Ridge: simple features of gaze and body, which a network should beat. The branch of the picture is a "
+    "network, and sees neither gaze nor body either."
 )
 CEILINGS = (
     "are what people tell. Other people: the ratings of everybody else of the same picture, each rater left out in "

@@ -67,8 +67,10 @@ def table(results: Results, views: Sequence[Results]) -> Section:
 def _ladder(views: Sequence[Results]) -> list[Block]:
     """The model between what can be had without it and what people tell, in one figure."""
     first, model = views[0], model_of(views[0])
-    keys = [key for kind in ("baseline", "model", "ceiling") for key in first.of_kind(kind)
-            if kind != "model" or key == model]  # fmt: skip
+    blind = (first.metrics.get("without_gaze") or {}).get("rows") or []
+    rows = [key for kind in ("baseline", "model", "ceiling") for key in first.of_kind(kind)]
+    seeing = [key for key in rows if key not in blind and (first.predictors[key]["kind"] != "model" or key == model)]
+    keys = [*(key for key in rows if key in blind), *seeing]
     drawn = [key for key in keys if any(view.entry(key, HEADLINE).get("value") is not None for view in views)]
     if not drawn:
         return []
@@ -78,15 +80,15 @@ def _ladder(views: Sequence[Results]) -> list[Block]:
         for view in views
     ]  # fmt: skip
     names = [first.label(key) for key in drawn]
-    colours = [figures.COLOURS[first.predictors[key]["kind"]] for key in drawn]
+    colours = [figures.BLIND if key in blind else figures.COLOURS[first.predictors[key]["kind"]] for key in drawn]
     said = "; ".join(
         f"{label_of(view)}: "
         + ", ".join(f"{view.label(key)} {number(view.entry(key, HEADLINE).get('value'), 2)}" for key in drawn)
         for view in views
     )
     caption = (
-        "Macro recall with 95 % intervals. Grey: baselines, blue: the model, green: ceilings. Gaze and body add "
-        "something where blue lies to the right of all grey that sees neither."
+        "Macro recall with 95 % intervals. Grey: sees neither gaze nor body; blue: the model; black: simple features "
+        "of gaze and body; green: ceilings. Gaze and body add something where blue lies to the right of all grey."
     )
     png = figures.dots(names, colours, panels, METRICS[HEADLINE].head)
     return [Figure("ladder", png, f"Macro recall of the rows. {said}.", caption)]
@@ -285,7 +287,7 @@ def _sure(view: Results, row: str) -> figures.Sure | None:
     if not true.size:
         return None
     sure = probabilities(view, row)[there].max(axis=1)
-    bins = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
+    bins = np.clip(np.ceil(sure * BINS).astype(np.int64) - 1, 0, BINS - 1)
     count = np.bincount(bins, minlength=BINS)
     some = count > 0
     sums = [np.bincount(bins, weights=values, minlength=BINS)[some] for values in (sure, (said == true).astype(float))]

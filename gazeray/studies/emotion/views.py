@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gazeray.metrics.ordinal import balanced
 from gazeray.metrics.statistics import participant_confusions
 from gazeray.report.results import Results
 from gazeray.report.sections.classification import class_indices, scores_of
@@ -97,11 +98,11 @@ def _known(predictions: pa.Table, label: str) -> pa.Table:
     return predictions.filter(pc.is_valid(predictions[label]))
 
 
-def _folds(per_fold: Any) -> list[dict[str, Any]]:
-    """The scores of each fold as a list of {fold, metrics}, also where they are a mapping from the fold."""
-    if isinstance(per_fold, Mapping):
-        return [{"fold": int(fold), "metrics": metrics} for fold, metrics in per_fold.items()]
-    return list(per_fold)
+def _folds(per_fold: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The scores of each fold in the form of a run with one table, {fold, metrics}."""
+    about = ("fold", "n")
+    return [{"fold": one["fold"], "metrics": {name: value for name, value in one.items() if name not in about}}
+            for one in per_fold]  # fmt: skip
 
 
 # -- what was predicted
@@ -126,10 +127,8 @@ def decided(view: Results, row: str, even: bool) -> tuple[NDArray[np.int64], NDA
     if not there.any():
         return np.empty(0, np.int64), np.empty(0, np.int64), there
     true = class_indices(view.predictions[label_of(view)].to_pylist(), view.classes)
-    if even:
-        prior = probabilities(view, "prior")
-        shares = np.divide(shares, prior, out=np.zeros_like(shares), where=prior > 0)
-    return true[there], shares[there].argmax(axis=1), there
+    shares = balanced(shares[there], probabilities(view, "prior")[there]) if even else shares[there]
+    return true[there], shares.argmax(axis=1), there
 
 
 def confusions(view: Results, column: str) -> dict[str, Any]:

@@ -14,25 +14,29 @@ METRICS = {
     **{key: Metric(name) for key, name in METRIC_NAMES.items() if key != "brier"},
     HEADLINE: Metric(
         "macro recall", "", True,
-        "mean over the levels of the share of their trials that are told right (balanced accuracy). The level with the "
-        "highest ratio of its probability to its share in training is decided for, so that rare levels count as much "
-        "as frequent ones", "brodersen"),
+        "mean over the levels of the share of their trials that are told right (balanced accuracy), where the level "
+        "with the highest ratio of its probability to its share in training is decided for, so that rare levels count "
+        "as much as frequent ones; chance is one over the number of levels", "brodersen"),
     "accuracy": Metric("accuracy", "", True, "share of trials whose most probable level is right"),
     "qwk": Metric(
         "weighted kappa", "", True,
-        "Cohen's kappa of the expected level, rounded, with errors weighed by their squared distance", "cohen"),
+        "Cohen’s kappa of the expected level, rounded, with errors weighed by their squared distance", "cohen"),
     "mae": Metric("mean absolute error", "levels", False, "mean distance of the expected level, rounded"),
     "within_one": Metric("within one level", "share", True, "share of trials at most one level off, likewise"),
-    "spearman": Metric("Spearman", "", True, "rank correlation of the expected level"),
+    "spearman": Metric(
+        "Spearman", "", True,
+        "rank correlation of the expected level, less what the shares in training alone would have it be"),
     "ccc": Metric("concordance", "", True, "correlation of the expected level that also asks for mean and spread",
                   "lin"),
-    "log_loss": Metric("log loss", "nat", False, "mean of −ln of the probability of the true level"),
+    "log_loss": Metric(
+        "log loss", "nat", False, "mean of −ln of the probability of the true level, of one millionth at least"),
     "ece": Metric(
         "calibration error", "", False,
         "mean distance of how sure the most probable level was from how often it was right, over ten bins", "guo"),
     "brier": Metric("Brier score", "", False, "squared distance of all probabilities from the truth", "brier"),
     "auroc": Metric(
-        "area under ROC", "", True, "of the second class, or the mean over classes, each against the rest", "fawcett"),
+        "area under ROC", "", True,
+        "of the second class, or the mean over classes, each against the rest, by the same ratio", "fawcett"),
 }  # fmt: skip
 """Every metric that a run may show, in words."""
 
@@ -56,6 +60,12 @@ def hold_out(results: Results) -> str:
     """What the folds hold out: participants, stimuli, both or neither."""
     told = results.metrics.get("hold_out") or (results.config.get("folds") or {}).get("hold_out")
     return str(told or "participants")
+
+
+def whom(results: Results) -> str:
+    """Whom and what the test is of."""
+    read = (results.config.get("folds") or {}).get("path")
+    return "the test trials of the folds of a file" if read else KNOWN_SIDES[hold_out(results)]
 
 
 def second(view: Results) -> str:
@@ -106,7 +116,7 @@ def of_label(view: Results) -> str:
     if beside.get("value") is not None:
         bounds = interval(beside.get("ci95"), 2)
         scored.append(f"{METRICS[second(view)].name} {number(beside['value'], 2)} {bounds}".rstrip())
-    claimed = _claimed(found, KNOWN_SIDES[hold_out(view)])
+    claimed = _claimed(found, whom(view))
     sentence = f"{_capital(name)}: {claimed} ({', '.join(scored)})."
     return " ".join(filter(None, [sentence, _beyond(view, digits), explained(view, digits)]))
 
