@@ -216,8 +216,10 @@ def _label(
     confusion = np.zeros((levels, levels), int)
     np.add.at(confusion, (truth, even), 1)
     value = model["balanced_accuracy"]
-    blind = [row for row in BLIND if scored[row] is not None]
-    best = max(blind, key=lambda row: (scored[row] or {})["balanced_accuracy"])
+    blind = [row for row in (*BLIND, *(["picture"] if "picture" in scene.models else [])) if row in scored]
+    best = max(
+        [row for row in blind if scored[row] is not None], key=lambda row: (scored[row] or {})["balanced_accuracy"]
+    )
     above = value - 0.04 > 1 / levels
     return {
         "levels": scene.levels, "ordered": not scene.two_classes, "n": int(truth.size),
@@ -225,13 +227,14 @@ def _label(
         "metrics": {metric: {"value": model[metric], "ci95": [model[metric] - 0.04, model[metric] + 0.04],
                              "chance": 1 / levels if metric == "balanced_accuracy" else None} for metric in shown},
         "held_out": {"participants": scene.people, "stimuli": scene.pictures},
-        "without_gaze": {"best": best, "rows": list(BLIND)},
+        "without_gaze": {"best": best, "rows": blind},
         "permutation": {"metric": "balanced_accuracy", "value": value, "design": "within participants", "n": 199,
                         "units": int(truth.size), "p": 0.005 if above else 0.4, "p_below": 0.995,
                         "null_mean": 1 / levels, "null_p95": 1 / levels + 0.03, "gain": gains},
         "confusion": confusion.tolist(),
         "per_class": {}, "per_fold": [
-            {"fold": int(one), "metrics": _score_of_fold(truth, said[scene.model], prior, fold == one, scene)}
+            {"fold": int(one), "n": int((fold == one).sum()),
+             **_score_of_fold(truth, said[scene.model], prior, fold == one, scene)}
             for one in np.unique(fold)],
     }  # fmt: skip
 
@@ -282,7 +285,7 @@ def _search(rng: np.random.Generator, scene: EmotionScene) -> dict[str, Any]:
              "train": {"learning_rate": {"low": 1e-4, "high": 1e-2, "log": True}}}  # fmt: skip
     folds = []
     for fold in range(scene.folds):
-        trials = [
+        trials: list[dict[str, Any]] = [
             {"setting": {"loss.gamma": float(rng.uniform(0, 3)), "model.dropout": float(rng.choice([0.1, 0.3, 0.5])),
                          "model.branches": [["series"], ["series", "picture"]][place % 2],
                          "train.learning_rate": float(10 ** rng.uniform(-4, -2))},
@@ -312,7 +315,10 @@ def _folds(scene: EmotionScene, names: list[str]) -> list[dict[str, Any]]:
         if scene.hold_out in ("stimuli", "both"):
             every = [f"image {one + 1:02d}" for one in range(scene.pictures)]
             pictures = {"test": every[fold :: scene.folds], "validation": [], "train": every[fold + 1 :: scene.folds]}
-        folds.append({"fold": fold, "train": rest[1:], "validation": rest[:1], "test": test, "stimuli": pictures})
+        trials = {"trials": {"train": 90, "validation": 30, "test": 70}} if scene.hold_out == "neither" else {}
+        folds.append(
+            {**trials, "fold": fold, "train": rest[1:], "validation": rest[:1], "test": test, "stimuli": pictures}
+        )
     return folds
 
 
@@ -410,7 +416,7 @@ def _pairs(rng: np.random.Generator, run: Folder) -> None:
     y, x = np.mgrid[-1:1:48j, -1:1:64j]
     before = np.stack([np.stack([(128 + 120 * x), (128 + 120 * y), np.full(x.shape, 20.0 * place)], -1)
                        for place in range(10)]).astype(np.uint8)  # fmt: skip
-    gaze = np.cumsum(rng.normal(0, 0.12, (10, 60, 2)), axis=1)
-    gaze[:, 20:24] = np.nan
+    gaze = np.cumsum(rng.normal(0, 0.12, (10, 2, 60)), axis=2)
+    gaze[:, :, 20:24] = np.nan
     _npz(run, "augmentation.npz", {"before": before, "after": before[:, :, ::-1], "gaze_before": gaze,
-                                   "gaze_after": gaze * (-1, 1)})  # fmt: skip
+                                   "gaze_after": gaze * [[-1], [1]]})  # fmt: skip

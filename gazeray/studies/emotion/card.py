@@ -12,8 +12,8 @@ from gazeray.report.sections.flow import ends
 from gazeray.report.sections.provenance import NOBODY, simulated
 from gazeray.report.sections.without_gaze import best_gain
 from gazeray.report.words import counted, plural
-from gazeray.studies.emotion.views import label_of, model_of
-from gazeray.studies.emotion.words import BRANCHES, EXPLAINED, KNOWN_SIDES, credited, hold_out
+from gazeray.studies.emotion.views import SEES, label_of, model_of
+from gazeray.studies.emotion.words import EXPLAINED, credited, whom
 
 WEIGHTS = "checkpoint/model.safetensors"
 
@@ -38,14 +38,11 @@ def card(results: Results, views: Sequence[Results]) -> Card:
         model=[
             f"{counted(folds, 'network')}, one for each fold of a cross-validation; the scores are those of all of "
             "them together. No single one of them has earned these scores.",
-            f"It sees: {', '.join(f'{BRANCHES[name]} ({name})' for name in used if name in BRANCHES)}.",
+            f"It sees: {', '.join(f'{SEES[name]} ({name})' for name in used if name in SEES)}.",
             f"It gives probabilities of the levels of {', '.join(names) or 'no label'}.",
         ],
         uses=[
-            *(
-                [f"In a study: how far {', '.join(shown)} can be told in {KNOWN_SIDES[hold_out(results)]}."]
-                * bool(shown)
-            ),
+            *([f"In a study: how far {', '.join(shown)} can be told in {whom(results)}."] * bool(shown)),
             "Comparison with other models in the same folds of the same data.",
             "To find out which signals it relies on, and whether that holds on new data.",
         ],
@@ -89,7 +86,7 @@ def _data(results: Results) -> list[str]:
         f"{data['dataset']}, licence {data['licence'] or 'not stated'}: {counted(used['trials'], 'trial')} of "
         f"{counted(used['people'], 'participant')} {plural(used['trials'], 'was', 'were')} used, on "
         f"{counted(results.counts['stimuli'], 'picture')}. Labels: {labels}.",
-        f"Tested on {KNOWN_SIDES[hold_out(results)]}.",
+        f"Tested on {whom(results)}.",
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gazeray.report.blocks import ROW, WIDE, Block, Cell, Column, Figure, Heading, Section, Table, Text
+from gazeray.report.blocks import ROW, WIDE, Block, Cell, Column, Figure, Heading, Section, Table, Terms, Text
 from gazeray.report.results import HEADLINE, Results
 from gazeray.report.words import interval, number
 from gazeray.studies.emotion import figures
@@ -51,7 +51,8 @@ def section(results: Results, views: Sequence[Results]) -> Section | None:
             "data. Change: the control minus that model. An outcome is a reading of intervals, no proof; one that "
             "passes may still be too small a study."
         )
-        blocks.insert(0, Text(words, small=True))
+        questions = {view.label(key): QUESTIONS.get(kind(key), "") for view in views for key in view.of_kind("control")}
+        blocks = [Text(words, small=True), Terms([pair for pair in questions.items() if pair[1]]), *blocks]
     blocks += _importance(results, views)
     return Section("controls", "Controls", "Controls", blocks) if blocks else None
 
@@ -62,16 +63,14 @@ def _table(view: Results, keys: Sequence[str]) -> Table:
     for key in keys:
         entry, change = view.entry(key, HEADLINE), paired(view, key, of)
         rows.append([
-            view.label(key), QUESTIONS.get(kind(key), ""),
+            view.label(key),
             Cell(number(entry.get("value")), interval(entry.get("ci95"))),
             Cell(number(change.get("value"), 3, True), interval(change.get("ci95"), 3, True)),
             outcome(view, key),
         ])  # fmt: skip
     own = view.entry(of, HEADLINE)
-    rows.insert(
-        0, [f"{view.label(of)}, as it is", "", Cell(number(own.get("value")), interval(own.get("ci95"))), "", ""]
-    )
-    columns = [Column("control", ROW), Column("what it asks", WIDE), Column(METRICS[HEADLINE].name), Column("change")]
+    rows.insert(0, [f"{view.label(of)}, as it is", Cell(number(own.get("value")), interval(own.get("ci95"))), "", ""])
+    columns = [Column("control", ROW), Column(METRICS[HEADLINE].name), Column("change")]
     return Table(f"Controls of {label_of(view)}", [*columns, Column("outcome", WIDE)], rows, shaded=[0])
 
 
@@ -89,8 +88,8 @@ def paired(view: Results, control: str, of: str) -> dict[str, Any]:
     if reverse.get("value") is not None:
         turned = reverse.get("ci95")
         return {"value": -reverse["value"], "ci95": None if turned is None else [-bound for bound in turned[::-1]]}
-    values = [view.entry(key, HEADLINE).get("value") for key in (control, of)]
-    return {} if None in values else {"value": values[0] - values[1]}
+    mine, theirs = (view.entry(key, HEADLINE).get("value") for key in (control, of))
+    return {} if mine is None or theirs is None else {"value": mine - theirs}
 
 
 def moved(view: Results, control: str, of: str) -> int | None:

@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from gazeray.report import figures
 from gazeray.report.figures import BLUE, DARK, GREEN, GREY, HALF_IN, PAGE_IN, PALE, VERMILION, drawing, shorten
 
-COLOURS = {"model": BLUE, "control": VERMILION, "baseline": GREY, "ceiling": GREEN}
+COLOURS = {"model": BLUE, "control": VERMILION, "baseline": DARK, "ceiling": GREEN}
 """Of a row, by its kind."""
+
+BLIND = GREY
+"""Of a row that sees neither gaze nor body."""
 
 LEVELS = "viridis"
 
@@ -112,7 +115,7 @@ class Sure(NamedTuple):
 
     sure: NDArray[np.float64]
     right: NDArray[np.float64]
-    count: NDArray[np.int64]
+    trials: NDArray[np.int64]
 
 
 @drawing()
@@ -125,7 +128,7 @@ def reliability(found: Mapping[str, Sure], chance: float) -> Any:
     for (name, own), (colour, line, mark) in zip(found.items(), styles, strict=False):
         upper.plot(own.sure, own.right, color=colour, linestyle=line, marker=mark, markersize=4, linewidth=1.4,
                    label=shorten(name, 26))  # fmt: skip
-        lower.plot(own.sure, own.count, color=colour, linestyle=line, marker=mark, markersize=3, linewidth=1.2)
+        lower.plot(own.sure, own.trials, color=colour, linestyle=line, marker=mark, markersize=3, linewidth=1.2)
     upper.axhline(chance, color=VERMILION, linewidth=0.8, alpha=0.5)
     upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="share that was right")
     lower.set(xlabel="probability of the most probable level", ylabel="trials", ylim=(0, None))
@@ -198,7 +201,7 @@ def courses(panels: Sequence[Course], times_ms: NDArray[np.float64], levels: Seq
 def pairs(
     before: NDArray[np.uint8], after: NDArray[np.uint8], gaze: tuple[NDArray[np.floating[Any]], NDArray[Any]]
 ) -> Any:
-    """Pictures (P, H, W, 3) with the gaze on them, (P, n, 2) in -1..1 (x right, y down), above the same moved."""
+    """Pictures (P, H, W, 3) with the gaze on them, (P, 2, T) in -1..1 (x right, y down), above the same moved."""
     count = len(before)
     across = min(count, 5)
     rows = -(-count // across)
@@ -213,7 +216,7 @@ def pairs(
             axis = axes[2 * row + below, column]
             axis.imshow(pictures[place], extent=(-1, 1, 1, -1), aspect="auto")
             for colour, width in (("white", 2.2), (VERMILION, 1.0)):
-                axis.plot(*points[place].T, color=colour, linewidth=width, clip_on=True)
+                axis.plot(*points[place], color=colour, linewidth=width, clip_on=True)
             axis.set(xlim=(-1.05, 1.05), ylim=(1.05, -1.05))
             axis.set_title(f"{place + 1}, {name}", loc="left", pad=2)
     return figure

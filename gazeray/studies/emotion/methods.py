@@ -12,8 +12,8 @@ from gazeray.report.sections import provenance
 from gazeray.report.sections.classification import held_out, resampled
 from gazeray.report.sections.search import choice_name
 from gazeray.report.words import counted, number
-from gazeray.studies.emotion.views import models
-from gazeray.studies.emotion.words import BRANCHES, METRICS, hold_out, scaled_within
+from gazeray.studies.emotion.views import SEES, models
+from gazeray.studies.emotion.words import METRICS, hold_out, scaled_within
 
 REFERENCES = {
     "cohen": "Cohen, J. (1968). Weighted kappa: nominal scale agreement with provision for scaled disagreement or "
@@ -43,12 +43,15 @@ FOLDS = {
 }
 
 
+FILE = "The folds were dealt elsewhere and read from a file; what it claims to hold out was checked."
+
+
 def methods(results: Results, views: Sequence[Results]) -> Section:
     """The section on methods."""
     held = hold_out(results)
     dealt = counted(len(results.manifest.get("folds") or []), "fold")
     paragraphs: list[Block] = [
-        Text(FOLDS[held].format(dealt=dealt), "Folds."),
+        Text(FILE if (results.config.get("folds") or {}).get("path") else FOLDS[held].format(dealt=dealt), "Folds."),
         Text(_model(results), "Model."),
         Text(_fitting(results), "Fitting."),
         Text(_signals(results), "Signals."),
@@ -69,13 +72,16 @@ def methods(results: Results, views: Sequence[Results]) -> Section:
     return sections.methods(paragraphs, [REFERENCES.get(key, key) for key in references])
 
 
+RECURRENCE = {"lstm": "an LSTM", "gru": "a GRU", "transformer": "a transformer"}
+
 BASELINES = (
-    "are fitted in the same folds on all trials that are not tested. Majority: the most frequent level. Participant "
-    "mean, picture mean: ratings of the same person, of the same picture by other people, shrunken towards the mean "
-    "of all where there are few; participant + picture: both added up; each becomes probabilities by a normal "
-    "distribution around the mean, cut at the levels. What was held out has no mean of its own, and its row is "
-    "undefined. Order, duration, rate, loss: a regression on when and how well a trial was recorded. All without gaze "
-    "together: all of these. Ridge: a regression on simple features of gaze and body, which a network should beat."
+    "are fitted in the same folds on all trials that are not tested, each a logistic regression on what it knows. "
+    "Majority: the shares of the levels, nothing else. Participant’s mean, picture’s mean: how the ratings of the same "
+    "person, of the same picture by known people, differ from all, shrunken as far as their number asks for; "
+    "participant + picture: both, fitted together and added up. What was held out has no mean of its own, and its row "
+    "is undefined. Order, duration, rate, loss: when and how well a trial was recorded. All without gaze together: all "
+    "of these. Ridge: simple features of gaze and body, which a network should beat. The branch of the picture is a "
+    "network, and sees neither gaze nor body either."
 )
 CEILINGS = (
     "are what people tell. Other people: the ratings of everybody else of the same picture, each rater left out in "
@@ -86,7 +92,7 @@ CEILINGS = (
 
 def _model(results: Results) -> str:
     told, config = results.manifest.get("branches") or {}, results.config.get("model") or {}
-    used = [f"{BRANCHES[name]} ({name})" for name in told.get("used") or [] if name in BRANCHES]
+    used = [f"{SEES[name]} ({name})" for name in told.get("used") or [] if name in SEES]
     over = "the filters of its convolution" if config.get("recurrence") == "lstm_over_channels" else "time"
     parts = (
         [f"One branch for each of: {', '.join(used)}; their features are fused, with a head for each label."]
@@ -94,9 +100,8 @@ def _model(results: Results) -> str:
         else []
     )
     if "series" in (told.get("used") or []) and config.get("recurrence"):
-        kind = str(config["recurrence"]).partition("_")[0]
-        kind = kind if kind == "transformer" else kind.upper()
-        parts.append(f"Signals go through convolutions and a {kind} over {over}.")
+        kind = RECURRENCE[str(config["recurrence"]).partition("_")[0]]
+        parts.append(f"Signals go through convolutions and {kind} over {over}.")
     count = len(models(results))
     if count > 1:
         parts.append(f"{counted(count, 'subset')} of the branches were fitted, each as a network of its own.")

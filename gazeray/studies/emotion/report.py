@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gazeray.report.blocks import Section, Text
+from gazeray.report.blocks import ROW, Column, Section, Table, Text
 from gazeray.report.model_card import write_card
 from gazeray.report.page import Page, write_page
 from gazeray.report.results import Results, read_results
@@ -19,7 +19,7 @@ from gazeray.studies.emotion.methods import methods
 from gazeray.studies.emotion.views import label_of, views
 from gazeray.studies.emotion.words import caveats, hold_out, verdict
 
-LOGGED = learning.Logged("sum over the labels", "balanced_accuracy", "macro recall, mean over the labels")
+LOGGED = learning.Logged("sum over the labels", "balanced_accuracy", "mean macro recall")
 
 
 def write_report(run: Folder) -> None:
@@ -105,4 +105,8 @@ def _tested(results: Results) -> Section:
     if held != "neither":
         return folds.tested(results, held)
     words = "Trials were dealt to folds at random: people and pictures are on every side of each."
-    return Section("tested", "Who was tested where", "Who was tested", [Text(words)])
+    sides = ("train", "validation", "test")
+    rows = [[fold["fold"], *(fold["trials"][side] for side in sides)] for fold in results.manifest.get("folds") or []]
+    columns = [Column("fold", ROW), *(Column(f"trials: {side}") for side in sides)]
+    shown = Table("Trials per fold", columns, rows, tall=len(rows) > 15)
+    return Section("tested", "Who was tested where", "Who was tested", [Text(words), shown])

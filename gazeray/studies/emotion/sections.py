@@ -19,8 +19,8 @@ from gazeray.report.sections.classification import resampled
 from gazeray.report.sections.participants import People
 from gazeray.report.words import counted, interval, number, p_alone
 from gazeray.studies.emotion import figures
-from gazeray.studies.emotion.views import ADDITIVE, confusions, decided, label_of, model_of, models, probabilities
-from gazeray.studies.emotion.words import BRANCHES, METRICS, branch_name, heading, second
+from gazeray.studies.emotion.views import ADDITIVE, SEES, confusions, decided, label_of, model_of, models, probabilities
+from gazeray.studies.emotion.words import METRICS, branch_name, heading, second
 
 BINS = 10
 """Of the reliability diagram, equally wide, as of the calibration error."""
@@ -67,8 +67,10 @@ def table(results: Results, views: Sequence[Results]) -> Section:
 def _ladder(views: Sequence[Results]) -> list[Block]:
     """The model between what can be had without it and what people tell, in one figure."""
     first, model = views[0], model_of(views[0])
-    keys = [key for kind in ("baseline", "model", "ceiling") for key in first.of_kind(kind)
-            if kind != "model" or key == model]  # fmt: skip
+    blind = (first.metrics.get("without_gaze") or {}).get("rows") or []
+    rows = [key for kind in ("baseline", "model", "ceiling") for key in first.of_kind(kind)]
+    seeing = [key for key in rows if key not in blind and (first.predictors[key]["kind"] != "model" or key == model)]
+    keys = [*(key for key in rows if key in blind), *seeing]
     drawn = [key for key in keys if any(view.entry(key, HEADLINE).get("value") is not None for view in views)]
     if not drawn:
         return []
@@ -78,15 +80,15 @@ def _ladder(views: Sequence[Results]) -> list[Block]:
         for view in views
     ]  # fmt: skip
     names = [first.label(key) for key in drawn]
-    colours = [figures.COLOURS[first.predictors[key]["kind"]] for key in drawn]
+    colours = [figures.BLIND if key in blind else figures.COLOURS[first.predictors[key]["kind"]] for key in drawn]
     said = "; ".join(
         f"{label_of(view)}: "
         + ", ".join(f"{view.label(key)} {number(view.entry(key, HEADLINE).get('value'), 2)}" for key in drawn)
         for view in views
     )
     caption = (
-        "Macro recall with 95 % intervals. Grey: baselines, blue: the model, green: ceilings. Gaze and body add "
-        "something where blue lies to the right of all grey that sees neither."
+        "Macro recall with 95 % intervals. Grey: sees neither gaze nor body; blue: the model; black: simple features "
+        "of gaze and body; green: ceilings. Gaze and body add something where blue lies to the right of all grey."
     )
     png = figures.dots(names, colours, panels, METRICS[HEADLINE].head)
     return [Figure("ladder", png, f"Macro recall of the rows. {said}.", caption)]
@@ -126,7 +128,7 @@ def branches(results: Results, views: Sequence[Results]) -> Section | None:
     """Which branch contributes: every subset of them, and what is lost without each."""
     keys = [key for key in models(results) if any(key in view.rows for view in views)]
     told = results.manifest.get("branches") or {}
-    left = [f"The {BRANCHES.get(name, name)} is left out: {str(why).rstrip('.')}."
+    left = [f"The {SEES.get(name, name)} is left out: {str(why).rstrip('.')}."
             for name, why in (told.get("left_out") or {}).items()]  # fmt: skip
     blocks: list[Block] = [Text(words) for words in left]
     if len(keys) > 1:
@@ -156,7 +158,7 @@ def _subsets(keys: Sequence[str], views: Sequence[Results]) -> list[Block]:
         + ", ".join(f"{branch_name(k)} {number(v, 2)}" for k, v in zip(keys, panel.values[:, 0], strict=True))
         for panel in panels
     )
-    meaning = "; ".join(f"{name}: {BRANCHES[name]}" for name in BRANCHES if any(name in key for key in keys))
+    meaning = "; ".join(f"{name}: {SEES[name]}" for name in SEES if any(name in key for key in keys))
     caption = f"Macro recall of every fitted subset of the branches, with 95 % intervals. {meaning[:1].upper()}"
     caption += f"{meaning[1:]}. Each subset is a network of its own, fitted in the same folds."
     return [Figure("branches", png, f"Macro recall by branches. {said}.", caption)]
@@ -251,7 +253,7 @@ def calibration(views: Sequence[Results]) -> Section | None:
     """How sure the model was against how often it was right."""
     drawn, words = [], []
     for view in views:
-        rows = {view.label(model_of(view)): model_of(view)}
+        rows = {"model": model_of(view)}
         rows |= {view.label(ADDITIVE): ADDITIVE} if ADDITIVE in view.rows else {}
         found = {name: sure for name, row in rows.items() if (sure := _sure(view, row)) is not None}
         if not found:
@@ -285,7 +287,7 @@ def _sure(view: Results, row: str) -> figures.Sure | None:
     if not true.size:
         return None
     sure = probabilities(view, row)[there].max(axis=1)
-    bins = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
+    bins = np.clip(np.ceil(sure * BINS).astype(np.int64) - 1, 0, BINS - 1)
     count = np.bincount(bins, minlength=BINS)
     some = count > 0
     sums = [np.bincount(bins, weights=values, minlength=BINS)[some] for values in (sure, (said == true).astype(float))]

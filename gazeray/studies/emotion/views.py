@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,12 +12,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gazeray.metrics.ordinal import balanced
 from gazeray.metrics.statistics import participant_confusions
 from gazeray.report.results import Results
 from gazeray.report.sections.classification import class_indices, scores_of
 
 PERSON, PICTURE, ADDITIVE, OTHERS = "participant_mean", "picture_mean", "additive", "other_people"
 """Rows that know whose trial it is, what was looked at, and both; and other people's ratings of the same picture."""
+
+SEES = {
+    "series": "signals over time",
+    "scanpath": "picture of the scanpath",
+    "picture": "picture that was looked at",
+}
+"""What each branch of the model sees."""
+
+CONTROLS = ("shift", "cut", "shuffled", "swapped")
+"""How the keys of controls begin, in the order of the report."""
 
 ORDER = ("majority", PERSON, PICTURE, ADDITIVE, "nuisance", "without_gaze", "ridge", OTHERS, "retest")
 """Baselines and ceilings as the report lists them, from what knows least."""
@@ -49,7 +60,7 @@ def _view(results: Results, name: str, own: Mapping[str, Any]) -> Results:
         manifest={**results.manifest, "classes": list(own["levels"])},
         metrics=metrics,
         predictions=_known(results.predictions, name),
-        order=(*models(results), *ORDER),
+        order=(*models(results), *controls(results), *ORDER),
     )
     metrics["participants"] = confusions(found, "participant")
     return found
@@ -68,7 +79,17 @@ def model_of(results: Results) -> str:
 def models(results: Results) -> list[str]:
     """The rows of the models, those of fewer branches first, the one that the run is about last."""
     keys = [key for key, row in results.predictors.items() if row["kind"] == "model"]
-    return sorted(keys, key=lambda key: (key == results.metrics.get("model"), key.count("-")))
+    known = list(SEES)
+    return sorted(keys, key=lambda key: (key == results.metrics.get("model"), key.count("-"), [
+        known.index(name) if name in known else len(known) for name in key.split("-")
+    ]))  # fmt: skip
+
+
+def controls(results: Results) -> list[str]:
+    """The rows of the controls, in the order of the report."""
+    keys = [key for key, row in results.predictors.items() if row["kind"] == "control"]
+    places = {key: place for place, start in enumerate(CONTROLS) for key in keys if key.startswith(start)}
+    return sorted(keys, key=lambda key: (places.get(key, len(CONTROLS)), key))
 
 
 def _known(predictions: pa.Table, label: str) -> pa.Table:
@@ -77,11 +98,11 @@ def _known(predictions: pa.Table, label: str) -> pa.Table:
     return predictions.filter(pc.is_valid(predictions[label]))
 
 
-def _folds(per_fold: Any) -> list[dict[str, Any]]:
-    """The scores of each fold as a list of {fold, metrics}, also where they are a mapping from the fold."""
-    if isinstance(per_fold, Mapping):
-        return [{"fold": int(fold), "metrics": metrics} for fold, metrics in per_fold.items()]
-    return list(per_fold)
+def _folds(per_fold: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The scores of each fold in the form of a run with one table, {fold, metrics}."""
+    about = ("fold", "n")
+    return [{"fold": one["fold"], "metrics": {name: value for name, value in one.items() if name not in about}}
+            for one in per_fold]  # fmt: skip
 
 
 # -- what was predicted
@@ -102,14 +123,12 @@ def decided(view: Results, row: str, even: bool) -> tuple[NDArray[np.int64], NDA
     frequent ones.
     """
     shares = probabilities(view, row)
-    there = np.isfinite(shares).all(axis=1)
+    there: NDArray[np.bool_] = np.asarray(np.isfinite(shares).all(axis=1))
     if not there.any():
         return np.empty(0, np.int64), np.empty(0, np.int64), there
     true = class_indices(view.predictions[label_of(view)].to_pylist(), view.classes)
-    if even:
-        prior = probabilities(view, "prior")
-        shares = np.divide(shares, prior, out=np.zeros_like(shares), where=prior > 0)
-    return true[there], shares[there].argmax(axis=1), there
+    shares = balanced(shares[there], probabilities(view, "prior")[there]) if even else shares[there]
+    return true[there], shares.argmax(axis=1), there
 
 
 def confusions(view: Results, column: str) -> dict[str, Any]:

@@ -8,40 +8,37 @@ from gazeray.report.results import HEADLINE, Results
 from gazeray.report.sections.classification import against_chance, held_out
 from gazeray.report.sections.without_gaze import best_gain
 from gazeray.report.words import METRIC_NAMES, Metric, digits_for, incomplete, interval, number, p_value
-from gazeray.studies.emotion.views import ADDITIVE, OTHERS, PERSON, PICTURE, label_of, model_of
+from gazeray.studies.emotion.views import ADDITIVE, OTHERS, PERSON, PICTURE, SEES, label_of, model_of
 
 METRICS = {
     **{key: Metric(name) for key, name in METRIC_NAMES.items() if key != "brier"},
     HEADLINE: Metric(
         "macro recall", "", True,
-        "mean over the levels of the share of their trials that are told right (balanced accuracy). The level with the "
-        "highest ratio of its probability to its share in training is decided for, so that rare levels count as much "
-        "as frequent ones", "brodersen"),
+        "mean over the levels of the share of their trials that are told right (balanced accuracy), where the level "
+        "with the highest ratio of its probability to its share in training is decided for, so that rare levels count "
+        "as much as frequent ones; chance is one over the number of levels", "brodersen"),
     "accuracy": Metric("accuracy", "", True, "share of trials whose most probable level is right"),
     "qwk": Metric(
         "weighted kappa", "", True,
-        "Cohen's kappa of the expected level, rounded, with errors weighed by their squared distance", "cohen"),
+        "Cohen’s kappa of the expected level, rounded, with errors weighed by their squared distance", "cohen"),
     "mae": Metric("mean absolute error", "levels", False, "mean distance of the expected level, rounded"),
     "within_one": Metric("within one level", "share", True, "share of trials at most one level off, likewise"),
-    "spearman": Metric("Spearman", "", True, "rank correlation of the expected level"),
+    "spearman": Metric(
+        "Spearman", "", True,
+        "rank correlation of the expected level, less what the shares in training alone would have it be"),
     "ccc": Metric("concordance", "", True, "correlation of the expected level that also asks for mean and spread",
                   "lin"),
-    "log_loss": Metric("log loss", "nat", False, "mean of −ln of the probability of the true level"),
+    "log_loss": Metric(
+        "log loss", "nat", False, "mean of −ln of the probability of the true level, of one millionth at least"),
     "ece": Metric(
         "calibration error", "", False,
         "mean distance of how sure the most probable level was from how often it was right, over ten bins", "guo"),
     "brier": Metric("Brier score", "", False, "squared distance of all probabilities from the truth", "brier"),
     "auroc": Metric(
-        "area under ROC", "", True, "of the second class, or the mean over classes, each against the rest", "fawcett"),
+        "area under ROC", "", True,
+        "of the second class, or the mean over classes, each against the rest, by the same ratio", "fawcett"),
 }  # fmt: skip
 """Every metric that a run may show, in words."""
-
-BRANCHES = {
-    "series": "signals over time",
-    "scanpath": "picture of the scanpath",
-    "picture": "picture that was looked at",
-}
-"""What each branch of the model sees."""
 
 KNOWN_SIDES = {
     "participants": "people it never saw, with pictures it knew",
@@ -65,6 +62,12 @@ def hold_out(results: Results) -> str:
     return str(told or "participants")
 
 
+def whom(results: Results) -> str:
+    """Whom and what the test is of."""
+    read = (results.config.get("folds") or {}).get("path")
+    return "the test trials of the folds of a file" if read else KNOWN_SIDES[hold_out(results)]
+
+
 def second(view: Results) -> str:
     """The metric that stands beside macro recall: weighted kappa of ordered levels, else the area under ROC."""
     return "qwk" if "qwk" in view.shown else "auroc"
@@ -74,7 +77,7 @@ def heading(view: Results) -> str:
     """A label with its levels, as a heading."""
     name, levels = label_of(view), view.classes
     told = f"{len(levels)} ordered levels" if view.metrics.get("ordered") else f"{', '.join(levels)}"
-    return f"{name[:1].upper()}{name[1:]} ({told})"
+    return f"{_capital(name)} ({told})"
 
 
 # -- the verdict
@@ -95,7 +98,9 @@ def of_label(view: Results) -> str:
     """The verdict on one label."""
     name, entry = label_of(view), view.entry(model_of(view), HEADLINE)
     if entry.get("value") is None:
-        return f"{name}: no verdict, because macro recall is undefined ({entry.get('why') or 'too few levels'})."
+        return (
+            f"{_capital(name)}: no verdict, because macro recall is undefined ({entry.get('why') or 'too few levels'})."
+        )
     chance = 1 / len(view.classes)
     gain = best_gain(view, model_of(view), HEADLINE, held_out(view))
     distances = [bound - chance for bound in [entry["value"], *(entry.get("ci95") or [])]]
@@ -111,19 +116,24 @@ def of_label(view: Results) -> str:
     if beside.get("value") is not None:
         bounds = interval(beside.get("ci95"), 2)
         scored.append(f"{METRICS[second(view)].name} {number(beside['value'], 2)} {bounds}".rstrip())
-    sentence = f"{_claimed(found, name, KNOWN_SIDES[hold_out(view)])}: {', '.join(scored)}."
-    return " ".join(filter(None, [sentence[0].upper() + sentence[1:], _beyond(view, digits), explained(view, digits)]))
+    claimed = _claimed(found, whom(view))
+    sentence = f"{_capital(name)}: {claimed} ({', '.join(scored)})."
+    return " ".join(filter(None, [sentence, _beyond(view, digits), explained(view, digits)]))
 
 
-def _claimed(found: Claim, label: str, who: str) -> str:
+def _capital(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
+def _claimed(found: Claim, who: str) -> str:
     if found.side == "too_few":
-        return f"there is too little to say whether the model tells {label} in {who} ({found.why})"
+        return f"there is too little to say whether the model tells it in {who}: {found.why}"
     if found.side == "below":
-        return f"the model tells {label} worse than chance in {who}, which points at a fault"
+        return f"the model is worse than chance in {who}, which points at a fault"
     if found.side == "above":
-        return f"the model tells {label} above chance in {who}"
+        return f"the model tells it above chance in {who}"
     doubt = "the evidence is mixed" if found.side == "mixed" else "there is no clear evidence"
-    return f"{doubt} that the model tells {label} in {who}"
+    return f"{doubt} that the model tells it in {who}"
 
 
 def _beyond(view: Results, digits: int) -> str:
@@ -176,10 +186,10 @@ def explained(view: Results, digits: int = 2) -> str:
     entry, beside = view.entry(row, HEADLINE), view.entry(row, second(view))
     scored = f"{number(entry['value'], digits)} {interval(entry['ci95'], digits)}"
     if beside.get("value") is not None:
-        scored += f", {METRICS[second(view)].name} {number(beside['value'], 2)}"
+        scored += f" and {METRICS[second(view)].name} {number(beside['value'], 2)}"
     others = view.entry(OTHERS, second(view))
     if row == PICTURE and others.get("value") is not None:
-        scored += f"; of all other people {number(others['value'], 2)}"
+        scored += f" (with everybody else’s ratings {number(others['value'], 2)})"
     return f"All of it is {what}: {knows} alone scores {scored}."
 
 
@@ -196,7 +206,7 @@ def against(view: Results, row: str) -> Claim:
 def caveats(results: Results) -> list[str]:
     """What to know before the numbers are believed, a sentence each."""
     branches, config = results.manifest.get("branches") or {}, results.config
-    found = [f"The {BRANCHES.get(name, name)} is left out: {str(why).rstrip('.')}."
+    found = [f"The {SEES.get(name, name)} is left out: {str(why).rstrip('.')}."
              for name, why in (branches.get("left_out") or {}).items()]  # fmt: skip
     if "picture" in (branches.get("used") or []) and (config.get("picture") or {}).get("weights") == "none":
         found.append("The network that sees the pictures is untrained (weights: none): what it adds is a control.")
