@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gazeray.config import ConfigError, validate
-from gazeray.gaze.dataset import DataError, load_dataset
+from gazeray.config import ConfigError, read_yaml, validate
+from gazeray.gaze.dataset import DataError, load_dataset, open_dataset
 from gazeray.gaze.declaration import DatasetSpec
 from tests.gaze.tiny_dataset import read_all, reasons, write
 
@@ -44,7 +44,7 @@ def files(**changes: str) -> dict[str, str | bytes]:
 
 def spec_with(**log: Any) -> DatasetSpec:
     """The declaration of EmoEye with some keys of its log replaced."""
-    spec = load_dataset(CONFIG).model_dump(mode="json", exclude_none=True)
+    spec = read_yaml(CONFIG)
     spec["trials"]["log"] |= log
     return validate(DatasetSpec, spec)
 
@@ -149,9 +149,12 @@ def test_label_of_the_wrong_row_would_be_seen(tmp_path: Path) -> None:
     assert data.trials["label"].tolist() == ["4", "4", "5"] * 2
 
 
-def test_comma_decimals_of_onsets_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("decimal", [".", ","])
+def test_comma_decimals_of_onsets_are_read(tmp_path: Path, decimal: str) -> None:
     text = log_of(comma=";").replace("9000.5", "9000,5")
-    data, found = read_all(write(tmp_path, files(log=text)), load_dataset(CONFIG), "valence")
+    spec = read_yaml(CONFIG)
+    spec["trials"]["decimal"] = decimal
+    data, found = read_all(write(tmp_path, files(log=text)), validate(DatasetSpec, spec), "valence")
     assert data.rejects == []
     np.testing.assert_allclose(*(part.trials[1].samples["timestamp_ms"] for part in found if part.trials[1].samples))
 
@@ -175,7 +178,7 @@ def test_mistakes_in_the_declaration_are_named(log: dict[str, Any], fault: str) 
 
 @pytest.mark.parametrize("change", [{"windows": None}, {"path": "all_gaze.csv", "columns": {"participant": "who"}}])
 def test_gaze_must_be_cut_by_the_log(change: dict[str, Any]) -> None:
-    spec = load_dataset(CONFIG).model_dump(mode="json", exclude_none=True)
+    spec = read_yaml(CONFIG)
     spec["samples"] |= change
     with pytest.raises(ConfigError, match=r"trials\.log tells the times of one person's trials"):
         validate(DatasetSpec, spec)
@@ -186,3 +189,19 @@ def test_nobody_left_ends_the_study(tmp_path: Path) -> None:
     logs = {f"raw_data/our scale OS files/subject-{who}.csv": log_of("soon") for who in "12"}
     with pytest.raises(DataError, match="none of 2 files can be read"):
         read_all(write(tmp_path, bad | logs), load_dataset(CONFIG), "valence")
+
+
+def test_both_labels_of_a_trial_are_read_and_one_that_is_missing_costs_itself(tmp_path: Path) -> None:
+    text = log_of(pictures=[("dog 7", 2000.0, 4, ""), *PICTURES[1:]])
+    root = write(tmp_path, files(log=text))
+    data = open_dataset(load_dataset(CONFIG), root, ["arousal", "valence"])
+    assert data.trials["arousal_index"].tolist() == [3, 3, 4] * 2
+    assert data.trials["valence_index"].tolist() == [5, 4, 0, -1, 4, 0]
+    assert ["the trial is kept for arousal" in one.reason for one in data.rejects] == [True]
+
+
+def test_answer_in_the_rows_below_has_no_column_of_its_own() -> None:
+    spec = read_yaml(CONFIG)
+    spec["labels"]["arousal"]["column"] = "form_response"
+    with pytest.raises(ConfigError, match="arousal: an answer in the rows below is not in a column of its own"):
+        validate(DatasetSpec, spec)
