@@ -6,9 +6,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 
-from gazeray.gaze.declaration import WORDS, DatasetSpec, GazeSpec, TableSpec, TrialsSpec, parts_in_path
+from gazeray.gaze.declaration import NAMES, WORDS, DatasetSpec, GazeSpec, TableSpec, TrialsSpec, parts_in_path
 from gazeray.gaze.files import (
     Listing,
+    fits_path,
     ids_in_path,
     matching_files,
     placeholders,
@@ -22,6 +23,7 @@ from gazeray.gaze.logs import trials_of_log, with_delimiter
 from gazeray.gaze.readers import READERS
 from gazeray.gaze.readers.base import IDS, SCREEN_COLUMNS, GazeFile, Kind, ReadError
 from gazeray.gaze.text_tables import TextTable, read_text_table, stacked, trials_in_gaze, with_ids
+from gazeray.gaze.trials_in_names import ids_in_name, misnamed, trials_in_names
 from gazeray.storage import FileStat, Folder
 from gazeray.tables import Reject
 
@@ -29,10 +31,10 @@ from gazeray.tables import Reject
 def without_tables(spec: DatasetSpec, files: Sequence[FileStat]) -> list[FileStat]:
     """The files that may hold gaze: all but the tables and the messages, unless the gaze is declared to be in them."""
     own = {gaze.path for gaze in spec.gaze().values()}
-    others = [table.path for table in spec.tables()]
+    others = [table.path for table in spec.tables() if not (isinstance(table, TrialsSpec) and table.reader == NAMES)]
     others += [gaze.messages.file.path for gaze in spec.gaze().values() if gaze.messages and gaze.messages.file]
     apart = [path for path in others if path not in own]
-    return [stat for stat in files if not any(ids_in_path(path, stat.path) for path in apart)]
+    return [stat for stat in files if not any(fits_path(path, stat.path) for path in apart)]
 
 
 def trials_table(
@@ -49,9 +51,13 @@ def trials_table(
     Of many files, one that cannot be read is rejected, and the others are used.
     """
     found = preferred_files(table.path, matching_files(table.path, files), rejects)
+    in_names = isinstance(table, TrialsSpec) and table.reader == NAMES
+    rejects += misnamed(spec, files) if in_names else []
     if not found:
         errors.append(f"{root.uri}: no file {table.path} (there are: {some_paths(files)})")
         return None
+    if isinstance(table, TrialsSpec) and in_names:
+        return trials_in_names(table, found)
     several = bool(placeholders(table.path)) or "*" in table.path
     tables: list[TextTable] = []
     for stat in found if several else found[:1]:
@@ -142,7 +148,7 @@ class GazeFiles:
         named: Collection[tuple[str, str]],
         rejects: list[Reject],
     ) -> None:
-        self.gaze = gaze
+        self.gaze, self._spec = gaze, spec
         self._parts = parts_in_path(gaze, spec.trials)
         self._keys = [name for name in placeholders(gaze.path) if name in (*IDS, *self._parts)]
         self._several = len(self._keys) < len(placeholders(gaze.path)) or "*" in gaze.path
@@ -165,7 +171,7 @@ class GazeFiles:
     def _deal(self, files: Sequence[FileStat], named: Collection[tuple[str, str]], rejects: list[Reject]) -> None:
         known = {self._key(pair) for pair in named}
         for stat in files:
-            readings = [self._said(ids) for ids in ids_in_path(self.gaze.path, stat.path)]
+            readings = [self._said(ids) for ids in readings_of(self._spec, self.gaze, stat.path)]
             fitting = [ids for ids in dict.fromkeys(readings) if ids in known]
             if len(fitting) == 1 and (self._several or not self._found[fitting[0]]):
                 self._found[fitting[0]].append(stat)
@@ -184,6 +190,17 @@ class GazeFiles:
         """What a reading of a path says, spelt as names are composed."""
         spelt = {name: plain_part(ids[name]) for name in ("trial", *self._parts) if self._parts and name in ids}
         return tuple((ids | spelt)[name] for name in self._keys)
+
+
+def readings_of(spec: DatasetSpec, gaze: GazeSpec, path: str) -> list[dict[str, str]]:
+    """What a path of gaze may say, see `ids_in_path`; one reading where trials are told by the names of files, and this
+    is the name of one."""
+    found = ids_in_path(gaze.path, path)
+    if len(found) < 2 or spec.trials.reader != NAMES:
+        return found
+    told = ids_in_name(spec.trials, path)
+    told = told | {"trial": told.get(spec.trials.trial_columns[-1], "")} if told else {}
+    return [ids for ids in found if all(told.get(name, ids[name]) == ids[name] for name in ids)] or found
 
 
 def path_ids(pair: tuple[str, str], parts: Sequence[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from gazeray.config import ConfigError, Section, StorageConfig, parse_yaml, read_yaml, validate
@@ -32,6 +33,9 @@ from gazeray.storage import Folder, masked, split_uri
 
 WINDOW_MS = ("start_ms", "end_ms")
 """Columns of the trials table that say when a trial begins and ends, on the clock of the gaze."""
+
+NAMES = "names"
+"""Reader of trials that are told by the names of files."""
 
 WORDS = "words"
 """Column of the trials table: how many words what was read in a trial has."""
@@ -113,7 +117,9 @@ class TrialsSpec(TableSpec):
 
     units: dict[str, str] = Field({}, description="start_ms, end_ms -> ms (default), s, us, ns or iso")
     reader: str | None = Field(
-        None, description="take the trials from what gaze files say of them (eyelink: TRIAL_VAR); default: a table"
+        None,
+        description="take the trials from what gaze files say of them (eyelink: TRIAL_VAR), or (names) from what the"
+        " placeholders of the path stand for in the names of files; default: a table",
     )
     repeats: Literal["refuse", "number", "join"] = Field(
         "refuse",
@@ -136,10 +142,16 @@ class TrialsSpec(TableSpec):
     @field_validator("reader")
     @classmethod
     def _tells_trials(cls, reader: str | None) -> str | None:
-        able = [name for name, known in READERS.items() if known.trials]
+        able = [NAMES, *(name for name, known in READERS.items() if known.trials)]
         if reader is not None and reader not in able:
             raise ValueError(f"files of {reader} do not tell of trials (those of: {', '.join(able)})")
         return reader
+
+    @model_validator(mode="after")
+    def _all_in_the_name(self) -> TrialsSpec:
+        if self.reader == NAMES and self.needed_columns:
+            raise ValueError(f"reader names: {', '.join(self.needed_columns)}: no such placeholder in {self.path}")
+        return self
 
     @field_validator("units")
     @classmethod
@@ -211,6 +223,24 @@ class DatasetSpec(LabelledSpec):
     trials: TrialsSpec
     samples: SamplesSpec | None = None
     fixations: FixationsSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _trial_in_the_path(cls, values: Any) -> Any:
+        """The gaze whose path has all parts of a trial's name under the names of their columns: the last is {trial}."""
+        trials = values.get("trials") if isinstance(values, dict) else None
+        columns = trials.get("columns") if isinstance(trials, dict) else None
+        own = columns.get("trial") if isinstance(columns, dict) else None
+        parts = own if isinstance(own, list) else [own]
+        if not parts or not all(isinstance(part, str) for part in parts):
+            return values
+        found = dict(values)
+        for kind in ("samples", "fixations"):
+            gaze = values.get(kind)
+            path = gaze.get("path") if isinstance(gaze, dict) else None
+            if isinstance(path, str) and {*parts} <= {*placeholders(path)} - {"trial"}:
+                found[kind] = {**gaze, "path": path.replace(f"{{{parts[-1]}}}", "{trial}")}
+        return found
 
     @field_validator("nuisance")
     @classmethod

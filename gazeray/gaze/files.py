@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -158,9 +159,14 @@ def ids_in_path(template: str, path: str) -> list[dict[str, str]]:
     There may be several readings, as of a_b_c under {participant}_{trial}: the caller takes the one it knows. * stands
     for anything but /, also for nothing. A .gz at the end of either makes no difference.
     """
-    parts = PLACEHOLDER.split(template.removesuffix(".gz"))
+    template, path = template.removesuffix(".gz"), path.removesuffix(".gz")
+    shortest, longest = (path_pattern(template, short).fullmatch(path) for short in (len(template), 0))
+    if shortest is None or longest is None:
+        return []
+    if shortest.regs == longest.regs:  # the first and the last reading are one
+        return [{name: identifier(value) for name, value in shortest.groupdict().items()}]
     found: list[dict[str, str]] = []
-    for reading in _readings(parts, path.removesuffix(".gz"), {}):
+    for reading in _readings(PLACEHOLDER.split(template), path, {}):
         ids = {name: identifier(value) for name, value in reading.items()}
         if ids not in found:
             found.append(ids)
@@ -169,7 +175,12 @@ def ids_in_path(template: str, path: str) -> list[dict[str, str]]:
 
 def matching_files(template: str, files: Iterable[FileStat]) -> list[FileStat]:
     """The files that a template (or a plain path) may mean."""
-    return [stat for stat in files if ids_in_path(template, stat.path)]
+    return [stat for stat in files if fits_path(template, stat.path)]
+
+
+def fits_path(template: str, path: str) -> bool:
+    """May a template (or a plain path) mean a path?"""
+    return path_pattern(template.removesuffix(".gz"), 0).fullmatch(path.removesuffix(".gz")) is not None
 
 
 def preferred_files(template: str, files: Sequence[FileStat], rejects: list[Reject]) -> list[FileStat]:
@@ -186,6 +197,20 @@ def preferred_files(template: str, files: Sequence[FileStat], rejects: list[Reje
 def some_paths(files: Sequence[FileStat]) -> str:
     """A few of the paths, for a message."""
     return ", ".join(stat.path for stat in files[:5]) + (" ..." if len(files) > 5 else "")
+
+
+@lru_cache(maxsize=64)
+def path_pattern(template: str, short: int) -> re.Pattern[str]:
+    """A template as a regular expression with a group for each placeholder; of these and of *, the first so many are as
+    short as they can be, the others as long."""
+    parts, names = PLACEHOLDER.split(template), set[str]()
+    spelt = [re.escape(parts[0])]
+    for place, (name, text) in enumerate(zip(parts[1::2], parts[2::2], strict=True)):
+        how = "?" if place < short else ""
+        new = f"(?P<{name}>[^/]+{how})" if name else f"([^/]*{how})"
+        spelt += [f"(?P={name})" if name in names else new, re.escape(text)]
+        names |= {name} if name else set()
+    return re.compile("".join(spelt))
 
 
 def _readings(parts: Sequence[Any], text: str, ids: Mapping[str, str]) -> Iterator[dict[str, str]]:

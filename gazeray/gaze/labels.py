@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import Field, PlainValidator, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationInfo, field_validator
 
 from gazeray.config import ConfigError, Section, validate
 from gazeray.gaze.files import canonical, plain_number
@@ -81,7 +81,7 @@ def _label_values(value: Any) -> dict[str, str] | Levels | Threshold:
     return classes
 
 
-LabelForm = Annotated[dict[str, str] | Levels | Threshold, PlainValidator(_label_values)]
+LabelForm = Annotated[dict[str, str] | Levels | Threshold, BeforeValidator(_label_values)]
 """Raw value -> class; {levels: [...], column: ...}; {column: ..., at_least: ...}."""
 
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from gazeray.gaze.bracketing import Window, bracketed, is_bracketed
 from gazeray.gaze.dataset import Recording
-from gazeray.gaze.dataset_files import path_ids
+from gazeray.gaze.dataset_files import path_ids, readings_of
 from gazeray.gaze.declaration import DatasetSpec, parts_in_path
-from gazeray.gaze.files import EYE, ids_in_path, natural, numbered, plain_part, spelt_there, trial_name
+from gazeray.gaze.files import EYE, natural, numbered, plain_part, spelt_there, trial_name
 from gazeray.gaze.logs import LOG_MS, zero_of_gaze
 from gazeray.gaze.mending import NEAR_MS, check_places, check_times, cut_to_windows
 from gazeray.gaze.readers import READERS, GazeTable, ReadError
@@ -76,7 +76,7 @@ def read_files(
     beside = {path: more for path, *more in recording.beside}
     eyes: dict[tuple[tuple[str, str], ...], list[tuple[str, Mapping[str, str], GazeTable]]] = {}
     for path in sorted(recording.samples if gaze.kind == "samples" else recording.fixations, key=natural):
-        fixed = _ids_of(gaze, path, parts, known)
+        fixed = _ids_of(spec, gaze, path, known)
         try:
             file = _fetched(gaze, root, path, fixed, beside.get(path, []), hashing)
             table = _read_file(spec, file, partial(_windows, spec, file, parts, known))
@@ -145,9 +145,9 @@ def _windows(
     ]
 
 
-def _ids_of(gaze: GazeSpec, path: str, parts: Sequence[str], known: Iterable[tuple[str, str]]) -> dict[str, str]:
+def _ids_of(spec: DatasetSpec, gaze: GazeSpec, path: str, known: Iterable[tuple[str, str]]) -> dict[str, str]:
     """What a path says; of several readings the one that fits a known trial."""
-    readings = ids_in_path(gaze.path, path)
+    readings, parts = readings_of(spec, gaze, path), parts_in_path(gaze, spec.trials)
     if len(readings) == 1:
         return readings[0]
     said = [path_ids(pair, parts) for pair in known]

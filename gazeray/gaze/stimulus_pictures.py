@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gazeray.gaze.declaration import DatasetSpec
-from gazeray.gaze.files import ids_in_path, some_paths, spelt_there
+from gazeray.gaze.files import canonical, ids_in_path, some_paths
 from gazeray.storage import FileStat
 from gazeray.tables import DataError
 
@@ -53,17 +53,20 @@ def find_pictures(spec: DatasetSpec, files: Sequence[FileStat], stimuli: Iterabl
     missing = [name for name in wanted if name not in found]
     used = {path for paths in found.values() for path in paths}
     unused = [path for path in every if path not in used]
-    notes = [_missing(missing, len(wanted), [name for path in unused for name in every[path]])] if missing else []
+    notes = [f"stimuli without a picture: {len(missing)} of {len(wanted)} ({_some(missing)})"] if missing else []
+    notes += _spelt(missing, [name for path in unused for name in every[path]])
     notes += [f"pictures that no trial uses: {len(unused)} ({_some(unused)})"] if unused else []
     if several or not found:
         raise DataError(several or notes)
     return Pictures({name: found[name][0] for name in wanted if name in found}, missing, unused, notes)
 
 
-def _missing(missing: Sequence[str], wanted: int, others: Sequence[str]) -> str:
-    """A note on stimuli without a picture, and how the first is spelt among the `others`, if it is."""
-    spelt = spelt_there([missing[0]], [[name] for name in others])
-    return f"stimuli without a picture: {len(missing)} of {wanted} ({_some(missing)}){spelt}"
+def _spelt(missing: Sequence[str], others: Sequence[str]) -> list[str]:
+    """A note on the first missing stimulus of which one of the `others` differs in capitals or in how its numbers are
+    spelt, if any does."""
+    known = {canonical(name).casefold(): name for name in others}
+    found = [(name, known[key]) for name in missing if (key := canonical(name).casefold()) in known]
+    return [f"there it is spelt {there!r}, not {name!r}: names are compared as text" for name, there in found[:1]]
 
 
 def _some(names: Sequence[str]) -> str:

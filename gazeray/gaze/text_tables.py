@@ -29,7 +29,7 @@ PARQUET = b"PAR1"
 @dataclass(frozen=True)
 class TextTable:
     """A small table as text: `spec` says what its columns are called, `columns` maps the file's names to cells, `rows`
-    are row numbers (first data row: 1) and `sources` the files they are of."""
+    are row numbers (first data row: 1; -1: the row is a whole file) and `sources` the files they are of."""
 
     source: str
     spec: TableSpec
@@ -40,6 +40,10 @@ class TextTable:
     def find(self, name: str) -> list[str] | None:
         """The cells of a column under gazeray's name or the file's, None when there is no such column."""
         return self.columns.get(self.spec.column(name))
+
+    def place(self, index: int) -> str:
+        """Where the row at `index` is, for a message."""
+        return str(self.rows[index]) if self.rows[index] >= 0 else self.sources[index]
 
     def reject(self, index: int, stage: str, reason: str, participant: str = "", trial: str = "") -> Reject:
         """The row at `index` cannot be used."""

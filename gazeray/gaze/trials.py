@@ -306,11 +306,11 @@ def _repeated(table: TextTable, keys: Sequence[object], same: str, different: st
         groups[key].append(index)
     found: dict[int, str] = {}
     for alike in (group for group in groups.values() if len(group) > 1):
-        rows = ", ".join(str(table.rows[index]) for index in alike[:10]) + (", ..." if len(alike) > 10 else "")
+        rows = ", ".join(map(table.place, alike[:10])) + (", ..." if len(alike) > 10 else "")
         differ = [name for name, cells in table.columns.items() if len({cells[index] for index in alike}) > 1]
         if differ:
             contradict = f"{different}: rows {rows} contradict each other in {', '.join(differ[:5])}"
             found |= dict.fromkeys(alike, contradict)
         else:
-            found |= dict.fromkeys(alike[1:], same and f"{same}: the same as row {table.rows[alike[0]]}")
+            found |= dict.fromkeys(alike[1:], same and f"{same}: the same as row {table.place(alike[0])}")
     return found
