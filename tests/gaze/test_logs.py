@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gazeray.config import ConfigError, read_yaml, validate
 from gazeray.gaze.dataset import DataError, load_dataset, open_dataset
 from gazeray.gaze.declaration import DatasetSpec
-from tests.gaze.tiny_dataset import read_all, reasons, write
+from gazeray.gaze.recording import read_recording
+from gazeray.storage import Folder
+from gazeray.synth.emotion import simulate_emotion
+from gazeray.synth.emotion_parameters import EmotionSimulation
+from gazeray.synth.emotion_raw import simulate_raw
+from tests.gaze.tiny_dataset import declared, read_all, reasons, write
 
 CONFIG = Path(__file__).parents[2] / "configs/datasets/emoeye_raw.yaml"
 STEP_S, ROWS = 0.01634, 1500
@@ -205,3 +211,30 @@ def test_answer_in_the_rows_below_has_no_column_of_its_own() -> None:
     spec["labels"]["arousal"]["column"] = "form_response"
     with pytest.raises(ConfigError, match="arousal: an answer in the rows below is not in a column of its own"):
         validate(DatasetSpec, spec)
+
+
+def test_declaration_without_a_log_is_dumped_as_before_there_was_the_key() -> None:
+    """Stores are named by a hash of it."""
+    assert "log" not in declared().model_dump(mode="json")["trials"]
+    assert load_dataset(CONFIG).model_dump(mode="json")["trials"]["log"]["step"] == 2
+
+
+def test_simulated_study_gives_the_same_trials_cut_and_uncut(tmp_path: Path) -> None:
+    params = EmotionSimulation(people=3, pictures=4, strangers=1)
+    simulate_emotion(Folder(tmp_path / "cut"), params)
+    simulate_raw(Folder(tmp_path / "raw"), params)
+    data = open_dataset(load_dataset(CONFIG), Folder(tmp_path / "raw"), ["arousal", "valence"])
+    assert data.rejects == []
+    found = [read_recording(data.spec, Folder(tmp_path / "raw"), one, data.trials) for one in data.recordings]
+    assert [len(part.trials) for part in found] == [4, 4, 0]  # the last is the stranger
+    answers = {(one.participant, one.trial): one for one in data.trials.itertuples()}
+    for trial in (one for part in found for one in part.trials):
+        row = answers[trial.participant, trial.trial]
+        said = f"{row.stimulus}_{row.arousal_index + 1}_{row.valence_index + 1}.csv"
+        [path] = [one for one in (tmp_path / "cut/epochs" / trial.participant).iterdir() if one.name.endswith(said)]
+        epoch = pd.read_csv(path)
+        assert trial.samples is not None
+        assert 301 == len(epoch) <= len(trial.samples["timestamp_ms"]) <= 302
+        for channel, column, flag in (("gsr", "GSR", "GSRV"), ("pupil_left", "LPMM", "LPMMV")):
+            values = epoch[column].where(epoch[flag] == 1).to_numpy(np.float32)
+            np.testing.assert_allclose(trial.samples[channel][:301], values, rtol=1e-5, err_msg=f"{path} {channel}")
