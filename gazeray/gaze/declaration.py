@@ -262,9 +262,7 @@ class DatasetSpec(LabelledSpec):
         if unknown and {"labels", "screen", "stimulus", "nuisance"} <= info.data.keys():
             raise ValueError(f"columns that nothing uses: {', '.join(unknown)} (known here: {', '.join(sorted(used))})")
         if isinstance(table, TrialsSpec) and table.log and "labels" in info.data:
-            strange = [name for name in table.log.below if name not in info.data["labels"]]
-            if strange:
-                raise ValueError(f"log.below: no such label: {', '.join(strange)}")
+            table.log.check_labels(labels_of(info.data["labels"]))
         given = [name for name in placeholders(table.path) if name in table.columns] if table else []
         if given:
             raise ValueError(f"{', '.join(given)}: comes from the path already")

@@ -22,6 +22,7 @@ from gazeray.gaze.readers.spec import GazeSpec
 
 if TYPE_CHECKING:
     from gazeray.gaze.declaration import TrialsSpec
+    from gazeray.gaze.labels import Label
     from gazeray.gaze.text_tables import TextTable
 
 LOG_MS = "log_ms"
@@ -58,6 +59,16 @@ class LogSpec(Section):
         if above:
             raise ValueError(f"{', '.join(above)}: rows below a trial are counted 0, 1, 2, ...; 0 is its own")
         return below
+
+    def check_labels(self, labels: Sequence[Label]) -> None:
+        """Raises ValueError where `below` names what is no label, or one that has a column of its own."""
+        columns = {label.name: label.column for label in labels}
+        strange = [name for name in self.below if name not in columns]
+        if strange:
+            raise ValueError(f"log.below: no such label: {', '.join(strange)} (declared: {', '.join(columns)})")
+        own = [name for name in self.below if columns[name] != name]
+        if own:
+            raise ValueError(f"log.below: {', '.join(own)}: an answer in the rows below is not in a column of its own")
 
     @field_validator("format")
     @classmethod
@@ -106,8 +117,9 @@ def trials_of_log(table: TextTable, log: LogSpec) -> TextTable:
         at = zero + onset + log.offset_ms if zero is not None and onset is not None else 0.0
         starts.append(repr(at) if known else " + ".join(cells))
         ends.append(repr(at + log.duration_ms) if known else "")
-    columns |= {"start_ms": starts, "end_ms": ends}
-    columns[LOG_MS] = ["" if moment is None else repr(moment) for moment in began]
+    columns |= {"start_ms": starts, "end_ms": ends, LOG_MS: ["" if zero is None else repr(zero) for zero in began]}
+    if table.spec.decimal != ".":  # as the other numbers of the table are written
+        columns |= {name: [cell.replace(".", ",") for cell in columns[name]] for name in ("start_ms", "end_ms", LOG_MS)}
     if "trial" not in table.spec.columns:
         columns["trial"] = [str(number) for number in range(1, len(picked) + 1)]
     for label, rows in log.below.items():

@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from gazeray.config import ConfigError, validate
-from gazeray.gaze.dataset import DataError, load_dataset
+from gazeray.config import ConfigError, read_yaml, validate
+from gazeray.gaze.dataset import DataError, load_dataset, open_dataset
 from gazeray.gaze.declaration import DatasetSpec
-from tests.gaze.tiny_dataset import read_all, reasons, write
+from gazeray.gaze.recording import read_recording
+from gazeray.storage import Folder
+from gazeray.synth.emotion import simulate_emotion
+from gazeray.synth.emotion_parameters import EmotionSimulation
+from gazeray.synth.emotion_raw import simulate_raw
+from tests.gaze.tiny_dataset import declared, read_all, reasons, write
 
 CONFIG = Path(__file__).parents[2] / "configs/datasets/emoeye_raw.yaml"
 STEP_S, ROWS = 0.01634, 1500
@@ -44,7 +50,7 @@ def files(**changes: str) -> dict[str, str | bytes]:
 
 def spec_with(**log: Any) -> DatasetSpec:
     """The declaration of EmoEye with some keys of its log replaced."""
-    spec = load_dataset(CONFIG).model_dump(mode="json", exclude_none=True)
+    spec = read_yaml(CONFIG)
     spec["trials"]["log"] |= log
     return validate(DatasetSpec, spec)
 
@@ -149,9 +155,12 @@ def test_label_of_the_wrong_row_would_be_seen(tmp_path: Path) -> None:
     assert data.trials["label"].tolist() == ["4", "4", "5"] * 2
 
 
-def test_comma_decimals_of_onsets_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("decimal", [".", ","])
+def test_comma_decimals_of_onsets_are_read(tmp_path: Path, decimal: str) -> None:
     text = log_of(comma=";").replace("9000.5", "9000,5")
-    data, found = read_all(write(tmp_path, files(log=text)), load_dataset(CONFIG), "valence")
+    spec = read_yaml(CONFIG)
+    spec["trials"]["decimal"] = decimal
+    data, found = read_all(write(tmp_path, files(log=text)), validate(DatasetSpec, spec), "valence")
     assert data.rejects == []
     np.testing.assert_allclose(*(part.trials[1].samples["timestamp_ms"] for part in found if part.trials[1].samples))
 
@@ -175,7 +184,7 @@ def test_mistakes_in_the_declaration_are_named(log: dict[str, Any], fault: str) 
 
 @pytest.mark.parametrize("change", [{"windows": None}, {"path": "all_gaze.csv", "columns": {"participant": "who"}}])
 def test_gaze_must_be_cut_by_the_log(change: dict[str, Any]) -> None:
-    spec = load_dataset(CONFIG).model_dump(mode="json", exclude_none=True)
+    spec = read_yaml(CONFIG)
     spec["samples"] |= change
     with pytest.raises(ConfigError, match=r"trials\.log tells the times of one person's trials"):
         validate(DatasetSpec, spec)
@@ -186,3 +195,46 @@ def test_nobody_left_ends_the_study(tmp_path: Path) -> None:
     logs = {f"raw_data/our scale OS files/subject-{who}.csv": log_of("soon") for who in "12"}
     with pytest.raises(DataError, match="none of 2 files can be read"):
         read_all(write(tmp_path, bad | logs), load_dataset(CONFIG), "valence")
+
+
+def test_both_labels_of_a_trial_are_read_and_one_that_is_missing_costs_itself(tmp_path: Path) -> None:
+    text = log_of(pictures=[("dog 7", 2000.0, 4, ""), *PICTURES[1:]])
+    root = write(tmp_path, files(log=text))
+    data = open_dataset(load_dataset(CONFIG), root, ["arousal", "valence"])
+    assert data.trials["arousal_index"].tolist() == [3, 3, 4] * 2
+    assert data.trials["valence_index"].tolist() == [5, 4, 0, -1, 4, 0]
+    assert ["the trial is kept for arousal" in one.reason for one in data.rejects] == [True]
+
+
+def test_answer_in_the_rows_below_has_no_column_of_its_own() -> None:
+    spec = read_yaml(CONFIG)
+    spec["labels"]["arousal"]["column"] = "form_response"
+    with pytest.raises(ConfigError, match="arousal: an answer in the rows below is not in a column of its own"):
+        validate(DatasetSpec, spec)
+
+
+def test_declaration_without_a_log_is_dumped_as_before_there_was_the_key() -> None:
+    """Stores are named by a hash of it."""
+    assert "log" not in declared().model_dump(mode="json")["trials"]
+    assert load_dataset(CONFIG).model_dump(mode="json")["trials"]["log"]["step"] == 2
+
+
+def test_simulated_study_gives_the_same_trials_cut_and_uncut(tmp_path: Path) -> None:
+    params = EmotionSimulation(people=3, pictures=4, strangers=1)
+    simulate_emotion(Folder(tmp_path / "cut"), params)
+    simulate_raw(Folder(tmp_path / "raw"), params)
+    data = open_dataset(load_dataset(CONFIG), Folder(tmp_path / "raw"), ["arousal", "valence"])
+    assert data.rejects == []
+    found = [read_recording(data.spec, Folder(tmp_path / "raw"), one, data.trials) for one in data.recordings]
+    assert [len(part.trials) for part in found] == [4, 4, 0]  # the last is the stranger
+    answers = {(one.participant, one.trial): one for one in data.trials.itertuples()}
+    for trial in (one for part in found for one in part.trials):
+        row = answers[trial.participant, trial.trial]
+        said = f"{row.stimulus}_{row.arousal_index + 1}_{row.valence_index + 1}.csv"
+        [path] = [one for one in (tmp_path / "cut/epochs" / trial.participant).iterdir() if one.name.endswith(said)]
+        epoch = pd.read_csv(path)
+        assert trial.samples is not None
+        assert 301 == len(epoch) <= len(trial.samples["timestamp_ms"]) <= 302
+        for channel, column, flag in (("gsr", "GSR", "GSRV"), ("pupil_left", "LPMM", "LPMMV")):
+            values = epoch[column].where(epoch[flag] == 1).to_numpy(np.float32)
+            np.testing.assert_allclose(trial.samples[channel][:301], values, rtol=1e-5, err_msg=f"{path} {channel}")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gazeray.config import validate
+from gazeray.config import read_yaml, validate
 from gazeray.gaze.dataset import DatasetSpec, load_dataset
 from gazeray.gaze.quality import QualityConfig, gate, trial_quality
 from gazeray.gaze.recording import RecordingGaze
@@ -78,7 +78,7 @@ def test_trials_with_every_signal_on_the_same_rows_are_read(real_data: Path) -> 
     units = {"gaze_azimuth": "deg", "gaze_elevation": "deg", "pupil_left": "mm", "pupil_right": "mm", "gsr": "us"}
     channels = {name: {"column": f"{name}_{unit}", "unit": unit.replace("us", "uS")} for name, unit in units.items()}
     channels["heart_rate"] = {"column": "hr_bpm", "unit": "bpm"}
-    declared = load_dataset(DATASETS / "rcqoea.yaml").model_dump(mode="json", exclude_none=True, exclude={"nuisance"})
+    declared = read_yaml(DATASETS / "rcqoea.yaml")
     declared["samples"] |= {"reader": "delimited", "path": "joint.csv.gz", "channels": channels}
     data, found = read_all(Folder(folder), validate(DatasetSpec, declared))
     assert data.rejects == []
