@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from gazeray.gaze.clock import ONE, interval_ms
+from gazeray.gaze.clock import ONE
 
 SAME_RATE = 1.05
 """Samples that come up to so many times as fast as the grid's points are as fast as they."""
@@ -40,19 +40,19 @@ def reach_ms(grid_ms: Floats) -> float:
     return float((RIPPLE_DB - 7.95) / (2.285 * np.pi * (STOP - PASS)) / 2 * step_ms)
 
 
-def on_grid(time_ms: Floats, values: Floats, grid_ms: Floats, max_gap_ms: float) -> Floats:
+def on_grid(time_ms: Floats, values: Floats, grid_ms: Floats, max_gap_ms: float, usual_ms: float) -> Floats:
     """The channels on the grid, (C, S); NaN where a point lies before the first or after the last sample of a channel
     that is not lost, or between two that are more than `max_gap_ms` apart. One usual step is never a gap.
 
-    time_ms: (N,), rising. values: (C, N), NaN = lost. grid_ms: (S,), rising evenly. Between samples lie straight lines.
+    time_ms: (N,), rising. values: (C, N), NaN = lost. grid_ms: (S,), rising evenly. usual_ms: from sample
+    to sample; NaN = not known. Between samples lie straight lines.
     """
     found = np.full((len(values), len(grid_ms)), np.nan)
     good = ~np.isnan(values)
     some = np.flatnonzero(good.any(axis=1))
     if not len(some):
         return found
-    usual_ms = interval_ms(time_ms)
-    there = _bridged(time_ms, good, grid_ms, max(max_gap_ms, np.nan_to_num(ONE * usual_ms)))
+    there = _bridged(time_ms, good, grid_ms, max(max_gap_ms, 0.0 if np.isnan(usual_ms) else ONE * usual_ms))
     step_ms = (grid_ms[-1] - grid_ms[0]) / (len(grid_ms) - 1)
     if step_ms > SAME_RATE * usual_ms:
         dense_ms = _without_pauses(time_ms, usual_ms)
