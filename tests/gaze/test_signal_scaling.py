@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -90,13 +88,6 @@ def test_flat_and_lost_channels_give_0(scale: str) -> None:
     found = fit(scale, series).apply(series, PEOPLE)
     assert (found[:, [1, 2, 5]] == 0).all()
     assert (found[:, 6] == 1).all()
-
-
-@pytest.mark.parametrize("scale", ["training_people", "participant", "published"])
-def test_plain_values_make_the_same_scaler(scale: str) -> None:
-    scaler = fit(scale)
-    again = Scaler.of_plain(json.loads(json.dumps(scaler.plain())))
-    assert torch.equal(again.apply(values(), PEOPLE), scaler.apply(values(), PEOPLE))
 
 
 def test_nobody_to_fit_on_leaves_values_as_they_are() -> None:
