@@ -78,6 +78,12 @@ def test_missing_rows_are_bridged_before_the_low_pass() -> None:
     np.testing.assert_array_equal(np.isnan(masked), (GRID > 996) & (GRID < 1404))
 
 
+def test_bursts_of_samples_with_pauses_between_stay_small() -> None:
+    time = (np.arange(0.0, 5000.0, 400.0)[:, None] + np.arange(20) * 1e-3).ravel()
+    found, within = put(time, 0.01 * time), GRID <= 4800
+    np.testing.assert_allclose(found[within], 0.01 * GRID[within], atol=0.01)
+
+
 def test_at_the_grids_own_rate_samples_stay_what_they_are() -> None:
     values = np.random.default_rng(2).normal(size=301)
     np.testing.assert_allclose(put(GRID, values), values)
