@@ -40,7 +40,7 @@ def without_margins(eyes: Floats, time_ms: Floats, margin_ms: float, usual_ms: f
     if not margin_ms:
         return eyes
     lost = np.isnan(eyes)
-    pause = np.diff(time_ms) > PAUSE * usual_ms
+    pause = time_ms[1:] - time_ms[:-1] > PAUSE * usual_ms
     lost[:, :-1] |= pause
     lost[:, 1:] |= pause
     before = np.maximum.accumulate(np.where(lost, time_ms, -np.inf), axis=1)

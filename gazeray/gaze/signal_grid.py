@@ -22,6 +22,10 @@ PASS, STOP = 0.6, 1.0
 """The low-pass keeps what is below the first and stops what is above the second, as shares of half the grid's rate."""
 RIPPLE_DB = 40.0
 """By so much what is above is weaker, and by 1 % at most what is below changes."""
+FINEST = 64
+"""Where rows are missing, so many are put into a step of the grid at most, however fast the samples came."""
+AT_ONCE_MS = 1e-3
+"""A sample that is no farther from a point is at the point: stamps are not exact to the last bit."""
 TAPS = 4096
 """Values of the impulse response on either side of its middle, in a table."""
 
@@ -55,6 +59,7 @@ def on_grid(time_ms: Floats, values: Floats, grid_ms: Floats, max_gap_ms: float,
     there = _bridged(time_ms, good, grid_ms, max(max_gap_ms, 0.0 if np.isnan(usual_ms) else ONE * usual_ms))
     step_ms = (grid_ms[-1] - grid_ms[0]) / (len(grid_ms) - 1)
     if step_ms > SAME_RATE * usual_ms:
+        usual_ms = max(usual_ms, step_ms / FINEST)
         dense_ms = _without_pauses(time_ms, usual_ms)
         filled = np.array([np.interp(dense_ms, time_ms[good[c]], values[c, good[c]]) for c in some])
         found[some] = _low_passed(dense_ms, filled, grid_ms, usual_ms)
@@ -70,8 +75,8 @@ def _bridged(time_ms: Floats, good: NDArray[np.bool_], grid_ms: Floats, most_ms:
     edge = np.full((len(good), 1), np.inf)
     before = np.maximum.accumulate(np.where(good, time_ms, -np.inf), axis=1)
     after = np.minimum.accumulate(np.where(good, time_ms, np.inf)[:, ::-1], axis=1)[:, ::-1]
-    before = np.concatenate([-edge, before], axis=1)[:, np.searchsorted(time_ms, grid_ms, "right")]
-    after = np.concatenate([after, edge], axis=1)[:, np.searchsorted(time_ms, grid_ms, "left")]
+    before = np.concatenate([-edge, before], axis=1)[:, np.searchsorted(time_ms, grid_ms + AT_ONCE_MS, "right")]
+    after = np.concatenate([after, edge], axis=1)[:, np.searchsorted(time_ms, grid_ms - AT_ONCE_MS, "left")]
     return np.asarray(after - before <= most_ms)
 
 

@@ -79,7 +79,7 @@ def longest_gaps_ms(time_ms: Floats, good: np.ndarray) -> Floats:
     if not len(time_ms):
         return np.full(len(good), np.nan)
     last = np.maximum.accumulate(np.where(good, time_ms, time_ms[0]), axis=1)
-    steps = np.diff(last, axis=1).max(axis=1, initial=0.0)
+    steps = (last[:, 1:] - last[:, :-1]).max(axis=1, initial=0.0)
     return np.asarray(np.maximum(steps, time_ms[-1] - last[:, -1]))
 
 

@@ -20,6 +20,8 @@ from gazeray.gaze.signals_config import PLAUSIBLE, SignalsConfig
 
 GAZE = ("x", "y")
 
+TINY = float(np.finfo(np.float64).tiny)
+
 
 @dataclass(frozen=True)
 class Series:
@@ -166,9 +168,8 @@ def _measured(
 
 def _implausible(values: Floats, low: float | None, high: float | None) -> np.ndarray:
     """What lies outside; a limit of 0 is outside itself."""
-    tiny = np.finfo(np.float64).tiny
-    below = values < (-np.inf if low is None else low or tiny)
-    return np.asarray(below | (values > (np.inf if high is None else high or -tiny)))
+    below = values < (-np.inf if low is None else low or TINY)
+    return np.asarray(below | (values > (np.inf if high is None else high or -TINY)))
 
 
 def _take_off_baseline(
@@ -194,8 +195,8 @@ def _fault(values: np.ndarray, names: Sequence[str], n_samples: int, grid_ms: Fl
     when = f"from {grid_ms[0]:g} to {grid_ms[-1]:g} ms"
     if not n_samples:
         return f"no sample {when}"
-    shares = np.count_nonzero(~np.isnan(values), axis=1) / len(grid_ms)
-    if shares.max(initial=0.0) >= max(cfg.min_share, np.finfo(np.float64).tiny):
+    shares = 1 - np.isnan(values).sum(axis=1) / len(grid_ms)
+    if shares.max(initial=0.0) >= (cfg.min_share or 1 / len(grid_ms)):
         return ""
     said = ", ".join(f"{name} {share:.3g}" for name, share in zip(names, shares.tolist(), strict=True))
     return f"no channel is there for signals.min_share {cfg.min_share:g} of the time {when}: {said}"
