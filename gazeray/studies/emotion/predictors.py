@@ -102,11 +102,10 @@ def _test(targets: Sequence[Target], features: str, store: Store, fold: Fold, ou
     """Fit everything to everybody who is not tested, and write what it says of the tested rows."""
     test = np.sort(fold.test)
     ids = with_regimes(store.table.select(["participant", "trial", "stimulus"]).take(test), fold, test)
-    measured = np.full((len(store.table), 0), np.nan)
-    for rows in (fold.known, test):
-        values = np.asarray(store.take(rows, [features])[features], np.float64)
-        measured = measured if measured.shape[1] else np.full((len(store.table), values.shape[1]), np.nan)
-        measured[rows] = values
+    rows = np.concatenate([fold.known, test])
+    values = np.asarray(store.take(rows, [features])[features], np.float64)
+    measured = np.full((len(store.table), values.shape[1]), np.nan)
+    measured[rows] = values
     simple = Known(measured, range(measured.shape[1]))
     scores: dict[str, np.ndarray] = {}
     for target in targets:
