@@ -203,7 +203,9 @@ def test_answers_are_levels_bent_by_a_style() -> None:
     ],
 )
 def test_effects_are_as_large_as_the_parameters_say(high: Felt, low: Felt, what: object, apart: float) -> None:
-    quiet = EmotionSimulation(body_cv=0, hippus_mm=0, blinks_per_min=0, one_eye_share=0, bodiless_people=0, scanning=0)
+    quiet = EmotionSimulation(
+        body_cv=0, hippus_mm=0, blinks_per_min=0, one_eye_share=0, bodiless_people=0, pupil_mm=0.12
+    )
     assert callable(what)
     assert what(one_trial(quiet, high)) - what(one_trial(quiet, low)) == pytest.approx(
         apart, abs=0.02 + 0.1 * abs(apart)
@@ -211,7 +213,7 @@ def test_effects_are_as_large_as_the_parameters_say(high: Felt, low: Felt, what:
 
 
 def test_skin_conductance_rises_1_to_3_s_after_the_picture_with_arousal() -> None:
-    quiet = EmotionSimulation(body_cv=0, spontaneous_per_min=0, bodiless_people=0)
+    quiet = EmotionSimulation(body_cv=0, spontaneous_per_min=0, bodiless_people=0, scr_share=0.03)
     high, low = (1 / one_trial(quiet, Felt(arousal, 4)).gsr_ohm for arousal in (6.0, 2.0))
     ratio = high / low
     assert ratio[:60] == pytest.approx(np.ones(60), abs=1e-9)
