@@ -133,7 +133,7 @@ def _ratings(
     levels = len(scene.levels)
     of_picture, told = LABELS.get(label, (0.8, 0.0))
     wide = levels / 7
-    person, picture = rng.normal(0, 0.9 * wide, scene.people), rng.normal(0, 1.5 * of_picture * wide, scene.pictures)
+    person, picture = rng.normal(0, 1.3 * wide, scene.people), rng.normal(0, 1.5 * of_picture * wide, scene.pictures)
     moment = rng.normal(0, 1.1 * wide, who.size)
     middle = (levels - 1) / 2
     truth = np.clip(np.round(middle + person[who] + picture[what] + moment), 0, levels - 1).astype(np.int64)

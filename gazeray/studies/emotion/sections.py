@@ -255,7 +255,7 @@ def calibration(views: Sequence[Results]) -> Section | None:
     for view in views:
         rows = {"model": model_of(view)}
         rows |= {view.label(ADDITIVE): ADDITIVE} if ADDITIVE in view.rows else {}
-        found = {name: sure for name, row in rows.items() if (sure := _sure(view, row)) is not None}
+        found = {name: sure for name, row in rows.items() if (sure := sure_of(view, row)) is not None}
         if not found:
             continue
         said = "; ".join(
@@ -281,7 +281,7 @@ def calibration(views: Sequence[Results]) -> Section | None:
     )
 
 
-def _sure(view: Results, row: str) -> figures.Sure | None:
+def sure_of(view: Results, row: str) -> figures.Sure | None:
     """The bins of a row that have trials; None where it says nothing."""
     true, said, there = decided(view, row, even=False)
     if not true.size:
