@@ -72,7 +72,7 @@ def test_help_lists_every_setting_once_with_its_default(shown: str) -> None:
     ("line", "below"),
     [
         ("render.sigma_px=40.0  (number or null, > 0)", "px of the screen"),
-        ("folds.hold_out=participants  (participants | stimuli | both)", "no training example"),
+        ("folds.hold_out=participants  (participants | stimuli | both | neither)", "no training example"),
         ("search=null  (a section, or null)", "train with the settings above"),
         ("search.settings=12  (integer, >= 1)", "draws from the space"),
         ("train.class_weights=true  (true or false)", "counted in the training people"),

@@ -84,7 +84,7 @@ class ReadTrials:
         return ""
 
     def strangers(self, seen: SeenRecording) -> list[str]:
-        """Channels of the files that no series has, since neither the config nor the first recordings name them."""
+        """Channels of the files that no series has, since neither the declaration nor the first recordings name them."""
         known = {*self.channels, "pupil_left", "pupil_right", "pupil", "gsr"}
         if self.cfg.signals.channels is not None:
             return []
@@ -93,7 +93,7 @@ class ReadTrials:
             if values.dtype.kind == "f" and name not in ("timestamp_ms", "x_px", "y_px") and np.isfinite(values).any()
         }  # fmt: skip
         return [
-            f"{seen.read.key}: channel {name} is not used, the first recordings have none: name it in signals.channels"
+            f"{seen.read.key}: channel {name} is not used, the first recordings have none: declare it"
             for name in sorted(found - known)
         ]
 
