@@ -65,6 +65,8 @@ def _said(gaze: GazeSpec, path: str, read: RecordingGaze, known: set[tuple[str, 
     named = f"columns {columns}" if columns else f"as {gaze.reader} has it"
     rates = [clock_hz(one.samples["timestamp_ms"]) for one in read.trials if one.samples is not None]
     rate = [f"{np.nanmedian(rates):.4g} Hz"] if np.isfinite(rates).any() else []
+    channels = sorted({name for one in read.trials for name in one.units})
+    named += f", channels {', '.join(channels)}" if channels else ""
     found = [_many(len(read.trials), "trial"), rows, *rate, named]
     return f"{name}: {', '.join(found)}{why_rejected(rejects)}"
 

@@ -32,6 +32,7 @@ def test_every_recording_of_ier2023_is_read_with_its_pupils(real_data: Path) -> 
     data, found = read_all(Folder(folder), load_dataset(DATASETS / "ier2023.yaml"))
     assert (len(data.recordings), len(data.trials), data.rejects, rejects_of(found)) == (24, 120, [], [])
     assert data.trials["label"].value_counts().to_dict() == {"without": 72, "arithmetic": 48}
+    assert data.trials["stimulus"].nunique() == 1  # else the condition, which is the label, would be what was looked at
     assert sum(part.n_rows for part in found) == 804_187
     trials = {(one.participant, one.trial): one for part in found for one in part.trials}
     assert len(trials) == 120
