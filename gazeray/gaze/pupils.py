@@ -33,14 +33,15 @@ def pupil_name(eyes: Sequence[str], units: Mapping[str, str]) -> str:
 
 
 def without_margins(eyes: Floats, time_ms: Floats, margin_ms: float, usual_ms: float) -> Floats:
-    """The pupils (E, N) without what is at most the margin from a lost sample, or from where samples are missing.
+    """The pupils (E, N) without what is at most the margin from a lost sample, or from where samples are missing for
+    longer than the margin: some trackers write no rows in a blink, and some drop a few at any time.
 
     time_ms: (N,), rising. usual_ms: from sample to sample; NaN = not known.
     """
     if not margin_ms:
         return eyes
     lost = np.isnan(eyes)
-    pause = time_ms[1:] - time_ms[:-1] > PAUSE * usual_ms
+    pause = time_ms[1:] - time_ms[:-1] > max(PAUSE * usual_ms, margin_ms)
     lost[:, :-1] |= pause
     lost[:, 1:] |= pause
     before = np.maximum.accumulate(np.where(lost, time_ms, -np.inf), axis=1)

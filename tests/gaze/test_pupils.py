@@ -36,7 +36,7 @@ def test_mean_of_the_eyes_that_are_there_makes_no_step() -> None:
 def test_margins_as_by_plain_loops() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
-        time = np.cumsum(rng.choice([10.0, 10.0, 10.0, 80.0], 60))
+        time = np.cumsum(rng.choice([10.0, 10.0, 10.0, 24.0, 32.0, 80.0], 60))
         eyes = np.where(rng.random((2, 60)) < 0.05, np.nan, 3.0)
         found = without_margins(eyes, time, 25.0, 10.0)
         for eye, row in zip(eyes, found, strict=True):
@@ -45,10 +45,17 @@ def test_margins_as_by_plain_loops() -> None:
                     j
                     for j in range(60)
                     if np.isnan(eye[j])
-                    or (j and time[j] - time[j - 1] > PAUSE * 10)
-                    or (j < 59 and time[j + 1] - time[j] > PAUSE * 10)
+                    or (j and time[j] - time[j - 1] > max(25, PAUSE * 10))
+                    or (j < 59 and time[j + 1] - time[j] > max(25, PAUSE * 10))
                 ]
                 assert np.isnan(row[k]) == any(abs(time[j] - time[k]) <= 25.0 for j in lost)
+
+
+def test_rows_dropped_for_less_than_the_margin_are_no_blink() -> None:
+    time = np.cumsum(np.tile([8.0, 8.0, 8.0, 8.0, 26.0], 20))
+    eyes = np.full((1, 100), 3.0)
+    assert not np.isnan(without_margins(eyes, time, 50.0, 8.0)).any()
+    assert np.isnan(without_margins(eyes, time, 25.0, 8.0)).all()
 
 
 def test_no_margin_leaves_all_as_it_is() -> None:
