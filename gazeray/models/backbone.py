@@ -115,28 +115,31 @@ def check_known(arch: str) -> None:
         raise ValueError(f"unknown network {arch!r}: {_close_first(arch, known)}")
 
 
-def empty_network(arch: str) -> nn.Module:
+def empty_network(arch: str, **settings: Any) -> nn.Module:
     """A network without values, on the device meta: for dry runs."""
     try:
         with torch.device("meta"):
-            return _network(arch)
+            return _network(arch, **settings)
     except NotImplementedError:  # networks that compute their widths with tensors
-        return _network(arch).to("meta")
+        return _network(arch, **settings).to("meta")
 
 
 def loaded_network(arch: str, state: Mapping[str, Tensor] | None, seed: int) -> nn.Module:
-    """A network in evaluation mode with a state, or untrained; see `Backbone`. Raises ValueError: it does not fit."""
+    """A network in evaluation mode with a state, or untrained; see `Backbone`. Raises ValueError: it does not fit.
+
+    What a state lacks of the classifier is 0.
+    """
     if state is not None:
         state = _renamed(state)
+        network = empty_network(arch, **_input_side(arch, state)).to_empty(device="cpu")  # no time for random values
+        _load(network, arch, state)
+        return network
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = _network(arch, **_input_side(arch, state))
-        if state is None:
-            with measured_norms(network) as any_norms:
-                if any_norms:
-                    network(nn.functional.interpolate(torch.randn(4, 3, 16, 16), (128, 128), mode="bicubic"))
-    if state is not None:
-        _load(network, arch, state)
+        network = _network(arch)
+        with measured_norms(network) as any_norms:
+            if any_norms:
+                network(nn.functional.interpolate(torch.randn(4, 3, 16, 16), (128, 128), mode="bicubic"))
     return network
 
 
@@ -281,7 +284,7 @@ def without_head(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _load(network: nn.Module, arch: str, state: Mapping[str, Tensor]) -> None:
     """Load a state. Raises ValueError that names the first key that does not fit; the classifier does not matter."""
     wanted = network.state_dict()
-    used = {}
+    used = {name: value.new_zeros(()).expand_as(value) for name, value in wanted.items()}
     for name, value in wanted.items():
         if name not in state:
             if name.split(".")[0] in _HEADS or name.endswith("num_batches_tracked"):
@@ -296,7 +299,7 @@ def _load(network: nn.Module, arch: str, state: Mapping[str, Tensor]) -> None:
     extra = next((name for name in state if name not in wanted and name.split(".")[0] not in _HEADS), None)
     if extra is not None:
         raise ValueError(f"the weights do not fit {arch}: it has no {extra}")
-    network.load_state_dict(used, strict=False)
+    network.load_state_dict(used)
 
 
 def fingerprint(model: nn.Module) -> str:
