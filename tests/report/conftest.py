@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from gazeray.report import figures
+from gazeray.storage import Folder
+from gazeray.studies.emotion.report import write_report
+from tests.report import fabricate_emotion
 
 
 @pytest.fixture
@@ -31,6 +34,15 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures are set up but not rasterised: for tests of words only."""
     blank = figures.to_png(figures.new_figure(1, 1))
     monkeypatch.setattr(figures, "to_png", lambda figure: blank)
+
+
+@pytest.fixture(scope="session")
+def emotion_report(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """A run folder of the emotion study with all that a page may show, drawn; a person has a long name."""
+    run = Folder(tmp_path_factory.mktemp("drawn") / "run")
+    fabricate_emotion.fabricate(run, fabricate_emotion.EmotionScene(searched=True, first_participant="P1_" + 57 * "w"))
+    write_report(run)
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -54,8 +54,9 @@ def wide() -> Table:
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A report of three classes and a person with long names, and a page with a table that fits nowhere."""
+def reports(tmp_path_factory: pytest.TempPathFactory, emotion_report: Folder) -> dict[str, Path]:
+    """A report of three classes and a person with long names, one of the emotion study, and a page with a table that
+    fits nowhere."""
     run = Folder(tmp_path_factory.mktemp("crowded") / "run")
     made.fabricate(run, made.Scene(participants=6, folds=3, epochs=3, classes=CLASSES, gate=True, searched=True,
                                    explained=True, first_participant=LONG, failed=(2,),
@@ -68,11 +69,14 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     named = Table("Named", [Column("row", ROW), Column("n")], [[LONG, 1], ["short", 2]])
     blocks = [Text(LONG), wide(), named, Code(f"path: /{LONG}/{LONG}/{LONG}")]
     write_page(other, read_results(other), Page("t", "h", [LONG], LONG, [Section("a", LONG, "A", blocks)], [LONG]))
-    return {name: Path(of.uri) / "report.html" for name, of in (("crowded", run), ("wide", other))}
+    return {
+        name: Path(of.uri) / "report.html"
+        for name, of in (("crowded", run), ("emotion", emotion_report), ("wide", other))
+    }
 
 
 @pytest.mark.parametrize("width", [DESK, PHONE])
-@pytest.mark.parametrize("name", ["crowded", "wide"])
+@pytest.mark.parametrize("name", ["crowded", "emotion", "wide"])
 def test_nothing_is_cut_on_a_screen(tab: Any, reports: dict[str, Path], name: str, width: int) -> None:
     tab.open(reports[name], width)
     assert tab.value("document.documentElement.scrollWidth") <= tab.value("innerWidth")
@@ -81,12 +85,13 @@ def test_nothing_is_cut_on_a_screen(tab: Any, reports: dict[str, Path], name: st
     assert tab.value(HIDDEN) == []
 
 
-def test_no_table_of_a_usual_report_needs_to_scroll_on_a_desk(tab: Any, reports: dict[str, Path]) -> None:
-    tab.open(reports["crowded"], DESK)
+@pytest.mark.parametrize("name", ["crowded", "emotion"])
+def test_no_table_of_a_usual_report_needs_to_scroll_on_a_desk(tab: Any, reports: dict[str, Path], name: str) -> None:
+    tab.open(reports[name], DESK)
     assert tab.value(f"{SCROLLERS}.map(box => box.getAttribute('aria-label'))") == []
 
 
-@pytest.mark.parametrize("name", ["crowded", "wide"])
+@pytest.mark.parametrize("name", ["crowded", "emotion", "wide"])
 def test_nothing_is_cut_on_paper(tab: Any, reports: dict[str, Path], name: str) -> None:
     tab.open(reports[name], PAPER)
     tab.send("Emulation.setEmulatedMedia", media="print")

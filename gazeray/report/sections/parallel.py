@@ -65,9 +65,7 @@ def figure(
         + "Where lines of one colour cross an axis close together, its value matters; where they are spread, it hardly "
         "does. Scores are of inner folds, and noisy."
     )
-    alt = (
-        f"Settings tried, {', '.join(axis.name for axis in axes)}. Best inner {name} {number(scores[best])}: {chosen}."
-    )
+    alt = f"Settings tried, {', '.join(axis.name for axis in axes)}. Best {name} {number(scores[best])}: {chosen}."
     return Figure("parallel", coordinates([*axes, axis_of(name, scores.tolist(), False, words)], scores, rises), alt,
                   caption)  # fmt: skip
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gazeray.report.blocks import ROW, WIDE, Block, Cell, Column, Figure, Heading, Section, Table, Terms, Text
 from gazeray.report.results import HEADLINE, Results
@@ -143,6 +144,12 @@ def channels(results: Results, found: dict[str, Any]) -> list[str]:
     return sorted(names, key=lambda name: (order.index(name) if name in order else len(order), name))
 
 
+def _drop(values: NDArray[np.float64]) -> Cell:
+    """A fall, (3,) of value, low and high of its interval, as a cell."""
+    value, *ends = values
+    return Cell(number(value, 3, True), interval(ends, 3, True)) if np.isfinite(value) else Cell("–")
+
+
 def _importance(results: Results, views: Sequence[Results]) -> list[Block]:
     """What the score falls by without each channel: a figure for all labels, and a table."""
     told = results.metrics.get("importance") or {}
@@ -165,14 +172,13 @@ def _importance(results: Results, views: Sequence[Results]) -> list[Block]:
     rows: list[list[object]] = []
     for place, name in enumerate(names):
         cells = [values[place] for panel in panels for values in panel.values.values()]
-        rows.append([name, *(Cell(number(one[0], 3, True), interval(one[1:], 3, True) * bool(np.isfinite(one[0])))
-                             for one in cells)])  # fmt: skip
+        rows.append([name, *map(_drop, cells)])
     said = "; ".join(f"{row[0]} {row[1].words}" for row in rows if isinstance(row[1], Cell))
     words = (
-        "What the fitted model relies on: by how much macro recall falls where a channel is masked in the test as if "
-        "it had been lost, and where it is exchanged among the test trials; 95 % intervals. Channels that tell the "
-        "same stand in for each other: that none matters alone does not mean that none matters. Where the score is at "
-        "chance there is nothing to fall."
+        f"What the fitted model of {branch_name(asked(results))} relies on: by how much macro recall falls where a "
+        "channel is masked in the test as if it had been lost, and where it (or a whole branch) is exchanged among the "
+        "test trials; 95 % intervals. Channels that tell the same stand in for each other: that none matters alone "
+        "does not mean that none matters. Where the score is at chance there is nothing to fall."
     )
     alt = f"Fall of macro recall by channel, {panels[0].title}: {said}."
     figure = Figure("importance", png, alt, "Fall of macro recall without each channel, with 95 % intervals.")
