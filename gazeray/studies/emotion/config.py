@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from gazeray.config import JobConfig, Section, StoreConfig, check_watched
+from gazeray.config import FoldsConfig, JobConfig, Section, StoreConfig, check_watched
 from gazeray.gaze.augment_config import AugmentConfig
 from gazeray.gaze.events import EventsConfig
 from gazeray.gaze.quality import QualityConfig
@@ -126,6 +126,7 @@ class EmotionConfig(JobConfig):
     """All sections."""
 
     data: EmotionData = EmotionData()
+    folds: FoldsConfig = FoldsConfig(outer=4)
     quality: QualityConfig = QualityConfig()
     events: EventsConfig = EventsConfig()
     signals: SignalsConfig = SignalsConfig()
