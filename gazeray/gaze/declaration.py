@@ -151,6 +151,9 @@ class TrialsSpec(TableSpec):
     def _all_in_the_name(self) -> TrialsSpec:
         if self.reader == NAMES and self.needed_columns:
             raise ValueError(f"reader names: {', '.join(self.needed_columns)}: no such placeholder in {self.path}")
+        text = [key for key in ("delimiter", "encoding", "names", "skip_lines") if key in self.model_fields_set]
+        if self.reader == NAMES and text:
+            raise ValueError(f"reader names: no file is opened, {', '.join(text)} have no meaning")
         return self
 
     @field_validator("units")

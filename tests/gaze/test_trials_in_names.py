@@ -207,6 +207,7 @@ def test_gaze_of_any_reader_may_have_all_parts_of_the_name_in_its_path(tmp_path:
     [
         pytest.param({"columns": {"trial": ["seq", "nr"]}}, "nr: no such placeholder in epochs/", id="unknown_part"),
         pytest.param({"path": "{seq}_{image}.csv"}, "participant: no such placeholder", id="no_participant"),
+        pytest.param({"delimiter": ";", "skip_lines": 1}, "delimiter, skip_lines have no meaning", id="keys_of_text"),
         pytest.param({"reader": "name"}, "files of name do not tell of trials (those of: names, ", id="unknown_reader"),
     ],
 )
