@@ -30,10 +30,11 @@ class Pictures:
 def find_pictures(spec: DatasetSpec, files: Sequence[FileStat], stimuli: Iterable[str]) -> Pictures:
     """The pictures of some stimuli (names as in `Dataset.trials`) among the files of a data set; none is opened.
 
-    Raises DataError: no pictures are declared, no file matches, a stimulus with several pictures, none with one.
+    Where no pictures are declared none is found, and none is missing. Raises DataError: no file matches, a stimulus
+    has several pictures, no stimulus has one.
     """
     if spec.pictures is None:
-        raise DataError([f"{spec.name}: no pictures are declared (pictures: {{path: ...}})"])
+        return Pictures({}, [], [], [])
     wanted = sorted(set(stimuli))
     own, found, every = set(wanted), defaultdict[str, list[str]](list), dict[str, list[str]]()
     for stat in files:
