@@ -24,6 +24,9 @@ from torch import Tensor
 from gazeray.config import ConfigError
 from gazeray.storage import Folder, masked, split_uri
 
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of ImageNet's red, green and blue, 0..1: what nearly all of torchvision's networks expect to be removed."""
+
 SUFFIXES = (".pth", ".pt", ".safetensors")
 
 _ALTERNATIVES = "a local or s3:// file (.pth, .pt, .safetensors), or none (untrained)"
@@ -50,6 +53,18 @@ def load_weights(spec: str, arch: str, sha256: str | None = None) -> tuple[dict[
         return None, "none"
     state = _from_file(spec, sha256) if is_file else _from_torchvision(spec, arch)
     return state, state_sha256(state)
+
+
+def normalisation(spec: str, arch: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of red, green and blue, 0..1, that pictures must be freed of for these weights.
+
+    Weights that torchvision has by name say it themselves; for all others they are ImageNet's.
+    """
+    known = torchvision.models.get_model_weights(arch).__members__
+    if spec not in known:
+        return MEAN, STD
+    theirs = known[spec].transforms()
+    return tuple(theirs.mean), tuple(theirs.std)
 
 
 def state_sha256(state: Mapping[str, Tensor]) -> str:

@@ -77,14 +77,16 @@ def _in_frame(xy: Tensor) -> Tensor:
 def move_pictures(pictures: Tensor, affine: Tensor, fill: float = 0.0, nearest: bool = False) -> Tensor:
     """The pictures (B, C, H, W) moved, each by its own affine; same shape, type and device.
 
-    affine: (B, 2, 3), see `random_affines`. fill: what lies where the picture does not reach. nearest: no values between
-    those of the picture are made up, as masks and areas of interest need it; else bilinear.
+    affine: (B, 2, 3), see `random_affines`. fill: what lies where the picture does not reach. nearest: no values
+    between those of the picture are made up, as masks and areas of interest need it; else bilinear.
 
     Raises ValueError for shapes that do not fit.
     """
     if pictures.ndim != 4 or affine.shape != (len(pictures), 2, 3):
         shapes = f"{tuple(pictures.shape)}, {tuple(affine.shape)}"
         raise ValueError(f"pictures (B, C, H, W) and affine (B, 2, 3) do not fit: {shapes}")
+    if not len(pictures):
+        return pictures
     values = pictures if pictures.dtype in (torch.float32, torch.float64) else pictures.float()
     grid = nn.functional.affine_grid(_inverse(affine.to(values)), list(pictures.shape), align_corners=False)
     mode = "nearest" if nearest else "bilinear"

@@ -79,7 +79,7 @@ def scanpaths(
       1  lines: look.line_px wide with round ends, from each fixation to the next
       2  time: at a disc, when that fixation ended, as a share of the time from the trial's first onset to its last end;
          where discs overlap, the last one counts. In (0, 1]: the longer ago, the darker; 0 is "never".
-    With "a", "b", "c": RGB on white, see ScanpathLook; circles lie above arrows. With "saccades": one channel, see there.
+    With "a", "b", "c": RGB on white, see ScanpathLook; circles lie above arrows. "saccades": one channel, see there.
 
     Anti-aliasing: at a pixel whose centre has the distance d from the stroke's segment, the ink covers the share of
     [d - w/2, d + w/2] that lies within [inner, outer]. w is the pixel's extent on the screen across the edge,

@@ -11,6 +11,9 @@ from gazeray.gaze.eda import conductance_us
 from gazeray.gaze.signal_grid import Floats
 from gazeray.gaze.signals_config import SignalsConfig
 
+UNSUMMED = ("x", "y", "gsr_phasic")
+"""Channels whose mean and slope say nothing: where the gaze is on average, and what has mean 0 by its making."""
+
 GAZE_FEATURES = ("n_fixations", "mean_fixation_ms", "mean_saccade", "dispersion")
 
 RESPONSE_US = 0.05
@@ -21,7 +24,7 @@ def feature_names(names: Sequence[str]) -> list[str]:
     """The names of the values of `signal_features` for the channels `names`, in order."""
     found = [*GAZE_FEATURES] if "x" in names else []
     for name in names:
-        if name not in ("x", "y"):
+        if name not in UNSUMMED:
             found += [f"{name}_mean", f"{name}_slope"]
     return [*found, *(["scr_count"] if _conductance_channel(names) else [])]
 
@@ -49,12 +52,11 @@ def signal_features(
     time_s = np.linspace(0.0, cfg.duration_ms / 1e3, cfg.samples)
     found = _of_gaze(series["x"], series["y"], fixations, window) if "x" in series else []
     for name, channel in series.items():
-        if name not in ("x", "y"):
+        if name not in UNSUMMED:
             found += [_mean(channel), _slope(time_s, channel)]
-    channel_of_skin = _conductance_channel(names)
-    if channel_of_skin:
-        unit = "uS" if channel_of_skin == "gsr_phasic" and cfg.eda != "raw" else units.get(channel_of_skin, "")
-        found.append(_responses(time_s, series[channel_of_skin], unit, channel_of_skin == "gsr"))
+    if skin := _conductance_channel(names):
+        unit = "uS" if skin == "gsr_phasic" and cfg.eda == "tonic_phasic" else units.get(skin, "")
+        found.append(_responses(time_s, series[skin], unit, detrend=skin == "gsr"))
     return np.array(found, dtype=np.float64)
 
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from gazeray.gaze.clock import ONE, interval_ms
+from gazeray.gaze.clock import ONE
 
 SAME_RATE = 1.05
 """Samples that come up to so many times as fast as the grid's points are as fast as they."""
@@ -22,6 +22,10 @@ PASS, STOP = 0.6, 1.0
 """The low-pass keeps what is below the first and stops what is above the second, as shares of half the grid's rate."""
 RIPPLE_DB = 40.0
 """By so much what is above is weaker, and by 1 % at most what is below changes."""
+FINEST = 64
+"""Where rows are missing, so many are put into a step of the grid at most, however fast the samples came."""
+AT_ONCE_MS = 1e-3
+"""A sample that is no farther from a point is at the point: stamps are not exact to the last bit."""
 TAPS = 4096
 """Values of the impulse response on either side of its middle, in a table."""
 
@@ -40,21 +44,22 @@ def reach_ms(grid_ms: Floats) -> float:
     return float((RIPPLE_DB - 7.95) / (2.285 * np.pi * (STOP - PASS)) / 2 * step_ms)
 
 
-def on_grid(time_ms: Floats, values: Floats, grid_ms: Floats, max_gap_ms: float) -> Floats:
+def on_grid(time_ms: Floats, values: Floats, grid_ms: Floats, max_gap_ms: float, usual_ms: float) -> Floats:
     """The channels on the grid, (C, S); NaN where a point lies before the first or after the last sample of a channel
     that is not lost, or between two that are more than `max_gap_ms` apart. One usual step is never a gap.
 
-    time_ms: (N,), rising. values: (C, N), NaN = lost. grid_ms: (S,), rising evenly. Between samples lie straight lines.
+    time_ms: (N,), rising. values: (C, N), NaN = lost. grid_ms: (S,), rising evenly. usual_ms: from sample
+    to sample; NaN = not known. Between samples lie straight lines.
     """
     found = np.full((len(values), len(grid_ms)), np.nan)
     good = ~np.isnan(values)
     some = np.flatnonzero(good.any(axis=1))
     if not len(some):
         return found
-    usual_ms = interval_ms(time_ms)
-    there = _bridged(time_ms, good, grid_ms, max(max_gap_ms, np.nan_to_num(ONE * usual_ms)))
+    there = _bridged(time_ms, good, grid_ms, max(max_gap_ms, 0.0 if np.isnan(usual_ms) else ONE * usual_ms))
     step_ms = (grid_ms[-1] - grid_ms[0]) / (len(grid_ms) - 1)
     if step_ms > SAME_RATE * usual_ms:
+        usual_ms = max(usual_ms, step_ms / FINEST)
         dense_ms = _without_pauses(time_ms, usual_ms)
         filled = np.array([np.interp(dense_ms, time_ms[good[c]], values[c, good[c]]) for c in some])
         found[some] = _low_passed(dense_ms, filled, grid_ms, usual_ms)
@@ -70,8 +75,8 @@ def _bridged(time_ms: Floats, good: NDArray[np.bool_], grid_ms: Floats, most_ms:
     edge = np.full((len(good), 1), np.inf)
     before = np.maximum.accumulate(np.where(good, time_ms, -np.inf), axis=1)
     after = np.minimum.accumulate(np.where(good, time_ms, np.inf)[:, ::-1], axis=1)[:, ::-1]
-    before = np.concatenate([-edge, before], axis=1)[:, np.searchsorted(time_ms, grid_ms, "right")]
-    after = np.concatenate([after, edge], axis=1)[:, np.searchsorted(time_ms, grid_ms, "left")]
+    before = np.concatenate([-edge, before], axis=1)[:, np.searchsorted(time_ms, grid_ms + AT_ONCE_MS, "right")]
+    after = np.concatenate([after, edge], axis=1)[:, np.searchsorted(time_ms, grid_ms - AT_ONCE_MS, "left")]
     return np.asarray(after - before <= most_ms)
 
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -83,18 +83,6 @@ class Scaler:
         spreads = (torch.where(there, exact - means[:, :, None], 0.0).square().sum(dim=2) / count).sqrt()
         spreads = torch.where(spreads > _least(means), spreads, 1.0)
         return torch.where(own, means.float(), mean), torch.where(own, spreads.float(), spread)
-
-    def plain(self) -> dict[str, Any]:
-        """Plain values, from which `of_plain` makes the same scaler again."""
-        return {"people": list(self.people)} | {
-            name: getattr(self, name).tolist() for name in ("mean", "spread", "own")
-        }
-
-    @classmethod
-    def of_plain(cls, plain: Mapping[str, Any]) -> Self:
-        """The scaler that gave these plain values."""
-        mean, spread = (np.array(plain[name], dtype=np.float32) for name in ("mean", "spread"))
-        return cls(tuple(plain["people"]), mean, spread, np.array(plain["own"], dtype=bool))
 
 
 def _least(means: Any) -> Any:

@@ -1,11 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The signals of a trial (gaze, pupil, skin conductance, heart rate, ...) cleaned and on a fixed grid of times.
-
-Pupils are cleaned an eye at a time and then joined: limits of what a pupil can be, margins around losses, for eyelids
-cover it before and after they are seen to, and the usual difference of the eyes where one of them is lost, so that a
-blink of one is no step (Kret & Sjak-Shie 2019, "Preprocessing pupil size data: guidelines and code", Behavior Research
-Methods 51, 1336-1342).
-"""
+"""The signals of a trial (gaze, pupil, skin conductance, heart rate, ...) cleaned and on a fixed grid of times."""
 
 from __future__ import annotations
 
@@ -16,16 +10,17 @@ from typing import Any
 import numpy as np
 
 from gazeray.config import ConfigError
-from gazeray.gaze.clock import ONE, interval_ms, spread
+from gazeray.gaze.clock import interval_ms, spread
 from gazeray.gaze.eda import TONIC_PHASIC, check_eda, tonic_phasic
+from gazeray.gaze.pupils import EYES, PUPILS, eyes_of, joined, pupil_name, without_margins
 from gazeray.gaze.quality import TrialGaze
 from gazeray.gaze.signal_grid import Floats, forward, on_grid, reach_ms
+from gazeray.gaze.signal_quality import channels_quality
 from gazeray.gaze.signals_config import PLAUSIBLE, SignalsConfig
-from gazeray.tables import CHANNELS
 
 GAZE = ("x", "y")
-PUPILS = (("pupil_left", "pupil_right"), ("pupil",), ("pupil_mm",))
-"""What the pupil is taken from: the first of these of which a data set has any."""
+
+TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -51,9 +46,9 @@ def channel_names(
     pupil_mm where its unit is mm, else pupil. Raises ConfigError for settings that name channels which are not there,
     and where what parts skin conductance is not installed.
     """
-    eyes = _eyes(found)
-    pupil = [_pupil_name(eyes, units)] if eyes else []
-    others = sorted(set(found) - {name for names in PUPILS for name in names})
+    eyes = eyes_of(found)
+    pupil = [pupil_name(eyes, units)] if eyes else []
+    others = sorted(set(found) - {name for names in EYES for name in names})
     measured = [*(GAZE if has_gaze else ()), *pupil, *others]
     names = list(measured)
     if cfg.eda == "tonic_phasic":
@@ -87,30 +82,25 @@ def trial_series(
 
     window: left, top, width, height of the stimulus, px. shift_ms: the window of time begins so much later.
     """
-    measured = list(dict.fromkeys("gsr" if cfg.eda == "tonic_phasic" and name in TONIC_PHASIC else name
-                                  for name in names))  # fmt: skip
     grid_ms = cfg.start_ms + shift_ms + np.linspace(0.0, cfg.duration_ms, cfg.samples)
     time_ms, samples = _of_window(trial, grid_ms, cfg)
-    rows = [_measured(name, samples, trial.units, window, time_ms, cfg) for name in measured]
-    values = np.array([row.values for row in rows]).reshape(len(rows), len(time_ms))
-    quality = _quality(trial, measured, rows, time_ms, grid_ms, cfg)
-    gridded = on_grid(time_ms, values, grid_ms, cfg.max_gap_ms)
+    usual_ms = interval_ms(time_ms)
+    columns = _columns(names, list(samples), trial.units, cfg)
+    values, lost, implausible = _measured(columns, samples, window, time_ms, usual_ms, cfg)
+    here = slice(*np.searchsorted(time_ms, [grid_ms[0], np.nextafter(grid_ms[-1], np.inf)]).tolist())
+    units = {name: _unit(name, own, trial.units) for name, own in columns.items()}
+    quality = channels_quality((trial.participant, trial.trial), units, time_ms[here], values[:, here], lost[:, here],
+                               implausible[:, here], cfg.max_lost_share)  # fmt: skip
+    gridded = on_grid(time_ms, values, grid_ms, cfg.max_gap_ms, usual_ms)
     gridded[[bool(row["gate"]) for row in quality]] = np.nan
-    series = dict(zip(measured, gridded, strict=True))
+    series = dict(zip(columns, gridded, strict=True))
+    if cfg.baseline_ms is not None:
+        _take_off_baseline(series, quality, values, time_ms, cfg.baseline_ms)
     if cfg.eda == "tonic_phasic" and "gsr" in series:
         hz = 1e3 * (cfg.samples - 1) / cfg.duration_ms
         series |= dict(zip(TONIC_PHASIC, tonic_phasic(series["gsr"], trial.units.get("gsr", ""), hz), strict=True))
     found = np.array([series[name] for name in names], dtype=np.float32).reshape(len(names), cfg.samples)
-    return Series(found, quality, _fault(found, names, len(time_ms), grid_ms, cfg))
-
-
-def _eyes(found: Sequence[str]) -> list[str]:
-    """The channels that the pupil is made of."""
-    return next((there for names in PUPILS if (there := [name for name in names if name in found])), [])
-
-
-def _pupil_name(eyes: Sequence[str], units: Mapping[str, str]) -> str:
-    return "pupil_mm" if all(units.get(name) == "mm" or name == "pupil_mm" for name in eyes) else "pupil"
+    return Series(found, quality, _fault(found, names, len(time_ms[here]), grid_ms, cfg))
 
 
 def _of_window(trial: TrialGaze, grid_ms: Floats, cfg: SignalsConfig) -> tuple[Floats, dict[str, np.ndarray]]:
@@ -126,140 +116,78 @@ def _of_window(trial: TrialGaze, grid_ms: Floats, cfg: SignalsConfig) -> tuple[F
     return time_ms[kept], {name: values[kept] for name, values in samples.items()}
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """A channel at the samples, (N,): NaN where lost; where it is lost without margins; the values before the baseline
-    is taken off; the share of implausible values at each sample; and why it cannot be used."""
+def _columns(
+    names: Sequence[str], found: Sequence[str], units: Mapping[str, str], cfg: SignalsConfig
+) -> dict[str, list[str]]:
+    """The channels that have to be measured for those asked for, each with the columns of the samples it is made of.
 
-    values: Floats
-    lost: np.ndarray
-    plain: Floats
-    implausible: Floats
-    fault: str = ""
+    The pupil has none where this trial has it in another unit than the data set."""
+    columns: dict[str, list[str]] = {}
+    for name in names:
+        if name in GAZE:
+            columns[name] = [f"{name}_px"]
+        elif name in PUPILS:
+            eyes = eyes_of(found)
+            columns[name] = eyes if eyes and pupil_name(eyes, units) == name else []
+        elif cfg.eda == "tonic_phasic" and name in TONIC_PHASIC:
+            columns["gsr"] = ["gsr"]
+        else:
+            columns[name] = [name]
+    return {name: [one for one in own if one in found] for name, own in columns.items()}
 
 
 def _measured(
-    name: str,
+    columns: Mapping[str, Sequence[str]],
     samples: Mapping[str, np.ndarray],
-    units: Mapping[str, str],
     window: Sequence[float],
     time_ms: Floats,
+    usual_ms: float,
     cfg: SignalsConfig,
-) -> _Measured:
-    """One channel, without what is implausible."""
-    if name in GAZE:
-        place = GAZE.index(name)
-        raw = samples.get(f"{name}_px", np.full(len(time_ms), np.nan))[None].astype(np.float64)
-        raw = (raw - window[place]) * (2 / window[place + 2]) - 1
-    elif name in ("pupil_mm", "pupil"):
-        eyes = _eyes(list(samples))
-        if eyes and _pupil_name(eyes, units) != name:
-            eyes = []
-        raw = np.array([samples[eye] for eye in eyes], dtype=np.float64).reshape(len(eyes), len(time_ms))
-    else:
-        raw = samples.get(name, np.full(len(time_ms), np.nan))[None].astype(np.float64)
-    raw[np.isinf(raw)] = np.nan
-    wrong = _implausible(raw, *cfg.plausible.get(name, (None, None)))
-    raw[wrong] = np.nan
-    lost = np.asarray(np.isnan(raw).all(axis=0))
-    share = wrong.mean(axis=0) if len(raw) else np.zeros(len(time_ms))
-    if name not in ("pupil_mm", "pupil"):
-        return _Measured(raw[0], lost, raw[0], share)
-    plain = _joined(_margins(raw, time_ms, cfg.blink_margin_ms))
-    if cfg.baseline_ms is None:
-        return _Measured(plain, lost, plain, share)
-    first = plain[(time_ms < cfg.baseline_ms) & ~np.isnan(plain)]
-    if not len(first):
-        return _Measured(
-            np.full(len(plain), np.nan), lost, plain, share, f"no value in the first {cfg.baseline_ms:g} ms"
-        )
-    return _Measured(plain - first.mean(), lost, plain, share)
+) -> tuple[Floats, np.ndarray, Floats]:
+    """The channels at the samples, (C, N) each: the values, NaN where lost; where they are lost or implausible (without
+    margins); and how many of their columns are implausible, as a share."""
+    values = np.full((len(columns), len(time_ms)), np.nan)
+    lost, implausible = np.isnan(values), np.zeros(values.shape)
+    for place, (name, own) in enumerate(columns.items()):
+        if not own:
+            continue
+        rows = np.array([samples[column] for column in own], dtype=np.float64)
+        if name in GAZE:
+            axis = GAZE.index(name)
+            rows = (rows - window[axis]) * (2 / window[axis + 2]) - 1
+        if name in cfg.plausible:
+            wrong = _implausible(rows, *cfg.plausible[name])
+            if wrong.any():
+                rows[wrong], implausible[place] = np.nan, wrong.mean(axis=0)
+        lost[place] = np.isnan(rows).all(axis=0)
+        if name in PUPILS:
+            rows = joined(without_margins(rows, time_ms, cfg.blink_margin_ms, usual_ms))[None]
+        values[place] = rows[0]
+    return values, lost, implausible
 
 
-def _implausible(raw: Floats, low: float | None, high: float | None) -> np.ndarray:
+def _implausible(values: Floats, low: float | None, high: float | None) -> np.ndarray:
     """What lies outside; a limit of 0 is outside itself."""
-    tiny = np.finfo(np.float64).tiny
-    wrong = np.zeros(raw.shape, dtype=bool)
-    if low is not None:
-        wrong |= raw < (low or tiny)
-    if high is not None:
-        wrong |= raw > (high or -tiny)
-    return wrong
+    below = values < (-np.inf if low is None else low or TINY)
+    return np.asarray(below | (values > (np.inf if high is None else high or -TINY)))
 
 
-def _margins(eyes: Floats, time_ms: Floats, margin_ms: float) -> Floats:
-    """The pupils (E, N) without what is nearer than the margin to a lost sample or to where samples are missing."""
-    if not margin_ms or len(time_ms) < 2:
-        return eyes
-    pause = np.diff(time_ms) > ONE * np.nan_to_num(interval_ms(time_ms), nan=np.inf)
-    beside = np.concatenate([pause, [False]]) | np.concatenate([[False], pause])
-    lost = np.isnan(eyes) | beside
-    before = np.maximum.accumulate(np.where(lost, time_ms, -np.inf), axis=1)
-    after = np.minimum.accumulate(np.where(lost, time_ms, np.inf)[:, ::-1], axis=1)[:, ::-1]
-    return np.where((time_ms - before <= margin_ms) | (after - time_ms <= margin_ms), np.nan, eyes)
+def _take_off_baseline(
+    series: dict[str, Floats], quality: Sequence[dict[str, Any]], values: Floats, time_ms: Floats, baseline_ms: float
+) -> None:
+    """The pupil in `series` minus its mean over the first ms of the trial; its gate says where it has none there."""
+    for name, row, measured in zip(series, quality, values, strict=True):
+        if name in PUPILS:
+            first = measured[(time_ms < baseline_ms) & ~np.isnan(measured)]
+            series[name] = series[name] - (first.mean() if len(first) else np.nan)
+            gates = [row["gate"], "" if len(first) else f"no value in signals.baseline_ms {baseline_ms:g}"]
+            row["gate"] = "; ".join(filter(None, gates))
 
 
-def _joined(eyes: Floats) -> Floats:
-    """The mean of the eyes (E, N); where one is lost, the other and half of their mean difference in the trial."""
-    if len(eyes) < 2:
-        return eyes[0] if len(eyes) else np.full(eyes.shape[1], np.nan)
-    difference = eyes[0] - eyes[1]
-    both = ~np.isnan(difference)
-    half = difference[both].mean() / 2 if both.any() else 0.0
-    mean = (eyes[0] + eyes[1]) / 2
-    one = np.where(np.isnan(eyes[0]), eyes[1] + half, eyes[0] - half)
-    return np.where(both, mean, one)
-
-
-def _quality(
-    trial: TrialGaze,
-    names: Sequence[str],
-    rows: Sequence[_Measured],
-    time_ms: Floats,
-    grid_ms: Floats,
-    cfg: SignalsConfig,
-) -> list[dict[str, Any]]:
-    """A row of `tables.CHANNELS` for each channel, of the samples in the window of time alone."""
-    here = slice(*np.searchsorted(time_ms, [grid_ms[0], np.nextafter(grid_ms[-1], np.inf)]))
-    time_ms = time_ms[here]
-    found = []
-    for name, row in zip(names, rows, strict=True):
-        lost, plain = row.lost[here], row.plain[here]
-        good = plain[~np.isnan(plain)]
-        low, high = (float(good.min()), float(good.max())) if len(good) else (np.nan, np.nan)
-        lost_share = float(lost.mean()) if len(lost) else np.nan
-        limit, gates = cfg.max_lost_share.get(name), [row.fault] if row.fault else []
-        if limit is not None and not lost_share <= limit:
-            gates.append(f"lost_share {lost_share:.4g} > signals.max_lost_share.{name} {limit:g}")
-        values = {
-            "participant": trial.participant,
-            "trial": trial.trial,
-            "channel": name,
-            "unit": _unit(name, trial.units),
-            "lost_share": lost_share,
-            "implausible_share": float(row.implausible[here].mean()) if len(lost) else np.nan,
-            "longest_gap_ms": _longest_gap_ms(time_ms, lost),
-            "low": low,
-            "high": high,
-            "flat": len(good) > 1 and low == high,
-            "saturated_share": float(((good == low) | (good == high)).mean()) if len(good) else np.nan,
-            "gate": "; ".join(gates),
-        }
-        found.append({column: values[column] for column in CHANNELS.names})
-    return found
-
-
-def _unit(name: str, units: Mapping[str, str]) -> str:
+def _unit(name: str, columns: Sequence[str], units: Mapping[str, str]) -> str:
     if name in GAZE:
         return "half windows"
-    if name == "pupil_mm":
-        return "mm"
-    return next((units[eye] for eye in _eyes(list(units)) if name == "pupil"), units.get(name, ""))
-
-
-def _longest_gap_ms(time_ms: Floats, lost: np.ndarray) -> float:
-    """The longest time between neighbouring samples that are not lost, or from the first or to the last of all."""
-    return float(np.diff(np.concatenate([time_ms[:1], time_ms[~lost], time_ms[-1:]])).max()) if len(time_ms) else np.nan
+    return "mm" if name == "pupil_mm" else next((units[column] for column in columns if column in units), "")
 
 
 def _fault(values: np.ndarray, names: Sequence[str], n_samples: int, grid_ms: Floats, cfg: SignalsConfig) -> str:
@@ -267,8 +195,8 @@ def _fault(values: np.ndarray, names: Sequence[str], n_samples: int, grid_ms: Fl
     when = f"from {grid_ms[0]:g} to {grid_ms[-1]:g} ms"
     if not n_samples:
         return f"no sample {when}"
-    shares = (~np.isnan(values)).mean(axis=1)
-    if (shares >= cfg.min_share).any() and shares.any():
+    shares = 1 - np.isnan(values).sum(axis=1) / len(grid_ms)
+    if shares.max(initial=0.0) >= (cfg.min_share or 1 / len(grid_ms)):
         return ""
     said = ", ".join(f"{name} {share:.3g}" for name, share in zip(names, shares.tolist(), strict=True))
     return f"no channel is there for signals.min_share {cfg.min_share:g} of the time {when}: {said}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from gazeray.config import Section
 
@@ -62,3 +62,11 @@ class SignalsConfig(Section):
         if wrong:
             raise ValueError(f"{', '.join(wrong)}: the lowest value is not below the highest")
         return plausible
+
+    @field_validator("eda")
+    @classmethod
+    def _fast_enough_to_part(cls, eda: str, info: ValidationInfo) -> str:
+        points, duration_ms = info.data.get("samples", 10), info.data.get("duration_ms", 1.0)
+        if eda == "tonic_phasic" and (points < 10 or duration_ms >= 1e4 * (points - 1)):
+            raise ValueError("tonic_phasic needs a grid of 10 points at least, more than one in 10 s")
+        return eda

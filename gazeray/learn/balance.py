@@ -22,7 +22,8 @@ Pool = tuple[np.ndarray, int]
 
 @dataclass(frozen=True)
 class Levels:
-    """What the training rows are of one label: index (N,) int64, -1 = not known; how many levels, and are they ordered?"""
+    """What the training rows are of one label: index (N,) int64, -1 = not known; how many levels there are; has the
+    label an order?"""
 
     index: np.ndarray
     count: int
@@ -36,13 +37,16 @@ class Levels:
 def pools(labels: Sequence[Levels], how: Balance) -> list[Pool]:
     """What an epoch draws from N training rows with one label or several.
 
-    none: every row once. classes: as many rows as there are, the same number for every label, and within it the same
-    number from every level that is there. So with two labels half of an epoch is even over the first one's levels, the
-    other half over the second one's. published_over: k rows from every level of every label (or all that it has), with
-    k the size of the smallest end of a scale, of a label without order the smallest class: published as the least of
-    arousal 7, valence 1, valence 7. published_neutral: every row with a rare level of any label and k others, with k the
-    size of the largest rare level. Rare is what has less than half of an equal share; of the published counts these are
-    arousal 6 and 7, valence 1, 2, 6 and 7, as published.
+    none               every row once
+    classes            as many rows as there are: each label as many as the others, and within it each level that is
+                       there. With two labels, one half of an epoch is even over the levels of the first, the other half
+                       over those of the second
+    published_over     k rows from each level of each label, or all that it has. k is the size of the smallest end of a
+                       scale (of a label without order: of its smallest class), published as the least of arousal 7,
+                       valence 1, valence 7
+    published_neutral  all rows with a rare level of any label, and k others. k is the size of the largest rare level. A
+                       level is rare with less than half of an equal share; of the published counts these are arousal 6
+                       and 7, valence 1, 2, 6 and 7, as published. Without a rare level: every row
 
     A row whose labels are all -1 is drawn by `none` alone.
     """

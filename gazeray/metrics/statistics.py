@@ -74,6 +74,7 @@ def resampled(
     n_resamples: int = 2000,
     seed: int = 0,
     crossed: ArrayLike | None = None,
+    *,
     measure: Measure | None = None,
 ) -> dict[str, dict[str, Estimate]]:
     """{predictor: {metric of `measure`: on all examples, and on resamples of the groups}}.

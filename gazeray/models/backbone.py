@@ -16,10 +16,7 @@ import torchvision
 from torch import Tensor, nn
 
 from gazeray.models.norms import measured_norms
-from gazeray.weights import state_sha256
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's red, green and blue, 0..1: what torchvision's networks expect to be removed."""
+from gazeray.weights import MEAN, STD, state_sha256
 
 _HEADS = ("fc", "classifier", "heads", "head", "AuxLogits", "aux1", "aux2")
 """What networks call the parts behind their features."""
@@ -68,14 +65,8 @@ def _layers(arch: str) -> dict[str, Layer]:
 
     A picture that is twice as wide changes one axis of such an output: the last (channels first) or the one before it.
     """
-    known = [name for name in torchvision.models.list_models(module=torchvision.models) if name != "maxvit_t"]
-    if arch not in known:  # maxvit_t takes pictures of one size only
-        raise ValueError(f"unknown network {arch!r}: {_close_first(arch, known)}")
-    try:
-        with torch.device("meta"):
-            network = _network(arch)
-    except NotImplementedError:  # networks that compute their widths with tensors
-        network = _network(arch).to("meta")
+    check_known(arch)
+    network = empty_network(arch)
     square = _shapes(network, 224, 224)
     if isinstance(network, torchvision.models.VisionTransformer):
         wide = {name: (0, *shape[1:]) for name, (shape, _, _) in square.items()}
@@ -115,6 +106,38 @@ def _shapes(network: nn.Module, height_px: int, width_px: int) -> dict[str, tupl
     for hook in hooks:
         hook.remove()
     return found
+
+
+def check_known(arch: str) -> None:
+    """Raises ValueError for a network that torchvision does not have, with those that can be used."""
+    known = [name for name in torchvision.models.list_models(module=torchvision.models) if name != "maxvit_t"]
+    if arch not in known:  # maxvit_t takes pictures of one size only
+        raise ValueError(f"unknown network {arch!r}: {_close_first(arch, known)}")
+
+
+def empty_network(arch: str) -> nn.Module:
+    """A network without values, on the device meta: for dry runs."""
+    try:
+        with torch.device("meta"):
+            return _network(arch)
+    except NotImplementedError:  # networks that compute their widths with tensors
+        return _network(arch).to("meta")
+
+
+def loaded_network(arch: str, state: Mapping[str, Tensor] | None, seed: int) -> nn.Module:
+    """A network in evaluation mode with a state, or untrained; see `Backbone`. Raises ValueError: it does not fit."""
+    if state is not None:
+        state = _renamed(state)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = _network(arch, **_input_side(arch, state))
+        if state is None:
+            with measured_norms(network) as any_norms:
+                if any_norms:
+                    network(nn.functional.interpolate(torch.randn(4, 3, 16, 16), (128, 128), mode="bicubic"))
+    if state is not None:
+        _load(network, arch, state)
+    return network
 
 
 def default_layers(arch: str) -> list[str]:
@@ -168,17 +191,7 @@ class Backbone(nn.Module):
         self.arch, self.layers = arch, tuple(layers)
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
-        if state is not None:
-            state = _renamed(state)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.network = _network(arch, **_input_side(arch, state))
-            if state is None:
-                with measured_norms(self.network) as any_norms:
-                    if any_norms:
-                        self.network(nn.functional.interpolate(torch.randn(4, 3, 16, 16), (128, 128), mode="bicubic"))
-        if state is not None:
-            _load(self.network, arch, state)
+        self.network = loaded_network(arch, state, seed)
         self.requires_grad_(False)
         self.eval()
         self._found: dict[str, Tensor] = {}
@@ -258,6 +271,11 @@ def _input_side(arch: str, state: Mapping[str, Tensor] | None) -> dict[str, int]
     if positions is None or positions.ndim != 3:
         return {}
     return {"image_size": round((positions.shape[1] - 1) ** 0.5) * int(arch.rpartition("_")[2])}
+
+
+def without_head(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state without the parts behind the features, which may be most of it."""
+    return {name: value for name, value in _renamed(state).items() if name.split(".")[0] not in _HEADS}
 
 
 def _load(network: nn.Module, arch: str, state: Mapping[str, Tensor]) -> None:

@@ -24,18 +24,6 @@ SMALLEST_SCANPATH: Mapping[Size, int] = {"small": 16, "published": 76}
 """The smallest side in px that leaves something for the last layer of `ScanpathNet`."""
 
 
-class Norm(nn.BatchNorm1d):
-    """Batch normalisation that takes an example that is alone in its batch, as the last of an epoch may be, by the
-    running statistics: of one example there are none."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, F) to the same."""
-        if self.training and len(x) == 1:
-            return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        normed: Tensor = super().forward(x)
-        return normed
-
-
 class SeriesNet(nn.Module):
     """Signals (B, channels, samples) to (B, features): two convolutions over time, then a recurrence over what is left.
 
@@ -67,7 +55,7 @@ class SeriesNet(nn.Module):
         self.over_time = recurrence != "lstm_over_channels"
         self.recurrence = recurrent(recurrence, filters if self.over_time else steps, filters)
         last: list[nn.Module] = [nn.Dropout(0.1), nn.Linear(filters, self.features), nn.ReLU()]
-        self.out = nn.Sequential(*last, *([Norm(self.features)] if size == "published" else []))
+        self.out = nn.Sequential(*last, *([nn.BatchNorm1d(self.features)] if size == "published" else []))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, features) of signals (B, channels, samples)."""
@@ -80,7 +68,9 @@ def recurrent(kind: Recurrence, width: int, hidden: int) -> nn.Module:
     """A network from steps (B, T, width) to (B, hidden)."""
     if kind == "transformer":
         return Transformer(width)
-    return LastStep(nn.GRU(width, hidden, batch_first=True) if kind == "gru" else nn.LSTM(width, hidden, batch_first=True))
+    return LastStep(
+        nn.GRU(width, hidden, batch_first=True) if kind == "gru" else nn.LSTM(width, hidden, batch_first=True)
+    )
 
 
 class LastStep(nn.Module):
@@ -134,7 +124,7 @@ class ScanpathNet(nn.Module):
                 nn.Conv2d(32, 64, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.1),
                 nn.Conv2d(64, 128, 5), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(128), nn.Dropout(0.1),
                 nn.Conv2d(128, 256, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.1),
-                nn.Flatten(), nn.Linear(256 * left**2, 128), nn.ReLU(), Norm(128), nn.Dropout(0.1),
+                nn.Flatten(), nn.Linear(256 * left**2, 128), nn.ReLU(), nn.BatchNorm1d(128), nn.Dropout(0.1),
             )  # fmt: skip
         else:
             self.features, left = 32, side
@@ -155,8 +145,8 @@ class ScanpathNet(nn.Module):
 class PictureNet(nn.Module):
     """What a network says of a stimulus, (B, ...), to (B, features).
 
-    tail: the part of that network that is trained, to (B, width). The published layers behind it have 295,616 parameters
-    with a width of 512 (VGG16) and no activation between them.
+    tail: the part of that network that is trained, to (B, width). The published layers behind it have 295,616
+    parameters with a width of 512 (VGG16), and no activation between them.
     """
 
     def __init__(self, tail: nn.Module, width: int, size: Size = "small") -> None:
@@ -165,7 +155,7 @@ class PictureNet(nn.Module):
         if size == "published":
             self.features = 64
             self.out = nn.Sequential(
-                nn.Dropout(0.5), nn.Linear(width, 512), nn.Dropout(0.5), nn.Linear(512, 64), Norm(64)
+                nn.Dropout(0.5), nn.Linear(width, 512), nn.Dropout(0.5), nn.Linear(512, 64), nn.BatchNorm1d(64)
             )
         else:
             self.features = 16
@@ -185,26 +175,31 @@ class Head:
     ordinal: bool = False
 
 
-class Fusion(nn.Module):
-    """Branches, joined to one head per label. Published for all three branches and two labels of 7 levels: 14,910
-    parameters behind the branches.
+Branch = SeriesNet | ScanpathNet | PictureNet
 
-    branches: each has `features`, the width of what it makes. heads: label -> what it asks. One branch alone goes to the
-    heads as it is, as in the published separate networks. dropout: before the heads.
+
+class Fusion(nn.Module):
+    """Branches, joined to one head per label; behind the three published branches 14,910 parameters for two labels of
+    seven levels.
+
+    heads: label -> what it asks. One branch alone goes to the heads as it is, as in the published separate networks.
+    dropout: before the heads.
     """
 
-    def __init__(self, branches: Mapping[str, nn.Module], heads: Mapping[str, Head], dropout: float) -> None:
+    def __init__(self, branches: Mapping[str, Branch], heads: Mapping[str, Head], dropout: float) -> None:
         super().__init__()
         self.branches = nn.ModuleDict(dict(branches))
         self.labels = tuple(heads)
-        width = sum(int(branch.features) for branch in branches.values())  # type: ignore[arg-type]
+        width = sum(branch.features for branch in branches.values())
         self.trunk: nn.Module = nn.Dropout(dropout)
         if len(branches) > 1:
             self.trunk = nn.Sequential(
                 nn.Linear(width, 64), nn.ReLU(), nn.Dropout(dropout), nn.Linear(64, 16), nn.ReLU()
             )
             width = 16
-        made = [OrdinalHead(width, own.levels) if own.ordinal else ClassHead(width, own.levels) for own in heads.values()]
+        made = [
+            OrdinalHead(width, own.levels) if own.ordinal else ClassHead(width, own.levels) for own in heads.values()
+        ]
         self.heads = nn.ModuleList(made)  # a label may have any name
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

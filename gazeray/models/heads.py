@@ -47,8 +47,8 @@ class OrdinalHead(nn.Module):
 def cumulative_log_probabilities(cumulative: Tensor) -> Tensor:
     """Log-probabilities (B, K) of K ordered levels.
 
-    cumulative: (B, K - 1) logits of "higher than level k", which must fall from level to level. A level's probability is
-    the difference of two neighbours, here without subtracting what is nearly the same.
+    cumulative: (B, K - 1) logits of "higher than level k", which must fall from level to level. A level's probability
+    is the difference of two neighbours, here without subtracting what is nearly the same.
     """
     above, below = logsigmoid(cumulative), logsigmoid(-cumulative)
     between = torch.log(-torch.expm1(cumulative.diff(dim=1)))

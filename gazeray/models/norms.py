@@ -27,3 +27,16 @@ def measured_norms(network: nn.Module) -> Iterator[bool]:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+
+
+@contextmanager
+def settled_norms(network: nn.Module) -> Iterator[None]:
+    """While it lasts, batch normalisations of a network in training go by their running statistics and leave them as
+    they are: of a batch of one example there are none of its own."""
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    training = [norm.training for norm in norms]
+    for norm in norms:
+        norm.eval()
+    yield
+    for norm, mode in zip(norms, training, strict=True):
+        norm.train(mode)

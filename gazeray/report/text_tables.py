@@ -72,6 +72,48 @@ def predictors_table(metrics: dict[str, Any]) -> str:
     return "\n".join([*_aligned(rows), *_variants(metrics)])
 
 
+def labels_table(metrics: dict[str, Any]) -> str:
+    """A table per label as text: every row's macro recall and what stands beside it, and by how much the model's is
+    higher.
+
+    Rows are in the order of `KINDS_OF_ROWS`, best first within each; a star marks the best that never sees gaze. What
+    metrics.json says of a leak comes first.
+    """
+    leaks = [] if not metrics.get("leaks") else textwrap.wrap(f"this split leaks: {metrics['leaks']}", TERMINAL)
+    tables = [_label(metrics, name, own) for name, own in metrics["labels"].items()]
+    return "\n".join([*leaks, "\n\n".join(tables), *_variants(metrics)])
+
+
+def _label(metrics: dict[str, Any], name: str, own: Mapping[str, Any]) -> str:
+    model, rows, best = metrics["model"], own["rows"], own["without_gaze"]["best"]
+    shown = [HEADLINE, "qwk" if "qwk" in own["metrics_shown"] else "auroc"]
+    known = {key: metrics["predictors"][key] for key in rows}
+
+    def place(key: str) -> tuple[int, float]:
+        value = rows[key][HEADLINE]["value"]
+        return KINDS_OF_ROWS.index(known[key]["kind"]), float("inf") if value is None else -value
+
+    cells = [["", name, "recall", SHORT[shown[1]], "the model's gain"]]
+    for key in sorted(rows, key=place):
+        gain = rows[model][HEADLINE].get("gain", {}).get(key) or {}
+        told = "" if gain.get("value") is None else f"{gain['value']:+.3f} {_interval(gain['ci95'])}"
+        label = known[key]["label"] if len(known[key]["label"]) <= LONGEST else key
+        values = [rows[key][metric]["value"] for metric in shown]
+        scores = ["-" if value is None else _number(value) for value in values]
+        cells.append([known[key]["kind"], label + " *" * (key == best), *scores, told])
+    test = own["permutation"]
+    why = f" ({test['reason']})" if test.get("reason") else ""
+    told = f"{name}: {own['n']} trials, {len(own['levels'])} levels; chance {1 / len(own['levels']):.3f}"
+    return "\n".join([*_aligned(cells), f"{told}, permutation p = {_number(test['p'])}{why}"])
+
+
+SHORT = {"qwk": "kappa", "auroc": "auroc"}
+"""What stands beside the recall, in a word."""
+
+LONGEST = 24
+"""Letters of a row's label, at most, so that a row is a line of a terminal: a longer one is told by its key."""
+
+
 def _variants(metrics: dict[str, Any]) -> list[str]:
     """How far the headline goes over all settings and over the seeds, on lines of a terminal; nothing without
     variants."""

@@ -174,11 +174,17 @@ class Folder:
         info = self._try(lambda: self._fs.get_file_info(self.full(path) if path else self._root), path)
         return bool(info.type != pa.fs.FileType.NotFound)
 
-    def sizes(self, paths: Iterable[str]) -> dict[str, int]:
-        """The bytes of those of these files that are there."""
+    def stats(self, paths: Iterable[str]) -> dict[str, FileStat]:
+        """Those of these files that are there."""
         full = {self.full(path): path for path in paths}
         infos = self._try(lambda: self._fs.get_file_info(list(full)))
-        return {full[info.path]: int(info.size) for info in infos if info.type == pa.fs.FileType.File}
+        there = [info for info in infos if info.type == pa.fs.FileType.File]
+        found = [FileStat(full[info.path], int(info.size), int(info.mtime_ns or 0)) for info in there]
+        return {stat.path: stat for stat in found}
+
+    def sizes(self, paths: Iterable[str]) -> dict[str, int]:
+        """The bytes of those of these files that are there."""
+        return {path: stat.size for path, stat in self.stats(paths).items()}
 
     def list(self, prefix: str = "") -> list[FileStat]:
         """Every file at or below the folder `prefix`, sorted by path; empty when there is none. Scrap is left out."""

@@ -86,11 +86,12 @@ class Pass:
     def over(
         cls, name: str, keys: Sequence[str], pieces: Callable[[Sequence[str]], Sequence[Piece]],
         make: Callable[[torch.device], Callable[[Piece], None]], folder: Folder, memory: Sequence[str] = (),
+        network: bool = False,
     ) -> Pass:  # fmt: skip
         """The pass that leaves these packs. pieces: from keys of packs to what makes them."""
 
         def again(some: Sequence[str]) -> Pass:
-            return cls(name, pieces(some), make, folder, keys, memory, redo=again)
+            return cls(name, pieces(some), make, folder, keys, memory, network, redo=again)
 
         found = look(folder, keys)
         return replace(again([key for key in keys if key not in found.notes]), damaged=damaged_of(found, keys))

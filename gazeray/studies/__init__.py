@@ -58,8 +58,14 @@ SCORE_MAPS = Known(
     Later("score_maps.study:ScoreMapsStudy"),
     Later("pictures.report:write_saliency_report"),
 )
+EMOTION = Known(
+    Later("emotion.config:EmotionConfig"),
+    Later("emotion.source:plan"),
+    Later("emotion.study:EmotionStudy"),
+    Later("emotion.report:write_report"),
+)
 
-KNOWN = {"heatmap": HEATMAP, "probe_saliency": PROBE_SALIENCY, "score_maps": SCORE_MAPS}
+KNOWN = {"heatmap": HEATMAP, "probe_saliency": PROBE_SALIENCY, "score_maps": SCORE_MAPS, "emotion": EMOTION}
 """All studies by name."""
 
 

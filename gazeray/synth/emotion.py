@@ -71,9 +71,9 @@ class Trial:
 class Clock:
     """The clocks of a recording.
 
-    time_s: of each row of the tracker, from its start, (slots * rows,). start: of the tracker. log_ahead_s: when the log
-    began, from the tracker's start. log_start: what it says of that. log_rate: it runs so many times as fast. late_s:
-    the first row of a slot is so much later than its picture, (slots,).
+    time_s: of each row of the tracker, from its start, (slots * rows,). start: of the tracker. log_ahead_s: when the
+    log began, from the tracker's start. log_start: what it says of that. log_rate: it runs so many times as fast.
+    late_s: the first row of a slot is so much later than its picture, (slots,).
     """
 
     time_s: Floats

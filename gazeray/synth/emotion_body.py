@@ -87,8 +87,8 @@ def make_person(params: EmotionSimulation, number: int) -> Person:
         preferred=rng.integers([1, 3], [5, 6]),
         preferred_share=float(params.preferred_share * rng.random()),
         answers=np.exp(params.body_cv * body[:3]),
-        pupil_mm=float(np.clip(3.6 + 0.4 * body[3], 2.6, 5.0)),
-        conductance_us=float(4.0 * np.exp(0.35 * body[4])),
+        pupil_mm=float(np.clip(3.6 + 0.3 * body[3], 2.7, 4.6)),
+        conductance_us=float(4.0 * np.exp(0.25 * body[4])),
         heart_bpm=float(np.clip(76 + 8 * body[5], 52, 110)),
         fixation_ms=float(params.fixation_ms * np.exp(0.12 * body[6])),
         shift=params.offset_deg * DEG * body[7:] * (1, SCREEN_PX[0] / SCREEN_PX[1]),
@@ -200,7 +200,7 @@ def _body(
     asked = params.scr_share * person.answers[1] * (0.5 + params.effect * max(felt.arousal - 1, 0))
     rise = asked * np.exp(0.2 * rng.standard_normal()) * _response(time_s - rng.uniform(1.0, 2.0))
     for start in rng.uniform(-3, time_s[-1], rng.poisson(params.spontaneous_per_min * (time_s[-1] + 3) / 60)):
-        rise = rise + 0.5 * params.scr_share * rng.gamma(2, 0.5) * _response(time_s - start)
+        rise = rise + 0.3 * params.scr_share * rng.gamma(2, 0.5) * _response(time_s - start)
     gsr = 1e6 / (level * (1 + rise) * (1 + 0.0005 * rng.standard_normal(len(time_s))))
     slower = 2.0 + params.effect * params.heart_bpm * person.answers[2] * (NEUTRAL - felt.valence)
     beat = np.floor((time_s - time_s[0]) * person.heart_bpm / 60) * 60 / person.heart_bpm

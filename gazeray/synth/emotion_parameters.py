@@ -52,14 +52,14 @@ class EmotionSimulation(Section):
 
     # How it shows. Each is scaled by `effect`.
     pupil_mm: float = Field(
-        0.12,
+        0.2,
         ge=0,
         le=1,
         description="dilation per level of felt arousal, from about 1 s on: Bradley, Miccoli, Escrig & Lang 2008, "
         "Psychophysiology 45:602-607",
     )
     scr_share: float = Field(
-        0.03,
+        0.05,
         ge=0,
         le=0.5,
         description="amplitude of the skin conductance response per level of felt arousal, share of the person's "
@@ -90,7 +90,7 @@ class EmotionSimulation(Section):
 
     # What body and tracker do anyway.
     light_mm: float = Field(
-        1.0,
+        0.5,
         ge=0,
         le=4,
         description="constriction of the pupil by a white picture after a black screen, mm: the light reflex, "

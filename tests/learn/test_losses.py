@@ -25,7 +25,9 @@ def examples(count: int = 40, seed: int = 0) -> tuple[Tensor, Tensor]:
     return torch.randn(count, LEVELS, dtype=torch.float64) * 2, labels
 
 
-def looped(logits: Tensor, labels: Tensor, gamma: float, weights: Sequence[float], smoothing: float, form: str) -> float:
+def looped(
+    logits: Tensor, labels: Tensor, gamma: float, weights: Sequence[float], smoothing: float, form: str
+) -> float:
     """The loss by plain arithmetic, example by example."""
     total = norm = 0.0
     for row, label in zip(logits.tolist(), labels.tolist(), strict=True):
@@ -87,7 +89,9 @@ def test_a_batch_without_a_known_label_costs_nothing_and_moves_nothing(form: str
     logits.requires_grad_()
     loss = LOSSES[form](log_softmax(logits, dim=1), torch.full_like(labels, -1), gamma, WEIGHTS, 0.1)
     loss.backward()  # type: ignore[no-untyped-call]
-    assert loss.item() == 0 and logits.grad is not None and not logits.grad.any()
+    assert loss.item() == 0
+    assert logits.grad is not None
+    assert not logits.grad.any()
 
 
 @pytest.mark.parametrize("form", LOSSES)
@@ -105,11 +109,13 @@ def test_gradients_are_finite_however_sure_the_model_is(form: str, gamma: float)
     labels = torch.tensor([0, 0, 2, 1])
     weights = torch.tensor([1.0, 0.0, 2.0])
     LOSSES[form](log_softmax(logits, dim=1), labels, gamma, weights, 0.1).backward()
-    assert logits.grad is not None and torch.isfinite(logits.grad).all()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
 
 
 def test_a_larger_gamma_looks_less_at_what_is_sure() -> None:
     sure, unsure = log_softmax(torch.tensor([[3.0, 0.0]]), 1), log_softmax(torch.tensor([[0.1, 0.0]]), 1)
     label = torch.tensor([0])
     shares = [float(focal_loss(sure, label, gamma) / focal_loss(unsure, label, gamma)) for gamma in (0, 1, 2, 4)]
-    assert shares == sorted(shares, reverse=True) and shares[0] > 10 * shares[2]
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] > 10 * shares[2]

@@ -240,7 +240,7 @@ def test_crossed_resamples_of_ratings_are_those_of_a_plain_loop() -> None:
     def measure(labels: Any, theirs: Any, levels: Any, weights: Any = None, owner: Any = None) -> dict[str, np.ndarray]:
         return score_ordinal(labels, theirs, prior, levels, True, weights, owner)
 
-    found = resampled(labels, {"model": scores, "guess": guess}, who, SEVEN[:4], 5, 0, what, measure)
+    found = resampled(labels, {"model": scores, "guess": guess}, who, SEVEN[:4], 5, 0, what, measure=measure)
     people = np.random.default_rng(0).multinomial(6, np.full(6, 1 / 6), 5)
     stimuli = np.random.default_rng((0, 1)).multinomial(8, np.full(8, 1 / 8), 5)
     for draw in range(5):

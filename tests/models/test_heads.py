@@ -24,7 +24,9 @@ def test_levels_far_away_keep_finite_log_probabilities_and_gradients(far: float)
     cumulative = (far - torch.tensor([[-1.0, 0.0, 1.0]])).requires_grad_()
     found = cumulative_log_probabilities(cumulative)
     found.sum().backward()  # type: ignore[no-untyped-call]
-    assert torch.isfinite(found).all() and cumulative.grad is not None and torch.isfinite(cumulative.grad).all()
+    assert torch.isfinite(found).all()
+    assert cumulative.grad is not None
+    assert torch.isfinite(cumulative.grad).all()
     assert int(found.argmax()) == (3 if far > 0 else 0)
 
 

@@ -28,19 +28,30 @@ def section(
     results: Results, metrics: Mapping[str, Metric], by: str | None, noun: str, intro: str, gains: Sequence[Gains] = (),
     below: str = "",
 ) -> Section:  # fmt: skip
-    """The score table of any study, with its gains.
-
-    metrics: every metric that a run may show, in words. by: the metric that sorts the models. noun: what is scored, in
-    the singular, such as "picture". below: a line under the table. Raises ValueError for a metric that is not known.
-    """
+    """The score table of any study, with its gains; arguments as of `blocks`."""
     if not results.rows:
         return Section("scores", "Scores", "Scores", [Text("No unit finished: there are no scores.")])
+    where = f"The scores of every predictor on every {noun} are in per_item.parquet in the run folder."
+    shown = [Text(intro, small=True), *blocks(results, metrics, by, noun, gains, below)]
+    return Section("scores", "Scores", "Scores", [*shown, Text(where)])
+
+
+def blocks(
+    results: Results, metrics: Mapping[str, Metric], by: str | None, noun: str, gains: Sequence[Gains] = (),
+    below: str = "", label: str = "Scores",
+) -> list[Block]:  # fmt: skip
+    """The table of all scored predictors, why some scores are undefined, and the gains.
+
+    metrics: every metric that a run may show, in words. by: the metric that sorts the models; None: in `order`. noun:
+    what is scored, in the singular, such as "picture". below: a line under the table. label: of the table. Raises
+    ValueError for a metric that is not known.
+    """
     keys = ordered(results, metrics, by)
     entries = {key: {name: results.entry(key, name) for name in results.shown} for key in keys}
-    blocks: list[Block] = [Text(intro, small=True), _table("Scores", results, metrics, entries, results.shown, False)]
-    blocks += [Text(below, small=True)] if below else []
+    found: list[Block] = [_table(label, results, metrics, entries, results.shown, False)]
+    found += [Text(below, small=True)] if below else []
     if reasons := undefined(results, metrics, noun):
-        blocks += [Text("–: undefined.", small=True), Listing(reasons)]
+        found += [Text("–: undefined.", small=True), Listing(reasons)]
     for gain in gains:
         gained = gained_over(results, keys, gain)
         if gained:
@@ -50,9 +61,8 @@ def section(
             )
             shown = [name for name in results.shown if any(name in row for row in gained.values())]
             table = _table(f"Gains over {gain.name}", results, metrics, gained, shown, True)
-            blocks += [Heading(f"Gain over {gain.name}"), Text(words, small=True), table]
-    where = f"The scores of every predictor on every {noun} are in per_item.parquet in the run folder."
-    return Section("scores", "Scores", "Scores", [*blocks, Text(where)])
+            found += [Heading(f"Gain over {gain.name}"), Text(words, small=True), table]
+    return found
 
 
 def _table(

@@ -8,12 +8,13 @@ setting is the best of many and leans towards optimism (Cawley and Talbot, JMLR 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gazeray.report import many
 from gazeray.report.blocks import ROW, TEXT, WIDE, Block, Cell, Column, Heading, Section, Table, Terms, Text, more
 from gazeray.report.results import Results
+from gazeray.report.sections import parallel
 from gazeray.report.words import metric_name, number
 
 TRIALS = 300
@@ -86,6 +87,9 @@ def _tried(folds: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> list
     def rank(trial: Mapping[str, Any]) -> float:
         return math.inf if trial[key] is None else sign * float(trial[key])
 
+    told = "inner loss" if key == "loss" else f"inner {metric_name(str(found['metric']))}"
+    every = [trial for entry in folds for trial in entry["trials"]]
+    figure = parallel.figure(every, _logarithmic(found.get("space") or {}), key, told, value_words)
     trials = [
         [entry["fold"], setting_words(trial["setting"]), number(trial["score"]), number(trial["loss"]),
          trial["inner_folds"], trial["epochs"], Cell(trial["status"], failed=trial["status"] == "failed")]
@@ -94,7 +98,18 @@ def _tried(folds: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> list
     heads = ("inner score", "inner loss", "inner folds", "epochs")
     columns = [Column("fold", ROW), Column("setting", WIDE), *map(Column, heads), Column("status", TEXT)]
     table = Table("Settings tried", columns, trials[:TRIALS], tall=len(trials) > 15, filterable=True)
-    return [Heading("Settings tried"), table, *more(len(trials) - TRIALS, "", "metrics.json in the run folder")]
+    return [
+        Heading("Settings tried"),
+        *([figure] if figure else []),
+        table,
+        *more(len(trials) - TRIALS, "", "metrics.json in the run folder"),
+    ]
+
+
+def _logarithmic(space: Mapping[str, Any]) -> Callable[[str], bool]:
+    """Whether the space says of a dotted key that its range is logarithmic."""
+    ranges = {name: value for name, value in _leaves(space) if isinstance(value, Mapping)}
+    return lambda name: bool((ranges.get(name) or {}).get("log"))
 
 
 def _leaves(space: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -114,7 +129,8 @@ def setting_words(setting: Mapping[str, Any]) -> str:
 def value_words(value: Any) -> str:
     """A value, a list of values, or a range, in words."""
     if isinstance(value, list | tuple):
-        return ", ".join(value_words(item) for item in value)
+        return ", ".join(f"[{value_words(item)}]" if isinstance(item, list | tuple) else value_words(item)
+                         for item in value)  # fmt: skip
     if isinstance(value, Mapping):
         scale = " (logarithmic)" if value.get("log") else ""
         return f"{value_words(value['low'])} to {value_words(value['high'])}{scale}"

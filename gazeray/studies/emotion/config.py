@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -15,6 +17,8 @@ from gazeray.gaze.scanpath_look import ScanpathLook
 from gazeray.gaze.signals_config import SignalsConfig
 from gazeray.studies.shared.classification import ScoresConfig
 from gazeray.synth.emotion_parameters import EmotionSimulation
+
+Colour = tuple[float, float, float]
 
 Branch = Literal["series", "scanpath", "picture"]
 BRANCHES: tuple[Branch, ...] = ("series", "scanpath", "picture")
@@ -50,6 +54,16 @@ class PictureConfig(Section):
     size_px: int = Field(96, ge=32, le=1024, description="side of the square that a stimulus is resized to")
     unfreeze: int = Field(0, ge=0, description="how many of the last blocks are trained; 0: all are frozen")
     batch_size: int = Field(8, ge=1, description="pictures that go through the frozen part together")
+    mean: Colour | None = Field(None, description="of red, green, blue (0..1), removed; default: the weights' own")
+    std: Colour | None = Field(None, description="of red, green, blue, divided by; default: the weights' own")
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> PictureConfig:
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("give both of mean and std, or none of them")
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError(f"std must be above 0, not {list(self.std)}")
+        return self
 
 
 class ModelConfig(Section):
@@ -101,6 +115,12 @@ class ControlsConfig(Section):
     knock_out: bool = Field(True, description="each channel in turn is not seen in the test")
     permute: int = Field(10, ge=0, description="how often each channel is shuffled among the test rows; 0: not at all")
 
+    @property
+    def fits(self) -> list[str]:
+        """The keys of the controls that are models of their own."""
+        shifts = [f"shift{ms:+g}" for ms in self.shift_ms]
+        return [*shifts, *([f"cut-{self.cut_ms:g}"] if self.cut_ms else []), *["shuffled_labels"] * self.shuffle_labels]
+
 
 class EmotionConfig(JobConfig):
     """All sections."""
@@ -138,8 +158,11 @@ class EmotionConfig(JobConfig):
     @property
     def subsets(self) -> list[tuple[Branch, ...]]:
         """The branches of each model, that of all last."""
-        own = self.model.branches
-        every = [tuple(name for place, name in enumerate(own) if bits >> place & 1) for bits in range(1, 2 ** len(own))]
-        wanted = {"every_subset": range(1, len(own)), "alone_and_all": [1], "all": []}[self.model.rows]
-        some = sorted((one for one in every if len(one) in wanted and len(one) < len(own)), key=len)
-        return [*some, own]
+        return subsets_of(self.model.branches, self.model.rows)
+
+
+def subsets_of(branches: Sequence[Branch], rows: str) -> list[tuple[Branch, ...]]:
+    """The branches of each model that `model.rows` asks for, smaller ones first, that of all last."""
+    sizes = {"every_subset": range(1, len(branches)), "alone_and_all": (1,), "all": ()}[rows]
+    some = [one for size in sizes if size < len(branches) for one in combinations(branches, size)]
+    return [*some, tuple(branches)]

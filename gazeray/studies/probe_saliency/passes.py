@@ -6,7 +6,6 @@ The features of a layer are shared by all its probes, folds and later runs; furt
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 
 from gazeray.config import digest
 from gazeray.metrics.resampling import input_size, pool_to
@@ -26,6 +24,7 @@ from gazeray.store import Shard, Store, look, write_column, write_shard
 from gazeray.store.passes import damaged_of
 from gazeray.studies.pictures.passes import PictureInfo, PictureShards
 from gazeray.studies.probe_saliency.config import BackboneConfig
+from gazeray.studies.shared.networks import as_halves, at_size, keep_weights
 from gazeray.study import Pass
 from gazeray.tables import DataError
 
@@ -104,11 +103,8 @@ class Extract:
                     found = network(x)
                 for layer, values in found.items():
                     small = pool_to(values.float(), self.cfg.longest_cells)
-                    finite = small.sum((1, 2, 3), dtype=torch.float64).isfinite().tolist()
-                    halves = small.clamp(-65504, 65504).half().cpu().contiguous().numpy()
-                    for info, fine, feature in zip(some, finite, halves, strict=True):
-                        if not fine:
-                            raise RuntimeError(f"{info.stimulus}: layer {layer} is not finite")
+                    halves = as_halves(small, [info.stimulus for info in some], f"layer {layer}")
+                    for info, feature in zip(some, halves, strict=True):
                         kept.setdefault(info.stimulus, {})[layer] = feature
         return kept
 
@@ -118,23 +114,12 @@ class Extract:
         Raises DataError where it is no longer what it was when the set was made ready.
         """
         try:
-            picture = torch.from_numpy(read_picture(self.root, info.path, self.max_pixels)).permute(2, 0, 1)
+            picture = read_picture(self.root, info.path, self.max_pixels)
         except PictureError as error:
             raise DataError([f"{error} (it could be read a while ago)"]) from error
-        if picture.shape[1:] != (info.height_px, info.width_px):
+        if picture.shape[:2] != (info.height_px, info.width_px):
             raise DataError([f"{info.path}: its size has changed since it was first read; run the job again"])
-        if picture.shape[1:] == size:
-            return picture
-        return torch.nn.functional.interpolate(
-            picture[None].float(), size=size, mode="bilinear", antialias=True, align_corners=False
-        )[0].round_().to(torch.uint8)  # fmt: skip
-
-
-def keep_weights(weights: Mapping[str, torch.Tensor], folder: Folder, name: str) -> None:
-    """Put weights where all workers can read them. A file there that is not what was written is replaced."""
-    data = save_tensors({key: value.contiguous() for key, value in weights.items()})
-    if not folder.exists(name) or folder.sha256(name) != hashlib.sha256(data).hexdigest():
-        folder.write_bytes(name, data)
+        return at_size(picture, size)
 
 
 def features_pass(

@@ -64,16 +64,13 @@ def open_network(cfg: ProbeSaliencyConfig) -> Network:
 
     # here, since they take seconds, and what is above needs neither
     from gazeray.models.backbone import Backbone, default_layers
-    from gazeray.weights import WeightsError, load_weights
+    from gazeray.studies.shared.networks import as_config_errors
+    from gazeray.weights import load_weights
 
-    try:
+    with as_config_errors("backbone"):
         layers = own.layers if own.layers is not None else tuple(default_layers(own.arch))
         weights, state = load_weights(own.weights, own.arch, own.sha256)
         Backbone(own.arch, layers, weights, cfg.run.seed)
-    except WeightsError as error:
-        raise ConfigError([f"backbone.weights: {error}"]) from error
-    except ValueError as error:
-        raise ConfigError([f"backbone: {error}"]) from error
     return Network(layers, weights, state)
 
 

@@ -7,7 +7,7 @@ rows that never see gaze; its table is joined with that of a model's unit. A stu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial, reduce
 from typing import Any
@@ -54,15 +54,33 @@ def baselines(
     search a fold has the store of its chosen setting. label: the table's column of class indices. features: the store's
     column of simple gaze features (F,). key: its units are `<key>-K`.
     """
-    folds, stores, rows = ready.items.folds, [store] * len(ready.items.folds), _rows(store.table)
-    further = store.table.select([ORDER, *further_columns(store.table)])
-    hashed: list[Any] = [FORMAT, label, features, list(rows), table_digest(further)]
+    rows, further = _rows(store.table), store.table.select([ORDER, *further_columns(store.table)])
+    hashed = [FORMAT, label, features, list(rows), table_digest(further)]
+    return beside_models(ready, store, rows, partial(_test, tuple(classes), label, features), hashed, key)
+
+
+def beside_models(
+    ready: Ready[Any, Any], store: Store, rows: Mapping[str, Row], test: Callable[[Store, Fold, UnitFolder], Json],
+    hashed: Sequence[Any], key: str = KEY,
+) -> PerFold:  # fmt: skip
+    """A predictor that fits and tests in one call per fold, under the folds of the items: `test(store, fold, out)`.
+
+    store: a row per item; after a search a fold has the store of its chosen setting, and nobody to validate on. hashed:
+    what results depend on beside config, items and folds.
+    """
+    folds, stores = ready.items.folds, [store] * len(ready.items.folds)
     if ready.searched is not None:
         tried = [ready.searched.tried[chosen.setting] for chosen in ready.searched.chosen]
         folds, stores = [fold.refitted for fold in folds], [one.store for one in tried]
-        hashed += [[one.content, one.setting] for one in tried]
+        hashed = [*hashed, *([one.content, one.setting] for one in tried)]
     by_fold = {fold.fold: own for fold, own in zip(folds, stores, strict=True)}
-    return PerFold(key, rows, folds, partial(_test, by_fold, tuple(classes), label, features), hashed=hashed)
+    return PerFold(key, rows, folds, partial(_with_store, test, by_fold), hashed=list(hashed))
+
+
+def _with_store(
+    test: Callable[[Store, Fold, UnitFolder], Json], stores: Mapping[int, Store], fold: Fold, out: UnitFolder
+) -> Json:
+    return test(stores[fold.fold], fold, out)
 
 
 def nuisance_label(declared: Sequence[str]) -> str:
@@ -77,11 +95,8 @@ def _rows(table: pa.Table) -> dict[str, Row]:
     return {**rows, "nuisance": replace(rows["nuisance"], label=nuisance_label(declared))}
 
 
-def _test(
-    stores: Mapping[int, Store], classes: tuple[str, ...], label: str, features: str, fold: Fold, out: UnitFolder
-) -> Json:
+def _test(classes: tuple[str, ...], label: str, features: str, store: Store, fold: Fold, out: UnitFolder) -> Json:
     """Fit everything to everybody who is not tested, and write what it says of the tested rows."""
-    store = stores[fold.fold]
     test, known = np.sort(fold.test), np.concatenate([fold.train, fold.validation.rows])
     labels = store.plain(label)
     seen, asked = (np.asarray(store.take(rows, [features])[features]) for rows in (known, test))

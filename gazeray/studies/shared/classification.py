@@ -93,20 +93,21 @@ def check_classes(
 
 
 def logistic_regression_scores(
-    train: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int, penalty: float = 1.0
+    train: np.ndarray, labels: np.ndarray, test: np.ndarray, classes: int, penalty: float = 1.0, balanced: bool = True
 ) -> np.ndarray:
     """Class probabilities (N_test, K) of a ridge-penalised logistic regression on standardised features.
 
     train (N, F) and labels (N,) fit both the scaler and the regression; test (N_test, F) is only predicted. Classes
-    weigh the same. A class that is absent from `labels` gets probability 0.
+    weigh the same where `balanced`, else examples do. A class that is absent from `labels` gets probability 0.
     """
     # Here, since every worker that only reads recordings would pay two seconds for the import.
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    weight = "balanced" if balanced else None
     model = make_pipeline(
-        StandardScaler(), LogisticRegression(C=1 / penalty, class_weight="balanced", max_iter=5000, tol=1e-6)
+        StandardScaler(), LogisticRegression(C=1 / penalty, class_weight=weight, max_iter=5000, tol=1e-6)
     )
     scores = np.zeros((len(test), classes))
     present = np.unique(labels)
@@ -202,7 +203,7 @@ def score_predictions(
     scores = {name: theirs for name, theirs in everything.items() if name not in undefined}
     found = rows(resampled(labels, scores, held[0], classes, cfg.resamples, seed, *held[1:]), model)
     designs = exchanges(labels, people, stimuli, trials, unseen)
-    tested = _tested(labels, scores, model, folds, designs, classes, cfg, seed)
+    tested = permutation_tests(labels, scores, model, folds, designs, classes, cfg, seed)
     nothing = {
         name: {metric: {"value": None, "ci95": None, "n": 0, "why": why} for metric in found[model]}
         for name, why in undefined.items()
@@ -229,11 +230,13 @@ def _strangers(unseen: Sequence[str], scores: Mapping[str, np.ndarray]) -> bool:
     return "participant" in unseen and (known is None or not np.isfinite(known).any())
 
 
-def _tested(
+def permutation_tests(
     labels: np.ndarray, scores: Mapping[str, np.ndarray], model: str, folds: np.ndarray,
     designs: tuple[Exchange, Exchange | None], classes: Sequence[str], cfg: ScoresConfig, seed: int,
+    beside: Sequence[str] = ("auroc",),
 ) -> dict[str, Any]:  # fmt: skip
-    """The permutation tests of the model and its gains, by the first design; `further`: of its score by the second."""
+    """The permutation test of the model's balanced accuracy and of its gains, by the first design; `further`: of its
+    score by the second. Under the name of each metric of `beside` the first test of that."""
     over = {name: theirs for name, theirs in scores.items() if name != model}
 
     def test(exchange: Exchange, over: Mapping[str, np.ndarray], metric: str) -> dict[str, Any]:
@@ -242,7 +245,7 @@ def _tested(
 
     first, further = designs
     found = test(first, over, HEADLINE) | ({} if further is None else {"further": test(further, {}, HEADLINE)})
-    return {**found, "auroc": test(first, over, "auroc")}
+    return {**found, **{metric: test(first, over, metric) for metric in beside}}
 
 
 def _per_person(

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands beside the models: rows that know the person, the picture or the circumstances, and the ceilings.
+
+A unit per fold, `baselines-K`, holds all of them for all labels. Baselines are fitted to the rows of the fold that are
+not tested, each label on those of them where it is known. All give probabilities under the shares of the levels among
+these rows (the prior), by a logistic regression on what they know; what tells nothing leaves the prior.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from gazeray.gaze.declaration import NUISANCE_COLUMN, WORDS
+from gazeray.learn.trained import PerFold
+from gazeray.store import Store
+from gazeray.studies.emotion.two_way import Ratings, again, cross_fitted, others, tells, told
+from gazeray.studies.shared.baselines import KEY, beside_models, nuisance_label
+from gazeray.studies.shared.classification import PREDICTIONS, logistic_regression_scores, with_regimes, with_scores
+from gazeray.studies.shared.without_gaze import ORDER, Circumstances, Known, further_columns
+from gazeray.study import Fold, Ready, Row
+from gazeray.tables import table_digest
+from gazeray.unit import Json, UnitFolder
+
+FORMAT = 1
+"""Raised when a row is fitted differently: units of before are then done again."""
+
+ROWS = {
+    "majority": Row("majority class", "baseline"),
+    "participant_mean": Row("participant's mean", "baseline"),
+    "picture_mean": Row("picture's mean, of known people", "baseline"),
+    "additive": Row("participant + picture", "baseline"),
+    "ridge": Row("simple features, ridge regression", "baseline"),
+    "nuisance": Row("order, duration, rate, loss", "baseline"),
+    "without_gaze": Row("all without gaze together", "baseline"),
+    "other_people": Row("everybody else's ratings of the picture, tested people's too", "ceiling"),
+    "retest": Row("the same person's other ratings of the picture", "ceiling"),
+}
+"""The rows, in the order in which they are told; the columns of their scores are `<label>:<row>`."""
+
+BLIND = ("majority", "participant_mean", "picture_mean", "additive", "nuisance", "without_gaze")
+"""The rows that never see gaze or body."""
+
+MEANS = {
+    "participant_mean": ("participant",),
+    "picture_mean": ("stimulus",),
+    "additive": ("participant", "stimulus"),
+}
+"""Rows that go by who rated, what was rated, or both."""
+
+PRIOR = "prior"
+"""`<label>:prior`: the shares of the levels among the known rows of the fold."""
+
+
+class Labelled(Protocol):
+    """What is needed of a label of the data set."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def ordered(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """A label: its name, its levels, lowest first, and whether they have an order."""
+
+    name: str
+    classes: tuple[str, ...]
+    ordered: bool
+
+
+def baselines(
+    ready: Ready[Any, Any], store: Store, labels: Sequence[Labelled], features: str = "features", key: str = KEY
+) -> PerFold:
+    """The predictor of the rows beside the models, of all labels, under the folds of the items.
+
+    store: a row per item, with a table as `with_nuisance` makes it and a column `<label>_index` (-1: not known) for
+    each label; after a search a fold has the store of its chosen setting. features: the store's column of simple
+    features (F,), NaN where not known.
+    """
+    targets = tuple(Target(one.name, tuple(one.classes), one.ordered) for one in labels)
+    further = store.table.select([ORDER, *further_columns(store.table)])
+    hashed = [FORMAT, [[one.name, list(one.classes), one.ordered] for one in targets], features, table_digest(further)]
+    return beside_models(ready, store, rows_of(store.table), partial(_test, targets, features), hashed, key)
+
+
+def rows_of(table: pa.Table) -> dict[str, Row]:
+    """`ROWS`, with what the declaration adds to the circumstances in the name of their row."""
+    declared = [name.removeprefix(NUISANCE_COLUMN) for name in further_columns(table) if name != WORDS]
+    return {**ROWS, "nuisance": replace(ROWS["nuisance"], label=nuisance_label(declared))}
+
+
+def _test(targets: Sequence[Target], features: str, store: Store, fold: Fold, out: UnitFolder) -> Json:
+    """Fit everything to everybody who is not tested, and write what it says of the tested rows."""
+    test = np.sort(fold.test)
+    ids = with_regimes(store.table.select(["participant", "trial", "stimulus"]).take(test), fold, test)
+    rows = np.concatenate([fold.known, test])
+    values = np.asarray(store.take(rows, [features])[features], np.float64)
+    measured = np.full((len(store.table), values.shape[1]), np.nan)
+    measured[rows] = values
+    simple = Known(measured, range(measured.shape[1]))
+    scores: dict[str, np.ndarray] = {}
+    for target in targets:
+        labels = store.plain(f"{target.name}_index")
+        own = scored(store.table, labels, target, simple, fold, test)
+        scores |= {f"{target.name}:{row}": values for row, values in own.items()}
+        names = [None if place < 0 else target.classes[place] for place in labels[test].tolist()]
+        ids = ids.append_column(target.name, pa.array(names, pa.string()))
+    out.folder.write_table(PREDICTIONS, with_scores(ids, scores))
+    return {"n": {"known": len(fold.known), "test": len(test)}}
+
+
+def scored(
+    table: pa.Table, labels: np.ndarray, target: Target, simple: Known, fold: Fold, test: np.ndarray
+) -> dict[str, np.ndarray]:
+    """{row of `ROWS`, and `PRIOR`: probabilities (N_test, K)} of one label, NaN where a row is undefined.
+
+    table: see `baselines`. labels (N,): -1 where not known. simple: the simple features of all rows. test: the rows of
+    the fold's test regimes, sorted. Raises ValueError where the label is known of no row to fit to.
+    """
+    known, classes = fold.known[labels[fold.known] >= 0], len(target.classes)
+    if not len(known):
+        raise ValueError(f"fold {fold.fold}: {target.name} is known of no row that is not tested")
+    here = Circumstances.of(table, labels)
+    ratings = Ratings.of(here.owners["participant"], here.owners["stimulus"], labels, classes, target.ordered)
+    fit = _Fit(ratings, known, np.bincount(labels[known], minlength=classes) / len(known))
+    found = {name: np.full((len(test), classes), np.nan) for name in (*ROWS, PRIOR)}
+    for unseen in {side.unseen for side in fold.tests}:
+        at = np.isin(test, np.concatenate([side.rows for side in fold.tests if side.unseen == unseen]))
+        asked = test[at]
+        found["majority"][at] = found[PRIOR][at] = fit.prior
+        for name, owners in MEANS.items():
+            seen = [owner for owner in owners if owner not in unseen]
+            if seen:
+                told_by = fit.of_owners(owners, seen, unseen, asked, together=True)
+                found[name][at] = fit.regression([told_by], asked)
+        found["ridge"][at] = fit.regression([simple.filled(known, asked)], asked)
+        circumstances = here.nuisance.filled(known, asked)
+        found["nuisance"][at] = fit.regression([circumstances], asked)
+        seen = [owner for owner in MEANS["additive"] if owner not in unseen]
+        both = fit.of_owners(MEANS["additive"], seen, unseen, asked, together=False)
+        found["without_gaze"][at] = fit.regression([circumstances, both], asked)
+    for name, ceiling in (("other_people", others), ("retest", again)):
+        found[name] = fit.ceiling(ceiling(ratings), test)
+    return found
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Regressions of one label on what is known of the rows `known`, which are labelled. prior: (K,) its shares."""
+
+    ratings: Ratings
+    known: np.ndarray
+    prior: np.ndarray
+
+    def of_owners(
+        self, owners: Sequence[str], seen: Sequence[str], unseen: Sequence[str], asked: np.ndarray, together: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The effects of those owners that were seen, of known and asked rows, summed where they go `together`.
+
+        owners: whose effects are fitted at once, so that pictures which strict people rated do not count as low.
+        Effects that tell nothing are left out, see `tells`.
+        """
+        before = cross_fitted(self.ratings, self.known, owners, unseen)
+        now = told(self.ratings, self.known, asked, owners)
+        pairs = [(before[owner], now[owner]) for owner in seen]
+        if together:
+            pairs = [tuple(np.sum(part, axis=0) for part in zip(*pairs, strict=True))]
+        values = self.ratings.values[self.known]
+        some = [pair for pair in pairs if tells(pair[0], values)]
+        nothing = np.zeros((len(self.known), 0)), np.zeros((len(asked), 0))
+        left, right = zip(nothing, *some, strict=True)
+        return np.concatenate(left, axis=1), np.concatenate(right, axis=1)
+
+    def regression(self, features: Sequence[tuple[np.ndarray, np.ndarray]], asked: np.ndarray) -> np.ndarray:
+        """(N_asked, K) from features of the known and the asked rows; the prior where none of them varies."""
+        left, right = (np.concatenate(parts, axis=1) for parts in zip(*features, strict=True))
+        varies = np.ptp(left, axis=0) > 0
+        if not varies.any():
+            return np.tile(self.prior, (len(asked), 1))
+        labels = self.ratings.labels[self.known]
+        return logistic_regression_scores(left[:, varies], labels, right[:, varies], len(self.prior), balanced=False)
+
+    def ceiling(self, effect: np.ndarray, test: np.ndarray) -> np.ndarray:
+        """(N_test, K) from what is told of all rows (N, D), NaN where nothing is; the tested rows' own is in none."""
+        scores = np.full((len(test), len(self.prior)), np.nan)
+        known, there = self.known[np.isfinite(effect[self.known, 0])], np.isfinite(effect[test, 0])
+        if not len(known) or not there.any():
+            return scores
+        fit = replace(self, known=known)
+        some = tells(effect[known], self.ratings.values[known])
+        left, right = (effect[rows] if some else effect[rows][:, :0] for rows in (known, test[there]))
+        scores[there] = fit.regression([(left, right)], test[there])
+        return scores
+
+
+def why_missing(row: str, there: int, asked: int) -> str:
+    """Why a row has probabilities for only so many (there) of the tested trials (asked)."""
+    why = {
+        "participant_mean": "participants are held out",
+        "picture_mean": "stimuli are held out",
+        "additive": "participants and stimuli are held out",
+        "other_people": "nobody else rated the picture",
+        "retest": "the participant rated the picture only once",
+    }.get(row, "it says nothing of them")
+    return f"{why}, in {asked - there} of {asked} trials" if there else why
