@@ -94,10 +94,8 @@ def test_what_is_noted_of_the_file_is_told(tmp_path: Path) -> None:
     files = {"trials.csv": "participant,trial,condition\nP1,1,C\nP2,1,P\n"}
     files |= {f"gaze/{name}.asc": lines for name in ("P1", "P2")}
     line, note = first(tmp_path, files=files, samples=table)
-    assert (
-        line
-        == "first samples file gaze/P1.asc: 1 trial, 29 rows, 500 Hz, as eyelink has it, channels pupil_left, pupil_right"
-    )
+    told = "1 trial, 29 rows, 500 Hz, as eyelink has it, channels pupil_left, pupil_right"
+    assert line == f"first samples file gaze/P1.asc: {told}"
     assert note.startswith("gaze/P1.asc: both eyes are in the file; the left eye is used")
 
 
