@@ -5,8 +5,8 @@ Coordinates are those of the stimulus window: x from -1 (left edge) to 1 (right 
 Pictures are squeezed into that square as well, so a rotation turns the square, whatever shape the window has.
 
 torchvision's v2 transforms move pictures, masks and key points together, too, and are the oracle of the tests. But a
-call of theirs moves everything by one transform; here each example of a batch has its own, on any device, and gaze that
-leaves the frame or was lost (NaN) is told apart from gaze at the edge, onto which key points may be clamped.
+call of theirs moves everything by one transform, so a batch would be a loop over its examples; here each example has
+its own, in one call and on any device, and gaze that leaves the frame can be masked.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def _saccades(found: _Fixations, window: Tensor, size: tuple[int, int]) -> Tenso
     square = torch.tensor([0.0, 0.0, PUBLISHED_SIDE, PUBLISHED_SIDE], device=x.device).expand(len(window), 4)
     length = torch.zeros_like(x)
     length[1:] = torch.hypot(x.diff(), y.diff()) * (found.trial[1:] == found.trial[:-1])
-    radius = (length / 5).clamp(min=0.5)
+    radius = (length / 5).clamp(min=max(1.0, PUBLISHED_SIDE / max(size)) / 2)
     (line,) = _layers(_lines(found, 1.0), square, size)
     halvings = torch.zeros(line.numel(), dtype=torch.int64, device=x.device)
     discs = _Strokes(found.trial, x, y, x, y, -radius, radius)

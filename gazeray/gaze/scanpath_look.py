@@ -16,8 +16,9 @@ class ScanpathLook(Section):
     saccades: one channel after the pictures published with EmoEye. On black, white lines from each fixation to the next
     and a disc at each, whose radius is a fifth of the saccade that led to it; a disc leaves what it covers halfway to
     white. Lengths are those of the picture, 180 px high and wide, that the window is squeezed into: the lines are 1 px
-    wide there, the smallest disc (of the first fixation) is 1 px across; all of it grows with the picture, and none of
-    the lengths below has a say in it. Unlike the published it is anti-aliased, and no radius is cut to whole px.
+    wide there, the smallest disc (of the first fixation) is 1 px across, and never less than a px of the picture drawn;
+    all else grows with the picture, and none of the lengths below has a say in it. Unlike the published it is
+    anti-aliased, and no radius is cut to whole px.
 
     channels: what a network is fed with; channel 0 discs, 1 lines, 2 the time of the last visit (see `scanpaths`).
 

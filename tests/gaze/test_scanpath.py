@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,11 +20,12 @@ from gazeray.gaze.scanpath_look import ScanpathLook
 Fixations = Sequence[tuple[float, float, float, float]]
 Segment = tuple[tuple[float, float], tuple[float, float]]
 CHANNELS = ScanpathLook(kind="channels")
+SACCADES = ScanpathLook(kind="saccades")
 LINE = Window(100, 400, 1400, 200)
 
 
 def draw(fixations: Fixations, window: Window, size: tuple[int, int], look: ScanpathLook = CHANNELS) -> torch.Tensor:
-    """The picture (3, H, W) of one trial given as (x, y, duration, onset) rows."""
+    """The picture (C, H, W) of one trial given as (x, y, duration, onset) rows."""
     columns = torch.tensor(fixations, dtype=torch.float64).reshape(-1, 4).T[:, None]
     return scanpaths(*columns, torch.tensor([window]), size, look)[0]
 
@@ -137,13 +139,92 @@ def test_coverage_is_near_the_share_of_sub_pixels_in_the_mark() -> None:
     assert np.quantile(error, 0.99) < 0.12
 
 
+def by_opencv(fixations: Fixations, window: Window, exact: bool) -> np.ndarray:
+    """The published way, (180, 180): lines and half-transparent discs painted one after the other by OpenCV, with every
+    radius cut to whole pixels as published, or rounded."""
+    picture, before = np.zeros((180, 180), np.uint8), None
+    for x, y, _, _ in sorted(fixations, key=lambda row: row[3]):
+        at = (x - window.left_px) / window.width_px * 180, (y - window.top_px) / window.height_px * 180
+        pixel = int(at[0]), int(at[1])
+        radius = 0.0
+        if before is not None:
+            cv2.line(picture, before[1], pixel, 255, 1)
+            radius = math.dist(before[0], at) / 5
+        over = picture.copy()
+        cv2.circle(over, pixel, int(radius) if exact else round(radius), 255, -1)
+        picture = cv2.addWeighted(over, 0.5, picture, 0.5, 0)
+        before = at, pixel
+    return picture.astype(np.float32) / 255
+
+
+@pytest.mark.parametrize(("exact", "most"), [(True, 0.02), (False, 0.015)])
+def test_saccades_at_180_px_are_the_published_picture(exact: bool, most: float) -> None:
+    """Up to edges: ours are smooth, and between pixels; what OpenCV fills is within a pixel of what we fill."""
+    window = Window(100, 200, 900, 600)
+    for seed in range(3):
+        fixations = random_fixations(seed, 7, window, margin_px=-40)
+        ours, theirs = draw(fixations, window, (180, 180), SACCADES)[0].numpy(), by_opencv(fixations, window, exact)
+        assert np.abs(ours - theirs).mean() < most
+        kernel = np.ones((5, 5), np.uint8)
+        assert (ours >= cv2.erode(theirs, kernel) - 0.01).all(), "what is inside for OpenCV is at least as bright"
+        assert (ours <= cv2.dilate(theirs, kernel) + 0.01).all(), "and what is outside is as dark"
+
+
+def looped_saccades(fixations: Fixations, window: Window, size: tuple[int, int]) -> np.ndarray:
+    """The look from its definition, (H, W) float64: in px of a square of 180."""
+    square = Window(0, 0, 180, 180)
+    pixel = 180 / size[1], 180 / size[0]
+    spots = [
+        ((x - window.left_px) / window.width_px * 180, (y - window.top_px) / window.height_px * 180)
+        for x, y, _, _ in sorted(fixations, key=lambda row: row[3])
+    ]
+    least = max(1, 180 / max(size)) / 2
+    radii = [least] + [max(least, math.dist(*pair) / 5) for pair in itertools.pairwise(spots)]
+    picture = np.zeros(size)
+    for row, column, x, y in pixels(square, size):
+        dark = 1 - max((share(x, y, pair, -0.5, 0.5, pixel) for pair in itertools.pairwise(spots)), default=0.0)
+        for spot, radius in zip(spots, radii, strict=True):
+            dark *= 1 - share(x, y, (spot, spot), -radius, radius, pixel) / 2
+        picture[row, column] = 1 - dark
+    return picture
+
+
+@pytest.mark.parametrize("size", [(64, 64), (23, 41)])
+def test_saccades_equal_slow_loop(size: tuple[int, int]) -> None:
+    fixations = random_fixations(5, 8)
+    drawn = draw(fixations, LINE, size, SACCADES)
+    assert drawn.shape == (1, *size)
+    np.testing.assert_allclose(drawn[0].numpy(), looped_saccades(fixations, LINE, size), rtol=0, atol=2e-4)
+
+
+def test_discs_of_saccades_grow_with_the_picture_and_pile_up() -> None:
+    """90 px to the right of 180: a radius of 18, and halfway to white; a second disc there halves what is left."""
+    window = Window(0, 0, 1800, 600)
+    there, back = (450.0, 300.0), (1350.0, 300.0)
+    path = [(*there, 100.0, 0.0), (*back, 100.0, 200.0)]
+    for side in (180, 360, 720):
+        disc = draw(path, window, (side, side), SACCADES)[0]
+        tall = (disc[:, side * 3 // 4] > 0.4).sum()
+        assert float(tall) / side * 180 == pytest.approx(36, abs=1.1)
+        assert float(disc[side * 45 // 100, side * 3 // 4]) == pytest.approx(0.5)
+    again = [*path, (*there, 100.0, 400.0), (*back, 100.0, 600.0)]
+    assert float(draw(again, window, (180, 180), SACCADES)[0, 81, 135]) == pytest.approx(0.75)
+
+
+def test_a_lone_fixation_is_a_dim_spot() -> None:
+    alone = draw([(800.0, 500.0, 250.0, 0.0)], LINE, (64, 64), SACCADES)[0]
+    assert 0.05 < float(alone.max()) < 0.5
+    assert float(alone[32, 32]) > 0
+    assert int((alone > 0).sum()) <= 4
+
+
 def distances(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """From points (..., 2) to the segment from start to end."""
     place = np.clip((points - start) @ (end - start) / np.dot(end - start, end - start), 0, 1)
     return np.asarray(np.linalg.norm(points - start - place[..., None] * (end - start), axis=-1))
 
 
-@pytest.mark.parametrize("kind", ["channels", "b"])
+@pytest.mark.parametrize("kind", ["channels", "b", "saccades"])
 @pytest.mark.parametrize(
     ("x_px", "y_px", "corner"),
     [
@@ -155,8 +236,8 @@ def distances(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndar
 )
 def test_fixation_in_corner_lands_in_corner(kind: str, x_px: float, y_px: float, corner: tuple[int, int]) -> None:
     drawn = draw([(x_px, y_px, 250.0, 0.0)], LINE, (10, 40), ScanpathLook(kind=kind))
-    ink = drawn[0] if kind == "channels" else 1 - drawn[0]
-    assert drawn.shape == (3, 10, 40)
+    ink = 1 - drawn[0] if kind == "b" else drawn[0]
+    assert drawn.shape == (ScanpathLook(kind=kind).channels, 10, 40)
     rows, columns = (ink > 0.05).nonzero().T
     assert abs(rows - corner[0]).max() <= 1
     assert abs(columns - corner[1]).max() <= 1
@@ -192,7 +273,7 @@ def test_time_is_that_of_the_last_visit() -> None:
     assert float(time[10, 120]) == 0
 
 
-@pytest.mark.parametrize("kind", ["channels", "b", "c"])
+@pytest.mark.parametrize("kind", ["channels", "b", "c", "saccades"])
 def test_order_changes_the_picture_and_comes_from_the_onsets(kind: str) -> None:
     look = ScanpathLook(kind=kind)
     fixations = random_fixations(3, 6, margin_px=-20)
@@ -243,17 +324,18 @@ def test_absent_fixations_are_skipped_and_their_neighbours_joined() -> None:
     assert drawn[1, 10, 30] > 0
 
 
-@pytest.mark.parametrize(("kind", "ground"), [("channels", 0.0), ("a", 1.0), ("b", 1.0), ("c", 1.0)])
+@pytest.mark.parametrize(("kind", "ground"), [("channels", 0.0), ("a", 1.0), ("b", 1.0), ("c", 1.0), ("saccades", 0.0)])
 def test_trials_without_fixations_are_the_empty_ground(kind: str, ground: float) -> None:
     look, window = ScanpathLook(kind=kind), torch.tensor([LINE, LINE])
     for empty in (torch.empty(2, 0), torch.full((2, 3), math.nan)):
         drawn = scanpaths(empty, empty, empty, empty, window, (4, 6), look)
-        assert torch.equal(drawn, torch.full((2, 3, 4, 6), ground))
+        assert torch.equal(drawn, torch.full((2, look.channels, 4, 6), ground))
+        assert look.ground == ground
     none = torch.empty(0, 5)
-    assert scanpaths(none, none, none, none, torch.zeros(0, 4), (4, 6), look).shape == (0, 3, 4, 6)
+    assert scanpaths(none, none, none, none, torch.zeros(0, 4), (4, 6), look).shape == (0, look.channels, 4, 6)
 
 
-@pytest.mark.parametrize("kind", ["channels", "b"])
+@pytest.mark.parametrize("kind", ["channels", "b", "saccades"])
 @pytest.mark.parametrize("chunk_pairs", [1, 100, 10_000])
 def test_chunks_and_batches_do_not_change_the_picture(
     monkeypatch: pytest.MonkeyPatch, kind: str, chunk_pairs: int
@@ -270,7 +352,7 @@ def test_chunks_and_batches_do_not_change_the_picture(
 
 def test_values_stay_within_0_and_1_and_finite_for_extreme_gaze() -> None:
     path = [(-9e5, -9e5, 1e9, 0.0), (9e5, 9e5, 1e-3, 1e9), (9e5, 9e5, 250.0, 2e9), (800.0, 500.0, 250.0, 3e9)]
-    for kind in ("channels", "a", "b", "c"):
+    for kind in ("channels", "a", "b", "c", "saccades"):
         drawn = draw(path, LINE, (20, 140), ScanpathLook(kind=kind))
         assert torch.isfinite(drawn).all()
         assert 0 <= float(drawn.min()) <= float(drawn.max()) <= 1
