@@ -161,10 +161,10 @@ class EmotionConfig(JobConfig):
 
     @model_validator(mode="after")
     def _published_layers_fit(self) -> EmotionConfig:
-        if self.model.size == "published" and "scanpath" in self.model.branches:
-            if self.scanpath.side_px < SMALLEST_PUBLISHED_PX:
-                few = f"must be at least {SMALLEST_PUBLISHED_PX}, or nothing is left behind the published layers"
-                raise ValueError(f"scanpath.side_px: {self.scanpath.side_px} {few}; published is 180")
+        small = self.scanpath.side_px < SMALLEST_PUBLISHED_PX and "scanpath" in self.model.branches
+        if self.model.size == "published" and small:
+            few = f"must be at least {SMALLEST_PUBLISHED_PX}, or nothing is left behind the published layers"
+            raise ValueError(f"scanpath.side_px: {self.scanpath.side_px} {few}; published is 180")
         return self
 
     @property
