@@ -211,6 +211,36 @@ def test_epoch_reaches_the_loss(store: Store) -> None:
 
 
 @dataclass(frozen=True)
+class Picky(BlobLearner):
+    """Draws ten of its rows for an epoch, each twice, and says what its batches are."""
+
+    def drawn(self, rows: np.ndarray, store: Store, seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).choice(rows, 10, replace=False).repeat(2)
+
+    def loss(self, model: torch.nn.Module, batch: Any, epoch: int) -> torch.Tensor:
+        visited.append((epoch, batch["age"].tolist()))
+        return super().loss(model, batch, epoch)
+
+
+visited: list[tuple[int, list[float]]] = []
+
+
+def test_learner_draws_the_rows_of_each_epoch_anew(store: Store) -> None:
+    visited.clear()
+    task = task_of(store, Picky(), epochs=3)
+    first = fit(task)
+    ages = {epoch: sorted(age for number, some in visited if number == epoch for age in some) for epoch in (1, 2, 3)}
+    for own in ages.values():
+        assert (len(own), len(set(own))) == (20, 10)
+        assert set(own) <= set(store.plain("age")[task.train].tolist())
+    assert ages[1] != ages[2]
+    memory = Memory(stop_after=2)
+    with pytest.raises(KeyboardInterrupt):
+        fit(task, memory)
+    assert same_weights(first, fit(task, memory))
+
+
+@dataclass(frozen=True)
 class Endless(BlobLearner):
     """Its metric is no number."""
 

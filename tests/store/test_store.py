@@ -165,6 +165,23 @@ def test_window_holds_whole_shards_and_little_more_than_its_size(store: Store) -
     assert max(map(len, parts)) < 8 + max(SIZES)
 
 
+@pytest.mark.parametrize("seed", [None, 7])
+@pytest.mark.parametrize("window", [1, 6, 1000])
+def test_rows_that_are_drawn_several_times_come_as_often(store: Store, seed: int | None, window: int) -> None:
+    store.window_examples = window
+    drawn = np.random.default_rng(0).integers(0, ROWS, 60)
+    seen = []
+    for rows, batch in store.batches(drawn, 7, ["picture", "ragged", "label_index"], seed):
+        np.testing.assert_array_equal(np.asarray(batch["picture"])[:, 0, 0, 0], rows)
+        np.testing.assert_array_equal(batch["label_index"], rows % 2)
+        for row, values in zip(rows.tolist(), batch["ragged"], strict=True):
+            np.testing.assert_array_equal(values, ragged_of(row))
+        seen.append(rows)
+    np.testing.assert_array_equal(np.sort(np.concatenate(seen)), np.sort(drawn))
+    homes = [set(store.shard[part]) for part in windows(store.shard, drawn, window, seed)]
+    assert sum(map(len, homes)) == len(set.union(*homes)), "a shard is visited once"
+
+
 def test_no_rows_give_no_batches(store: Store) -> None:
     assert list(store.batches(np.empty(0, np.int64), 4, ["picture"], 1)) == []
 

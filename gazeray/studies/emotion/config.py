@@ -23,6 +23,9 @@ Colour = tuple[float, float, float]
 Branch = Literal["series", "scanpath", "picture"]
 BRANCHES: tuple[Branch, ...] = ("series", "scanpath", "picture")
 
+SMALLEST_PUBLISHED_PX = 76
+"""`gazeray.models.emotion.SMALLEST_SCANPATH` of that size, which this page does not import: it takes seconds."""
+
 WATCHED = {"loss": False, "balanced_accuracy": True, "qwk": True}
 """Metrics of the validation rows, means over the labels, and whether more is better."""
 
@@ -154,6 +157,14 @@ class EmotionConfig(JobConfig):
         asked = self.controls.shift_ms or self.controls.cut_ms or self.controls.shuffle_labels
         if self.controls.of not in allowed and (asked or self.controls.swap_signals):
             raise ValueError(f"controls.of: {self.controls.of!r} is no model here (allowed: {', '.join(allowed)})")
+        return self
+
+    @model_validator(mode="after")
+    def _published_layers_fit(self) -> EmotionConfig:
+        small = self.scanpath.side_px < SMALLEST_PUBLISHED_PX and "scanpath" in self.model.branches
+        if self.model.size == "published" and small:
+            few = f"must be at least {SMALLEST_PUBLISHED_PX}, or nothing is left behind the published layers"
+            raise ValueError(f"scanpath.side_px: {self.scanpath.side_px} {few}; published is 180")
         return self
 
     @property

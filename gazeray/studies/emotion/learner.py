@@ -55,8 +55,8 @@ class EmotionLearner(Learner):
     picture   (1 + views, ...), what `network` says of each view, and `affine` (1 + views, 2, 3), by which it is moved
 
     Targets are `<label>_index`, -1 = not known. series: the name of that column. seen_ms: what the window holds later
-    than that is not seen; None: all of it is. key: of its row in the table of
-    scores; default: the branches. found: what `prepare` found.
+    than that is not seen; None: all of it is. key: of its row in the table of scores; default: the branches. found:
+    what `prepare` found.
     """
 
     train: TrainConfig

@@ -18,9 +18,10 @@ from gazeray.config import ConfigError
 from gazeray.learn.fit import Fit, Task, on_device, predict
 from gazeray.learn.trained import Trained
 from gazeray.metrics.ordinal import score_ordinal
+from gazeray.models.emotion import SMALLEST_SCANPATH
 from gazeray.storage import Folder
 from gazeray.store import Store
-from gazeray.studies.emotion.config import BRANCHES, Branch
+from gazeray.studies.emotion.config import BRANCHES, SMALLEST_PUBLISHED_PX, Branch
 from gazeray.studies.emotion.learner import EmotionLearner
 from gazeray.study import Row, Tried
 from gazeray.unit import Unit, UnitFolder, Worker
@@ -347,6 +348,18 @@ def test_metrics_are_means_over_the_labels(store: Store) -> None:
 
 
 # -- bad input
+
+
+def test_scanpaths_too_small_for_the_published_layers_are_refused_by_the_config() -> None:
+    assert SMALLEST_SCANPATH["published"] == SMALLEST_PUBLISHED_PX
+    for branches in (BRANCHES, ("series",)):
+        model = {"size": "published", "branches": list(branches)}
+        assert config(model=model, scanpath={"side_px": 76}).scanpath.side_px == 76
+        if "scanpath" in branches:
+            with pytest.raises(ValueError, match=r"scanpath\.side_px: 75 must be at least 76"):
+                config(model=model, scanpath={"side_px": 75})
+        else:
+            config(model=model, scanpath={"side_px": 75})
 
 
 def test_a_level_that_no_training_row_has_gets_no_probability(tmp_path: Path) -> None:
