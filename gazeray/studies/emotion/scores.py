@@ -131,7 +131,7 @@ def _per_fold(here: Tested, scores: Floats) -> list[Json]:
     found = []
     for fold in sorted(set(here.folds.tolist())):
         own = here.folds == fold
-        found.append({"fold": fold, "n": int(own.sum()), **here.part(own).plain(scores[own])})
+        found.append({"fold": fold, "n": int(own.sum()), "metrics": here.part(own).plain(scores[own])})
     return found
 
 
