@@ -3,7 +3,8 @@
 
 A unit per fold, `baselines-K`, holds all of them for all labels. Baselines are fitted to the rows of the fold that are
 not tested, each label on those of them where it is known. All give probabilities under the shares of the levels among
-these rows (the prior), by a logistic regression on what they know; what tells nothing leaves the prior.
+these rows (the prior): what is told of the level, by means or a ridge regression, goes through a logistic regression
+that was fitted to what is told of the known rows by others of them. What tells nothing leaves the prior.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pyarrow as pa
 from gazeray.gaze.declaration import NUISANCE_COLUMN, WORDS
 from gazeray.learn.trained import PerFold
 from gazeray.store import Store
-from gazeray.studies.emotion.two_way import Ratings, again, cross_fitted, others, tells, told
+from gazeray.studies.emotion.two_way import Ratings, again, cross_fitted, others, parts, regressed, tells, told
 from gazeray.studies.shared.baselines import KEY, beside_models, nuisance_label
 from gazeray.studies.shared.classification import PREDICTIONS, logistic_regression_scores, with_regimes, with_scores
 from gazeray.studies.shared.without_gaze import ORDER, Circumstances, Known, further_columns
@@ -135,70 +136,71 @@ def scored(
     found = {name: np.full((len(test), classes), np.nan) for name in (*ROWS, PRIOR)}
     for unseen in {side.unseen for side in fold.tests}:
         at = np.isin(test, np.concatenate([side.rows for side in fold.tests if side.unseen == unseen]))
-        asked = test[at]
+        asked, part = test[at], parts(ratings, known, unseen)
         found["majority"][at] = found[PRIOR][at] = fit.prior
         for name, owners in MEANS.items():
-            seen = [owner for owner in owners if owner not in unseen]
-            if seen:
-                told_by = fit.of_owners(owners, seen, unseen, asked, together=True)
-                found[name][at] = fit.regression([told_by], asked)
-        found["ridge"][at] = fit.regression([simple.filled(known, asked)], asked)
-        circumstances = here.nuisance.filled(known, asked)
-        found["nuisance"][at] = fit.regression([circumstances], asked)
-        seen = [owner for owner in MEANS["additive"] if owner not in unseen]
-        both = fit.of_owners(MEANS["additive"], seen, unseen, asked, together=False)
-        found["without_gaze"][at] = fit.regression([circumstances, both], asked)
+            effects = fit.of_owners(owners, unseen, asked, part)
+            if effects:
+                found[name][at] = fit.calibrated([_summed(effects)], len(asked))
+        circumstances = fit.of_features(here.nuisance, asked, part)
+        together = [circumstances, *fit.of_owners(MEANS["additive"], unseen, asked, part)]
+        found["ridge"][at] = fit.calibrated([fit.of_features(simple, asked, part)], len(asked))
+        found["nuisance"][at] = fit.calibrated([circumstances], len(asked))
+        found["without_gaze"][at] = fit.calibrated(together, len(asked))
     for name, ceiling in (("other_people", others), ("retest", again)):
         found[name] = fit.ceiling(ceiling(ratings), test)
     return found
 
 
+Told = tuple[np.ndarray, np.ndarray]
+"""What is told of the known rows (N, D), each by others, and of the asked ones (M, D): deviations from the mean."""
+
+
+def _summed(effects: Sequence[Told]) -> Told:
+    return sum(one for one, _ in effects[1:]) + effects[0][0], sum(one for _, one in effects[1:]) + effects[0][1]
+
+
 @dataclass(frozen=True)
 class _Fit:
-    """Regressions of one label on what is known of the rows `known`, which are labelled. prior: (K,) its shares."""
+    """One label, and the rows `known` that are labelled and not tested. prior: (K,) the shares of their levels."""
 
     ratings: Ratings
     known: np.ndarray
     prior: np.ndarray
 
     def of_owners(
-        self, owners: Sequence[str], seen: Sequence[str], unseen: Sequence[str], asked: np.ndarray, together: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The effects of those owners that were seen, of known and asked rows, summed where they go `together`.
+        self, owners: Sequence[str], unseen: Sequence[str], asked: np.ndarray, part: np.ndarray
+    ) -> list[Told]:
+        """The effects of those owners that are not unseen. All are fitted at once, so that pictures which strict people
+        rated do not count as low."""
+        before, now = (
+            cross_fitted(self.ratings, self.known, owners, part),
+            told(self.ratings, self.known, asked, owners),
+        )
+        return [(before[owner], now[owner]) for owner in owners if owner not in unseen]
 
-        owners: whose effects are fitted at once, so that pictures which strict people rated do not count as low.
-        Effects that tell nothing are left out, see `tells`.
-        """
-        before = cross_fitted(self.ratings, self.known, owners, unseen)
-        now = told(self.ratings, self.known, asked, owners)
-        pairs = [(before[owner], now[owner]) for owner in seen]
-        if together:
-            pairs = [tuple(np.sum(part, axis=0) for part in zip(*pairs, strict=True))]
-        values = self.ratings.values[self.known]
-        some = [pair for pair in pairs if tells(pair[0], values)]
-        nothing = np.zeros((len(self.known), 0)), np.zeros((len(asked), 0))
-        left, right = zip(nothing, *some, strict=True)
-        return np.concatenate(left, axis=1), np.concatenate(right, axis=1)
+    def of_features(self, features: Known, asked: np.ndarray, part: np.ndarray) -> Told:
+        """What features tell, by ridge regression."""
+        left, right = features.filled(self.known, asked)
+        return regressed(left, self.ratings.values[self.known], right, part)
 
-    def regression(self, features: Sequence[tuple[np.ndarray, np.ndarray]], asked: np.ndarray) -> np.ndarray:
-        """(N_asked, K) from features of the known and the asked rows; the prior where none of them varies."""
-        left, right = (np.concatenate(parts, axis=1) for parts in zip(*features, strict=True))
-        varies = np.ptp(left, axis=0) > 0
-        if not varies.any():
-            return np.tile(self.prior, (len(asked), 1))
-        labels = self.ratings.labels[self.known]
-        return logistic_regression_scores(left[:, varies], labels, right[:, varies], len(self.prior), balanced=False)
+    def calibrated(self, found: Sequence[Told], asked: int) -> np.ndarray:
+        """(M, K) probabilities by a logistic regression on what is told of the rows, without what tells nothing, see
+        `tells`; the prior where nothing tells."""
+        values, labels = self.ratings.values[self.known], self.ratings.labels[self.known]
+        some = [one for one in found if tells(one[0], values)]
+        if not some:
+            return np.tile(self.prior, (asked, 1))
+        left, right = (np.concatenate(both, axis=1) for both in zip(*some, strict=True))
+        return logistic_regression_scores(left, labels, right, len(self.prior), balanced=False)
 
     def ceiling(self, effect: np.ndarray, test: np.ndarray) -> np.ndarray:
-        """(N_test, K) from what is told of all rows (N, D), NaN where nothing is; the tested rows' own is in none."""
+        """(N_test, K) from what is told of all rows (N, D), NaN where nothing is; a row's own rating is not in it."""
         scores = np.full((len(test), len(self.prior)), np.nan)
         known, there = self.known[np.isfinite(effect[self.known, 0])], np.isfinite(effect[test, 0])
-        if not len(known) or not there.any():
-            return scores
-        fit = replace(self, known=known)
-        some = tells(effect[known], self.ratings.values[known])
-        left, right = (effect[rows] if some else effect[rows][:, :0] for rows in (known, test[there]))
-        scores[there] = fit.regression([(left, right)], test[there])
+        if len(known) and there.any():
+            fit = replace(self, known=known)
+            scores[there] = fit.calibrated([(effect[known], effect[test[there]])], int(there.sum()))
         return scores
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of a rating is the person's, and how much the picture's: shrunken means that never see who they predict.
+"""What tells a rating: the person's mean, the picture's, or simple features, none of which sees the rating it tells.
 
 Ratings are the place of the level (0..K-1), or 1 for each class of several that have no order: values (N, D). Effects
 are deviations from the overall mean, shrunken by what the ratings themselves say of how much people (pictures) differ
@@ -16,6 +16,9 @@ import numpy as np
 
 PARTS = 10
 """Into how many parts the known rows are dealt; each is predicted by the others."""
+
+PENALTIES = (0.01, 0.1, 1.0, 10.0)
+"""Of the ridge regression, relative to the number of rows: how far features that are told by few are trusted."""
 
 ROUNDS = 10
 """Of the two-way fit: people's effects given pictures', pictures' given people's."""
@@ -96,19 +99,21 @@ def told(ratings: Ratings, known: np.ndarray, asked: np.ndarray, owners: Sequenc
     return {name: own[ratings.owner(name)[asked]] for name, own in effects(ratings, known, owners).items()}
 
 
-def cross_fitted(
-    ratings: Ratings, known: np.ndarray, owners: Sequence[str], unseen: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """What `told` would have said of the known rows had they been tested: {owner: (N_known, D)}.
-
-    unseen: what the tested rows share with no known row. The known rows are dealt into parts of people, or of stimuli,
-    or of trials (all of a person's of a picture), as these are tested, and each is told by the others. Means of all
-    would hold the row's own rating, and whoever learned from them how much to trust them would trust them too much.
-    """
+def parts(ratings: Ratings, known: np.ndarray, unseen: Sequence[str]) -> np.ndarray:
+    """(N_known,) the known rows dealt into `PARTS` parts as the tested rows are: of people, or of stimuli, or where
+    neither is held out of trials (all of a person's of a picture). unseen: what tested rows share with no known row."""
     pairs = ratings.who * (int(ratings.what.max()) + 1) + ratings.what
     whose = ratings.owner(unseen[0]) if unseen else pairs
     names, number = np.unique(whose[known], return_inverse=True)
-    part = (np.random.default_rng(0).permutation(len(names)) % PARTS)[number]
+    return np.asarray((np.random.default_rng(0).permutation(len(names)) % PARTS)[number])
+
+
+def cross_fitted(ratings: Ratings, known: np.ndarray, owners: Sequence[str], part: np.ndarray) -> dict[str, np.ndarray]:
+    """What `told` would have said of the known rows had they been tested: {owner: (N_known, D)}.
+
+    part (N_known,): each part is told by the others. Means of all would hold the row's own rating, and whoever learned
+    from them how far to trust them would trust them too far.
+    """
     found = {owner: np.zeros((len(known), ratings.values.shape[1])) for owner in owners}
     for one in np.unique(part):
         own = part == one
@@ -117,6 +122,39 @@ def cross_fitted(
         for owner, values in told(ratings, known[~own], known[own], owners).items():
             found[owner][own] = values
     return found
+
+
+def regressed(
+    left: np.ndarray, values: np.ndarray, right: np.ndarray, part: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a ridge regression says of known rows (N, D), each part by the others, and of asked ones (M, D).
+
+    left (N, F), values (N, D): features and values of the known rows; right (M, F): features of the asked ones. Both
+    are deviations from the mean value, as effects are. Features are standardised; of `PENALTIES` the one is taken with
+    the least squared error in the parts.
+    """
+    spread = left.std(axis=0)
+    scale = np.where(spread > 0, spread, np.inf)  # what is the same in all rows tells nothing
+    known, asked = ((own - left.mean(axis=0)) / scale for own in (left, right))
+
+    def fitted(some: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+        middle = known[some].mean(axis=0)
+        own, target = known[some] - middle, values[some] - values[some].mean(axis=0)
+        return middle, np.linalg.solve(own.T @ own + penalty * len(own) * np.eye(own.shape[1]), own.T @ target)
+
+    best, found, chosen = np.inf, np.zeros_like(values), PENALTIES[-1]
+    for penalty in PENALTIES:
+        cross, error = np.zeros_like(values), 0.0
+        for one in np.unique(part):
+            own = part == one
+            if not own.all():
+                middle, slope = fitted(~own, penalty)
+                cross[own] = (known[own] - middle) @ slope
+                error += float(((values[own] - values[~own].mean(axis=0) - cross[own]) ** 2).sum())
+        if error < best:
+            best, found, chosen = error, cross, penalty
+    middle, slope = fitted(np.ones(len(known), bool), chosen)
+    return found, (asked - middle) @ slope
 
 
 def tells(effect: np.ndarray, values: np.ndarray) -> bool:

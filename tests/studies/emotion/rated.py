@@ -108,4 +108,4 @@ def run(design: Rated, hold_out: Literal["participants", "stimuli", "both", "nei
 
 
 NOTHING = Rated()
-SOMETHING = replace(NOTHING, effect=1.5)
+SOMETHING = replace(NOTHING, effect=4.0)

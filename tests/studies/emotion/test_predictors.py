@@ -31,7 +31,7 @@ UNDEFINED = {
 
 @pytest.mark.parametrize("hold_out", UNDEFINED)
 def test_row_is_undefined_where_what_it_goes_by_is_held_out_and_all_else_are_probabilities(hold_out: str) -> None:
-    design = replace(NOTHING, repeats=2 if hold_out == "neither" else 1)
+    design = replace(NOTHING, people=8, pictures=8, repeats=2 if hold_out == "neither" else 1)
     _, found = beside(*design.draw(1), design.target, hold_out)
     gone = {name for name, scores in found.items() if np.isnan(scores).all()}
     assert gone == UNDEFINED[hold_out] | (set() if design.repeats > 1 else {"retest"})
@@ -72,15 +72,15 @@ def test_people_and_pictures_are_found_where_they_are_seen_and_together_they_tel
     assert min(people["picture_mean"], stimuli["participant_mean"]) > 0.2
     assert leaks["without_gaze"] == pytest.approx(leaks["additive"], abs=0.05)
     for name in BLIND:
-        assert abs(both.get(name, 0.0)) < 0.1, name
-    assert abs(people["ridge"]) < 0.1, "features of nothing"
+        assert abs(both.get(name, 0.0)) < 0.15, name
+    assert abs(people["ridge"]) < 0.15, "features of nothing"
     assert min(own["other_people"] for own in (leaks, people, stimuli, both)) > 0.2
 
 
 def test_features_that_follow_the_rating_are_found() -> None:
     _, found = beside(*SOMETHING.draw(4), SOMETHING.target)
     labels = SOMETHING.draw(4)[1]
-    assert score_ordinal(labels, found["ridge"], found["prior"], SOMETHING.target.classes)["qwk"][0] > 0.15
+    assert score_ordinal(labels, found["ridge"], found["prior"], SOMETHING.target.classes)["qwk"][0] > 0.3
 
 
 def test_second_rating_of_a_person_is_told_by_the_first() -> None:
@@ -103,8 +103,9 @@ def test_latin_square_tells_nothing_of_people(hold_out: str) -> None:
     target = Target("arousal", ("low", "high"), True)
     _, found = beside(table, labels, features, target, hold_out, outer=10)
     np.testing.assert_array_equal(found["participant_mean"], found["prior"])
-    own = score_ordinal(labels, found["without_gaze"], found["prior"], target.classes)
-    assert own["balanced_accuracy"][0] < 0.56, "an opposite that was learned would be right far more often"
+    if hold_out == "stimuli":  # else pictures, which differ by chance, are told too
+        own = score_ordinal(labels, found["without_gaze"], found["prior"], target.classes)
+        assert own["balanced_accuracy"][0] < 0.54, "an opposite that was learned would be right far more often"
 
 
 # -- labels as they come

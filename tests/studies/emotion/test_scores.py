@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from gazeray.metrics.ordinal import score_ordinal
 from gazeray.metrics.permutation import claim
 from gazeray.studies.emotion.predictors import ROWS
 from gazeray.studies.emotion.scores import importance, score_label
@@ -178,16 +179,11 @@ def test_channel_that_a_model_lives_by_is_important_and_another_is_not(something
     }
     for control in ("without_gsr", "permuted_gsr"):
         assert found[control]["balanced_accuracy"]["ci95"][0] > 0
-    scored = score_label(something, target, ALL_ROWS, "series", FEW, 0, "participants")["rows"]["series"]["qwk"][
-        "value"
-    ]
-    each = []
-    for scores in mixed:
-        folds = something["fold"].to_numpy()
+
+    def kappa(scores: np.ndarray) -> float:
         prior = np.array(something["arousal:prior"].to_pylist())
         labels = np.array([int(name) - 1 for name in something["arousal"].to_pylist()])
-        told = predictions(something, labels, folds, {"series": scores, "prior": prior}, target)
-        each.append(
-            score_label(told, target, ALL_ROWS, "series", FEW, 0, "participants")["rows"]["series"]["qwk"]["value"]
-        )
-    assert found["permuted_gsr"]["qwk"]["value"] == pytest.approx(scored - np.mean(each))
+        return float(score_ordinal(labels, scores, prior, target.classes)["qwk"][0])
+
+    drop = kappa(whole) - np.mean([kappa(scores) for scores in mixed])
+    assert found["permuted_gsr"]["qwk"]["value"] == pytest.approx(drop)

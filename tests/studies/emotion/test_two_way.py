@@ -7,8 +7,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
 
-from gazeray.studies.emotion.two_way import Ratings, again, cross_fitted, effects, others, shrunken, tells
+from gazeray.studies.emotion.two_way import (
+    PENALTIES,
+    Ratings,
+    again,
+    cross_fitted,
+    effects,
+    others,
+    parts,
+    regressed,
+    shrunken,
+    tells,
+)
 from tests.studies.emotion.rated import Rated
 
 
@@ -67,10 +79,11 @@ def test_what_is_told_of_a_row_does_not_depend_on_its_own_part(
     here = ratings(Rated(people=12, pictures=11, repeats=2))
     known = np.arange(len(here.labels))
     whose = here.owner(unseen[0]) if unseen else here.who * 100 + here.what
-    before = cross_fitted(here, known, owners, unseen)
+    part = parts(here, known, unseen)
+    before = cross_fitted(here, known, owners, part)
     own = whose == whose[5]
     changed = replace(here, labels=np.where(own, 4 - here.labels, here.labels))
-    after = cross_fitted(changed, known, owners, unseen)
+    after = cross_fitted(changed, known, owners, part)
     for owner in owners:
         np.testing.assert_array_equal(before[owner][own], after[owner][own])
         assert (before[owner][~own] != after[owner][~own]).any()
@@ -110,3 +123,32 @@ def test_picture_that_nobody_else_rated_has_no_ceiling() -> None:
     here = Ratings(np.array([0, 0, 1, 1, 2]), np.array([0, 1, 0, 0, 0]), np.array([1, 0, 1, 0, 1]), 2, True)
     assert np.isnan(others(here)[:, 0]).tolist() == [False, True, False, False, False]
     assert np.isnan(again(here)[:, 0]).tolist() == [True, True, False, False, True]
+
+
+def test_ridge_regression_tells_each_part_by_the_others_and_takes_the_penalty_that_errs_least() -> None:
+    rng = np.random.default_rng(1)
+    known, asked, part = rng.normal(size=(60, 3)) * [1, 5, 0] + 2, rng.normal(size=(7, 3)), np.arange(60) % 5
+    values = known[:, [0]] - 0.1 * known[:, [1]] + rng.normal(size=(60, 1))
+    before, now = regressed(known, values, asked, part)
+    scale = np.where(known.std(axis=0) > 0, known.std(axis=0), np.inf)
+    left, right = ((own - known.mean(axis=0)) / scale for own in (known, asked))
+
+    def ridge(rows: np.ndarray, on: np.ndarray, penalty: float) -> np.ndarray:
+        model = Ridge(penalty * len(rows)).fit(left[rows], values[rows, 0])
+        return np.asarray(model.predict(on) - values[rows].mean())[:, None]
+
+    tried = {}
+    for penalty in PENALTIES:
+        cross = np.zeros_like(values)
+        for one in range(5):
+            cross[part == one] = ridge(np.flatnonzero(part != one), left[part == one], penalty)
+        means = np.array([values[part != one].mean() for one in part])[:, None]
+        tried[float(((values - means - cross) ** 2).sum())] = penalty, cross
+    penalty, cross = tried[min(tried)]
+    np.testing.assert_allclose(before, cross)
+    np.testing.assert_allclose(now, ridge(np.arange(60), right, penalty))
+
+
+def test_ridge_regression_on_nothing_but_one_part_tells_nothing_of_it() -> None:
+    before, _ = regressed(np.eye(4), np.arange(4.0)[:, None], np.eye(4), np.zeros(4, int))
+    assert not before.any()
