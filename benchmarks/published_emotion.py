@@ -149,7 +149,9 @@ class PublishedWay:
                 seen = vgg(batch["picture"])
             with self.spent.on("the other layers"):
                 inputs["picture"] = seen
-                found = {name: branch(inputs[name]) for name, branch in self.model.branches.items() if name != "picture"}
+                found = {
+                    name: branch(inputs[name]) for name, branch in self.model.branches.items() if name != "picture"
+                }
                 found["picture"] = self.model.branches["picture"].out(seen)
                 log_p = self.model.fused(found)
                 loss = sum(published_focal_loss(log_p[label], batch[label], 3.0) for label in LABELS)
