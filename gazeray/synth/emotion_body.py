@@ -89,7 +89,7 @@ def make_person(params: EmotionSimulation, number: int) -> Person:
         answers=np.exp(params.body_cv * body[:3]),
         pupil_mm=float(np.clip(3.6 + 0.3 * body[3], 2.7, 4.6)),
         conductance_us=float(4.0 * np.exp(0.25 * body[4])),
-        heart_bpm=float(np.clip(76 + 8 * body[5], 52, 110)),
+        heart_bpm=float(np.clip(74 + 5 * body[5], 55, 100)),
         fixation_ms=float(params.fixation_ms * np.exp(0.12 * body[6])),
         shift=params.offset_deg * DEG * body[7:] * (1, SCREEN_PX[0] / SCREEN_PX[1]),
         bodiless=bool(number in _bodiless(params)),

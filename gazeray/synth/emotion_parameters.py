@@ -66,7 +66,7 @@ class EmotionSimulation(Section):
         "conductance; grows with arousal: Lang et al. 1993; onset 1-3 s: Boucsein 2012, Electrodermal Activity",
     )
     heart_bpm: float = Field(
-        1.0,
+        1.5,
         ge=0,
         le=10,
         description="deceleration per level of felt valence below neutral: Lang et al. 1993; Bradley, Codispoti, "
