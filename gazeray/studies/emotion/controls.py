@@ -48,9 +48,9 @@ def section(results: Results, views: Sequence[Results]) -> Section | None:
     of = asked(results)
     if blocks:
         words = (
-            f"Asked of the model of {branch_name(of)}. Each control is fitted and tested in the same folds on altered "
-            "data. Change: the control minus that model. An outcome is a reading of intervals, no proof; one that "
-            "passes may still be too small a study."
+            f"Asked of the model of {branch_name(of)}, in the same folds: fitted and tested on altered data, but for "
+            "swapped signals, which the model meets in the test alone. Change: the control minus that model. An "
+            "outcome is a reading of intervals, no proof: what passes in a small study may fail in a large one."
         )
         questions = {view.label(key): QUESTIONS.get(kind(key), "") for view in views for key in view.of_kind("control")}
         blocks = [Text(words, small=True), Terms([pair for pair in questions.items() if pair[1]]), *blocks]

@@ -90,7 +90,7 @@ def verdict(results: Results, views: list[Results]) -> str:
         return f"{start}No verdict, because nothing was scored."
     leaks = results.metrics.get("leaks")
     if leaks:
-        start += f"This split leaks, and what follows is no evidence of anything else: {str(leaks).rstrip('.')}. "
+        start += f"This split leaks: {str(leaks).rstrip('.')}. "
     return start + " ".join(map(of_label, views))
 
 
