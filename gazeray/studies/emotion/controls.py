@@ -15,7 +15,7 @@ from gazeray.report.results import HEADLINE, Results
 from gazeray.report.words import interval, number
 from gazeray.studies.emotion import figures
 from gazeray.studies.emotion.sections import bounds
-from gazeray.studies.emotion.views import label_of, model_of
+from gazeray.studies.emotion.views import chance_of, label_of, model_of
 from gazeray.studies.emotion.words import METRICS, branch_name, heading, hold_out
 
 KNOCKED, PERMUTED = "without_", "permuted_"
@@ -109,7 +109,7 @@ def moved(view: Results, control: str, of: str) -> int | None:
 
 def outcome(view: Results, key: str) -> str:
     """Does the model pass a control, in words."""
-    of, chance = asked(view), 1 / len(view.classes)
+    of, chance = asked(view), chance_of(view)
     entry, plain = view.entry(key, HEADLINE), view.entry(of, HEADLINE)
     if entry.get("ci95") is None or plain.get("ci95") is None:
         return "cannot be told: there is no interval"
