@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from gazeray.engine.cli import main
-from gazeray.report.text_tables import predictors_table
+from gazeray.report.text_tables import labels_table
 from gazeray.studies import EMOTION
 from gazeray.studies.emotion.config import EmotionConfig
 
@@ -18,4 +18,4 @@ CONFIG = Path(__file__).resolve().parent.parent / "configs" / "tune_emotion.yaml
 
 if __name__ == "__main__":
     study, report, plan = EMOTION.study, EMOTION.report, EMOTION.plan
-    sys.exit(main(study, EmotionConfig, "tune_emotion", CONFIG, report, table=predictors_table, plan=plan))
+    sys.exit(main(study, EmotionConfig, "tune_emotion", CONFIG, report, table=labels_table, plan=plan))

@@ -128,15 +128,17 @@ def why_undefined(metric: str) -> str:
 def ordinal_chance(labels: ArrayLike, levels: Sequence[str], ordered: bool = True) -> dict[str, float]:
     """What each metric is for who knows nothing but the shares p_k of the levels among the labels (N,).
 
-    Mean recall and recalls: 1 / K. Accuracy: the sum of p_k squared, of a guesser who draws levels by their shares.
+    Mean recall and recalls: one over the number of levels that the labels have, for the mean is over these, and nobody
+    who knows the shares says another. Accuracy: the sum of p_k squared, of a guesser who draws levels by their shares.
     mae, within_one: always saying the mean level, rounded, which needs no more. Log loss: the entropy of the shares.
     qwk, spearman, ccc and ece: 0. AUROC: 1/2.
     """
     count = len(levels)
     shares = np.bincount(np.asarray(labels), minlength=count) / np.size(labels)
+    even = 1.0 / int(np.count_nonzero(shares))
     distance = np.abs(np.arange(count) - rounded(expected_levels(shares[None]))[0])
     known = {
-        "balanced_accuracy": 1.0 / count,
+        "balanced_accuracy": even,
         "accuracy": float((shares**2).sum()),
         "qwk": 0.0,
         "mae": float(shares @ distance),
@@ -147,7 +149,7 @@ def ordinal_chance(labels: ArrayLike, levels: Sequence[str], ordered: bool = Tru
         "log_loss": float(-(shares[shares > 0] * np.log(shares[shares > 0])).sum()),
         "ece": 0.0,
     }
-    return known | {f"recall_{name}": 1.0 / count for name in levels}
+    return known | {f"recall_{name}": even for name in levels}
 
 
 # -- decisions

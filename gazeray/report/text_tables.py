@@ -103,7 +103,9 @@ def _label(metrics: dict[str, Any], name: str, own: Mapping[str, Any]) -> str:
         cells.append([known[key]["kind"], label + " *" * (key == best), *scores, told])
     test = own["permutation"]
     why = f" ({test['reason']})" if test.get("reason") else ""
-    told = f"{name}: {own['n']} trials, {len(own['levels'])} levels; chance {1 / len(own['levels']):.3f}"
+    told = (
+        f"{name}: {own['n']} trials, {len(own['levels'])} levels; chance {_number(own['metrics'][HEADLINE]['chance'])}"
+    )
     return "\n".join([*_aligned(cells), f"{told}, permutation p = {_number(test['p'])}{why}"])
 
 

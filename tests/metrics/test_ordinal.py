@@ -196,6 +196,15 @@ def test_what_is_undefined_is_nan_and_says_why() -> None:
     assert all(np.isnan(value[0]) for value in nobody.values())
 
 
+def test_chance_of_mean_recall_is_that_of_the_levels_that_are_there() -> None:
+    """Whoever always says one level scores so: less would call nothing above chance."""
+    labels = np.array([0, 0, 2, 2, 2, 5])
+    always = np.tile(np.eye(7)[2], (6, 1))
+    chance = ordinal_chance(labels, SEVEN)["balanced_accuracy"]
+    assert chance == pytest.approx(1 / 3)
+    assert score_ordinal(labels, always, np.full(7, 1 / 7), SEVEN)["balanced_accuracy"][0] == pytest.approx(chance)
+
+
 def test_chance_is_what_who_knows_the_shares_alone_scores() -> None:
     labels, _, _ = ratings(6, 5000, 7)
     shares = np.bincount(labels, minlength=7) / 5000

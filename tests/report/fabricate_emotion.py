@@ -234,7 +234,7 @@ def _label(
         "confusion": confusion.tolist(),
         "per_class": {}, "per_fold": [
             {"fold": int(one), "n": int((fold == one).sum()),
-             **_score_of_fold(truth, said[scene.model], prior, fold == one, scene)}
+             "metrics": _score_of_fold(truth, said[scene.model], prior, fold == one, scene)}
             for one in np.unique(fold)],
     }  # fmt: skip
 

@@ -88,7 +88,7 @@ def test_with_both_held_out_nothing_explains(run_of: Make) -> None:
 
 def test_a_split_that_leaks_says_so_first(run_of: Make) -> None:
     words = said(run_of(hold_out="neither", leaks="people and pictures are on both sides."))
-    assert words.startswith("This split leaks, and what follows is no evidence of anything else: people and pictures")
+    assert words.startswith("This split leaks: people and pictures are on both sides. Arousal: ")
     assert "people and pictures that it knew, both" in words
 
 

@@ -64,8 +64,8 @@ def card(results: Results, views: Sequence[Results]) -> Card:
 def _unshown(view: Results) -> str:
     """What is not shown of a label: that anything is told, or that it takes gaze and body."""
     name = label_of(view)
-    if view.metrics.get("leaks"):
-        return f"The split leaks: nothing is shown of {name} in people or pictures that are new."
+    if leaks := view.metrics.get("leaks"):
+        return f"The split leaks ({str(leaks).rstrip('.')}): nothing is shown of {name} beyond that."
     if against_chance(view).side != "above":
         return f"Not shown: that this model tells {name} above chance. Do not use it for that."
     gain = best_gain(view, model_of(view), HEADLINE, held_out(view))

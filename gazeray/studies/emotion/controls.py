@@ -15,7 +15,7 @@ from gazeray.report.results import HEADLINE, Results
 from gazeray.report.words import interval, number
 from gazeray.studies.emotion import figures
 from gazeray.studies.emotion.sections import bounds
-from gazeray.studies.emotion.views import label_of, model_of
+from gazeray.studies.emotion.views import chance_of, label_of, model_of
 from gazeray.studies.emotion.words import METRICS, branch_name, heading, hold_out
 
 KNOCKED, PERMUTED = "without_", "permuted_"
@@ -48,9 +48,9 @@ def section(results: Results, views: Sequence[Results]) -> Section | None:
     of = asked(results)
     if blocks:
         words = (
-            f"Asked of the model of {branch_name(of)}. Each control is fitted and tested in the same folds on altered "
-            "data. Change: the control minus that model. An outcome is a reading of intervals, no proof; one that "
-            "passes may still be too small a study."
+            f"Asked of the model of {branch_name(of)}, in the same folds: fitted and tested on altered data, but for "
+            "swapped signals, which the model meets in the test alone. Change: the control minus that model. An "
+            "outcome is a reading of intervals, no proof: what passes in a small study may fail in a large one."
         )
         questions = {view.label(key): QUESTIONS.get(kind(key), "") for view in views for key in view.of_kind("control")}
         blocks = [Text(words, small=True), Terms([pair for pair in questions.items() if pair[1]]), *blocks]
@@ -109,7 +109,7 @@ def moved(view: Results, control: str, of: str) -> int | None:
 
 def outcome(view: Results, key: str) -> str:
     """Does the model pass a control, in words."""
-    of, chance = asked(view), 1 / len(view.classes)
+    of, chance = asked(view), chance_of(view)
     entry, plain = view.entry(key, HEADLINE), view.entry(of, HEADLINE)
     if entry.get("ci95") is None or plain.get("ci95") is None:
         return "cannot be told: there is no interval"

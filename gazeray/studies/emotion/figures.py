@@ -23,6 +23,9 @@ BLIND = GREY
 
 LEVELS = "viridis"
 
+NOTHING = 1e-9
+"""Falls of a score that are smaller are rounding."""
+
 
 class Rows(NamedTuple):
     """Scores of a label: values (R, 3) of value, low and high of its interval, NaN where undefined.
@@ -42,7 +45,7 @@ LINES = ((VERMILION, "--"), (DARK, ":"), (GREY, "-."))
 @drawing()
 def dots(names: Sequence[str], colours: Sequence[str], panels: Sequence[Rows], xlabel: str) -> Any:
     """One panel per label, one row per name (R,): a point with its interval, and level lines through all rows."""
-    labels = [shorten(name, 36) for name in names]
+    labels = [shorten(name, 44) for name in names]
     figure = figures.new_figure(PAGE_IN, 0.95 + 0.235 * len(names))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False).ravel()
     keys: dict[str, Line2D] = {}
@@ -161,6 +164,9 @@ def importance(channels: Sequence[str], panels: Sequence[Drops], xlabel: str) ->
         axis.set_ylim(len(channels) - 0.5, -0.5)
         axis.set_title(shorten(panel.title, 50 // len(panels) + 10), loc="left")
         axis.set_xlabel(xlabel)
+        widest = max(float(np.nanmax(np.abs(values), initial=0)) for values in panel.values.values())
+        if widest < NOTHING:  # else the axis shows rounding
+            axis.set_xlim(-0.05, 0.05)
         axis.xaxis.set_major_locator(MaxNLocator(5))
         axis.tick_params(axis="y", length=0)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)

@@ -19,7 +19,17 @@ from gazeray.report.sections.classification import resampled
 from gazeray.report.sections.participants import People
 from gazeray.report.words import counted, interval, number, p_alone
 from gazeray.studies.emotion import figures
-from gazeray.studies.emotion.views import ADDITIVE, SEES, confusions, decided, label_of, model_of, models, probabilities
+from gazeray.studies.emotion.views import (
+    ADDITIVE,
+    SEES,
+    chance_of,
+    confusions,
+    decided,
+    label_of,
+    model_of,
+    models,
+    probabilities,
+)
 from gazeray.studies.emotion.words import METRICS, branch_name, heading, second
 
 BINS = 10
@@ -76,7 +86,7 @@ def _ladder(views: Sequence[Results]) -> list[Block]:
         return []
     panels = [
         figures.Rows(label_of(view), np.array([bounds(view.entry(key, HEADLINE)) for key in drawn]),
-                     {"chance": 1 / len(view.classes)})
+                     {"chance": chance_of(view)})
         for view in views
     ]  # fmt: skip
     names = [first.label(key) for key in drawn]
@@ -144,7 +154,7 @@ def _subsets(keys: Sequence[str], views: Sequence[Results]) -> list[Block]:
     panels = []
     for view in views:
         best = (view.metrics.get("without_gaze") or {}).get("best")
-        lines = {"chance": 1 / len(view.classes)}
+        lines = {"chance": chance_of(view)}
         for name, key in (("best without gaze and body", best), ("participant + picture", ADDITIVE)):
             value = view.entry(key, HEADLINE).get("value")
             if value is not None and not (key == best and name != "best without gaze and body"):
@@ -266,7 +276,7 @@ def calibration(views: Sequence[Results]) -> Section | None:
         words.append(f"{label_of(view)}: {', '.join(errors)}")
         caption = f"{label_of(view)}: how often the most probable level was right where it had a probability."
         drawn.append(
-            Figure(own("calibration", views, view), figures.reliability(found, 1 / len(view.classes)),
+            Figure(own("calibration", views, view), figures.reliability(found, chance_of(view)),
                    f"Reliability of {label_of(view)}, probability → share that was right. {said}.", caption)
         )  # fmt: skip
     if not drawn:
@@ -324,7 +334,7 @@ def _renamed(block: Block, name: str) -> Block:
 
 
 def _pictures(name: str, view: Results, values: NDArray[np.float64]) -> Figure:
-    chance = 1 / len(view.classes)
+    chance = chance_of(view)
     low, middle, high = many.quartiles(values)
     png = many.spread(many.Spread(values, "macro recall", "picture", (0, 1), chance))
     told = f"median {middle:.2f}, quartiles {low:.2f} and {high:.2f}, chance {chance:.2f}"

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gazeray.metrics.ordinal import balanced
 from gazeray.metrics.statistics import participant_confusions
-from gazeray.report.results import Results
+from gazeray.report.results import HEADLINE, Results
 from gazeray.report.sections.classification import class_indices, scores_of
 
 PERSON, PICTURE, ADDITIVE, OTHERS = "participant_mean", "picture_mean", "additive", "other_people"
@@ -53,7 +53,7 @@ def _view(results: Results, name: str, own: Mapping[str, Any]) -> Results:
         "metrics_shown": [metric for metric in own["metrics_shown"] if not metric.startswith("recall_")],
         "n": {**(whole.get("n") or {}), "trials": own["n"]},
         "best": whole["model"],
-        "folds": _folds(own.get("per_fold") or []),
+        "folds": own.get("per_fold") or [],
     }
     found = replace(
         results,
@@ -98,11 +98,10 @@ def _known(predictions: pa.Table, label: str) -> pa.Table:
     return predictions.filter(pc.is_valid(predictions[label]))
 
 
-def _folds(per_fold: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The scores of each fold in the form of a run with one table, {fold, metrics}."""
-    about = ("fold", "n")
-    return [{"fold": one["fold"], "metrics": {name: value for name, value in one.items() if name not in about}}
-            for one in per_fold]  # fmt: skip
+def chance_of(view: Results) -> float:
+    """The macro recall of who knows nothing: one over the number of levels that were tested."""
+    told = (view.metrics.get("metrics") or {}).get(HEADLINE) or {}
+    return float(told["chance"]) if told.get("chance") is not None else 1 / len(view.classes)
 
 
 # -- what was predicted

@@ -8,7 +8,7 @@ from gazeray.report.results import HEADLINE, Results
 from gazeray.report.sections.classification import against_chance, held_out
 from gazeray.report.sections.without_gaze import best_gain
 from gazeray.report.words import METRIC_NAMES, Metric, digits_for, incomplete, interval, number, p_value
-from gazeray.studies.emotion.views import ADDITIVE, OTHERS, PERSON, PICTURE, SEES, label_of, model_of
+from gazeray.studies.emotion.views import ADDITIVE, OTHERS, PERSON, PICTURE, SEES, chance_of, label_of, model_of
 
 METRICS = {
     **{key: Metric(name) for key, name in METRIC_NAMES.items() if key != "brier"},
@@ -16,7 +16,7 @@ METRICS = {
         "macro recall", "", True,
         "mean over the levels of the share of their trials that are told right (balanced accuracy), where the level "
         "with the highest ratio of its probability to its share in training is decided for, so that rare levels count "
-        "as much as frequent ones; chance is one over the number of levels", "brodersen"),
+        "as much as frequent ones; chance is one over the number of levels that were tested", "brodersen"),
     "accuracy": Metric("accuracy", "", True, "share of trials whose most probable level is right"),
     "qwk": Metric(
         "weighted kappa", "", True,
@@ -90,7 +90,7 @@ def verdict(results: Results, views: list[Results]) -> str:
         return f"{start}No verdict, because nothing was scored."
     leaks = results.metrics.get("leaks")
     if leaks:
-        start += f"This split leaks, and what follows is no evidence of anything else: {str(leaks).rstrip('.')}. "
+        start += f"This split leaks: {str(leaks).rstrip('.')}. "
     return start + " ".join(map(of_label, views))
 
 
@@ -101,7 +101,7 @@ def of_label(view: Results) -> str:
         return (
             f"{_capital(name)}: no verdict, because macro recall is undefined ({entry.get('why') or 'too few levels'})."
         )
-    chance = 1 / len(view.classes)
+    chance = chance_of(view)
     gain = best_gain(view, model_of(view), HEADLINE, held_out(view))
     distances = [bound - chance for bound in [entry["value"], *(entry.get("ci95") or [])]]
     digits = digits_for(*distances, *([gain.gain, *(gain.ci95 or [])] if gain else []))
@@ -162,7 +162,7 @@ def credited(view: Results) -> str | None:
     above chance by its interval, and over which the gain of the model cannot be told from 0 (or is below). Not where
     the model is better than all that can be had without gaze and body.
     """
-    model, chance = model_of(view), 1 / len(view.classes)
+    model, chance = model_of(view), chance_of(view)
     gain = best_gain(view, model, HEADLINE, held_out(view))
     value = view.entry(model, HEADLINE).get("value")
     if value is None or (gain is not None and gain.found.side == "above"):
