@@ -84,7 +84,7 @@ class ReadTrials:
         return ""
 
     def strangers(self, seen: SeenRecording) -> list[str]:
-        """Channels of the files that no series has, since neither the declaration nor the first recordings name them."""
+        """Channels of the files that no series has: neither the declaration nor the first recordings have them."""
         known = {*self.channels, "pupil_left", "pupil_right", "pupil", "gsr"}
         if self.cfg.signals.channels is not None:
             return []
