@@ -12,6 +12,11 @@ from gazeray.models.backbone import loaded_network, without_head
 from gazeray.models.trunk import AsFloat, Pooled, block_names, blocks_of, feature_count
 
 
+@pytest.fixture(autouse=True)
+def small_networks(one_thread: None) -> None:
+    """Several threads would wait for each other."""
+
+
 def classified(network: nn.Module, pictures: Tensor) -> Tensor:
     """What the network's own forward pass hands to its classifier, (B, F)."""
     head = next(getattr(network, name) for name in ("classifier", "fc", "head") if hasattr(network, name))
