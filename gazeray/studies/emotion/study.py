@@ -50,11 +50,12 @@ EXAMPLES = 1
 @dataclass(frozen=True)
 class Stores:
     """The examples, and the network that saw their pictures; None: no branch sees them. rejects: of trials whose
-    picture cannot be decoded."""
+    picture cannot be decoded. seen: SHA-256 of the pictures' bytes and of the network's weights."""
 
     examples: Store
     network: PictureNetwork | None = None
     rejects: Sequence[Reject] = ()
+    seen: str = ""
 
 
 Prepared = Ready[EmotionTrials, Stores]
@@ -100,7 +101,7 @@ class EmotionStudy:
         if not seen.any():
             raise DataError(["no picture can be decoded", *sorted({one.reason for one in undecoded})[:10]])
         examples = examples.select(np.flatnonzero(seen)).join(pictures, ("stimulus",))
-        return Stores(examples, network, undecoded)
+        return Stores(examples, network, undecoded, digest([pictures.content, network.state]))
 
     def items(self, source: Source[EmotionTrials], stores: Stores) -> Items:
         """The examples: a trial each."""
@@ -144,7 +145,7 @@ class EmotionStudy:
             },
         }  # fmt: skip
         labels = [[one.name, *one.classes] for one in found.labels]
-        parts = [EXAMPLES, FORMAT, sorted(log.contents), labels, found.fingerprint]
+        parts = [EXAMPLES, FORMAT, sorted(log.contents), labels, found.fingerprint, stores.seen]
         tables = {name: partial(store.tables_of, name) for name in log.tables}
         return Items(table, ("participant", "trial"), folds, digest(parts), manifest, rejects, tables)
 
