@@ -23,6 +23,7 @@ from gazeray.storage import Folder
 from gazeray.store import Store
 from gazeray.studies.emotion.config import BRANCHES, SMALLEST_PUBLISHED_PX, Branch
 from gazeray.studies.emotion.learner import EmotionLearner
+from gazeray.studies.emotion.network import PictureNetwork
 from gazeray.study import Row, Tried
 from gazeray.unit import Unit, UnitFolder, Worker
 from tests.learn.test_fit import Memory, same_weights
@@ -160,6 +161,22 @@ def test_resumed_fit_equals_an_undisturbed_one_bit_by_bit(store: Store, recurren
     assert memory.saves == 4
     assert resumed.progress == undisturbed.progress
     assert same_weights(resumed, undisturbed)
+
+
+def test_trained_blocks_of_a_real_network_go_on_after_a_cut(tmp_path: Path) -> None:
+    """Blocks with batch normalisations, one place each, and a last batch of one example."""
+    network = PictureNetwork("mobilenet_v2", "none", Folder(tmp_path), "", size_px=32, unfreeze=2, seed=0)
+    with torch.inference_mode():
+        shape = network.frozen()(torch.zeros(1, 3, 32, 32)).shape[1:]
+    seen = np.random.default_rng(0).normal(0, 1, (len(ROWS), 3, *shape)).astype(np.float16)
+    store, train = trials(Folder(tmp_path / "store"), views=2, picture=seen), TRAIN[:17]
+    one = replace(
+        learner(config(augment={"views": 2}, train={"epochs": 2, "batch_size": 8}), BRANCHES), network=network
+    )
+    undisturbed, memory = fitted(one, store, train), Memory(stop_after=1)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(one, store, train, memory)
+    assert same_weights(fitted(one, store, train, memory), undisturbed)
 
 
 def test_prepared_learner_travels(store: Store) -> None:
@@ -419,7 +436,7 @@ def test_channels_and_trials_that_are_lost_altogether_spoil_nothing(tmp_path: Pa
 
 
 def test_a_batch_of_one_uses_running_statistics_and_leaves_them(store: Store) -> None:
-    one = learner(config(model={"size": "published"})).prepare(TRAIN, store)
+    one = learner(config(model={"size": "published", "branches": ["series"]})).prepare(TRAIN, store)
     model = one.model().train()
     before = {name: value.clone() for name, value in model.named_buffers()}
     loss = one.loss(model, plain_batch(store, one, TRAIN[:1]), 1)
