@@ -88,7 +88,8 @@ def exchanges(
     """The question that the labels (N,) allow, and a second one where they allow it.
 
     participants, stimuli, trials: (N,) names; a trial is one of a participant, and may have several rows. unseen: which
-    of participant and stimulus were held out.
+    of participant and stimulus were held out, none where trials were split at random: labels change places within
+    participants as in other splits, although people and stimuli are on both sides.
 
     * The label is the participant's: whole participants exchange it.
     * It is the stimulus's, and several participants saw the same: whole stimuli exchange it.
