@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -20,16 +23,14 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture
-def published(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def published(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The module of the published way, which is a neighbour of scripts."""
     monkeypatch.syspath_prepend(FOLDER)
-    import published_emotion
-
-    yield published_emotion
+    yield importlib.import_module("published_emotion")
     sys.modules.pop("published_emotion", None)
 
 
-def test_items_of_the_published_way_have_the_published_shapes_and_labels(published, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_items_of_the_published_way_have_the_published_shapes_and_labels(published: ModuleType, tmp_path: Path) -> None:
     simulate_emotion(Folder(tmp_path), EmotionSimulation(people=2, pictures=4))
     epochs = sorted(tmp_path.glob("epochs/*/*.csv"))
     spent = published.Spent()
@@ -44,7 +45,7 @@ def test_items_of_the_published_way_have_the_published_shapes_and_labels(publish
     assert set(spent.seconds) == {"parse and clean CSV", "draw scanpath", "decode and resize JPEG"}
 
 
-def test_what_is_not_valid_is_interpolated_and_fixations_are_drawn_where_they_lie(published) -> None:  # type: ignore[no-untyped-def]
+def test_what_is_not_valid_is_interpolated_and_fixations_are_drawn_where_they_lie(published: ModuleType) -> None:
     table = pd.DataFrame({column: np.full(301, 0.5) for column in published.FLAGS})
     table[list(set(published.FLAGS.values()))] = 1
     table["FPOGID"] = np.repeat([1, 2], [100, 201])
