@@ -28,6 +28,7 @@ bench: $(READY)
 	$(VENV)/bin/python benchmarks/render.py
 	$(VENV)/bin/python benchmarks/ingest.py
 	$(VENV)/bin/python benchmarks/cross_validation.py
+	$(VENV)/bin/python benchmarks/emotion.py
 	$(VENV)/bin/python benchmarks/units.py
 	$(VENV)/bin/python benchmarks/ingest_vendor.py
 	$(VENV)/bin/python benchmarks/scaling.py

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training on felt arousal and valence the published way: every item is made from its files in every epoch.
 
-Written from the description of the published system. Per trial and epoch: the CSV is parsed and cleaned with pandas, the
-scanpath is drawn with OpenCV, the JPEG is decoded and resized, and a frozen VGG16 sees it. No loading process, batches of
-8, AdamW, the published sizes, loss and recurrence. Where the published code averages the flags of the pupils instead of
-their sizes, this one averages the sizes.
+Written from the description of the published system. Per trial and epoch: the CSV is parsed and cleaned with pandas,
+the scanpath is drawn with OpenCV, the JPEG is decoded and resized, and a frozen VGG16 sees it. No loading process,
+batches of 8, AdamW, the published sizes, loss and recurrence. Where the published code averages the flags of the pupils
+instead of their sizes, this one averages the sizes.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from gazeray.learn.losses import published_focal_loss
-from gazeray.models.emotion import Fusion, Head, PictureNet, ScanpathNet, SeriesNet
+from gazeray.models.emotion import Branch, Fusion, Head, PictureNet, ScanpathNet, SeriesNet
 
 SAMPLES, SCANPATH_PX, PICTURE_PX, BATCH = 301, 180, 256, 8
 LABELS = ("arousal", "valence")
 FLAGS = {"FPOGX": "FPOGV", "FPOGY": "FPOGV", "LPMM": "LPMMV", "RPMM": "RPMMV", "GSR": "GSRV", "HR": "HRV"}
 
 
-def network() -> Fusion:
-    """The published network; its picture branch holds a frozen VGG16 and the mean over its last layer."""
+def network() -> tuple[torch.nn.Module, Fusion]:
+    """A frozen VGG16 with the mean over its last layer, (B, 512), and the published network behind it."""
     features = torchvision.models.vgg16(weights=None).features.requires_grad_(False)
-    tail = torch.nn.Sequential(features, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
-    branches = {
+    vgg = torch.nn.Sequential(features, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    branches: dict[str, Branch] = {
         "series": SeriesNet(5, SAMPLES, "lstm_over_channels", "published"),
         "scanpath": ScanpathNet(SCANPATH_PX, "published"),
-        "picture": PictureNet(tail, 512, "published"),
+        "picture": PictureNet(torch.nn.Identity(), 512, "published"),
     }
-    return Fusion(branches, {label: Head(7) for label in LABELS}, dropout=0.3)
+    return vgg, Fusion(branches, {label: Head(7) for label in LABELS}, dropout=0.3)
 
 
 @dataclass
@@ -130,30 +130,23 @@ class PublishedWay:
     def __init__(self, root: Path, trials: int, seed: int) -> None:
         """`trials` of the trials below `root`, drawn at random."""
         torch.manual_seed(seed)
-        self.spent, self.model = Spent(), network()
+        self.spent, (self.vgg, self.model) = Spent(), network()
         epochs = sorted(root.glob("epochs/*/*.csv"))
         chosen = np.random.default_rng(seed).permutation(len(epochs))[:trials]
         self.items = PublishedItems(root, [epochs[place] for place in chosen], self.spent)
-        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=1e-3)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, weight_decay=1e-3)
 
     def epoch(self) -> float:
         """Trials per second of one epoch over the trials; batches of 8, the rest of the last one is dropped."""
         start, count = time.perf_counter(), 0
         self.model.train()
         loader = torch.utils.data.DataLoader(self.items, BATCH, shuffle=True, drop_last=True, num_workers=0)
-        vgg = self.model.branches["picture"].tail
         for batch in loader:
             inputs = {name: batch[name] for name in ("series", "scanpath")}
             with self.spent.on("frozen VGG16"), torch.no_grad():
-                seen = vgg(batch["picture"])
+                inputs["picture"] = self.vgg(batch["picture"])
             with self.spent.on("the other layers"):
-                inputs["picture"] = seen
-                found = {
-                    name: branch(inputs[name]) for name, branch in self.model.branches.items() if name != "picture"
-                }
-                found["picture"] = self.model.branches["picture"].out(seen)
-                log_p = self.model.fused(found)
+                log_p = self.model(inputs)
                 loss = sum(published_focal_loss(log_p[label], batch[label], 3.0) for label in LABELS)
                 self.optimizer.zero_grad()
                 torch.as_tensor(loss).backward()
