@@ -90,8 +90,8 @@ def _rows(
     estimates = here.estimates(whole, cfg, seed, unseen)
     found = statistics.rows(estimates, model, why_undefined)
     for name, other in ((name, other) for name, other in of.items() if name in whole and other in whole):
-        for metric, own in estimates[name].items():
-            found[name][metric]["gain"] = entry(own, {other: own.minus(estimates[other][metric])})["gain"]
+        for metric, estimate in estimates[name].items():
+            found[name][metric]["gain"] = entry(estimate, {other: estimate.minus(estimates[other][metric])})["gain"]
     for own in found[model].values():
         own.setdefault("gain", {})
     for name in (name for name in everything if name not in whole):
