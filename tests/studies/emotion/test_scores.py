@@ -189,13 +189,6 @@ def test_channel_that_a_model_lives_by_is_important_and_another_is_not(something
     assert found["permuted_gsr"]["qwk"]["value"] == pytest.approx(drop)
 
 
-        told = predictions(something, labels, folds, {"series": scores, "prior": prior}, target)
-        each.append(
-            score_label(told, target, ALL_ROWS, "series", FEW, 0, "participants")["rows"]["series"]["qwk"]["value"]
-        )
-    assert found["permuted_gsr"]["qwk"]["value"] == pytest.approx(scored - np.mean(each))
-
-
 def test_control_has_its_gain_over_the_row_that_it_is_of(something: pa.Table) -> None:
     """The other way round it is the model's, where the model is what is asked."""
     table = something.append_column("arousal:cut-1000", something["arousal:additive"])
