@@ -372,7 +372,7 @@ def _unit(rng: np.random.Generator, run: Folder, name: str, scene: EmotionScene)
          "validation_balanced_accuracy": float(rng.uniform(0.1, 0.3))} for epoch in range(1, scene.epochs + 1)
     ]  # fmt: skip
     own = {"n": {"train": 100, "validation": 20, "test": 60}, "best_epoch": 2, "epochs": scene.epochs,
-           "files": {"checkpoint/model.safetensors": "ab"} if name.startswith("fold-") else {}}  # fmt: skip
+           "files": {f"{out}/checkpoint/model.safetensors": "ab"} if name.startswith("fold-") else {}}  # fmt: skip
     run.write_json(f"{out}/result.json", own)
     if not name.startswith("baselines"):
         run.write_text(f"{out}/metrics.jsonl", "\n".join(json.dumps(epoch) for epoch in epochs) + "\n")

@@ -11,7 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
+from safetensors.torch import save
+from torch import nn
 
+from gazeray.models.emotion import Fusion, Head, PictureNet, ScanpathNet, SeriesNet
 from gazeray.report.blocks import Figure, Section, Table, Text
 from gazeray.report.results import Results, read_results
 from gazeray.report.words import number
@@ -20,6 +24,7 @@ from gazeray.studies.emotion import controls, sections, signals
 from gazeray.studies.emotion.report import write_report
 from gazeray.studies.emotion.views import views
 from tests.report import fabricate_emotion as made
+from tests.report.cards import run_code
 from tests.report.pages import change, check_self_contained, figure_names, read_page
 
 SECTIONS = ["scores", "branches", "controls", "levels", "calibration", "spread", "signals", "augmentation", "search",
@@ -141,6 +146,24 @@ def test_a_level_that_the_label_does_not_have_is_named(run: Folder) -> None:
     run.write_table("predictions.parquet", table.set_column(place, "arousal", pa.array(["eight"] * table.num_rows)))
     with pytest.raises(ValueError, match="label eight is none of the classes 1, 2"):
         write_report(run)
+
+
+def test_the_code_of_the_card_loads_the_network_of_a_fold(run: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its search chose more than the config has."""
+    chosen = {"model.dropout": 0.1, "model.recurrence": "gru", "train.learning_rate": 0.001}
+    change(run, "manifest.json", lambda manifest: manifest.update(searched=[{"values": chosen}] * 3))
+    built = {"series": SeriesNet(10, 301, "gru"), "scanpath": ScanpathNet(64), "picture": PictureNet(nn.Identity(), 24)}
+    network = Fusion(built, {name: Head(7) for name in made.LABELS}, 0.1).eval()
+    shares = {f"learner.{kind}.{name}": torch.full((7,), 1 / 7) for kind in ("prior", "trained_prior")
+              for name in made.LABELS}  # fmt: skip
+    run.write_bytes("units/fold-0/checkpoint/model.safetensors", save({**network.state_dict(), **shares}))
+    write_report(run)
+    names = run_code(run, monkeypatch)
+    with torch.inference_mode():
+        told, found = network(names["inputs"]), names["model"](names["inputs"])
+    assert set(told) == set(made.LABELS)
+    for label, log_p in told.items():
+        torch.testing.assert_close(found[label], log_p)
 
 
 # -- branches

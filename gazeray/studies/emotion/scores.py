@@ -37,14 +37,14 @@ DROPS = ("balanced_accuracy", "qwk", "auroc")
 
 def score_label(
     predictions: pa.Table, label: Labelled, rows: Mapping[str, Row], model: str, cfg: ScoresConfig, seed: int,
-    hold_out: str,
+    hold_out: str, asked: str = "",
 ) -> Json:  # fmt: skip
     """Everything that metrics.json says of one label.
 
     predictions: a row per tested trial with participant, stimulus, trial, fold, `<label>` (level or null),
     `<label>:prior` and `<label>:<row>`, lists of K probabilities, null where undefined. rows: those that are told; one
     without a column is left out. model: the row whose gains, permutation tests and confusions are told. hold_out: see
-    `gazeray.config.FoldsConfig`.
+    `gazeray.config.FoldsConfig`. asked: the row that the controls are of; each control has its gain over it.
 
     `levels`, `ordered`, `n`, `counts` (K,); `rows`, `metrics_shown` and `metrics` as of every study; `held_out`: what
     the intervals draw, and how many of it; `without_gaze`: the rows that know neither gaze nor body, and the best of
@@ -55,7 +55,8 @@ def score_label(
     """
     here, unseen = Tested.of(predictions, label, model), HELD_OUT[hold_out]
     everything = {name: here.scores(name) for name in rows if f"{label.name}:{name}" in predictions.column_names}
-    found = _rows(here, everything, model, cfg, seed, unseen)
+    of = {name: asked for name, row in rows.items() if row.kind == "control" and name != model}
+    found = _rows(here, everything, model, of, cfg, seed, unseen)
     blind = [name for name in SIGHTLESS if name in found and name != model]
     chance = ordinal_chance(here.labels, label.classes, label.ordered)
     matrix = confusion(here.labels, here.decided(everything[model]), label.classes)[0].astype(int)
@@ -78,11 +79,19 @@ def score_label(
 
 
 def _rows(
-    here: Tested, everything: Mapping[str, Floats], model: str, cfg: ScoresConfig, seed: int, unseen: Sequence[str]
-) -> dict[str, dict[str, Json]]:
-    """{row: {metric: entry}}, in their order; rows that say nothing of some trials are scored on the others."""
+    here: Tested, everything: Mapping[str, Floats], model: str, of: Mapping[str, str], cfg: ScoresConfig, seed: int,
+    unseen: Sequence[str],
+) -> dict[str, dict[str, Json]]:  # fmt: skip
+    """{row: {metric: entry}}, in their order; rows that say nothing of some trials are scored on the others.
+
+    of: row -> the row that its gain is told over, beside those of the model.
+    """
     whole = {name: scores for name, scores in everything.items() if np.isfinite(scores).all()}
-    found = statistics.rows(here.estimates(whole, cfg, seed, unseen), model, why_undefined)
+    estimates = here.estimates(whole, cfg, seed, unseen)
+    found = statistics.rows(estimates, model, why_undefined)
+    for name, other in ((name, other) for name, other in of.items() if name in whole and other in whole):
+        for metric, estimate in estimates[name].items():
+            found[name][metric]["gain"] = entry(estimate, {other: estimate.minus(estimates[other][metric])})["gain"]
     for own in found[model].values():
         own.setdefault("gain", {})
     for name in (name for name in everything if name not in whole):

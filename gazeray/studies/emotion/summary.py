@@ -39,7 +39,10 @@ def score_run(
     """
     told = [Target(one["name"], tuple(one["levels"]), one["ordered"]) for one in manifest["data"]["labels"]]
     statistics = cfg.scores, cfg.run.seed, cfg.folds.hold_out
-    labels = {label.name: score_label(predictions, label, finished.rows, model, *statistics) for label in told}
+    labels = {
+        label.name: score_label(predictions, label, finished.rows, model, *statistics, asked=cfg.controls.of)
+        for label in told
+    }
     asked = "fold" if cfg.controls.of == model else cfg.controls.of
     units = [finished.done[f"{asked}-{fold}"] for fold in folds if f"{asked}-{fold}" in finished.done]
     parts = [unit.folder.read_table(IMPORTANCE) for unit in units if unit.wrote(IMPORTANCE)]

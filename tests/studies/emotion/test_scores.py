@@ -187,3 +187,21 @@ def test_channel_that_a_model_lives_by_is_important_and_another_is_not(something
 
     drop = kappa(whole) - np.mean([kappa(scores) for scores in mixed])
     assert found["permuted_gsr"]["qwk"]["value"] == pytest.approx(drop)
+
+
+def test_control_has_its_gain_over_the_row_that_it_is_of(something: pa.Table) -> None:
+    """The other way round it is the model's, where the model is what is asked."""
+    table = something.append_column("arousal:cut-1000", something["arousal:additive"])
+    rows = {name: ALL_ROWS[name] for name in ("series", "ridge")} | {"cut-1000": Row("cut", "control")}
+    found = {
+        asked: score_label(table, SOMETHING.target, rows, "series", FEW, 0, "participants", asked)["rows"]
+        for asked in ("series", "ridge", "nobody")
+    }
+    for metric in ("balanced_accuracy", "qwk"):
+        gain, model = found["series"]["cut-1000"][metric]["gain"]["series"], found["series"]["series"][metric]["gain"]
+        assert gain["value"] == pytest.approx(-model["cut-1000"]["value"])
+        assert gain["ci95"] == pytest.approx([-bound for bound in reversed(model["cut-1000"]["ci95"])])
+        values = {name: row[metric]["value"] for name, row in found["ridge"].items()}
+        own = found["ridge"]["cut-1000"][metric]["gain"]
+        assert own["ridge"]["value"] == pytest.approx(values["cut-1000"] - values["ridge"])
+        assert "gain" not in found["nobody"]["cut-1000"][metric]
