@@ -45,9 +45,9 @@ class SignalsConfig(Section):
     eda: Literal["raw", "tonic_phasic"] = Field(
         "raw", description="gsr as it is, or parted into gsr_tonic and gsr_phasic, uS (pip install 'gazeray[eda]')"
     )
-    scale: Literal["training_people", "participant", "published"] = Field(
-        "training_people",
-        description="mean and spread of the training people; of each participant's own trials, without labels; or the "
+    scale: Literal["participant", "training_people", "published"] = Field(
+        "participant",
+        description="mean and spread of each participant's own trials, without labels; of the training people; or the "
         "published constants",
     )
 
