@@ -17,9 +17,10 @@ import yaml
 from gazeray.config import ConfigError, digest, load_config
 from gazeray.engine.experiment import Outcome
 from gazeray.engine.run import RunFolder
+from gazeray.gaze.scanpath_look import ScanpathLook
 from gazeray.storage import Folder
 from gazeray.store import Shard, Store, write_shard
-from gazeray.studies.heatmap.config import PictureKind
+from gazeray.studies.heatmap.config import PictureKind, RenderConfig
 from gazeray.studies.heatmap.learner import HeatmapLearner, map_name
 from gazeray.studies.heatmap.report import write_report
 from gazeray.studies.heatmap.source import Recordings
@@ -431,3 +432,9 @@ def test_label_that_is_only_known_from_who_reads_scores_at_chance(tmp_path: Path
     test = np.setdiff1d(np.arange(len(store)), train)
     leaked = logistic_regression_scores(pictures[train], labels[train], pictures[test], 2)
     assert (leaked.argmax(axis=1) == labels[test]).mean() > 0.9
+
+
+@pytest.mark.parametrize(("look", "channels", "blank"), [("channels", 3, 0.0), ("b", 3, 1.0), ("saccades", 1, 0.0)])
+def test_scanpaths_have_the_channels_and_the_ground_of_their_look(look: str, channels: int, blank: float) -> None:
+    render = RenderConfig(kind="scanpath", sigma_px=9, scanpath=ScanpathLook.model_validate({"kind": look}))
+    assert (render.channels, render.blank) == (channels, blank)
