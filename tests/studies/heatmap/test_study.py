@@ -436,5 +436,5 @@ def test_label_that_is_only_known_from_who_reads_scores_at_chance(tmp_path: Path
 
 @pytest.mark.parametrize(("look", "channels", "blank"), [("channels", 3, 0.0), ("b", 3, 1.0), ("saccades", 1, 0.0)])
 def test_scanpaths_have_the_channels_and_the_ground_of_their_look(look: str, channels: int, blank: float) -> None:
-    render = RenderConfig(kind="scanpath", scanpath=ScanpathLook.model_validate({"kind": look}))
+    render = RenderConfig(kind="scanpath", sigma_px=9, scanpath=ScanpathLook.model_validate({"kind": look}))
     assert (render.channels, render.blank) == (channels, blank)
