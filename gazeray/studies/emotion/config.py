@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from gazeray.config import FoldsConfig, JobConfig, Section, StoreConfig, check_watched
+from gazeray.config import FoldsConfig, JobConfig, Section, StoreConfig, TrainConfig, check_watched
 from gazeray.gaze.augment_config import AugmentConfig
 from gazeray.gaze.events import EventsConfig
 from gazeray.gaze.quality import QualityConfig
@@ -130,6 +130,7 @@ class EmotionConfig(JobConfig):
 
     data: EmotionData = EmotionData()
     folds: FoldsConfig = FoldsConfig(outer=4)
+    train: TrainConfig = TrainConfig(epochs=30, learning_rate=2e-3)
     quality: QualityConfig = QualityConfig()
     events: EventsConfig = EventsConfig()
     signals: SignalsConfig = SignalsConfig()
