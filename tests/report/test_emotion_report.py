@@ -178,6 +178,15 @@ def test_branches_say_what_each_adds_to_the_others(run: Folder) -> None:
     assert next(iter(table.rows))[2].words == number(gain, 3, True)  # type: ignore[attr-defined]
 
 
+def test_gains_are_over_rows_that_answer_the_same_question(run: Folder) -> None:
+    """A control is compared with the model that it is of, in its own section."""
+    results = read_results(run)
+    told = views(results)
+    over = [row[0] for row in tables_of(sections.table(results, told))["Gains in arousal"].rows]
+    assert "participant + picture" in over
+    assert not {told[0].label(key) for key in made.CONTROLS} & set(over)
+
+
 def test_controls_stand_in_the_order_of_their_questions(run: Folder) -> None:
     results = read_results(run)
     rows = tables_of(controls.section(results, views(results)))["Controls of arousal"].rows
@@ -232,6 +241,7 @@ def test_courses_are_drawn_for_each_label_with_what_they_say(run: Folder) -> Non
     drawn = figures_of(signals.section(run, results, views(results)))
     assert set(drawn) == {"courses-1", "courses-2"}
     assert "gsr (ohm): 2.7" in drawn["courses-1"].alt
+    assert "how far each trial is from the mean of its person" in drawn["courses-1"].caption
     assert "at 1, 3.2" in drawn["courses-1"].alt
 
 
