@@ -40,8 +40,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 @pytest.fixture
-def run(source: Folder, tmp_path: Path, undrawn: None) -> Folder:
-    """A copy to be changed; figures are not rasterised."""
+def run(source: Folder, tmp_path: Path, words_only: None) -> Folder:
+    """A copy to be changed; figures are blank."""
     shutil.copytree(source.uri, tmp_path / "run")
     return Folder(tmp_path / "run")
 
@@ -123,7 +123,7 @@ def test_page_is_drawn_where_a_fold_failed_or_nothing_was_predicted(tmp_path: Pa
 
 
 @pytest.mark.parametrize("hold_out", ["stimuli", "both", "neither"])
-def test_each_split_says_who_was_tested_where(tmp_path: Path, undrawn: None, hold_out: str) -> None:
+def test_each_split_says_who_was_tested_where(tmp_path: Path, words_only: None, hold_out: str) -> None:
     run = Folder(tmp_path / "run")
     made.fabricate(run, made.EmotionScene(hold_out=hold_out, controls=False, people=7))
     write_report(run)
