@@ -50,7 +50,7 @@ def test_other_people_do_not_move_the_scaler() -> None:
     scaler = fit("training_people")
     moved = values()
     moved[3] += 1e6
-    one = Scaler.fit(values()[[0, 1, 2]], PEOPLE[:3], NAMES, SignalsConfig())
+    one = Scaler.fit(values()[[0, 1, 2]], PEOPLE[:3], NAMES, SignalsConfig(scale="training_people"))
     torch.testing.assert_close(scaler.apply(values())[0], scaler.apply(moved)[0])
     np.testing.assert_allclose(one.mean[0], np.nanmean(values()[:3].astype(np.float64), axis=(0, 2)), rtol=1e-5)
 
@@ -91,5 +91,5 @@ def test_flat_and_lost_channels_give_0(scale: str) -> None:
 
 
 def test_nobody_to_fit_on_leaves_values_as_they_are() -> None:
-    nobody = Scaler.fit(np.empty((0, 4, 50), np.float32), [], NAMES, SignalsConfig())
+    nobody = Scaler.fit(np.empty((0, 4, 50), np.float32), [], NAMES, SignalsConfig(scale="training_people"))
     np.testing.assert_allclose(nobody.apply(values())[:, :4].numpy(), np.nan_to_num(values()))

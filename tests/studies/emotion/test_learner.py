@@ -123,7 +123,8 @@ def test_probabilities_are_of_the_natural_prior_whatever_was_drawn_and_weighed(
     uneven = rng.choice(3, len(ROWS), p=[0.62, 0.3, 0.08])
     store = trials(Folder(tmp_path), effect=0.0, arousal_index=uneven)
     cfg = config(
-        loss={"balance": balance}, train={"class_weights": weigh, "epochs": 12, "learning_rate": 1e-2, "patience": 3}
+        loss={"balance": balance, "gamma": 0.0},
+        train={"class_weights": weigh, "epochs": 12, "learning_rate": 1e-2, "patience": 3},
     )
     run = fitted(learner(cfg), store)
     prior = np.bincount(uneven[TRAIN], minlength=3) / len(TRAIN)
