@@ -45,7 +45,7 @@ class Network:
 def config(**sections: Any) -> EmotionConfig:
     """Small settings; sections replace them, key by key."""
     base: dict[str, dict[str, Any]] = {
-        "signals": {"samples": SAMPLES},
+        "signals": {"samples": SAMPLES, "scale": "training_people"},
         "scanpath": {"side_px": SIDE},
         "loss": {"gamma": 0.0},
         "model": {"dropout": 0.1},
