@@ -118,11 +118,23 @@ class ControlsConfig(Section):
     knock_out: bool = Field(True, description="each channel in turn is not seen in the test")
     permute: int = Field(10, ge=0, description="how often each channel is shuffled among the test rows; 0: not at all")
 
+    @field_validator("shift_ms")
+    @classmethod
+    def _moved_and_each_once(cls, shifts: list[float]) -> list[float]:
+        if 0 in shifts or len(set(shifts)) < len(shifts):
+            raise ValueError(f"each must be another one and none 0, not {shifts}")
+        return shifts
+
+    @property
+    def windows(self) -> dict[str, tuple[float, float]]:
+        """The controls that see another window: key -> by how many ms it is later, and how many its end is cut by."""
+        cut = {f"cut-{self.cut_ms:g}": (0.0, self.cut_ms)} if self.cut_ms else {}
+        return {f"shift{ms:+g}": (ms, 0.0) for ms in self.shift_ms} | cut
+
     @property
     def fits(self) -> list[str]:
         """The keys of the controls that are models of their own."""
-        shifts = [f"shift{ms:+g}" for ms in self.shift_ms]
-        return [*shifts, *([f"cut-{self.cut_ms:g}"] if self.cut_ms else []), *["shuffled_labels"] * self.shuffle_labels]
+        return [*self.windows, *["shuffled_labels"] * self.shuffle_labels]
 
 
 class EmotionConfig(JobConfig):
@@ -154,10 +166,22 @@ class EmotionConfig(JobConfig):
 
     @model_validator(mode="after")
     def _controlled_model_is_fitted(self) -> EmotionConfig:
-        allowed = ["-".join(subset) for subset in self.subsets]
-        asked = self.controls.shift_ms or self.controls.cut_ms or self.controls.shuffle_labels
-        if self.controls.of not in allowed and (asked or self.controls.swap_signals):
-            raise ValueError(f"controls.of: {self.controls.of!r} is no model here (allowed: {', '.join(allowed)})")
+        errors = control_errors(self.controls, self.subsets)
+        if errors:
+            raise ValueError("; ".join(errors))
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_left_of_the_window(self) -> EmotionConfig:
+        cut_ms, whole_ms = self.controls.cut_ms, self.signals.duration_ms
+        if cut_ms is not None and cut_ms >= whole_ms:
+            raise ValueError(f"controls.cut_ms: {cut_ms:g} leaves nothing of signals.duration_ms {whole_ms:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _gaze_moves_as_a_whole(self) -> EmotionConfig:
+        if self.augment.views and len({"x", "y"} & {*(self.signals.channels or ())}) == 1:
+            raise ValueError("signals.channels: x and y are moved together (augment.views): name both or none")
         return self
 
     @model_validator(mode="after")
@@ -172,6 +196,19 @@ class EmotionConfig(JobConfig):
     def subsets(self) -> list[tuple[Branch, ...]]:
         """The branches of each model, that of all last."""
         return subsets_of(self.model.branches, self.model.rows)
+
+
+def control_errors(cfg: ControlsConfig, subsets: Sequence[Sequence[str]]) -> list[str]:
+    """What is wrong with the controls where these are the branches of each model that is fitted."""
+    of, allowed = cfg.of, ["-".join(subset) for subset in subsets]
+    asked = [*cfg.fits, *["swap_signals"] * cfg.swap_signals]
+    if asked and of not in allowed:
+        return [f"controls.of: {of!r} is no model here (allowed: {', '.join(allowed)})"]
+    if of == "picture" and (cfg.windows or cfg.swap_signals):
+        return [
+            "controls.of: a picture has no window and no signals: only labels can be shuffled, controls.shuffle_labels"
+        ]
+    return []
 
 
 def subsets_of(branches: Sequence[Branch], rows: str) -> list[tuple[Branch, ...]]:

@@ -18,24 +18,21 @@ from gazeray.learn.folds import derive_seed
 from gazeray.store import Store
 from gazeray.studies.emotion.config import ControlsConfig
 from gazeray.studies.emotion.learner import EmotionLearner
-from gazeray.studies.emotion.passes import series_column
 from gazeray.study import Row
 
 
 def controls(
-    cfg: ControlsConfig, asked: EmotionLearner, store: Store, labels: Sequence[str], window_ms: float, seed: int
+    cfg: ControlsConfig, asked: EmotionLearner, store: Store, labels: Sequence[str], seed: int
 ) -> Mapping[str, tuple[Row, EmotionLearner, Store]]:
     """Key -> its row, its learner and its store, for every one of `cfg.fits`.
 
-    asked: the learner of the model that is asked. labels: their names. window_ms: how long its window is.
+    asked: the learner of the model that is asked. labels: their names.
     """
     found = {}
-    for ms in cfg.shift_ms:
-        words = f"{cfg.of}, window {abs(ms):g} ms {'later' if ms > 0 else 'earlier'}"
-        found[f"shift{ms:+g}"] = words, replace(asked, series=series_column(ms)), store
-    if cfg.cut_ms:
-        words = f"{cfg.of}, without the last {cfg.cut_ms:g} ms"
-        found[f"cut-{cfg.cut_ms:g}"] = words, replace(asked, seen_ms=window_ms - cfg.cut_ms), store
+    for key, (later_ms, cut_ms) in cfg.windows.items():
+        moved = f"window {abs(later_ms):g} ms {'later' if later_ms > 0 else 'earlier'}"
+        words = f"{cfg.of}, {f'without the last {cut_ms:g} ms' if cut_ms else moved}"
+        found[key] = words, replace(asked, window=key), store
     if cfg.shuffle_labels:
         words = f"{cfg.of}, trained on labels shuffled within participants"
         found["shuffled_labels"] = words, asked, store.with_table(shuffled(store.table, labels, seed))

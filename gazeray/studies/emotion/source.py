@@ -27,7 +27,7 @@ from gazeray.learn.folds import make_folds
 from gazeray.learn.space import settings_to_try
 from gazeray.report.words import counted
 from gazeray.storage import Folder
-from gazeray.studies.emotion.config import Branch, EmotionConfig, subsets_of
+from gazeray.studies.emotion.config import Branch, EmotionConfig, control_errors, subsets_of
 from gazeray.studies.emotion.network import OpenedNetwork, open_network
 from gazeray.studies.shared.declared import find_declaration
 from gazeray.studies.shared.without_gaze import further_columns, given_away, trial_order
@@ -113,6 +113,9 @@ def open_trials(cfg: EmotionConfig) -> Source[EmotionTrials]:
     pictures = find_pictures(spec, listed_files(root), sorted(set(everything.column("stimulus").to_pylist())))
     channels, units = _channels(cfg, data, root)
     branches, left_out = _branches(cfg, spec, channels)
+    if errors := control_errors(cfg.controls, subsets_of(branches, cfg.model.rows)):
+        why = [f"the branch {name} is left out: {reason}" for name, reason in left_out.items()]
+        raise ConfigError([f"{error}; {'; '.join(why)}" for error in errors])
     rejects = list(data.rejects)
     if "picture" in branches:
         everything, rejects = _with_pictures(everything, pictures, spec, rejects)
@@ -122,7 +125,8 @@ def open_trials(cfg: EmotionConfig) -> Source[EmotionTrials]:
     apart = dict.fromkeys(("notes", "licence", "name", "study", "nuisance", "labels"), True)
     parts = [READING, spec.model_dump(mode="json", exclude={**apart, "trials": {"columns": {WORDS}}})]
     parts += [part.model_dump(mode="json") for part in (cfg.signals, cfg.events, cfg.quality, cfg.scanpath)]
-    parts += [cfg.controls.shift_ms, list(channels), "scanpath" in branches]
+    parts += [cfg.controls.windows, cfg.controls.of if cfg.controls.windows else "", list(channels)]
+    parts += ["scanpath" in branches]
     fingerprint = digest([*parts, root.uri, recordings, table_digest(trials.select(["participant", "trial"]))])
     found = EmotionTrials(
         spec, root, tuple(data.labels), trials, beside, recordings, rejects, fingerprint, data.declared, channels,

@@ -168,7 +168,7 @@ class EmotionStudy:
         ]  # fmt: skip
         if cfg.controls.of in models:
             names = [label.name for label in found.labels]
-            asked = controls(cfg.controls, models[cfg.controls.of], store, names, cfg.signals.duration_ms, cfg.run.seed)
+            asked = controls(cfg.controls, models[cfg.controls.of], store, names, cfg.run.seed)
             made += [self._trained(key, {key: row}, learner, own, ready) for key, (row, learner, own) in asked.items()]
         return [*made, baselines(ready, store, found.labels)]
 

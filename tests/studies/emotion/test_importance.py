@@ -14,7 +14,7 @@ from gazeray.learn.fit import Fit, Task, predict
 from gazeray.storage import Folder
 from gazeray.store import Store
 from gazeray.studies.emotion.config import BRANCHES
-from gazeray.studies.emotion.importance import importance
+from gazeray.studies.emotion.importance import importance, swapped
 from gazeray.studies.shared.classification import with_regimes
 from tests.learn.test_fit import Memory
 from tests.studies.emotion.test_learner import unit_of
@@ -112,3 +112,15 @@ def test_only_what_is_asked_is_done(store: Store, tmp_path: Path, controls: Any,
     out, _ = unit_of(learner(cfg), store, tmp_path)
     table = out.folder.read_table("importance.parquet")
     assert {name.partition("_")[0] for name in table["control"].to_pylist()} == kinds
+
+
+@pytest.mark.parametrize("branches", [("series",), ("scanpath",), ("series", "scanpath")])
+def test_all_that_is_of_the_person_is_swapped_with_somebody_who_saw_the_same(store: Store, branches: Any) -> None:
+    """Where all that the model sees is somebody else's, it says what it says of them."""
+    run, _ = asked(store, branches)
+    found = swapped(run.learner, run.model, TEST, store, FOLD, CPU)["arousal"]  # type: ignore[arg-type]
+    own = predict(run.learner, run.model, store, TEST, CPU)[1]["arousal"]
+    people, stimuli = (store.plain(name)[TEST] for name in ("participant", "stimulus"))
+    for row in range(len(TEST)):
+        (donor,) = np.flatnonzero((stimuli == stimuli[row]) & (people != people[row]))
+        np.testing.assert_allclose(found[row], own[donor], atol=1e-6)
