@@ -142,8 +142,7 @@ def deal(cfg: EmotionConfig, table: pa.Table, labels: Sequence[Label]) -> list[F
 
     Raises DataError when people or stimuli do not suffice.
     """
-    index = np.maximum(table.column(f"{labels[0].name}_index").to_numpy(), 0)
-    return make_folds(table, index, cfg.folds, cfg.run.seed)
+    return make_folds(table, table.column(f"{labels[0].name}_index").to_numpy(), cfg.folds, cfg.run.seed)
 
 
 def _channels(cfg: EmotionConfig, data: Dataset, root: Folder) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -152,7 +152,7 @@ class EmotionStudy:
     def learning(self, ready: Prepared) -> Learning:
         """The model of all branches."""
         store, found = ready.stores.examples, ready.source.data
-        index = np.maximum(store.plain(f"{found.labels[0].name}_index"), 0)
+        index = store.plain(f"{found.labels[0].name}_index")
         return Learning(self._learner(ready, found.branches), store, index, self.cfg.folds, self.cfg.search)
 
     def predictors(self, ready: Prepared) -> list[Predictor]:
