@@ -21,6 +21,7 @@ from gazeray.report.results import Results, read_results
 from gazeray.report.words import number
 from gazeray.storage import Folder
 from gazeray.studies.emotion import control_section, sections, signal_section
+from gazeray.studies.emotion.methods import methods
 from gazeray.studies.emotion.report import write_report
 from gazeray.studies.emotion.views import views
 from tests.report import fabricate_emotion as made
@@ -120,6 +121,15 @@ def test_page_is_drawn_where_a_fold_failed_or_nothing_was_predicted(tmp_path: Pa
     run.delete("predictions.parquet")
     write_report(run)
     assert "calibration" not in read_page(run).sections
+
+
+def test_methods_say_what_was_fitted(run: Folder) -> None:
+    results = read_results(run)
+    found = texts(methods(results, views(results)))
+    assert "moved by one random affine, in 4 of 5 draws on average" in found
+    assert "proportional odds" not in found
+    results.config["model"]["head"] = "ordinal"
+    assert "proportional odds (McCullagh, 1980)" in texts(methods(results, views(results)))
 
 
 @pytest.mark.parametrize("hold_out", ["stimuli", "both", "neither"])

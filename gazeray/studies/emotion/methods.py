@@ -125,6 +125,10 @@ def _fitting(results: Results) -> str:
         parts.append("levels weighing by their inverse frequency among the training trials")
     if (balance := loss.get("balance", "none")) != "none":
         parts.append(f"training trials drawn by the rule “{balance}”, within the training side of each fold")
+    if views := (results.config.get("augment") or {}).get("views"):
+        parts.append(
+            f"picture, gaze and scanpath moved by one random affine, in {views} of {views + 1} draws on average"
+        )
     chosen = choice_name(results)
     how = (
         f" The setting was chosen in inner folds of the training trials alone, by {chosen}." if chosen
