@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -13,7 +14,7 @@ from gazeray.config import ConfigError, load_config
 from gazeray.storage import Folder
 from gazeray.store import Store
 from gazeray.studies.emotion.config import EmotionConfig
-from gazeray.studies.emotion.control_models import controls
+from gazeray.studies.emotion.control_models import controls, shuffled
 from gazeray.studies.emotion.source import open_trials
 from gazeray.studies.emotion.study import EmotionStudy
 from tests.gaze.test_channels_alone import ALONE, SIGNALS
@@ -110,3 +111,19 @@ def test_a_model_that_the_data_do_not_allow_cannot_be_asked(tmp_path: Path) -> N
         open_trials(load_config(EmotionConfig, None, words))
     assert "controls.of: 'scanpath' is no model here (allowed: series)" in str(caught.value)
     assert "the branch scanpath is left out" in str(caught.value)
+
+
+def test_labels_are_shuffled_within_people_and_stay_together() -> None:
+    people, rng = np.repeat(["a", "b", "c"], 40), np.random.default_rng(0)
+    first = np.repeat([0, 100, 200], 40) + rng.integers(0, 7, 120)
+    plain = pa.table({"participant": people, "one_index": first, "two_index": -first, "row": np.arange(120)})
+    found = shuffled(plain, ["one", "two"], 3)
+    one = found.column("one_index").to_numpy()
+    np.testing.assert_array_equal(found.column("two_index").to_numpy(), -one)
+    np.testing.assert_array_equal(found.column("row").to_numpy(), np.arange(120))
+    for person in "abc":
+        own = people == person
+        np.testing.assert_array_equal(np.sort(one[own]), np.sort(first[own]))
+        assert (one[own] != first[own]).mean() > 0.5
+    assert shuffled(plain, ["one", "two"], 3).equals(found)
+    assert not shuffled(plain, ["one", "two"], 4).equals(found)
