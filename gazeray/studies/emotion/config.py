@@ -166,7 +166,7 @@ class EmotionConfig(JobConfig):
 
     @model_validator(mode="after")
     def _controlled_model_is_fitted(self) -> EmotionConfig:
-        errors = control_errors(self.controls, self.subsets)
+        errors = control_errors(self.controls, self.subsets, self.search is not None)
         if errors:
             raise ValueError("; ".join(errors))
         return self
@@ -198,12 +198,15 @@ class EmotionConfig(JobConfig):
         return subsets_of(self.model.branches, self.model.rows)
 
 
-def control_errors(cfg: ControlsConfig, subsets: Sequence[Sequence[str]]) -> list[str]:
-    """What is wrong with the controls where these are the branches of each model that is fitted."""
+def control_errors(cfg: ControlsConfig, subsets: Sequence[Sequence[str]], searched: bool) -> list[str]:
+    """What is wrong with the controls where these are the branches of each model that is fitted, and settings of the
+    last one are searched: controls are fitted at the defaults."""
     of, allowed = cfg.of, ["-".join(subset) for subset in subsets]
     asked = [*cfg.fits, *["swap_signals"] * cfg.swap_signals]
     if asked and of not in allowed:
         return [f"controls.of: {of!r} is no model here (allowed: {', '.join(allowed)})"]
+    if searched and cfg.fits and of == allowed[-1]:
+        return [f"controls.of: the settings of {of!r} are searched, and its controls would have others"]
     if of == "picture" and (cfg.windows or cfg.swap_signals):
         return [
             "controls.of: a picture has no window and no signals: only labels can be shuffled, controls.shuffle_labels"

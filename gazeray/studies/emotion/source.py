@@ -113,9 +113,9 @@ def open_trials(cfg: EmotionConfig) -> Source[EmotionTrials]:
     pictures = find_pictures(spec, listed_files(root), sorted(set(everything.column("stimulus").to_pylist())))
     channels, units = _channels(cfg, data, root)
     branches, left_out = _branches(cfg, spec, channels)
-    if errors := control_errors(cfg.controls, subsets_of(branches, cfg.model.rows)):
+    if errors := control_errors(cfg.controls, subsets_of(branches, cfg.model.rows), cfg.search is not None):
         why = [f"the branch {name} is left out: {reason}" for name, reason in left_out.items()]
-        raise ConfigError([f"{error}; {'; '.join(why)}" for error in errors])
+        raise ConfigError(["; ".join([error, *why]) for error in errors])
     rejects = list(data.rejects)
     if "picture" in branches:
         everything, rejects = _with_pictures(everything, pictures, spec, rejects)

@@ -89,6 +89,10 @@ def test_each_control_is_the_model_with_another_window() -> None:
         (["controls.of=gaze", "controls.cut_ms=1"], "controls.of: 'gaze' is no model here"),
         (["controls.of=picture", "controls.cut_ms=1"], "controls.of: a picture has no window"),
         (["controls.of=picture", "controls.swap_signals=true"], "controls.of: a picture has no window"),
+        (
+            ["model.branches=[series]", "search.space.loss.gamma=[0, 2]", "controls.cut_ms=1"],
+            "controls.of: the settings of 'series' are searched",
+        ),
         (["signals.channels=[]"], "signals.channels"),
         (["signals.channels=[x,gsr]", "augment.views=2"], "signals.channels: x and y are moved together"),
     ],
