@@ -31,9 +31,8 @@ def courses(store: Store, channels: Sequence[str], labels: Sequence[Label], cfg:
     """
     people, whose = np.unique(store.plain("participant"), return_inverse=True)
     own = _means(store, whose, len(people), len(channels))
-    known = np.isfinite(own)
-    with np.errstate(invalid="ignore"):
-        offset = own - np.where(known, own, 0.0).sum(axis=0) / known.sum(axis=0)
+    there = np.isfinite(own)
+    offset = own - np.where(there, own, 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
     levels = {label.name: store.plain(f"{label.name}_index") for label in labels}
     sums = {label.name: np.zeros((3, len(label.classes), len(channels), cfg.samples)) for label in labels}
     for rows, values in _series(store):
