@@ -31,11 +31,11 @@ def controls(
     found = {}
     for key, (later_ms, cut_ms) in cfg.windows.items():
         moved = f"window {abs(later_ms):g} ms {'later' if later_ms > 0 else 'earlier'}"
-        words = f"{cfg.of}, {f'without the last {cut_ms:g} ms' if cut_ms else moved}"
+        words = f"without the last {cut_ms:g} ms" if cut_ms else moved
         found[key] = words, replace(asked, window=key), store
     if cfg.shuffle_labels:
-        words = f"{cfg.of}, trained on labels shuffled within participants"
-        found["shuffled_labels"] = words, asked, store.with_table(shuffled(store.table, labels, seed))
+        altered = store.with_table(shuffled(store.table, labels, seed))
+        found["shuffled_labels"] = "trained on shuffled labels", asked, altered
     return {key: (Row(words, "control"), learner, own) for key, (words, learner, own) in found.items()}
 
 

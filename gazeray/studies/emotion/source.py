@@ -20,8 +20,9 @@ from gazeray.gaze.dataset import Dataset, DatasetSpec, listed_files, open_datase
 from gazeray.gaze.declaration import WORDS
 from gazeray.gaze.first import first_of_gaze
 from gazeray.gaze.labels import Label
+from gazeray.gaze.pupils import eyes_of
 from gazeray.gaze.recording import read_recording
-from gazeray.gaze.signals import channel_names
+from gazeray.gaze.signals import channel_names, unit_of
 from gazeray.gaze.stimulus_pictures import Pictures, find_pictures
 from gazeray.learn.folds import make_folds
 from gazeray.learn.space import settings_to_try
@@ -189,7 +190,8 @@ def _channels(cfg: EmotionConfig, data: Dataset, root: Folder) -> tuple[tuple[st
             numbers = {name for name, values in (trial.samples or {}).items() if values.dtype.kind == "f"}
             units = {name: unit for name, unit in trial.units.items() if name in numbers} | units
     names = channel_names(list(units), units, samples.has_gaze, cfg.signals)
-    return names, units
+    eyes = eyes_of(list(units))
+    return names, {name: unit_of(name, eyes if name == "pupil" else [name], units) for name in names}
 
 
 def _branches(

@@ -74,9 +74,9 @@ def test_each_control_is_the_model_with_another_window() -> None:
         assert own.columns == (f"series@{key}", f"scanpath@{key}")
         assert row.kind == "control"
     assert [row.label for row, _, _ in found.values()] == [
-        "series-scanpath, window 500 ms later",
-        "series-scanpath, window 250.5 ms earlier",
-        "series-scanpath, without the last 1000 ms",
+        "window 500 ms later",
+        "window 250.5 ms earlier",
+        "without the last 1000 ms",
     ]
 
 
