@@ -18,7 +18,7 @@ from gazeray.studies.emotion.importance import importance, swapped
 from gazeray.studies.shared.classification import with_regimes
 from tests.learn.test_fit import Memory
 from tests.studies.emotion.test_learner import unit_of
-from tests.studies.emotion.tiny_trials import CHANNELS, FOLD, ROWS, TEST, TRAIN, config, learner, trials
+from tests.studies.emotion.tiny_trials import CHANNELS, FOLD, PICTURES, ROWS, TEST, TRAIN, config, learner, trials
 
 CPU = torch.device("cpu")
 ASKED = {"of": "series", "knock_out": True, "permute": 2}
@@ -114,6 +114,9 @@ def test_only_what_is_asked_is_done(store: Store, tmp_path: Path, controls: Any,
     assert {name.partition("_")[0] for name in table["control"].to_pylist()} == kinds
 
 
+# -- signals of others who saw the same
+
+
 @pytest.mark.parametrize("branches", [("series",), ("scanpath",), ("series", "scanpath")])
 def test_all_that_is_of_the_person_is_swapped_with_somebody_who_saw_the_same(store: Store, branches: Any) -> None:
     """Where all that the model sees is somebody else's, it says what it says of them."""
@@ -124,3 +127,21 @@ def test_all_that_is_of_the_person_is_swapped_with_somebody_who_saw_the_same(sto
     for row in range(len(TEST)):
         (donor,) = np.flatnonzero((stimuli == stimuli[row]) & (people != people[row]))
         np.testing.assert_allclose(found[row], own[donor], atol=1e-6)
+
+
+def test_a_response_that_is_ones_own_is_not_in_the_signals_of_others(store: Store) -> None:
+    run, _ = asked(store)
+    found = swapped(run.learner, run.model, TEST, store, FOLD, CPU)["arousal"]  # type: ignore[arg-type]
+    _, plain = predict(run.learner, run.model, store, TEST, CPU)
+    truth = store.plain("arousal_index")[TEST]
+    assert (plain["arousal"].argmax(axis=1) == truth).mean() > 0.8
+    assert (found.argmax(axis=1) == truth).mean() < 0.5
+    again = swapped(run.learner, run.model, TEST, store, FOLD, CPU)["arousal"]  # type: ignore[arg-type]
+    assert np.array_equal(found, again)
+
+
+def test_who_alone_saw_a_picture_has_no_other_signals(store: Store) -> None:
+    run, _ = asked(store)
+    alone = TEST[:PICTURES]  # all of one person
+    found = swapped(run.learner, run.model, alone, store, FOLD, CPU)  # type: ignore[arg-type]
+    assert np.isnan(found["arousal"]).all()
