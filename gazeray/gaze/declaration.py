@@ -126,12 +126,16 @@ class TrialsSpec(TableSpec):
         description="a trial that is presented again: refuse it; number: its rows here are its presentations, in order;"
         " join: all its presentations are one trial",
     )
+    in_order: bool = Field(
+        True, description="the rows of a participant are in the order of presentation; false: that is not known"
+    )
     log: LogSpec | None = Field(None, description="the table is a log of stimuli with a clock of its own")
 
     @model_serializer(mode="wrap")
-    def _without_log(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without a log as before there was the key: stores are named by a hash of what is declared."""
-        return {name: value for name, value in dumped(self).items() if name != "log" or value is not None}
+    def _without_defaults(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As before there were these keys: stores are named by a hash of what is declared."""
+        plain = {"log": None, "in_order": True}
+        return {name: value for name, value in dumped(self).items() if name not in plain or value != plain[name]}
 
     @field_validator("path")
     @classmethod

@@ -18,7 +18,7 @@ from gazeray.storage import Folder
 from gazeray.studies.emotion import control_section, sections
 from gazeray.studies.emotion.card import card
 from gazeray.studies.emotion.views import decided, views
-from gazeray.studies.emotion.words import caveats, credited, verdict
+from gazeray.studies.emotion.words import caveats, credited, given_away, of_label, verdict, whom
 from tests.report import fabricate_emotion as made
 from tests.report.pages import change
 
@@ -126,6 +126,29 @@ def test_a_score_that_the_exchange_does_not_bear_out_is_mixed(run_of: Make, tmp_
 
 def test_five_people_are_too_few_for_a_claim(run_of: Make) -> None:
     assert "there is too little to say whether the model tells it" in said(run_of(people=5, seed=2))
+
+
+def test_circumstances_that_tell_a_label_are_named_unless_the_model_is_above_them(run_of: Make, tmp_path: Path) -> None:
+    def leaking(gained: list[float]) -> Callable[[dict[str, Any]], None]:
+        def edit(own: dict[str, Any]) -> None:
+            own["rows"]["nuisance"]["balanced_accuracy"] |= {"value": 0.9, "ci95": [0.85, 0.95]}
+            own["rows"][made.ALL]["balanced_accuracy"]["gain"]["nuisance"] = {"value": 0.0, "ci95": gained}
+
+        return edit
+
+    told = [views(edited(run_of(), tmp_path, leaking(gained)))[0] for gained in ([-0.4, -0.2], [0.01, 0.1])]
+    assert given_away(told[0]).startswith(
+        "When and how a trial was recorded gives it away (order, duration, rate, loss alone: 0.90 [0.85, 0.95]): "
+    )
+    assert given_away(told[0]) in of_label(told[0])
+    assert given_away(told[1]) == given_away(views(read_results(run_of()))[0]) == ""
+
+
+def test_people_who_all_saw_the_same_are_not_said_to_have_seen_known_pictures(run_of: Make) -> None:
+    own = read_results(run_of())
+    assert whom(own) == "people it never saw, with pictures it knew"
+    own.manifest["counts"]["stimuli"] = 1
+    assert whom(own) == "people it never saw"
 
 
 def test_an_undefined_score_has_no_verdict_but_a_reason(run_of: Make, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from gazeray.gaze.declaration import NUISANCE_COLUMN, WORDS
 from gazeray.gaze.labels import Target
 from gazeray.learn.trained import PerFold
 from gazeray.store import Store
@@ -29,7 +28,7 @@ from gazeray.study import Fold, Ready, Row
 from gazeray.tables import table_digest
 from gazeray.unit import Json, UnitFolder
 
-FORMAT = 1
+FORMAT = 2
 """Raised when a row is fitted differently: units of before are then done again."""
 
 ROWS = {
@@ -75,8 +74,7 @@ def baselines(
 
 def rows_of(table: pa.Table) -> dict[str, Row]:
     """`ROWS`, with what the declaration adds to the circumstances in the name of their row."""
-    declared = [name.removeprefix(NUISANCE_COLUMN) for name in further_columns(table) if name != WORDS]
-    return {**ROWS, "nuisance": replace(ROWS["nuisance"], label=nuisance_label(declared))}
+    return {**ROWS, "nuisance": replace(ROWS["nuisance"], label=nuisance_label(table))}
 
 
 def _test(targets: Sequence[Target], features: str, store: Store, fold: Fold, out: UnitFolder) -> Json:
@@ -127,7 +125,8 @@ def scored(
         found["ridge"][at] = fit.calibrated([fit.of_features(simple, asked, part)], len(asked))
         found["nuisance"][at] = fit.calibrated([circumstances], len(asked))
         found["without_gaze"][at] = fit.calibrated(together, len(asked))
-    for name, ceiling in (("other_people", others), ("retest", again)):
+    several = int(ratings.what.max()) > 0  # with one, its ratings are all ratings
+    for name, ceiling in (("other_people", others), ("retest", again)) if several else ():
         found[name] = fit.ceiling(ceiling(ratings), test)
     return found
 
@@ -184,8 +183,10 @@ class _Fit:
         return scores
 
 
-def why_missing(row: str, there: int, asked: int) -> str:
-    """Why a row has probabilities for only so many (there) of the tested trials (asked)."""
+def why_missing(row: str, there: int, asked: int, stimuli: int) -> str:
+    """Why a row has probabilities for only so many (there) of the tested trials (asked), of so many stimuli."""
+    if row in ("other_people", "retest") and stimuli == 1:
+        return "there is one picture only"
     why = {
         "participant_mean": "participants are held out",
         "picture_mean": "stimuli are held out",

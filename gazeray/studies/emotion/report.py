@@ -41,8 +41,8 @@ def write_report(run: Folder) -> None:
     )
     first = _first(results, told)
     page = Page(
-        title=f"{', '.join(names)} from gaze and body",
-        heading=f"Telling {' and '.join(names)} from gaze, body and picture",
+        title=f"{', '.join(names)} from {_seen(results)}",
+        heading=f"Telling {' and '.join(names)} from {_seen(results)}",
         about=[f"{people}, {counted(counts['stimuli'], 'picture')}, {trials}"],
         verdict=verdict(results, told),
         missing=folds.untested(first),
@@ -79,6 +79,12 @@ def _first(results: Results, told: list[Results]) -> Results:
         return told[0]
     levels = results.manifest["data"]["labels"][0]["levels"]
     return replace(results, manifest={**results.manifest, "classes": levels})
+
+
+def _seen(results: Results) -> str:
+    """What the model of all branches sees: "signals, scanpath and picture"."""
+    *some, last = ["signals" if name == "series" else name for name in results.manifest["branches"]["used"]]
+    return f"{', '.join(some)} and {last}" if some else last
 
 
 def _of_model(results: Results) -> Results:

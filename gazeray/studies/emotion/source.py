@@ -77,7 +77,10 @@ class EmotionTrials:
 
     @cached_property
     def order(self) -> np.ndarray:
-        """(N,) the place of each trial among those of its participant, which a refused one keeps."""
+        """(N,) the place of each trial among those of its participant, which a refused one keeps; NaN where the table
+        has no order."""
+        if not self.spec.trials.in_order:
+            return np.full(self.trials.num_rows, np.nan)
         place = dict(zip(self.declared, trial_order(who for who, _ in self.declared), strict=True))
         names = (self.trials.column(name).to_pylist() for name in ("participant", "trial"))
         return np.array([place[key] for key in zip(*names, strict=True)], np.float64)
@@ -131,7 +134,7 @@ def open_trials(cfg: EmotionConfig) -> Source[EmotionTrials]:
         own = tuple(f"{name}\n" for name in one["participants"])
         one["refused"] += sorted(pair for pair in refused if pair.startswith(own))
     apart = dict.fromkeys(("notes", "licence", "name", "study", "nuisance", "labels"), True)
-    parts = [READING, spec.model_dump(mode="json", exclude={**apart, "trials": {"columns": {WORDS}}})]
+    parts = [READING, spec.model_dump(mode="json", exclude={**apart, "trials": {"columns": {WORDS}, "in_order": True}})]
     parts += [part.model_dump(mode="json") for part in (cfg.signals, cfg.events, cfg.quality, cfg.scanpath)]
     parts += [cfg.controls.windows, cfg.controls.of if cfg.controls.windows else "", list(channels)]
     parts += ["scanpath" in branches]

@@ -20,6 +20,9 @@ from gazeray.report.sections.classification import class_indices, scores_of
 PERSON, PICTURE, ADDITIVE, OTHERS = "participant_mean", "picture_mean", "additive", "other_people"
 """Rows that know whose trial it is, what was looked at, and both; and other people's ratings of the same picture."""
 
+CIRCUMSTANCES = "nuisance"
+"""The row that knows when and how a trial was recorded."""
+
 SEES = {
     "series": "signals over time",
     "scanpath": "picture of the scanpath",
@@ -30,7 +33,7 @@ SEES = {
 CONTROLS = ("shift", "cut", "shuffled", "swapped")
 """How the keys of controls begin, in the order of the report."""
 
-ORDER = ("majority", PERSON, PICTURE, ADDITIVE, "nuisance", "without_gaze", "ridge", OTHERS, "retest")
+ORDER = ("majority", PERSON, PICTURE, ADDITIVE, CIRCUMSTANCES, "without_gaze", "ridge", OTHERS, "retest")
 """Baselines and ceilings as the report lists them, from what knows least."""
 
 

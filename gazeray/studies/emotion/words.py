@@ -8,7 +8,17 @@ from gazeray.report.results import HEADLINE, Results
 from gazeray.report.sections.classification import against_chance, held_out
 from gazeray.report.sections.without_gaze import best_gain
 from gazeray.report.words import METRIC_NAMES, Metric, digits_for, incomplete, interval, number, p_value
-from gazeray.studies.emotion.views import ADDITIVE, OTHERS, PERSON, PICTURE, SEES, chance_of, label_of, model_of
+from gazeray.studies.emotion.views import (
+    ADDITIVE,
+    CIRCUMSTANCES,
+    OTHERS,
+    PERSON,
+    PICTURE,
+    SEES,
+    chance_of,
+    label_of,
+    model_of,
+)
 
 METRICS = {
     **{key: Metric(name) for key, name in METRIC_NAMES.items() if key != "brier"},
@@ -64,8 +74,10 @@ def hold_out(results: Results) -> str:
 
 def whom(results: Results) -> str:
     """Whom and what the test is of."""
-    read = (results.config.get("folds") or {}).get("path")
-    return "the test trials of the folds of a file" if read else KNOWN_SIDES[hold_out(results)]
+    if (results.config.get("folds") or {}).get("path"):
+        return "the test trials of the folds of a file"
+    alone = hold_out(results) == "participants" and results.counts.get("stimuli") == 1
+    return "people it never saw" if alone else KNOWN_SIDES[hold_out(results)]
 
 
 def second(view: Results) -> str:
@@ -118,7 +130,7 @@ def of_label(view: Results) -> str:
         scored.append(f"{METRICS[second(view)].name} {number(beside['value'], 2)} {bounds}".rstrip())
     claimed = _claimed(found, whom(view))
     sentence = f"{_capital(name)}: {claimed} ({', '.join(scored)})."
-    return " ".join(filter(None, [sentence, _beyond(view, digits), explained(view, digits)]))
+    return " ".join(filter(None, [sentence, _beyond(view, digits), explained(view, digits), given_away(view, digits)]))
 
 
 def _capital(words: str) -> str:
@@ -197,6 +209,22 @@ def explained(view: Results, digits: int = 2) -> str:
     if against_chance(view).side == "above":
         return f"All of it may be {what}: {knows} alone scores {scored}."
     return f"What is told of it needs neither gaze nor body. All of it is {what}: {knows} alone scores {scored}."
+
+
+def given_away(view: Results, digits: int = 2) -> str:
+    """That the circumstances of a trial tell its label, as a sentence; empty where they are not above chance, or the
+    model is above them, by the intervals."""
+    entry, over = view.entry(CIRCUMSTANCES, HEADLINE), view.gain(model_of(view), HEADLINE, CIRCUMSTANCES)
+    bounds, gained = entry.get("ci95"), over.get("ci95")
+    if bounds is None or gained is None or bounds[0] <= chance_of(view) or gained[0] > 0:
+        return ""
+    scored, beside = f"{number(entry['value'], digits)} {interval(bounds, digits)}", view.entry(CIRCUMSTANCES, "auroc")
+    if beside.get("value") is not None:
+        scored += f", area under ROC {number(beside['value'], 2)}"
+    return (
+        f"When and how a trial was recorded gives it away ({view.label(CIRCUMSTANCES)} alone: {scored}): what the "
+        "model scores is evidence only if it cannot see that, such as how long a recording was."
+    )
 
 
 def against(view: Results, row: str) -> Claim:

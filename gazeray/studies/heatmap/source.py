@@ -65,8 +65,8 @@ class Recordings:
     @cached_property
     def order(self) -> np.ndarray:
         """(N,) the place of each trial among those of its participant, which a refused one keeps; NaN where pictures
-        have no order."""
-        if isinstance(self.spec, ScreensSpec):
+        or the table have no order."""
+        if isinstance(self.spec, ScreensSpec) or not self.spec.trials.in_order:
             return np.full(self.trials.num_rows, np.nan)
         place = dict(zip(self.declared, trial_order(who for who, _ in self.declared), strict=True))
         names = (self.trials.column(name).to_pylist() for name in ("participant", "trial"))
@@ -119,7 +119,7 @@ def open_recordings(cfg: HeatmapConfig) -> Source[Recordings]:
     recordings = [asdict(recording) for recording in data.recordings]
     apart = dict.fromkeys(("notes", "licence", "name", "study", "nuisance"), True)
     apart |= {} if of_screens else {"pictures": True}  # of stimuli: they are not looked at here
-    parts = [READING, spec.model_dump(mode="json", exclude={**apart, "trials": {"columns": {WORDS}}})]
+    parts = [READING, spec.model_dump(mode="json", exclude={**apart, "trials": {"columns": {WORDS}, "in_order": True}})]
     parts += [part.model_dump(mode="json") for part in (cfg.render, cfg.events, cfg.quality, cfg.features)]
     meaning = digest(parts)
     fingerprint = digest([meaning, root.uri, recordings, table_digest(trials)])

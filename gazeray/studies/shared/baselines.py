@@ -83,16 +83,18 @@ def _with_store(
     return test(stores[fold.fold], fold, out)
 
 
-def nuisance_label(declared: Sequence[str]) -> str:
-    """What the row of the circumstances is called: they, and the columns that a declaration adds to them."""
-    return ", ".join([WITHOUT_GAZE["nuisance"].label, *declared])
+def nuisance_label(table: pa.Table) -> str:
+    """What the row of the circumstances is called: they, without an order that is not known of any example (N rows),
+    and the columns that a declaration adds to them."""
+    own, ordered = WITHOUT_GAZE["nuisance"].label, table.column(ORDER).null_count < table.num_rows
+    declared = [name.removeprefix(NUISANCE_COLUMN) for name in further_columns(table) if name != WORDS]
+    return ", ".join([own if ordered else own.removeprefix("order, "), *declared])
 
 
 def _rows(table: pa.Table) -> dict[str, Row]:
     further = further_columns(table)
-    declared = [name.removeprefix(NUISANCE_COLUMN) for name in further if name != WORDS]
     rows = {name: row for name, row in BASELINES.items() if name != "reading_speed" or WORDS in further}
-    return {**rows, "nuisance": replace(rows["nuisance"], label=nuisance_label(declared))}
+    return {**rows, "nuisance": replace(rows["nuisance"], label=nuisance_label(table))}
 
 
 def _test(classes: tuple[str, ...], label: str, features: str, store: Store, fold: Fold, out: UnitFolder) -> Json:

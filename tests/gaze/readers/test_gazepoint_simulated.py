@@ -40,15 +40,16 @@ DECLARED: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def folder() -> Path:
+def kiosk_folder() -> Path:
+    """The folder of the exports; the test is skipped where they are not installed."""
     package = find_spec("gpbiometricspy")
     if package is None or package.origin is None:
         pytest.skip("gpbiometricspy is not installed (pip install gpbiometricspy==0.1.9)")
     return Path(package.origin).parent / "data/gazepoint_biometrics_kiosk_demo_exports"
 
 
-def test_every_file_is_read_with_all_its_signals_and_nothing_is_rejected(folder: Path) -> None:
+def test_every_file_is_read_with_all_its_signals_and_nothing_is_rejected() -> None:
+    folder = kiosk_folder()
     data, found = read_all(Folder(folder), validate(DatasetSpec, DECLARED))
     assert (len(data.recordings), len(data.trials)) == (36, 144)
     assert data.rejects + [reject for part in found for reject in part.rejects] == []

@@ -199,6 +199,17 @@ def test_unit_of_a_fold_holds_all_labels_and_what_its_scores_need(tmp_path: Path
     assert found["valence:picture_mean"].null_count == 0
 
 
+def test_one_picture_for_all_trials_has_no_ceilings() -> None:
+    design = replace(NOTHING, pictures=1, repeats=4)
+    _, found = beside(*design.draw(1), design.target)
+    assert {name for name, scores in found.items() if np.isnan(scores).all()} == {
+        "participant_mean",
+        "other_people",
+        "retest",
+    }
+    assert why_missing("retest", 0, 10, 1) == why_missing("other_people", 0, 10, 1) == "there is one picture only"
+
+
 @pytest.mark.parametrize(
     ("row", "there", "words"),
     [
@@ -208,4 +219,4 @@ def test_unit_of_a_fold_holds_all_labels_and_what_its_scores_need(tmp_path: Path
     ],
 )
 def test_row_without_scores_says_why(row: str, there: int, words: str) -> None:
-    assert why_missing(row, there, 10) == words
+    assert why_missing(row, there, 10, 3) == words

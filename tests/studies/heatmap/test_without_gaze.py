@@ -83,6 +83,19 @@ def test_refused_trial_keeps_its_place_in_the_order(tmp_path: Path) -> None:
     assert GIVEN_AWAY in found.given_away
 
 
+def test_order_of_a_table_that_has_none_gives_nothing_away_and_reads_nothing_again(tmp_path: Path) -> None:
+    declaration = write_study(tmp_path / "data", {})
+    label_by_order(declaration)
+    before = HeatmapStudy(config(declaration)).open().data
+    trials = yaml.safe_load(declaration.read_text())["trials"]
+    declare(declaration, trials={**trials, "in_order": False})
+    found = HeatmapStudy(config(declaration)).open().data
+    assert before.given_away == [GIVEN_AWAY]
+    assert found.given_away == []
+    assert np.isnan(found.order).all()
+    assert found.fingerprint == before.fingerprint
+
+
 def declare(declaration: Path, **changes: Any) -> None:
     spec = yaml.safe_load(declaration.read_text())
     declaration.write_text(yaml.safe_dump({**spec, **changes}))

@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from gazeray.gaze.declaration import WORDS
 from gazeray.storage import Folder
 from gazeray.studies.shared.baselines import joined, joined_folds, nuisance_label, whole_folds
 from gazeray.studies.shared.classification import with_scores
+from gazeray.studies.shared.without_gaze import ORDER
 from gazeray.unit import Unit, UnitFolder
 
 
@@ -54,5 +56,12 @@ def test_fold_counts_where_both_its_units_are_done(tmp_path: Path) -> None:
 
 
 def test_row_of_circumstances_names_what_was_declared() -> None:
-    assert nuisance_label([]) == "order, duration, rate, loss"
-    assert nuisance_label(["age", "font"]) == "order, duration, rate, loss, age, font"
+    table = pa.table({ORDER: [1.0, 2.0]})
+    assert nuisance_label(table) == "order, duration, rate, loss"
+    declared = table.append_column("nuisance:age", [[20, 30]]).append_column(WORDS, [[7, 8]])
+    assert nuisance_label(declared) == "order, duration, rate, loss, age"
+
+
+def test_row_of_circumstances_has_no_order_where_none_is_known() -> None:
+    table = pa.table({ORDER: pa.array([None, None], pa.float64()), "nuisance:order": [3, 1]})
+    assert nuisance_label(table) == "duration, rate, loss, order"
