@@ -33,7 +33,6 @@ from tests.studies.emotion.tiny_trials import CHANNELS, LABELS, PEOPLE, PICTURES
         ({"controls": {"of": "smell"}}, "controls.of: no such model (allowed: series, scanpath, "),
         ({"controls": {"of": "picture-series"}}, "controls.of: no such model"),
         ({"controls": {"of": "picture", "cut_ms": 100}}, "cut_ms: 'picture' sees no signals"),
-        ({"controls": {"of": "scanpath", "swap_signals": True}}, "swap_signals: 'scanpath' sees no signals"),
         ({"model": {"branches": ["series", "series"]}}, "a branch is there twice"),
         ({"signals": {"channels": []}}, "signals.channels: "),
         ({"signals": {"start_ms": float("inf")}}, "signals.start_ms: input should be a finite number"),
