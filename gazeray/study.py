@@ -360,7 +360,7 @@ class Learner(ABC):
 class Learning:
     """What of a study is learned: by whom, from which store (its rows are the items), split by which rules.
 
-    labels (N,) int: folds get similar shares of them.
+    labels (N,) int: folds get similar shares of them; -1: not known.
     """
 
     learner: Learner

@@ -116,20 +116,28 @@ class UnlabelledError(ValueError):
 
 
 @dataclass(frozen=True)
-class Label:
-    """A declared label.
+class Target:
+    """What a label can say.
 
-    column   of the trials or the participants, under gazeray's name or the file's
     classes  in the declared order: the last is the positive one, or the highest level
     ordered  do the classes have an order?
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    ordered: bool
+
+
+@dataclass(frozen=True)
+class Label(Target):
+    """A declared label, and how it is read.
+
+    column   of the trials or the participants, under gazeray's name or the file's
     places   raw value, as `canonical` has it -> index of its class; none where a threshold cuts numbers
     at_least the threshold: the smallest number of the second class
     """
 
-    name: str
     column: str
-    classes: tuple[str, ...]
-    ordered: bool
     places: Mapping[str, int]
     at_least: float | None = None
 
@@ -171,9 +179,9 @@ def labels_of(labels: Mapping[str, dict[str, str] | Levels | Threshold]) -> list
 def _label(name: str, form: dict[str, str] | Levels | Threshold) -> Label:
     if isinstance(form, Levels):
         places = {word: place for place, word in enumerate(form.levels)}
-        return Label(name, form.column or name, tuple(form.levels), True, places)
+        return Label(name, tuple(form.levels), True, form.column or name, places)
     if isinstance(form, Threshold):
         column, cut = form.column or name, f"{form.at_least:.10g}"
-        return Label(name, column, (f"{column} < {cut}", f"{column} >= {cut}"), True, {}, form.at_least)
+        return Label(name, (f"{column} < {cut}", f"{column} >= {cut}"), True, column, {}, form.at_least)
     classes = tuple(dict.fromkeys(form.values()))
-    return Label(name, name, classes, False, {raw: classes.index(own) for raw, own in form.items()})
+    return Label(name, classes, False, name, {raw: classes.index(own) for raw, own in form.items()})

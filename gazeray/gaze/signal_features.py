@@ -22,7 +22,7 @@ RESPONSE_US = 0.05
 
 def feature_names(names: Sequence[str]) -> list[str]:
     """The names of the values of `signal_features` for the channels `names`, in order."""
-    found = [*GAZE_FEATURES] if "x" in names else []
+    found = [*GAZE_FEATURES] if {"x", "y"} <= {*names} else []
     for name in names:
         if name not in UNSUMMED:
             found += [f"{name}_mean", f"{name}_slope"]
@@ -50,7 +50,7 @@ def signal_features(
     """
     series = dict(zip(names, np.asarray(values, dtype=np.float64), strict=True))
     time_s = np.linspace(0.0, cfg.duration_ms / 1e3, cfg.samples)
-    found = _of_gaze(series["x"], series["y"], fixations, window) if "x" in series else []
+    found = _of_gaze(series["x"], series["y"], fixations, window) if {"x", "y"} <= {*series} else []
     for name, channel in series.items():
         if name not in UNSUMMED:
             found += [_mean(channel), _slope(time_s, channel)]

@@ -105,13 +105,13 @@ class Transformer(nn.Module):
 
 
 class ScanpathNet(nn.Module):
-    """Pictures (B, 1, side, side) uint8, or 0..255, to (B, features). The published one, of 180 px, has 2,682,752
-    parameters.
+    """Pictures (B, channels, side, side) uint8, or 0..255, to (B, features). The published one, of 180 px and one
+    channel, has 2,682,752 parameters.
 
     Raises ValueError for a side below `SMALLEST_SCANPATH`.
     """
 
-    def __init__(self, side: int, size: Size = "small") -> None:
+    def __init__(self, side: int, size: Size = "small", channels: int = 1) -> None:
         super().__init__()
         if side < SMALLEST_SCANPATH[size]:
             raise ValueError(f"the {size} network takes scanpaths of {SMALLEST_SCANPATH[size]} px or more, not {side}")
@@ -120,7 +120,7 @@ class ScanpathNet(nn.Module):
             for kernel in (5, 5, 5, 5):
                 left = (left - kernel + 1) // 2
             self.layers = nn.Sequential(
-                nn.Conv2d(1, 32, 5), nn.ReLU(), nn.MaxPool2d(2),
+                nn.Conv2d(channels, 32, 5), nn.ReLU(), nn.MaxPool2d(2),
                 nn.Conv2d(32, 64, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.1),
                 nn.Conv2d(64, 128, 5), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(128), nn.Dropout(0.1),
                 nn.Conv2d(128, 256, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.1),
@@ -131,13 +131,13 @@ class ScanpathNet(nn.Module):
             for _ in range(4):
                 left = math.ceil(left / 2)
             self.layers = nn.Sequential(
-                nn.Conv2d(1, 8, 5, 2, 2), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
+                nn.Conv2d(channels, 8, 5, 2, 2), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
                 nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True), nn.Dropout(0.1),
                 nn.Flatten(), nn.Linear(16 * left**2, 32), nn.ReLU(),
             )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, features) of pictures (B, 1, side, side)."""
+        """(B, features) of pictures (B, channels, side, side)."""
         found: Tensor = self.layers(x.float() / 127.5 - 1)
         return found
 

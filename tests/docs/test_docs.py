@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from gazeray.studies.emotion.config import EmotionConfig
 from gazeray.studies.heatmap.config import HeatmapConfig
 from gazeray.studies.probe_saliency.config import ProbeSaliencyConfig
 from gazeray.studies.score_maps.config import ScoreMapsConfig
@@ -17,6 +18,8 @@ from gazeray.studies.score_maps.config import ScoreMapsConfig
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*/README.md"))]
 CONFIGS: dict[str, type[BaseModel]] = {
+    "cv_emotion": EmotionConfig,
+    "tune_emotion": EmotionConfig,
     "cv_heatmap": HeatmapConfig,
     "probe_saliency": ProbeSaliencyConfig,
     "score_maps": ScoreMapsConfig,

@@ -87,6 +87,11 @@ def test_what_is_not_known_is_nan() -> None:
     assert np.isnan([found["mean_fixation_ms"], found["mean_saccade"]]).all()
 
 
+def test_one_coordinate_alone_has_no_features() -> None:
+    found = features({"x": np.zeros(301), "pupil_mm": np.full(301, 3.0)})
+    assert list(found) == ["pupil_mm_mean", "pupil_mm_slope"]
+
+
 def test_channels_decide_the_names() -> None:
     assert feature_names(("pupil", "dial")) == ["pupil_mean", "pupil_slope", "dial_mean", "dial_slope"]
     assert feature_names(()) == []

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from gazeray.gaze.labels import Target
 from gazeray.metrics.ordinal import score_ordinal
-from gazeray.studies.emotion.predictors import Target
 from gazeray.studies.shared.without_gaze import with_nuisance
 from tests.studies.emotion.rated import beside
 

@@ -20,7 +20,8 @@ from gazeray.report.blocks import Figure, Section, Table, Text
 from gazeray.report.results import Results, read_results
 from gazeray.report.words import number
 from gazeray.storage import Folder
-from gazeray.studies.emotion import controls, sections, signals
+from gazeray.studies.emotion import control_section, sections, signal_section
+from gazeray.studies.emotion.methods import methods
 from gazeray.studies.emotion.report import write_report
 from gazeray.studies.emotion.views import views
 from tests.report import fabricate_emotion as made
@@ -122,6 +123,15 @@ def test_page_is_drawn_where_a_fold_failed_or_nothing_was_predicted(tmp_path: Pa
     assert "calibration" not in read_page(run).sections
 
 
+def test_methods_say_what_was_fitted(run: Folder) -> None:
+    results = read_results(run)
+    found = texts(methods(results, views(results)))
+    assert "moved by one random affine, in 4 of 5 draws on average" in found
+    assert "proportional odds" not in found
+    results.config["model"]["head"] = "ordinal"
+    assert "proportional odds (McCullagh, 1980)" in texts(methods(results, views(results)))
+
+
 @pytest.mark.parametrize("hold_out", ["stimuli", "both", "neither"])
 def test_each_split_says_who_was_tested_where(tmp_path: Path, words_only: None, hold_out: str) -> None:
     run = Folder(tmp_path / "run")
@@ -189,7 +199,7 @@ def test_gains_are_over_rows_that_answer_the_same_question(run: Folder) -> None:
 
 def test_controls_stand_in_the_order_of_their_questions(run: Folder) -> None:
     results = read_results(run)
-    rows = tables_of(controls.section(results, views(results)))["Controls of arousal"].rows
+    rows = tables_of(control_section.section(results, views(results)))["Controls of arousal"].rows
     assert [row[0] for row in rows] == [
         "series, as it is", "window 500 ms later", "without the last 1000 ms", "labels shuffled within participants",
         "signals of somebody else, same picture",
@@ -200,7 +210,7 @@ def test_importance_lists_channels_then_branches_and_leaves_gaps(run: Folder) ->
     entry = {"balanced_accuracy": {"value": 0.2, "ci95": None, "n": 9}}
     change(run, "metrics.json", lambda metrics: metrics["importance"]["arousal"].update(permuted_picture=entry))
     results = read_results(run)
-    table = tables_of(controls.section(results, views(results)))["Importance of channels"]
+    table = tables_of(control_section.section(results, views(results)))["Importance of channels"]
     assert [row[0] for row in table.rows] == [*made.UNITS, "picture"]
     last = [cell.words for _, cell in table.cells(list(table.rows)[-1])]
     assert last == ["picture", "–", "+0.200", "–", "–"]
@@ -211,7 +221,7 @@ def test_importance_lists_channels_then_branches_and_leaves_gaps(run: Folder) ->
 
 def test_quality_counts_what_is_lost_flat_and_refused(run: Folder) -> None:
     results = read_results(run)
-    section = signals.section(run, results, views(results))
+    section = signal_section.section(run, results, views(results))
     rows = {row[0]: row for row in tables_of(section)["Quality of the channels"].rows}
     heads = [column.head for column in tables_of(section)["Quality of the channels"].columns]
     places = {head: place for place, head in enumerate(heads)}
@@ -232,13 +242,13 @@ def test_a_channel_that_nobody_has_is_a_dash(run: Folder) -> None:
     table.loc[table["channel"] == "gsr", "lost_share"] = 1.0
     run.write_table("channels.parquet", pa.Table.from_pandas(table, preserve_index=False))
     results = read_results(run)
-    rows = {row[0]: row for row in tables_of(signals.section(run, results, ()))["Quality of the channels"].rows}
+    rows = {row[0]: row for row in tables_of(signal_section.section(run, results, ()))["Quality of the channels"].rows}
     assert rows["gsr"].count("–") == 3
 
 
 def test_courses_are_drawn_for_each_label_with_what_they_say(run: Folder) -> None:
     results = read_results(run)
-    drawn = figures_of(signals.section(run, results, views(results)))
+    drawn = figures_of(signal_section.section(run, results, views(results)))
     assert set(drawn) == {"courses-1", "courses-2"}
     assert "gsr (ohm): 2.7" in drawn["courses-1"].alt
     assert "how far each trial is from the mean of its person" in drawn["courses-1"].caption
@@ -250,10 +260,10 @@ def test_pairs_that_lack_an_array_are_a_fault_by_name(run: Folder) -> None:
     np.savez(buffer, before=np.zeros((1, 4, 4, 3), np.uint8))
     run.write_bytes("augmentation.npz", buffer.getvalue())
     with pytest.raises(ValueError, match=r"augmentation\.npz: holds no after, gaze_before, gaze_after"):
-        signals.augmentation(run, read_results(run))
+        signal_section.augmentation(run, read_results(run))
 
 
 def test_a_run_without_signals_or_moved_pictures_has_no_such_section(tmp_path: Path) -> None:
     empty: tuple[Any, ...] = (Folder(tmp_path), Results({"classes": []}))
-    assert signals.section(*empty, ()) is None
-    assert signals.augmentation(*empty) is None
+    assert signal_section.section(*empty, ()) is None
+    assert signal_section.augmentation(*empty) is None

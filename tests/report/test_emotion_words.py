@@ -15,7 +15,7 @@ import pytest
 from gazeray.report.results import Results, read_results
 from gazeray.report.text_tables import TERMINAL, labels_table
 from gazeray.storage import Folder
-from gazeray.studies.emotion import controls, sections
+from gazeray.studies.emotion import control_section, sections
 from gazeray.studies.emotion.card import card
 from gazeray.studies.emotion.views import decided, views
 from gazeray.studies.emotion.words import caveats, credited, given_away, of_label, verdict, whom
@@ -232,35 +232,35 @@ def asked(control: str, ci95: list[float] | None, **changes: Any) -> Results:
     ],
 )
 def test_outcome_of_a_control_follows_the_paired_interval(control: str, ci95: list[float], outcome: str) -> None:
-    assert controls.outcome(asked(control, ci95), control).startswith(outcome)
+    assert control_section.outcome(asked(control, ci95), control).startswith(outcome)
 
 
 def test_shuffled_labels_must_be_at_chance_and_say_what_is_left_where_people_are_known() -> None:
     key, above = "shuffled_labels", {"entries": {"shuffled_labels": {"ci95": [0.55, 0.7]}}}
-    assert controls.outcome(asked(key, None), key) == "passes: at chance"
-    assert controls.outcome(asked(key, None, **above), key).startswith("fails")
-    assert "knowing the person" in controls.outcome(asked(key, None, hold_out="stimuli", **above), key)
+    assert control_section.outcome(asked(key, None), key) == "passes: at chance"
+    assert control_section.outcome(asked(key, None, **above), key).startswith("fails")
+    assert "knowing the person" in control_section.outcome(asked(key, None, hold_out="stimuli", **above), key)
 
 
 def test_a_model_at_chance_has_nothing_to_ask() -> None:
     at_chance = asked("cut-1000", [-0.2, -0.01], entries={"series": {"ci95": [0.45, 0.9]}})
-    assert controls.outcome(at_chance, "cut-1000").startswith("nothing to ask")
+    assert control_section.outcome(at_chance, "cut-1000").startswith("nothing to ask")
     nothing = asked("cut-1000", [-0.2, -0.01], entries={"series": {"ci95": None}})
-    assert controls.outcome(nothing, "cut-1000").startswith("cannot be told")
+    assert control_section.outcome(nothing, "cut-1000").startswith("cannot be told")
 
 
 def test_a_control_without_a_pair_is_compared_by_intervals_that_lie_apart() -> None:
     apart = asked("cut-1000", None, entries={"cut-1000": {"ci95": [0.4, 0.55]}})
-    assert controls.paired(apart, "cut-1000", "series") == {"value": pytest.approx(-0.1)}
-    assert controls.moved(apart, "cut-1000", "series") == -1
-    assert controls.moved(asked("cut-1000", None), "cut-1000", "series") == 0
+    assert control_section.paired(apart, "cut-1000", "series") == {"value": pytest.approx(-0.1)}
+    assert control_section.moved(apart, "cut-1000", "series") == -1
+    assert control_section.moved(asked("cut-1000", None), "cut-1000", "series") == 0
 
 
 def test_the_gain_of_the_model_over_its_control_is_read_from_the_other_side() -> None:
     gain = {"cut-1000": {"value": 0.1, "ci95": [0.02, 0.3], "p": 0.01}}
     found = asked("cut-1000", None, entries={"series": {"gain": gain}})
-    assert controls.paired(found, "cut-1000", "series") == {"value": -0.1, "ci95": [-0.3, -0.02]}
-    assert controls.outcome(found, "cut-1000").startswith("fails")
+    assert control_section.paired(found, "cut-1000", "series") == {"value": -0.1, "ci95": [-0.3, -0.02]}
+    assert control_section.outcome(found, "cut-1000").startswith("fails")
 
 
 # -- what was predicted

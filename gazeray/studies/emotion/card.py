@@ -49,8 +49,8 @@ inputs["series"] = torch.zeros(1, {inputs}, {samples})  # {channels}: less learn
 """
 
 SCANPATH = """
-branches["scanpath"] = ScanpathNet({side}, "{size}")
-inputs["scanpath"] = torch.zeros(1, 1, {side}, {side})  # grey levels, 0 to 255; this one is empty
+branches["scanpath"] = ScanpathNet({side}, "{size}", {channels})
+inputs["scanpath"] = torch.zeros(1, {channels}, {side}, {side})  # 0 to 255; this one is empty
 """
 
 PICTURE = """
@@ -155,7 +155,7 @@ def _code(results: Results, unit: str, chosen: Mapping[str, Any]) -> str:
     parts = {
         "series": SERIES.format(inputs=2 * len(names), samples=signals.samples, recurrence=model.recurrence,
                                 size=model.size, channels=" ".join(", ".join(names).split())),
-        "scanpath": SCANPATH.format(side=scanpath.side_px, size=model.size),
+        "scanpath": SCANPATH.format(side=scanpath.side_px, size=model.size, channels=scanpath.look.channels),
         "picture": PICTURE.format(size=model.size, arch=(results.manifest.get("network") or {}).get("arch", "network")),
     }  # fmt: skip
     heads = ", ".join(

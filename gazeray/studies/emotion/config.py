@@ -145,8 +145,8 @@ class ControlsConfig(Section):
     @model_validator(mode="after")
     def _signals_are_seen(self) -> ControlsConfig:
         keys = [key for key in ("shift_ms", "cut_ms", "swap_signals") if getattr(self, key)]
-        if keys and "series" not in self.of.split("-"):
-            raise ValueError(f"{', '.join(keys)}: {self.of!r} sees no signals: let controls.of have series")
+        if keys and self.of == "picture":
+            raise ValueError(f"{', '.join(keys)}: {self.of!r} sees no signals: let controls.of have series or scanpath")
         return self
 
     @property
@@ -155,10 +155,15 @@ class ControlsConfig(Section):
         return bool(self.fits or self.swap_signals)
 
     @property
+    def windows(self) -> dict[str, tuple[float, float]]:
+        """The controls that see another window: key -> by how many ms it is later, and how many its end is cut by."""
+        cut = {f"cut-{self.cut_ms:g}": (0.0, self.cut_ms)} if self.cut_ms else {}
+        return {f"shift{ms:+g}": (ms, 0.0) for ms in self.shift_ms} | cut
+
+    @property
     def fits(self) -> list[str]:
         """The keys of the controls that are models of their own."""
-        shifts = [f"shift{ms:+g}" for ms in self.shift_ms]
-        return [*shifts, *([f"cut-{self.cut_ms:g}"] if self.cut_ms else []), *["shuffled_labels"] * self.shuffle_labels]
+        return [*self.windows, *["shuffled_labels"] * self.shuffle_labels]
 
 
 class EmotionConfig(JobConfig):
@@ -193,6 +198,16 @@ class EmotionConfig(JobConfig):
         allowed = ["-".join(subset) for subset in self.subsets]
         if self.controls.of not in allowed and self.controls.asked:
             raise ValueError(f"controls.of: {self.controls.of!r} is no model here (allowed: {', '.join(allowed)})")
+        if self.search is not None and self.controls.fits and self.controls.of == allowed[-1]:
+            raise ValueError(
+                f"controls.of: the settings of {self.controls.of!r} are searched, and its controls would have others"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gaze_moves_as_a_whole(self) -> EmotionConfig:
+        if self.augment.views and len({"x", "y"} & {*(self.signals.channels or ())}) == 1:
+            raise ValueError("signals.channels: x and y are moved together (augment.views): name both or none")
         return self
 
     @model_validator(mode="after")

@@ -18,30 +18,24 @@ from gazeray.learn.folds import derive_seed
 from gazeray.store import Store
 from gazeray.studies.emotion.config import ControlsConfig
 from gazeray.studies.emotion.learner import EmotionLearner
-from gazeray.studies.emotion.passes import series_column
 from gazeray.study import Row
 
 
 def controls(
-    cfg: ControlsConfig, asked: EmotionLearner, store: Store, labels: Sequence[str], window_ms: float, seed: int
+    cfg: ControlsConfig, asked: EmotionLearner, store: Store, labels: Sequence[str], seed: int
 ) -> Mapping[str, tuple[Row, EmotionLearner, Store]]:
     """Key -> its row, its learner and its store, for every one of `cfg.fits`.
 
-    asked: the learner of the model that is asked. labels: their names. window_ms: how long its window is.
+    asked: the learner of the model that is asked. labels: their names.
     """
     found = {}
-    for ms in cfg.shift_ms:
-        words = f"window {abs(ms):g} ms {'later' if ms > 0 else 'earlier'}"
-        found[f"shift{ms:+g}"] = words, replace(asked, series=series_column(ms)), store
-    if cfg.cut_ms:
-        words = f"without the last {cfg.cut_ms:g} ms"
-        found[f"cut-{cfg.cut_ms:g}"] = words, replace(asked, seen_ms=window_ms - cfg.cut_ms), store
+    for key, (later_ms, cut_ms) in cfg.windows.items():
+        moved = f"window {abs(later_ms):g} ms {'later' if later_ms > 0 else 'earlier'}"
+        words = f"without the last {cut_ms:g} ms" if cut_ms else moved
+        found[key] = words, replace(asked, window=key), store
     if cfg.shuffle_labels:
-        found["shuffled_labels"] = (
-            "trained on shuffled labels",
-            asked,
-            store.with_table(shuffled(store.table, labels, seed)),
-        )
+        altered = store.with_table(shuffled(store.table, labels, seed))
+        found["shuffled_labels"] = "trained on shuffled labels", asked, altered
     return {key: (Row(words, "control"), learner, own) for key, (words, learner, own) in found.items()}
 
 

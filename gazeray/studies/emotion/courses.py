@@ -26,9 +26,8 @@ def courses(store: Store, channels: Sequence[str], labels: Sequence[Label], cfg:
     """The mean course of each channel at each level, and its spread, as a .npz.
 
     In the file: times_ms (T,); `<label>:<channel>` (K, T), the mean over the trials of that level, and `...:sd`, their
-    standard deviation. Each trial counts by how much it differs from the mean that its
-    participant's trials have in that channel, plus the mean over the participants: people differ more than levels.
-    NaN where nothing is known.
+    standard deviation. Each trial counts by how much it differs from the mean that its participant's trials have in
+    that channel, plus the mean over the participants: people differ more than levels. NaN where nothing is known.
     """
     people, whose = np.unique(store.plain("participant"), return_inverse=True)
     own = _means(store, whose, len(people), len(channels))

@@ -55,8 +55,8 @@ def importance(
 def swapped(
     learner: EmotionLearner, model: Fusion, rows: np.ndarray, store: Store, fold: Fold, device: torch.device
 ) -> dict[str, np.ndarray]:
-    """Natural class probabilities (N, K) by label with the series of another tested row of the same stimulus, each of
-    somebody else; NaN where nobody else who is tested saw it.
+    """Natural class probabilities (N, K) by label with the series and the scanpath of another tested row of the same
+    stimulus, each of somebody else; NaN where nobody else who is tested saw it.
 
     What is left of the score is what the signals say of the picture, or of anybody who sees it.
     """
@@ -64,7 +64,8 @@ def swapped(
     with torch.inference_mode():
         made = _branches(learner, model, rows, store, device)[1]
         with autocast(learner.train, device):
-            found = learner.natural(model.fused({**made, "series": made["series"][np.maximum(donors, 0)]}))
+            others = {name: own[np.maximum(donors, 0)] for name, own in made.items() if name != "picture"}
+            found = learner.natural(model.fused({**made, **others}))
     return {name: np.where(donors[:, None] < 0, np.nan, own.cpu().numpy()) for name, own in found.items()}
 
 

@@ -26,6 +26,7 @@ from gazeray.store import Column, Store
 from gazeray.studies.emotion.config import WATCHED, Branch, EmotionConfig
 from gazeray.studies.emotion.importance import IMPORTANCE, SWAPPED, importance, swapped
 from gazeray.studies.emotion.network import PictureNetwork
+from gazeray.studies.emotion.passes import column_of
 from gazeray.studies.shared.classification import PREDICTIONS, with_regimes, with_scores
 from gazeray.study import Fold, Learner
 from gazeray.unit import Json, UnitFolder
@@ -51,12 +52,12 @@ class EmotionLearner(Learner):
     """See `gazeray.study.Learner`. Inputs are columns of the store by branch:
 
     series    (C, T) float32, the channels in order, x and y -1..1 over the stimulus window, NaN = masked
-    scanpath  (1, S, S) uint8
+    scanpath  (c, S, S) uint8, c as its look has it
     picture   (1 + views, ...), what `network` says of each view, and `affine` (1 + views, 2, 3), by which it is moved
 
-    Targets are `<label>_index`, -1 = not known. series: the name of that column. seen_ms: what the window holds later
-    than that is not seen; None: all of it is. key: of its row in the table of scores; default: the branches. found:
-    what `prepare` found.
+    Targets are `<label>_index`, -1 = not known. window: of time; "": the plain one, else that of the control of that
+    key, see `passes.column_of`. key: of its row in the table of scores; default: the branches. found: what `prepare`
+    found.
     """
 
     train: TrainConfig
@@ -65,8 +66,7 @@ class EmotionLearner(Learner):
     channels: tuple[str, ...]
     branches: tuple[Branch, ...]
     network: PictureNetwork | None = None
-    series: str = "series"
-    seen_ms: float | None = None
+    window: str = ""
     key: str = ""
     found: Found | None = None
 
@@ -82,9 +82,9 @@ class EmotionLearner(Learner):
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
         """What it is fed with."""
         within = self.cfg.signals.scale == "participant" and "series" in self.branches
-        named = {"series": (self.series,), "scanpath": ("scanpath",), "picture": ("picture", "affine")}
+        named = {"picture": ("picture", "affine")}
         return (
-            *(column for branch in self.branches for column in named[branch]),
+            *(name for branch in self.branches for name in named.get(branch, (column_of(branch, self.window),))),
             *(("participant",) if within else ()),
         )
 
@@ -122,7 +122,8 @@ class EmotionLearner(Learner):
         if "series" not in self.branches:
             return None
         own = np.arange(len(store)) if self.cfg.signals.scale == "participant" else rows
-        values = np.asarray(store.take(own, [self.series])[self.series])
+        column = column_of("series", self.window)
+        values = np.asarray(store.take(own, [column])[column])
         return Scaler.fit(values, store.plain("participant")[own].tolist(), self.channels, self.cfg.signals)
 
     def drawn(self, rows: np.ndarray, store: Store, seed: int) -> np.ndarray:
@@ -151,12 +152,12 @@ class EmotionLearner(Learner):
 
     def model(self) -> Fusion:
         """The branches, joined."""
-        model = self.cfg.model
+        model, scanpath = self.cfg.model, self.cfg.scanpath
         built: dict[str, SeriesNet | ScanpathNet | PictureNet] = {}
         if "series" in self.branches:
             built["series"] = SeriesNet(2 * len(self.channels), self.cfg.signals.samples, model.recurrence, model.size)
         if "scanpath" in self.branches:
-            built["scanpath"] = ScanpathNet(self.cfg.scanpath.side_px, model.size)
+            built["scanpath"] = ScanpathNet(scanpath.side_px, model.size, scanpath.look.channels)
         if self.network is not None and "picture" in self.branches:
             built["picture"] = PictureNet(self.network.tail(), self.network.features, model.size)
         heads = {
@@ -169,10 +170,7 @@ class EmotionLearner(Learner):
         affine, view = self._view(batch) if moved and self.cfg.augment.views else (None, 0)
         found: dict[str, Tensor] = {}
         if "series" in self.branches:
-            values: Tensor = batch[self.series].float()
-            if self.seen_ms is not None:
-                values = values.clone()
-                values[:, :, self._points(self.seen_ms) :] = torch.nan
+            values: Tensor = batch[column_of("series", self.window)].float()
             if affine is not None and {"x", "y"} <= set(self.channels):
                 at, values = [self.channels.index(name) for name in ("x", "y")], values.clone()
                 values[:, at] = move_points(values[:, at], affine, self.cfg.augment.outside)
@@ -180,17 +178,12 @@ class EmotionLearner(Learner):
             assert scaler is not None
             found["series"] = scaler.apply(values, () if whose is None else whose.tolist())
         if "scanpath" in self.branches:
-            paths = batch["scanpath"]
-            found["scanpath"] = paths if affine is None else move_pictures(paths, affine)
+            paths, ground = batch[column_of("scanpath", self.window)], 255 * self.cfg.scanpath.look.ground
+            found["scanpath"] = paths if affine is None else move_pictures(paths, affine, ground)
         if "picture" in self.branches:
             pictures = batch["picture"]
             found["picture"] = pictures[torch.arange(len(pictures), device=pictures.device), view]
         return found
-
-    def _points(self, until_ms: float) -> int:
-        """How many points of the grid lie within so many ms of its beginning."""
-        signals = self.cfg.signals
-        return int(np.searchsorted(np.linspace(0.0, signals.duration_ms, signals.samples), until_ms, side="right"))
 
     def _view(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """An affine (B, 2, 3) and the number of the view (B,) for each example, the plain one as often as any other.
@@ -266,7 +259,7 @@ class EmotionLearner(Learner):
         table = with_regimes(store.table.select(["participant", "trial"]).take(rows), fold, rows)
         named = {f"{label.name}:{self.own_key}": found[label.name] for label in self.labels}
         controls = self.cfg.controls
-        if self.own_key == controls.of and controls.swap_signals and "series" in self.branches:
+        if self.own_key == controls.of and controls.swap_signals and {*self.branches} - {"picture"}:
             others = swapped(self, model, rows, store, fold, device)
             named |= {f"{name}:{SWAPPED}": values for name, values in others.items()}
         out.folder.write_table(PREDICTIONS, with_scores(table, named))

@@ -24,8 +24,8 @@ REFERENCES = {
     "focal": "Lin, T.-Y. et al. (2017). Focal loss for dense object detection. ICCV 2017, 2999–3007. "
     "doi:10.1109/ICCV.2017.324.",
     "breiman": "Breiman, L. (2001). Random forests. Machine Learning 45, 5–32. doi:10.1023/A:1010933404324.",
-    "ordinal": "Frank, E., and Hall, M. (2001). A simple approach to ordinal classification. ECML 2001, 145–156. "
-    "doi:10.1007/3-540-44795-4_13.",
+    "ordinal": "McCullagh, P. (1980). Regression models for ordinal data. Journal of the Royal Statistical Society B "
+    "42, 109–127. doi:10.1111/j.2517-6161.1980.tb01109.x.",
 }
 
 FOLDS = {
@@ -106,7 +106,7 @@ def _model(results: Results) -> str:
     if count > 1:
         parts.append(f"{counted(count, 'subset')} of the branches were fitted, each as a network of its own.")
     if config.get("head") == "ordinal":
-        parts.append("Of ordered labels the head gives cumulative logits, after Frank and Hall (2001).")
+        parts.append("Of ordered labels the head gives cumulative logits with proportional odds (McCullagh, 1980).")
     return " ".join(parts)
 
 
@@ -125,6 +125,10 @@ def _fitting(results: Results) -> str:
         parts.append("levels weighing by their inverse frequency among the training trials")
     if (balance := loss.get("balance", "none")) != "none":
         parts.append(f"training trials drawn by the rule “{balance}”, within the training side of each fold")
+    if views := (results.config.get("augment") or {}).get("views"):
+        parts.append(
+            f"picture, gaze and scanpath moved by one random affine, in {views} of {views + 1} draws on average"
+        )
     chosen = choice_name(results)
     how = (
         f" The setting was chosen in inner folds of the training trials alone, by {chosen}." if chosen

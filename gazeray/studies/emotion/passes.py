@@ -23,14 +23,15 @@ from gazeray.studies.shared.recordings import Seen, SeenRecording, SeeRecording,
 from gazeray.tables import CHANNELS, Reject
 
 
-def series_column(shift_ms: float = 0.0) -> str:
-    """The store's column of the series whose window is moved by so much."""
-    return "series" if shift_ms == 0 else f"series@{shift_ms:+g}"
+def column_of(branch: str, window: str = "") -> str:
+    """The store's column of what a branch sees. window: the key of a control that sees another window of time."""
+    return f"{branch}@{window}" if window else branch
 
 
 @dataclass(frozen=True)
 class ReadTrials:
-    """One recording's files to a shard: series (N, C, T) of each window, scanpath (N, 1, S, S), features (N, F).
+    """One recording's files to a shard: series (N, C, T) and scanpath (N, c, S, S), of the window and of those of the
+    controls of what they are asked of; features (N, F).
 
     channels: those of the series, () without any. scanpath: are scanpaths drawn? Runs in the workers.
     """
@@ -43,8 +44,14 @@ class ReadTrials:
     @property
     def columns(self) -> list[str]:
         """Those of the store."""
-        shifts = [0.0, *self.cfg.controls.shift_ms] if self.channels else []
-        return [*map(series_column, shifts), *["scanpath"] * self.scanpath, "features"]
+        series = self.windows("series") if self.channels else {}
+        return [*series, *(self.windows("scanpath") if self.scanpath else {}), "features"]
+
+    def windows(self, branch: str) -> dict[str, tuple[float, float]]:
+        """Column of a branch -> by how many ms its window is later, and how many its end is cut by."""
+        controls = self.cfg.controls
+        others = controls.windows if branch in controls.of.split("-") else {}
+        return {branch: (0.0, 0.0), **{column_of(branch, key): own for key, own in others.items()}}
 
     def __call__(self, recording: Mapping[str, Any]) -> Shard:
         torch.set_num_threads(1)
@@ -71,9 +78,13 @@ class ReadTrials:
         """{column: the signals in its window}; none where there are no channels."""
         if not self.channels:
             return {}
-        shifts = [0.0, *self.cfg.controls.shift_ms]
-        window = window_of(one.row)
-        return {series_column(ms): trial_series(one.gaze, window, self.channels, self.cfg.signals, ms) for ms in shifts}
+        signals, found = self.cfg.signals, {}
+        since_ms = np.linspace(0.0, signals.duration_ms, signals.samples)
+        for column, (later_ms, cut_ms) in self.windows("series").items():
+            own = trial_series(one.gaze, window_of(one.row), self.channels, signals, later_ms)
+            own.values[:, since_ms > signals.duration_ms - cut_ms] = np.nan
+            found[column] = own
+        return found
 
     def fault(self, one: Seen, series: Mapping[str, Series]) -> str:
         """Why a trial cannot be used; "" when it can."""
@@ -100,8 +111,9 @@ class ReadTrials:
     def beyond(self, key: str, kept: Sequence[Mapping[str, Series]]) -> list[str]:
         """The moved windows in which used trials have nothing, such as those that lie behind their end."""
         counts = {
-            ms: sum(bool(np.isnan(series[series_column(ms)].values).all()) for series in kept)
-            for ms in (self.cfg.controls.shift_ms if self.channels else ())
+            ms: sum(bool(np.isnan(series[column].values).all()) for series in kept)
+            for column, (ms, _) in (self.windows("series").items() if self.channels else ())
+            if ms
         }
         return [
             f"{key}: trials with nothing in the window of controls.shift_ms {ms:+g}: {count} of {len(kept)}"
@@ -112,24 +124,24 @@ class ReadTrials:
         """The columns of the trials that are used."""
         samples, side = self.cfg.signals.samples, self.cfg.scanpath.side_px
         found: dict[str, Column] = {}
-        for name in self.columns:
-            if name.startswith("series"):
-                own = [series[name].values for _, series in kept]
-                found[name] = np.stack(own) if own else np.empty((0, len(self.channels), samples), np.float32)
-        if self.scanpath:
-            found["scanpath"] = self.scanpaths([one for one, _ in kept]) if kept else np.empty((0, 1, side, side), "u1")
+        for name in self.windows("series") if self.channels else ():
+            own = [series[name].values for _, series in kept]
+            found[name] = np.stack(own) if own else np.empty((0, len(self.channels), samples), np.float32)
+        for name, window in self.windows("scanpath").items() if self.scanpath else ():
+            nobody = np.empty((0, self.cfg.scanpath.look.channels, side, side), np.uint8)
+            found[name] = self.scanpaths([one for one, _ in kept], *window) if kept else nobody
         features = [self.features(one, series) for one, series in kept]
         names = feature_names(self.channels)
         found["features"] = np.stack(features) if features else np.empty((0, len(names)), np.float64)
         return found
 
-    def scanpaths(self, trials: Sequence[Seen]) -> np.ndarray:
-        """(N, 1, S, S) uint8."""
+    def scanpaths(self, trials: Sequence[Seen], later_ms: float, cut_ms: float) -> np.ndarray:
+        """(N, c, S, S) uint8; of a control's window without a fixation the empty picture."""
         windows = torch.tensor([window_of(one.row) for one in trials], dtype=torch.float32)
-        drawn = [in_window(one.drawn, one.gaze, self.cfg.signals) for one in trials]
+        drawn = [in_window(one.drawn, one.gaze, self.cfg.signals, later_ms, cut_ms) for one in trials]
         x, y, duration = (pad_trials([one[name] for one in drawn]) for name in ("x_px", "y_px", "duration_ms"))
         # from the trial's first onset: a date in ms is too large for float32
-        onset = pad_trials([one["onset_ms"] - one["onset_ms"].min() for one in drawn])
+        onset = pad_trials([one["onset_ms"] - one["onset_ms"].min(initial=np.inf) for one in drawn])
         side = self.cfg.scanpath.side_px
         pictures = scanpaths(x, y, torch.nan_to_num(duration), onset, windows, (side, side), self.cfg.scanpath.look)
         return encode(pictures, "uint8", 1.0)
@@ -141,12 +153,15 @@ class ReadTrials:
         return signal_features(values, self.channels, fixations, window_of(one.row), self.cfg.signals, one.gaze.units)
 
 
-def in_window(fixations: Mapping[str, np.ndarray], gaze: TrialGaze, cfg: SignalsConfig) -> Mapping[str, np.ndarray]:
-    """The fixations (F,) that begin in the window of time, which counts from the trial's first sample."""
+def in_window(
+    fixations: Mapping[str, np.ndarray], gaze: TrialGaze, cfg: SignalsConfig, later_ms: float = 0.0, cut_ms: float = 0.0
+) -> Mapping[str, np.ndarray]:
+    """The fixations (F,) that begin in the window of time, which counts from the trial's first sample. later_ms: by so
+    much it is later. cut_ms: by so much its end is cut."""
     onset = fixations["onset_ms"]
     if not len(onset):
         return fixations
     first = gaze.samples["timestamp_ms"][0] if gaze.samples is not None else onset[0]
-    since = onset - first - cfg.start_ms
-    own = (since >= 0) & (since <= cfg.duration_ms)
+    since = onset - first - cfg.start_ms - later_ms
+    own = (since >= 0) & (since <= cfg.duration_ms - cut_ms)
     return {name: values[own] for name, values in fixations.items()}

@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from gazeray.gaze.labels import Target
 from gazeray.learn.trained import PerFold
 from gazeray.store import Store
 from gazeray.studies.emotion.two_way import Ratings, again, cross_fitted, others, parts, regressed, tells, told
@@ -57,28 +58,8 @@ PRIOR = "prior"
 """`<label>:prior`: the shares of the levels among the known rows of the fold."""
 
 
-class Labelled(Protocol):
-    """What is needed of a label of the data set."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-    @property
-    def ordered(self) -> bool: ...
-
-
-@dataclass(frozen=True)
-class Target:
-    """A label: its name, its levels, lowest first, and whether they have an order."""
-
-    name: str
-    classes: tuple[str, ...]
-    ordered: bool
-
-
 def baselines(
-    ready: Ready[Any, Any], store: Store, labels: Sequence[Labelled], features: str = "features", key: str = KEY
+    ready: Ready[Any, Any], store: Store, labels: Sequence[Target], features: str = "features", key: str = KEY
 ) -> PerFold:
     """The predictor of the rows beside the models, of all labels, under the folds of the items.
 
@@ -86,10 +67,9 @@ def baselines(
     each label; after a search a fold has the store of its chosen setting. features: the store's column of simple
     features (F,), NaN where not known.
     """
-    targets = tuple(Target(one.name, tuple(one.classes), one.ordered) for one in labels)
     further = store.table.select([ORDER, *further_columns(store.table)])
-    hashed = [FORMAT, [[one.name, list(one.classes), one.ordered] for one in targets], features, table_digest(further)]
-    return beside_models(ready, store, rows_of(store.table), partial(_test, targets, features), hashed, key)
+    hashed = [FORMAT, [[one.name, list(one.classes), one.ordered] for one in labels], features, table_digest(further)]
+    return beside_models(ready, store, rows_of(store.table), partial(_test, tuple(labels), features), hashed, key)
 
 
 def rows_of(table: pa.Table) -> dict[str, Row]:

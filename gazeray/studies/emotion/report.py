@@ -13,7 +13,7 @@ from gazeray.report.sections import flow, folds, learning, provenance, quality, 
 from gazeray.report.sections.methods import config
 from gazeray.report.words import counted
 from gazeray.storage import Folder
-from gazeray.studies.emotion import controls, sections, signals
+from gazeray.studies.emotion import control_section, sections, signal_section
 from gazeray.studies.emotion.card import card
 from gazeray.studies.emotion.methods import methods
 from gazeray.studies.emotion.views import label_of, views
@@ -50,13 +50,13 @@ def write_report(run: Folder) -> None:
         sections=[
             sections.table(results, told),
             sections.branches(results, told),
-            controls.section(results, told),
+            control_section.section(results, told),
             variants.section(results),
             sections.levels(told),
             sections.calibration(told),
             sections.spread(told),
-            signals.section(run, results, told),
-            signals.augmentation(run, results),
+            signal_section.section(run, results, told),
+            signal_section.augmentation(run, results),
             _search(results, names),
             learning.section(_of_model(results), LOGGED),
             *_per_fold(told),

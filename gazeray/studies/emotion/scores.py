@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gazeray.gaze.labels import Target
 from gazeray.learn.folds import HELD_OUT
 from gazeray.metrics import statistics
 from gazeray.metrics.bootstrap import Estimate, entry
@@ -23,7 +24,7 @@ from gazeray.metrics.classification import Floats, confusion
 from gazeray.metrics.ordinal import balanced, ordinal_chance, score_ordinal, why_undefined
 from gazeray.metrics.permutation import LEAST_UNITS, exchanges
 from gazeray.report.results import HEADLINE
-from gazeray.studies.emotion.predictors import BLIND, PRIOR, Labelled, why_missing
+from gazeray.studies.emotion.predictors import BLIND, PRIOR, why_missing
 from gazeray.studies.shared.classification import ScoresConfig, permutation_tests
 from gazeray.study import Row
 from gazeray.unit import Json
@@ -36,7 +37,7 @@ DROPS = ("balanced_accuracy", "qwk", "auroc")
 
 
 def score_label(
-    predictions: pa.Table, label: Labelled, rows: Mapping[str, Row], model: str, cfg: ScoresConfig, seed: int,
+    predictions: pa.Table, label: Target, rows: Mapping[str, Row], model: str, cfg: ScoresConfig, seed: int,
     hold_out: str, asked: str = "",
 ) -> Json:  # fmt: skip
     """Everything that metrics.json says of one label.
@@ -151,7 +152,7 @@ def _per_fold(here: Tested, scores: Floats) -> list[Json]:
 
 
 def importance(
-    dropped: pa.Table, predictions: pa.Table, label: Labelled, model: str, cfg: ScoresConfig, seed: int, hold_out: str
+    dropped: pa.Table, predictions: pa.Table, label: Target, model: str, cfg: ScoresConfig, seed: int, hold_out: str
 ) -> dict[str, dict[str, Json]]:
     """{control: {metric of `DROPS`: entry of the drop: the model's score less that under the control}}.
 
@@ -215,12 +216,12 @@ class Tested:
     """The tested rows (N,) of a label that are scored: the label is known, and the model says something of them."""
 
     table: pa.Table
-    label: Labelled
+    label: Target
     labels: np.ndarray
     prior: Floats
 
     @classmethod
-    def of(cls, predictions: pa.Table, label: Labelled, model: str) -> Tested:
+    def of(cls, predictions: pa.Table, label: Target, model: str) -> Tested:
         """Raises LookupError where the model has no column, ValueError where no row is scored."""
         column = f"{label.name}:{model}"
         if column not in predictions.column_names:

@@ -136,7 +136,8 @@ def open_trials(cfg: EmotionConfig) -> Source[EmotionTrials]:
     apart = dict.fromkeys(("notes", "licence", "name", "study", "nuisance", "labels"), True)
     parts = [READING, spec.model_dump(mode="json", exclude={**apart, "trials": {"columns": {WORDS}, "in_order": True}})]
     parts += [part.model_dump(mode="json") for part in (cfg.signals, cfg.events, cfg.quality, cfg.scanpath)]
-    parts += [cfg.controls.shift_ms, list(channels), "scanpath" in branches]
+    parts += [cfg.controls.windows, cfg.controls.of if cfg.controls.windows else "", list(channels)]
+    parts += ["scanpath" in branches]
     fingerprint = digest([*parts, root.uri, recordings, table_digest(trials.select(["participant", "trial"]))])
     found = EmotionTrials(
         spec, root, tuple(data.labels), trials, beside, recordings, rejects, fingerprint, data.declared, channels,
@@ -154,8 +155,7 @@ def deal(cfg: EmotionConfig, table: pa.Table, labels: Sequence[Label]) -> list[F
     trained on, or of none that is tested.
     """
     known = {label.name: table.column(f"{label.name}_index").to_numpy() >= 0 for label in labels}
-    index = np.maximum(table.column(f"{labels[0].name}_index").to_numpy(), 0)
-    folds = make_folds(table, index, cfg.folds, cfg.run.seed)
+    folds = make_folds(table, table.column(f"{labels[0].name}_index").to_numpy(), cfg.folds, cfg.run.seed)
     faults = []
     for name, own in known.items():
         said = f"label {name}, which {int(own.sum())} of {counted(len(own), 'trial')} have, is known of none"

@@ -152,7 +152,7 @@ class EmotionStudy:
     def learning(self, ready: Prepared) -> Learning:
         """The model of all branches."""
         store, found = ready.stores.examples, ready.source.data
-        index = np.maximum(store.plain(f"{found.labels[0].name}_index"), 0)
+        index = store.plain(f"{found.labels[0].name}_index")
         return Learning(self._learner(ready, found.branches), store, index, self.cfg.folds, self.cfg.search)
 
     def predictors(self, ready: Prepared) -> list[Predictor]:
@@ -168,7 +168,7 @@ class EmotionStudy:
         ]  # fmt: skip
         if cfg.controls.of in models:
             names = [label.name for label in found.labels]
-            asked = controls(cfg.controls, models[cfg.controls.of], store, names, cfg.signals.duration_ms, cfg.run.seed)
+            asked = controls(cfg.controls, models[cfg.controls.of], store, names, cfg.run.seed)
             made += [self._trained(key, {key: row}, learner, own, ready) for key, (row, learner, own) in asked.items()]
         return [*made, baselines(ready, store, found.labels)]
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from gazeray.gaze.labels import Target
 from gazeray.metrics.permutation import claim
 from gazeray.report.results import HEADLINE, Results
 from gazeray.report.sections.without_gaze import best_gain
 from gazeray.studies.emotion.config import EmotionConfig
 from gazeray.studies.emotion.importance import IMPORTANCE
-from gazeray.studies.emotion.predictors import Target
 from gazeray.studies.emotion.scores import importance, score_label
 from gazeray.studies.shared.classification import PREDICTIONS
 from gazeray.study import Finished, Headline

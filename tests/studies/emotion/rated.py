@@ -12,9 +12,10 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from gazeray.config import FoldsConfig
+from gazeray.gaze.labels import Target
 from gazeray.learn.folds import make_folds
 from gazeray.metrics.classification import Floats
-from gazeray.studies.emotion.predictors import ROWS, Target, scored
+from gazeray.studies.emotion.predictors import ROWS, scored
 from gazeray.studies.shared.classification import with_scores
 from gazeray.studies.shared.without_gaze import Known, with_nuisance
 from gazeray.study import Row

@@ -313,7 +313,8 @@ def test_columns_are_those_of_the_branches() -> None:
     assert learner(branches=BRANCHES).columns == ("series", "scanpath", "picture", "affine")
     assert learner(config(signals={"scale": "participant"})).columns == ("series", "participant")
     assert learner(config(signals={"scale": "participant"}), ["scanpath"]).columns == ("scanpath",)
-    assert replace(learner(), series="series@+500").columns == ("series@+500",)
+    moved = replace(learner(branches=BRANCHES), window="shift+500")
+    assert moved.columns == ("series@shift+500", "scanpath@shift+500", "picture", "affine")
     assert learner().targets == ("arousal_index", "felt.valence_index")
     assert learner(branches=["series", "picture"]).own_key == "series-picture"
 

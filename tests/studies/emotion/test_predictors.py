@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from gazeray.config import FoldsConfig
+from gazeray.gaze.labels import Target
 from gazeray.learn.folds import make_folds
 from gazeray.metrics.ordinal import score_ordinal
 from gazeray.storage import Folder
 from gazeray.store import Shard, Store, write_shard
-from gazeray.studies.emotion.predictors import BLIND, ROWS, Target, baselines, scored, why_missing
+from gazeray.studies.emotion.predictors import BLIND, ROWS, baselines, scored, why_missing
 from gazeray.studies.shared.without_gaze import Known
 from gazeray.study import Items, Ready
 from gazeray.unit import Unit, UnitFolder, Worker

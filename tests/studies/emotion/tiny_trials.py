@@ -25,7 +25,7 @@ CHANNELS = ("x", "y", "pupil_mm")
 
 def label(name: str, levels: int = 3, ordered: bool = True) -> Label:
     classes = tuple(str(1 + level) for level in range(levels))
-    return Label(name, name, classes, ordered, {text: place for place, text in enumerate(classes)})
+    return Label(name, classes, ordered, name, {text: place for place, text in enumerate(classes)})
 
 
 LABELS = (label("arousal"), label("felt.valence"))
