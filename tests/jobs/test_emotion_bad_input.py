@@ -42,6 +42,11 @@ def of_everybody(column: str, value: float) -> Damage:
     return damage
 
 
+def gaze_of_one_person(study: Small) -> None:
+    for who, samples in study.samples.items():
+        samples["x"] = samples["x"] if who == "P0" else np.nan
+
+
 def declared(**parts: Any) -> Damage:
     return lambda study: study.declared.update(parts)
 
@@ -164,6 +169,13 @@ def test_what_makes_the_study_impossible_exits_2_before_anything_is_read(
         ),
         pytest.param(nothing, ["signals.duration_ms=100000"], "from 0 to 100000 ms: x 0.0417, ", id="window_too_long"),
         pytest.param(of_everybody("x", np.nan), [], "all 41 samples are lost", id="all_gaze_lost"),
+        pytest.param(
+            gaze_of_one_person,
+            [],
+            "1 participants have usable trials, fewer than folds.outer = 2; lower folds.outer;"
+            " rejected were: 30 x all 41 samples are lost",
+            id="all_gaze_but_of_one_person_lost",
+        ),
         pytest.param(no_file_is_a_picture, PICTURES, "no picture can be decoded", id="no_picture_opens"),
     ],
 )

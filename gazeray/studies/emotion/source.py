@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from gazeray.config import ConfigError, digest, validate
 from gazeray.gaze.beside import beside_notes
-from gazeray.gaze.dataset import Dataset, DatasetSpec, listed_files, open_dataset
+from gazeray.gaze.dataset import Dataset, DatasetSpec, listed_files, open_dataset, why_rejected
 from gazeray.gaze.declaration import WORDS
 from gazeray.gaze.first import first_of_gaze
 from gazeray.gaze.labels import Label
@@ -143,19 +143,23 @@ def open_trials(cfg: EmotionConfig) -> Source[EmotionTrials]:
         spec, root, tuple(data.labels), trials, beside, recordings, rejects, fingerprint, data.declared, channels,
         units, branches, left_out, pictures, open_network(cfg.picture, cfg.run.seed) if "picture" in branches else None,
     )  # fmt: skip
-    deal(cfg, trials, found.labels)
+    deal(cfg, trials, found.labels, rejects)
     first = partial(first_of_gaze, spec, root, data.recordings, data.trials)
     return Source(found, _lines(cfg, found), first)
 
 
-def deal(cfg: EmotionConfig, table: pa.Table, labels: Sequence[Label]) -> list[Fold]:
-    """The folds of trials or examples, with similar shares of the levels of the first label.
+def deal(cfg: EmotionConfig, table: pa.Table, labels: Sequence[Label], rejects: Sequence[Reject] = ()) -> list[Fold]:
+    """The folds of trials or examples, with similar shares of the levels of the first label. rejects: of the others.
 
     Raises DataError when people or stimuli do not suffice, or where a label is known of no trial of a fold that is
     trained on, or of none that is tested.
     """
     known = {label.name: table.column(f"{label.name}_index").to_numpy() >= 0 for label in labels}
-    folds = make_folds(table, table.column(f"{labels[0].name}_index").to_numpy(), cfg.folds, cfg.run.seed)
+    try:
+        index = table.column(f"{labels[0].name}_index").to_numpy()
+        folds = make_folds(table, index, cfg.folds, cfg.run.seed)
+    except DataError as error:
+        raise DataError([line + why_rejected(rejects) for line in error.errors]) from error
     faults = []
     for name, own in known.items():
         said = f"label {name}, which {int(own.sum())} of {counted(len(own), 'trial')} have, is known of none"

@@ -108,7 +108,7 @@ class EmotionStudy:
         found, store, cfg = source.data, stores.examples, self.cfg
         log, table = store.log, store.table
         assert log is not None
-        folds = deal(cfg, table, found.labels)
+        folds = deal(cfg, table, found.labels, [*found.rejects, *log.rejects, *stores.rejects])
         named = unmatched(table, cfg.folds) if cfg.folds.path is not None else []
         rejects = [*found.rejects, *log.rejects, *stores.rejects, *named]
         first = found.labels[0]
