@@ -80,6 +80,17 @@ def test_the_published_split_is_higher_than_that_of_people_and_pictures_never_se
         assert recall(of(published, "arousal"), row)["value"] > recall(of(honest, "arousal"), row)["value"]
 
 
+def test_levels_of_signals_tell_who_it_is_so_that_the_published_split_is_higher(
+    folder: Path, strangers: Results
+) -> None:
+    """Where signals are scaled within each person, there is no level left that would tell."""
+    levels = "signals.scale=training_people"
+    published, honest = told(folder, SIGNALS, levels, "folds.hold_out=stimuli"), told(folder, SIGNALS, levels)
+    found = [recall(of(one, "arousal"), "series")["value"] for one in (published, honest)]
+    assert found[0] > found[1] + MARGIN
+    assert recall(of(strangers, "arousal"), "series")["value"] > found[1] + MARGIN
+
+
 # -- without any effect
 
 
