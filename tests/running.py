@@ -17,6 +17,7 @@ from gazeray.engine.progress import ProgressView
 from gazeray.engine.validate import validate_run
 from gazeray.storage import Folder
 from gazeray.studies import study_of
+from gazeray.studies.emotion.study import EmotionConfig, EmotionStudy
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from gazeray.studies.probe_saliency.study import ProbeSaliencyConfig, ProbeSaliencyStudy
 from gazeray.study import Study
@@ -46,6 +47,11 @@ def run_heatmap(*words: str) -> tuple[Outcome, str]:
 def run_probes(*words: str) -> tuple[Outcome, str]:
     """jobs/probe_saliency.py, less its report."""
     return run_study(ProbeSaliencyStudy, ProbeSaliencyConfig, "probe_saliency", *words)
+
+
+def run_emotion(*words: str) -> tuple[Outcome, str]:
+    """jobs/cv_emotion.py, less its report."""
+    return run_study(EmotionStudy, EmotionConfig, "cv_emotion", *words)
 
 
 def no_report(run: Folder) -> None:

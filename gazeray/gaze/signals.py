@@ -88,7 +88,7 @@ def trial_series(
     columns = _columns(names, list(samples), trial.units, cfg)
     values, lost, implausible = _measured(columns, samples, window, time_ms, usual_ms, cfg)
     here = slice(*np.searchsorted(time_ms, [grid_ms[0], np.nextafter(grid_ms[-1], np.inf)]).tolist())
-    units = {name: _unit(name, own, trial.units) for name, own in columns.items()}
+    units = {name: unit_of(name, own, trial.units) for name, own in columns.items()}
     quality = channels_quality((trial.participant, trial.trial), units, time_ms[here], values[:, here], lost[:, here],
                                implausible[:, here], cfg.max_lost_share)  # fmt: skip
     gridded = on_grid(time_ms, values, grid_ms, cfg.max_gap_ms, usual_ms)
@@ -184,10 +184,12 @@ def _take_off_baseline(
             row["gate"] = "; ".join(filter(None, gates))
 
 
-def _unit(name: str, columns: Sequence[str], units: Mapping[str, str]) -> str:
+def unit_of(name: str, columns: Sequence[str], units: Mapping[str, str]) -> str:
+    """The unit of a channel that is made of columns of the samples, whose units are known; "" where they are not."""
     if name in GAZE:
         return "half windows"
-    return "mm" if name == "pupil_mm" else next((units[column] for column in columns if column in units), "")
+    known = next((units[column] for column in columns if column in units), "uS" if name in TONIC_PHASIC else "")
+    return "mm" if name == "pupil_mm" else known
 
 
 def _fault(values: np.ndarray, names: Sequence[str], n_samples: int, grid_ms: Floats, cfg: SignalsConfig) -> str:

@@ -21,7 +21,9 @@ where they are 0."""
 class SignalsConfig(Section):
     """From the samples of a trial to channels on a fixed grid of times. Times are ms from the trial's first sample."""
 
-    channels: list[str] | None = Field(None, description="which channels are used; null: all that the data set has")
+    channels: list[str] | None = Field(
+        None, min_length=1, description="which channels are used; null: all that the data set has"
+    )
     start_ms: float = Field(0.0, description="where the window begins")
     duration_ms: float = Field(4900.0, gt=0, description="how long it is; later samples are clipped")
     samples: int = Field(301, ge=8, le=20_000, description="points of the grid, from the first to the last ms")

@@ -89,12 +89,12 @@ def _by_class_shares(participants: np.ndarray, labels: np.ndarray, rng: np.rando
 
 
 def group_folds(
-    groups: np.ndarray, labels: np.ndarray, outer: int, validation: float, seed: int
+    groups: np.ndarray, labels: np.ndarray, outer: int, validation: float, seed: int, unit: str = "participant"
 ) -> list[tuple[list[str], list[str], list[str]]]:
     """(train, validation, test) groups of folds in which every group is tested exactly once.
 
     groups, labels: (N,) one entry per example. validation: share (0 to 0.5) of the training groups that decides when to
-    stop; at least one, and they are neither trained nor tested on.
+    stop; at least one, and they are neither trained nor tested on. unit: what a group is called.
 
     Raises ValueError when the groups do not suffice.
     """
@@ -102,7 +102,7 @@ def group_folds(
     folds = []
     for number, test in enumerate(assign_folds(groups, labels, outer, derive_seed(seed, "outer"))):
         rest = np.isin(groups, test, invert=True)
-        chosen = _to_validate(groups[rest], labels[rest], validation, seed, number, "participant")
+        chosen = _to_validate(groups[rest], labels[rest], validation, seed, number, unit)
         folds.append((sorted(everybody - set(test) - set(chosen)), sorted(chosen), sorted(test)))
     return folds
 
@@ -171,8 +171,10 @@ def _dealt(table: pa.Table, labels: np.ndarray, cfg: FoldsConfig, seed: int) -> 
         what = "are usable" if unit == "trials" else "have usable trials"
         raise ValueError(f"{count} {unit} {what}, fewer than folds.outer = {cfg.outer}; lower folds.outer")
     unseen = HELD_OUT[cfg.hold_out]
+    if cfg.hold_out == "both" and (pictures := len(np.unique(stimuli))) < cfg.stimuli:
+        raise ValueError(f"{pictures} stimuli have usable trials, fewer than folds.stimuli = {cfg.stimuli}; lower it")
     folds: list[Fold] = []
-    for names in group_folds(groups, labels, cfg.outer, cfg.validation, seed):
+    for names in group_folds(groups, labels, cfg.outer, cfg.validation, seed, (*unseen, "trial")[0]):
         train, validation, test = (np.isin(groups, some) for some in names)
         parts: Sequence[list[str]] = [[]]
         if cfg.hold_out == "both":

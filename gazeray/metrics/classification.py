@@ -94,7 +94,7 @@ def class_totals(
     if groups is not None and len(truths) == 1:  # each group is summed once, and its sums are weighed
         sums = np.zeros((masses.shape[1], n_classes, columns.shape[1]))
         np.add.at(sums, (groups, truths[0]), columns)
-        return np.stack([masses @ sums[:, label] for label in every], axis=1)
+        return (masses @ sums.reshape(len(sums), -1)).reshape(len(masses), n_classes, -1)
 
     def measure(truth: Integers, mass: Floats) -> Floats:
         mass = mass if groups is None else mass[:, groups]

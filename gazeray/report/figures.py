@@ -61,12 +61,17 @@ def drawing(style: Mapping[str, Any] | None = None) -> Callable[[Callable[P, Any
     def decorate(draw: Callable[P, Any]) -> Callable[P, bytes]:
         @functools.wraps(draw)
         def png(*args: P.args, **kwargs: P.kwargs) -> bytes:
-            with matplotlib.rc_context({**STYLE, **(style or {})}):
-                return to_png(draw(*args, **kwargs))
+            return in_style(functools.partial(draw, *args, **kwargs), style or {})
 
         return png
 
     return decorate
+
+
+def in_style(draw: Callable[[], Any], style: Mapping[str, Any]) -> bytes:
+    """The figure that a function returns, drawn in `STYLE` and `style`, as PNG."""
+    with matplotlib.rc_context({**STYLE, **style}):
+        return to_png(draw())
 
 
 def to_png(figure: Any) -> bytes:

@@ -95,7 +95,7 @@ def _label(metrics: dict[str, Any], name: str, own: Mapping[str, Any]) -> str:
 
     cells = [["", name, "recall", SHORT[shown[1]], "the model's gain"]]
     for key in sorted(rows, key=place):
-        gain = rows[model][HEADLINE].get("gain", {}).get(key) or {}
+        gain = {} if known[key]["kind"] == "control" else rows[model][HEADLINE].get("gain", {}).get(key) or {}
         told = "" if gain.get("value") is None else f"{gain['value']:+.3f} {_interval(gain['ci95'])}"
         label = known[key]["label"] if len(known[key]["label"]) <= LONGEST else key
         values = [rows[key][metric]["value"] for metric in shown]
@@ -112,7 +112,7 @@ def _label(metrics: dict[str, Any], name: str, own: Mapping[str, Any]) -> str:
 SHORT = {"qwk": "kappa", "auroc": "auroc"}
 """What stands beside the recall, in a word."""
 
-LONGEST = 24
+LONGEST = 27
 """Letters of a row's label, at most, so that a row is a line of a terminal: a longer one is told by its key."""
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from gazeray.synth.emotion_parameters import EmotionSimulation
 from gazeray.synth.files import stream
@@ -42,7 +42,8 @@ class Content:
 def make_contents(params: EmotionSimulation) -> list[Content]:
     """All pictures. Their valence is spread as evenly as a normal distribution can be, in a random order."""
     rng, count = stream(params.seed, 0), params.pictures
-    from_neutral = rng.permutation(ndtri((np.arange(count) + 0.5) / count))
+    even = [NormalDist().inv_cdf((place + 0.5) / count) for place in range(count)]
+    from_neutral = rng.permutation(even)
     beside = params.arousal_sd * rng.standard_normal(count)
     steepness = params.v_shape * np.where(from_neutral < 0, 1.1, 0.9)
     arousal = 2.0 + steepness * np.abs(from_neutral) + beside

@@ -17,6 +17,7 @@ from typing import Any
 from ray import cloudpickle
 
 from gazeray.engine.cli import main
+from gazeray.studies.emotion.study import EmotionConfig, EmotionStudy
 from gazeray.studies.heatmap.study import HeatmapConfig, HeatmapStudy
 from gazeray.studies.probe_saliency.study import ProbeSaliencyConfig, ProbeSaliencyStudy
 from gazeray.study import Predictor, Row
@@ -28,6 +29,7 @@ EPOCHS = 2
 JOBS: dict[str, tuple[Any, Any]] = {
     "cv_heatmap": (HeatmapStudy, HeatmapConfig),
     "probe_saliency": (ProbeSaliencyStudy, ProbeSaliencyConfig),
+    "cv_emotion": (EmotionStudy, EmotionConfig),
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from gazeray.config import ConfigError, validate
 from gazeray.gaze.quality import TrialGaze
-from gazeray.gaze.signals import Series, channel_names, trial_series
+from gazeray.gaze.signals import Series, channel_names, trial_series, unit_of
 from gazeray.gaze.signals_config import SignalsConfig
 from gazeray.tables import CHANNELS
 
@@ -281,3 +281,11 @@ def test_grid_too_coarse_to_part_skin_conductance_is_refused() -> None:
         validate(SignalsConfig, {"samples": 9, "eda": "tonic_phasic"})
     with pytest.raises(ConfigError, match="more than one in 10 s"):
         validate(SignalsConfig, {"duration_ms": 3e6, "eda": "tonic_phasic"})
+
+
+def test_every_channel_has_the_unit_of_what_it_is_made_of() -> None:
+    units = {"gsr": "ohm", "pupil_left": "px"}
+    made_of = {"x": ["x_px"], "pupil_mm": [], "pupil": ["pupil_left"], "gsr": ["gsr"], "gsr_tonic": ["gsr_tonic"]}
+    assert [unit_of(name, columns, units) for name, columns in made_of.items()] == [
+        "half windows", "mm", "px", "ohm", "uS",
+    ]  # fmt: skip

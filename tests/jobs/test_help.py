@@ -18,11 +18,17 @@ from gazeray.gaze.declaration import DatasetSpec
 from gazeray.gaze.readers import READERS
 from gazeray.gaze.screens import ScreensSpec
 from gazeray.learn.space import settings_to_try
+from gazeray.studies import EMOTION, HEATMAP
+from gazeray.studies.emotion.config import EmotionConfig
 from gazeray.studies.heatmap.config import HeatmapConfig
-from gazeray.studies.heatmap.study import HeatmapStudy
 from tests.running import CONFIGS, ROOT, no_report
 
-CONFIG = CONFIGS / "cv_heatmap.yaml"
+JOBS: dict[str, tuple[Any, Any]] = {
+    "cv_heatmap": (HEATMAP.study, HeatmapConfig),
+    "cv_emotion": (EMOTION.study, EmotionConfig),
+}
+"""Those that recordings of people are given to: what makes their studies, and their settings."""
+
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 DECLARED = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "data.md").read_text(), re.DOTALL | re.MULTILINE)
 COMMANDS = [
@@ -30,12 +36,12 @@ COMMANDS = [
     for path in DOCS
     for block in re.findall(r"^```bash\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
     for line in block.replace("\\\n", " ").splitlines()
-    if line.startswith("python jobs/cv_heatmap.py")
+    if line.startswith(tuple(f"python jobs/{job}.py" for job in JOBS))
 ]
 LINE = re.compile(r"^  ([\w.]+)=(.*?)  \((.+)\)$", re.MULTILINE)
 
 
-MAPPINGS = ("folds.sides", "folds.unseen")
+MAPPINGS = ("folds.sides", "folds.unseen", "signals.max_lost_share", "signals.plausible")
 """Settings that are mappings themselves."""
 
 
@@ -50,16 +56,18 @@ def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 @pytest.fixture
-def shown(capsys: pytest.CaptureFixture[str]) -> str:
-    """What --help prints."""
+def shown(job: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What --help of a job prints."""
+    study, settings = JOBS[job]
     with pytest.raises(SystemExit) as ended:
-        main(HeatmapStudy, HeatmapConfig, "cv_heatmap", CONFIG, no_report, ["--help"])
+        main(study, settings, job, CONFIGS / f"{job}.yaml", no_report, ["--help"])
     assert ended.value.code == 0
     return capsys.readouterr().out
 
 
-def test_help_lists_every_setting_once_with_its_default(shown: str) -> None:
-    defaults = dotted(HeatmapConfig().model_dump(mode="json"))
+@pytest.mark.parametrize("job", JOBS)
+def test_help_lists_every_setting_once_with_its_default(job: str, shown: str) -> None:
+    defaults = dotted(JOBS[job][1]().model_dump(mode="json"))
     listed = [(key, yaml.safe_load(value)) for key, value, _ in LINE.findall(shown)]
     of_search = {key: value for key, value in listed if key.startswith("search.")}
     assert len(dict(listed)) == len(listed)
@@ -68,6 +76,7 @@ def test_help_lists_every_setting_once_with_its_default(shown: str) -> None:
                                                               "grace_epochs", "reduction")}  # fmt: skip
 
 
+@pytest.mark.parametrize("job", ["cv_heatmap"])
 @pytest.mark.parametrize(
     ("line", "below"),
     [
@@ -91,19 +100,26 @@ def test_help_gives_type_limits_and_meaning(shown: str, line: str, below: str) -
     assert below in meaning
 
 
+@pytest.mark.parametrize("job", JOBS)
 def test_help_names_the_exit_codes_and_fits_a_terminal(shown: str) -> None:
     for code in ("0  done", "1  some units failed", "2  bad config or input", "130  stopped"):
         assert code in shown
     assert max(map(len, shown.splitlines())) <= 140
 
 
-def test_shipped_config_names_every_setting() -> None:
-    listed = {key for key, _, _ in LINE.findall("\n".join(settings_help(HeatmapConfig)))}
-    assert set(dotted(yaml.safe_load(CONFIG.read_text()))) == {key for key in listed if key[:7] != "search."}
+@pytest.mark.parametrize("job", JOBS)
+def test_shipped_config_names_every_setting(job: str) -> None:
+    listed = {key for key, _, _ in LINE.findall("\n".join(settings_help(JOBS[job][1])))}
+    named = dotted(yaml.safe_load((CONFIGS / f"{job}.yaml").read_text()))
+    assert set(named) == {key for key in listed if key[:7] != "search."}
+
+
+def test_shipped_config_of_emotions_has_the_defaults() -> None:
+    assert load_config(EmotionConfig, CONFIGS / "cv_emotion.yaml") == EmotionConfig()
 
 
 def test_shipped_config_explains_how_a_search_is_declared() -> None:
-    text = CONFIG.read_text()
+    text = (CONFIGS / "cv_heatmap.yaml").read_text()
     example = text[text.index("search: null") :].splitlines()[1:]
     lines = [line.removeprefix("# ") for line in example if line.startswith("# ")]
     searched = yaml.safe_load("\n".join(lines[lines.index("search:") :]))
@@ -138,10 +154,11 @@ def test_every_reader_is_documented_and_no_other() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_documented_settings_are_valid(command: str) -> None:
-    words = shlex.split(command, comments=True)[2:]
-    path = ROOT / words.pop(words.index("--config") + 1) if "--config" in words else CONFIG
+    script, *words = shlex.split(command, comments=True)[1:]
+    job = Path(script).stem
+    path = ROOT / words.pop(words.index("--config") + 1) if "--config" in words else CONFIGS / f"{job}.yaml"
     overrides = [word for word in words if not word.startswith("--")]
-    assert settings_to_try(load_config(HeatmapConfig, path, overrides))
+    assert settings_to_try(load_config(JOBS[job][1], path, overrides))
 
 
 def test_readme_submits_as_the_tested_cluster_page_does() -> None:

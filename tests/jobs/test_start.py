@@ -24,12 +24,20 @@ DEAR = ("matplotlib", "ray", "scipy", "sklearn", "torch", "torchvision")
 SCENES = ["data.simulate.pictures=6", "data.simulate.width_px=96", "data.simulate.height_px=64", "folds.outer=3"]
 COMMANDS = {
     "cv_heatmap": (["--help"], ["train.epoch=3"], ["--dry-run", "data.simulate.readers=8"]),
+    "cv_emotion": (["--help"], ["train.epoch=3"], ["--dry-run", "data.simulate.people=4", "data.simulate.pictures=4"]),
+    "tune_emotion": (
+        ["--help"],
+        ["train.epoch=3"],
+        ["--dry-run", "data.simulate.people=8", "data.simulate.pictures=4"],
+    ),
     "probe_saliency": (["--help"], ["score.metric=[nss]"], ["--dry-run"]),
     "score_maps": (["--help"], ["score.metric=[nss]"], ["--dry-run"]),
     "report": (["--help"], ["nowhere"]),
     "validate_run": (["--help"],),
 }
 CODES = [0, 2, 0]
+SIMULATED = ("cv_heatmap", "cv_emotion", "tune_emotion")
+"""Their plans read the simulated study, so that it must be there."""
 
 RUN = """
 import json, runpy, sys
@@ -54,11 +62,11 @@ def python(code: str, *words: object) -> Any:
 
 @pytest.mark.parametrize("job", COMMANDS)
 def test_answers_that_need_no_network_import_none(job: str, tmp_path: Path) -> None:
-    place = [f"run.dir={tmp_path}"] if job in ("cv_heatmap", "probe_saliency", "score_maps") else []
+    place = [] if job in ("report", "validate_run") else [f"run.dir={tmp_path}"]
     lines = [[*words, *place] for words in COMMANDS[job]]
     found = python(RUN, str(ROOT / "jobs" / f"{job}.py"), DEAR, *lines)
     assert found == [[code, []] for code in CODES[: len(lines)]]
-    assert [path.name for path in tmp_path.iterdir()] == (["data"] if job == "cv_heatmap" else [])
+    assert [path.name for path in tmp_path.iterdir()] == (["data"] if job in SIMULATED else [])
 
 
 @pytest.mark.parametrize("study", KNOWN)

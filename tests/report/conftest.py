@@ -36,6 +36,13 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "to_png", lambda figure: blank)
 
 
+@pytest.fixture
+def words_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No figure is even set up, which is most of the time that a page takes: every one is the same blank."""
+    blank = figures.to_png(figures.new_figure(1, 1))
+    monkeypatch.setattr(figures, "in_style", lambda draw, style: blank)
+
+
 @pytest.fixture(scope="session")
 def emotion_report(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A run folder of the emotion study with all that a page may show, drawn; a person has a long name."""

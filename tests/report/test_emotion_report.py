@@ -40,8 +40,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 @pytest.fixture
-def run(source: Folder, tmp_path: Path, undrawn: None) -> Folder:
-    """A copy to be changed; figures are not rasterised."""
+def run(source: Folder, tmp_path: Path, words_only: None) -> Folder:
+    """A copy to be changed; figures are blank."""
     shutil.copytree(source.uri, tmp_path / "run")
     return Folder(tmp_path / "run")
 
@@ -123,7 +123,7 @@ def test_page_is_drawn_where_a_fold_failed_or_nothing_was_predicted(tmp_path: Pa
 
 
 @pytest.mark.parametrize("hold_out", ["stimuli", "both", "neither"])
-def test_each_split_says_who_was_tested_where(tmp_path: Path, undrawn: None, hold_out: str) -> None:
+def test_each_split_says_who_was_tested_where(tmp_path: Path, words_only: None, hold_out: str) -> None:
     run = Folder(tmp_path / "run")
     made.fabricate(run, made.EmotionScene(hold_out=hold_out, controls=False, people=7))
     write_report(run)
@@ -176,6 +176,15 @@ def test_branches_say_what_each_adds_to_the_others(run: Folder) -> None:
     gain = told[0].gain(made.ALL, "balanced_accuracy", "scanpath-picture")["value"]
     assert [row[0] for row in table.rows] == ["series", "scanpath", "picture"]
     assert next(iter(table.rows))[2].words == number(gain, 3, True)  # type: ignore[attr-defined]
+
+
+def test_gains_are_over_rows_that_answer_the_same_question(run: Folder) -> None:
+    """A control is compared with the model that it is of, in its own section."""
+    results = read_results(run)
+    told = views(results)
+    over = [row[0] for row in tables_of(sections.table(results, told))["Gains in arousal"].rows]
+    assert "participant + picture" in over
+    assert not {told[0].label(key) for key in made.CONTROLS} & set(over)
 
 
 def test_controls_stand_in_the_order_of_their_questions(run: Folder) -> None:
@@ -232,6 +241,7 @@ def test_courses_are_drawn_for_each_label_with_what_they_say(run: Folder) -> Non
     drawn = figures_of(signals.section(run, results, views(results)))
     assert set(drawn) == {"courses-1", "courses-2"}
     assert "gsr (ohm): 2.7" in drawn["courses-1"].alt
+    assert "how far each trial is from the mean of its person" in drawn["courses-1"].caption
     assert "at 1, 3.2" in drawn["courses-1"].alt
 
 

@@ -132,7 +132,7 @@ def test_refits_without_validation_have_one_panel_each(drawn: list[Any]) -> None
     learning.learning_curves(curves)
     assert len(drawn[0].axes) == 6
     assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == [
-        "training participants",
+        "training",
         "epoch whose weights were tested",
     ]
 

@@ -105,8 +105,8 @@ def learning_spread(curves: Sequence[Curve], logged: Logged) -> Any:
         axis.set_xlabel("epoch")
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     keys = [
-        Line2D([], [], color=figures.GREY, linestyle="--", label="training participants"),
-        *([Line2D([], [], color=figures.BLUE, label="validation participants")] if validated else []),
+        Line2D([], [], color=figures.GREY, linestyle="--", label="training"),
+        *([Line2D([], [], color=figures.BLUE, label="validation")] if validated else []),
         Line2D([], [], color=figures.DARK, label="folds that still fitted"),
         Patch(color=figures.VERMILION, label="folds tested with this epoch"),
     ]
@@ -140,9 +140,9 @@ def _curve(results: Results, unit: str, metric: str) -> Curve:
 def learning_curves(
     curves: Sequence[Curve], metric: str = "balanced accuracy", limits: tuple[float, float] = (0, 1)
 ) -> Any:
-    """Small multiples, two panels per fit: loss above, a metric of the validation participants below.
+    """Small multiples, two panels per fit: loss above, a metric of the validation data below.
 
-    Fits without validation participants (refits after a search) have the upper panel only.
+    Fits without validation (refits after a search) have the upper panel only.
     """
     validated = any(np.isfinite(curve.validation_loss).any() for curve in curves)
     rows, columns = figures.grid(len(curves), 5 if len(curves) > 8 else 4)
@@ -173,8 +173,8 @@ def learning_curves(
     if validated:
         axes[1, 0].set_ylim(limits)
     keys = [
-        Line2D([], [], color=figures.GREY, linestyle="--", label="training participants"),
-        *([Line2D([], [], color=figures.BLUE, label="validation participants")] if validated else []),
+        Line2D([], [], color=figures.GREY, linestyle="--", label="training"),
+        *([Line2D([], [], color=figures.BLUE, label="validation")] if validated else []),
         Line2D([], [], color=figures.VERMILION, linestyle=":", label="epoch whose weights were tested"),
     ]
     figure.legend(handles=keys, loc="outside upper left", ncols=3)

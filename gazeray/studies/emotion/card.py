@@ -108,7 +108,7 @@ def _unshown(view: Results) -> str:
         return f"Not asked: whether {name} can be told as well without gaze and body."
     if gain.found.side != "above":
         row = credited(view)
-        had = f" All of it is {EXPLAINED[row][0]}." if row else ""
+        had = f" All of it may be {EXPLAINED[row][0]}." if row else ""
         return f"Not shown: that gaze and body add anything to {name} beyond what can be had without them.{had}"
     return ""
 

@@ -9,9 +9,10 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from gazeray.config import FoldsConfig, JobConfig, Section, StoreConfig, TrainConfig, check_watched
+from gazeray.config import ConfigError, FoldsConfig, JobConfig, Section, StoreConfig, TrainConfig, check_watched
 from gazeray.gaze.augment_config import AugmentConfig
 from gazeray.gaze.events import EventsConfig
+from gazeray.gaze.labels import Label
 from gazeray.gaze.quality import QualityConfig
 from gazeray.gaze.scanpath_look import ScanpathLook
 from gazeray.gaze.signals_config import SignalsConfig
@@ -28,6 +29,13 @@ SMALLEST_PUBLISHED_PX = 76
 
 WATCHED = {"loss": False, "balanced_accuracy": True, "qwk": True}
 """Metrics of the validation rows, means over the labels, and whether more is better."""
+
+
+def subsets_of(branches: Sequence[Branch], rows: str) -> list[tuple[Branch, ...]]:
+    """The branches of each model that `model.rows` asks for, smaller ones first, that of all last."""
+    sizes = {"every_subset": range(1, len(branches)), "alone_and_all": (1,), "all": ()}[rows]
+    some = [one for size in sizes if size < len(branches) for one in combinations(branches, size)]
+    return [*some, tuple(branches)]
 
 
 class EmotionData(StoreConfig):
@@ -118,6 +126,34 @@ class ControlsConfig(Section):
     knock_out: bool = Field(True, description="each channel in turn is not seen in the test")
     permute: int = Field(10, ge=0, description="how often each channel is shuffled among the test rows; 0: not at all")
 
+    @field_validator("of")
+    @classmethod
+    def _some_branches(cls, of: str) -> str:
+        able = ["-".join(own) for own in subsets_of(BRANCHES, "every_subset")]
+        if of not in able:
+            raise ValueError(f"no such model (allowed: {', '.join(able)})")
+        return of
+
+    @field_validator("shift_ms")
+    @classmethod
+    def _other_windows(cls, shift_ms: list[float]) -> list[float]:
+        names = [f"{ms:+g}" for ms in shift_ms]
+        if len(set(names)) < len(names) or 0 in shift_ms:
+            raise ValueError(f"each once in six digits, none 0, not {', '.join(names)}")
+        return shift_ms
+
+    @model_validator(mode="after")
+    def _signals_are_seen(self) -> ControlsConfig:
+        keys = [key for key in ("shift_ms", "cut_ms", "swap_signals") if getattr(self, key)]
+        if keys and "series" not in self.of.split("-"):
+            raise ValueError(f"{', '.join(keys)}: {self.of!r} sees no signals: let controls.of have series")
+        return self
+
+    @property
+    def asked(self) -> bool:
+        """Is anything asked that needs the model `of`? Knocking out and permuting are asked of it where it is there."""
+        return bool(self.fits or self.swap_signals)
+
     @property
     def fits(self) -> list[str]:
         """The keys of the controls that are models of their own."""
@@ -155,9 +191,15 @@ class EmotionConfig(JobConfig):
     @model_validator(mode="after")
     def _controlled_model_is_fitted(self) -> EmotionConfig:
         allowed = ["-".join(subset) for subset in self.subsets]
-        asked = self.controls.shift_ms or self.controls.cut_ms or self.controls.shuffle_labels
-        if self.controls.of not in allowed and (asked or self.controls.swap_signals):
+        if self.controls.of not in allowed and self.controls.asked:
             raise ValueError(f"controls.of: {self.controls.of!r} is no model here (allowed: {', '.join(allowed)})")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_seen(self) -> EmotionConfig:
+        cut_ms, lasts_ms = self.controls.cut_ms, self.signals.duration_ms
+        if cut_ms is not None and cut_ms >= lasts_ms:
+            raise ValueError(f"controls.cut_ms: {cut_ms:g} leaves nothing of signals.duration_ms {lasts_ms:g}")
         return self
 
     @model_validator(mode="after")
@@ -174,8 +216,10 @@ class EmotionConfig(JobConfig):
         return subsets_of(self.model.branches, self.model.rows)
 
 
-def subsets_of(branches: Sequence[Branch], rows: str) -> list[tuple[Branch, ...]]:
-    """The branches of each model that `model.rows` asks for, smaller ones first, that of all last."""
-    sizes = {"every_subset": range(1, len(branches)), "alone_and_all": (1,), "all": ()}[rows]
-    some = [one for size in sizes if size < len(branches) for one in combinations(branches, size)]
-    return [*some, tuple(branches)]
+def check_metrics(cfg: EmotionConfig, labels: Sequence[Label]) -> None:
+    """Raises ConfigError for a metric that is watched and that no label has."""
+    asked = {"train.stop_on": cfg.train.stop_on} | ({"search.metric": cfg.search.metric} if cfg.search else {})
+    if not any(label.ordered and len(label.classes) > 2 for label in labels):
+        faults = [f"{key}: qwk needs a label with three ordered levels" for key, name in asked.items() if name == "qwk"]
+        if faults:
+            raise ConfigError(faults)

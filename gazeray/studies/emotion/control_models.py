@@ -31,14 +31,17 @@ def controls(
     """
     found = {}
     for ms in cfg.shift_ms:
-        words = f"{cfg.of}, window {abs(ms):g} ms {'later' if ms > 0 else 'earlier'}"
+        words = f"window {abs(ms):g} ms {'later' if ms > 0 else 'earlier'}"
         found[f"shift{ms:+g}"] = words, replace(asked, series=series_column(ms)), store
     if cfg.cut_ms:
-        words = f"{cfg.of}, without the last {cfg.cut_ms:g} ms"
+        words = f"without the last {cfg.cut_ms:g} ms"
         found[f"cut-{cfg.cut_ms:g}"] = words, replace(asked, seen_ms=window_ms - cfg.cut_ms), store
     if cfg.shuffle_labels:
-        words = f"{cfg.of}, trained on labels shuffled within participants"
-        found["shuffled_labels"] = words, asked, store.with_table(shuffled(store.table, labels, seed))
+        found["shuffled_labels"] = (
+            "trained on shuffled labels",
+            asked,
+            store.with_table(shuffled(store.table, labels, seed)),
+        )
     return {key: (Row(words, "control"), learner, own) for key, (words, learner, own) in found.items()}
 
 

@@ -15,27 +15,34 @@ from gazeray.report.results import HEADLINE, Results
 from gazeray.report.words import interval, number
 from gazeray.studies.emotion import figures
 from gazeray.studies.emotion.sections import bounds
-from gazeray.studies.emotion.views import chance_of, label_of, model_of
+from gazeray.studies.emotion.views import asked, chance_of, label_of
 from gazeray.studies.emotion.words import METRICS, branch_name, heading, hold_out
 
 KNOCKED, PERMUTED = "without_", "permuted_"
 
 QUESTIONS = {
-    "shift": "Does the window reach into something else, such as the rating scale or the picture before? Then the "
-    "score rises as the window moves there.",
-    "cut": "Is it the end of the window that tells, when the answer may be under way already? Then the score falls "
-    "without it.",
-    "shuffled": "Does the way of fitting and testing give labels away? Then a model of shuffled labels scores, too. It "
-    "must not.",
-    "swapped": "Do the signals tell of this person’s own response, or of the picture alone? If of the picture, those "
-    "of somebody else who saw it will do as well.",
+    "shift": (
+        "window moved",
+        "Does the window reach into something else, such as the rating scale or the picture before? Then the score "
+        "rises as the window moves there.",
+    ),
+    "cut": (
+        "end cut off",
+        "Is it the end of the window that tells, when the answer may be under way already? Then the score falls "
+        "without it.",
+    ),
+    "shuffled": (
+        "labels shuffled within participants",
+        "Does the way of fitting and testing give labels away? Then a model of shuffled labels scores, too. It must "
+        "not.",
+    ),
+    "swapped": (
+        "signals of somebody else, who saw the same picture",
+        "Do the signals tell of this person’s own response, or of the picture alone? If of the picture, those of "
+        "somebody else who saw it will do as well.",
+    ),
 }
-"""What each control asks, by how its key begins."""
-
-
-def asked(results: Results) -> str:
-    """The model that the controls are asked of."""
-    return str((results.config.get("controls") or {}).get("of") or model_of(results))
+"""What is done in each control and what it asks, by how its key begins."""
 
 
 def section(results: Results, views: Sequence[Results]) -> Section | None:
@@ -52,8 +59,8 @@ def section(results: Results, views: Sequence[Results]) -> Section | None:
             "swapped signals, which the model meets in the test alone. Change: the control minus that model. An "
             "outcome is a reading of intervals, no proof: what passes in a small study may fail in a large one."
         )
-        questions = {view.label(key): QUESTIONS.get(kind(key), "") for view in views for key in view.of_kind("control")}
-        blocks = [Text(words, small=True), Terms([pair for pair in questions.items() if pair[1]]), *blocks]
+        kinds = dict.fromkeys(kind(key) for view in views for key in view.of_kind("control"))
+        blocks = [Text(words, small=True), Terms([QUESTIONS[one] for one in kinds if one in QUESTIONS]), *blocks]
     blocks += _importance(results, views)
     return Section("controls", "Controls", "Controls", blocks) if blocks else None
 
@@ -120,7 +127,7 @@ def outcome(view: Results, key: str) -> str:
         known = {"stimuli": "the person", "neither": "person and picture"}.get(hold_out(view))
         return f"above chance: what knowing {known} gives" if known else "fails: above chance without any link"
     if plain["ci95"][0] <= chance:
-        return "nothing to ask: the model as it is is not above chance"
+        return "nothing to ask: unaltered, the model is not above chance"
     if name == "shift":
         return "fails: the score rises, look at what is there" if side == 1 else "passes: the score does not rise"
     if name == "cut":
@@ -181,6 +188,10 @@ def _importance(results: Results, views: Sequence[Results]) -> list[Block]:
         "does not mean that none matters. Where the score is at chance there is nothing to fall."
     )
     alt = f"Fall of macro recall by channel, {panels[0].title}: {said}."
-    figure = Figure("importance", png, alt, "Fall of macro recall without each channel, with 95 % intervals.")
+    caption = (
+        "Fall of macro recall without each channel, with 95 % intervals: to the right of 0 the model does worse "
+        "without it, to the left better."
+    )
+    figure = Figure("importance", png, alt, caption)
     table = Table("Importance of channels", [Column("channel", ROW), *heads], rows)
     return [Heading("Which channels the model relies on"), Text(words, small=True), figure, table]

@@ -32,7 +32,8 @@ def courses(store: Store, channels: Sequence[str], labels: Sequence[Label], cfg:
     """
     people, whose = np.unique(store.plain("participant"), return_inverse=True)
     own = _means(store, whose, len(people), len(channels))
-    offset = own - np.nanmean(own, axis=0, keepdims=True)
+    there = np.isfinite(own)
+    offset = own - np.where(there, own, 0.0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
     levels = {label.name: store.plain(f"{label.name}_index") for label in labels}
     sums = {label.name: np.zeros((3, len(label.classes), len(channels), cfg.samples)) for label in labels}
     for rows, values in _series(store):

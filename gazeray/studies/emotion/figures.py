@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from gazeray.report import figures
@@ -25,6 +25,9 @@ LEVELS = "viridis"
 
 NOTHING = 1e-9
 """Falls of a score that are smaller are rounding."""
+
+LARGE = 1e4
+"""From here on an axis counts in thousands (k), millions (M)."""
 
 
 class Rows(NamedTuple):
@@ -122,7 +125,7 @@ class Sure(NamedTuple):
 
 
 @drawing()
-def reliability(found: Mapping[str, Sure], chance: float) -> Any:
+def reliability(found: Mapping[str, Sure]) -> Any:
     """How often the most probable level was right against how probable it was, above the trials of each bin."""
     figure = figures.new_figure(HALF_IN, HALF_IN + 0.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -132,7 +135,6 @@ def reliability(found: Mapping[str, Sure], chance: float) -> Any:
         upper.plot(own.sure, own.right, color=colour, linestyle=line, marker=mark, markersize=4, linewidth=1.4,
                    label=shorten(name, 26))  # fmt: skip
         lower.plot(own.sure, own.trials, color=colour, linestyle=line, marker=mark, markersize=3, linewidth=1.2)
-    upper.axhline(chance, color=VERMILION, linewidth=0.8, alpha=0.5)
     upper.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="share that was right")
     lower.set(xlabel="probability of the most probable level", ylabel="trials", ylim=(0, None))
     lower.yaxis.set_major_locator(MaxNLocator(3, integer=True, min_n_ticks=1))
@@ -194,8 +196,10 @@ def courses(panels: Sequence[Course], times_ms: NDArray[np.float64], levels: Seq
                 low, high = mean - panel.spread[level], mean + panel.spread[level]
                 axis.fill_between(times_ms / 1000, low, high, color=colour, alpha=0.12, linewidth=0)
         axis.set_title(shorten(panel.title, 34), loc="left")
-        axis.set_xlabel("s" if index + columns >= len(panels) else "")
+        axis.set_xlabel("time (s)" if index + columns >= len(panels) else "")
         axis.yaxis.set_major_locator(MaxNLocator(4))
+        if np.nanmax(np.abs(panel.mean), initial=0) >= LARGE:
+            axis.yaxis.set_major_formatter(EngFormatter(sep=""))
         axis.xaxis.set_major_locator(MaxNLocator(5))
     keys = [Line2D([], [], color=colour, linewidth=2, label=shorten(name, 16))
             for name, colour in zip(levels, colours, strict=True)]  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gazeray.config import ConfigError, TrainConfig
+from gazeray.config import TrainConfig
 from gazeray.gaze.augment import move_pictures, move_points, random_affines
 from gazeray.gaze.labels import Label
 from gazeray.gaze.signal_scaling import Scaler
@@ -74,18 +74,9 @@ class EmotionLearner(Learner):
     headline: str = "balanced_accuracy"
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a picture branch without a network, ConfigError for a metric that no label has."""
+        """Raises ValueError for a picture branch without a network."""
         if not self.branches or ("picture" in self.branches and self.network is None):
             raise ValueError(f"branches {list(self.branches)}: at least one, and picture only with a network")
-        asked = {"train.stop_on": self.train.stop_on} | (
-            {"search.metric": self.cfg.search.metric} if self.cfg.search else {}
-        )
-        if not any(label.ordered and len(label.classes) > 2 for label in self.labels):
-            faults = [
-                f"{key}: qwk needs a label with three ordered levels" for key, name in asked.items() if name == "qwk"
-            ]
-            if faults:
-                raise ConfigError(faults)
 
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -279,7 +270,8 @@ class EmotionLearner(Learner):
             others = swapped(self, model, rows, store, fold, device)
             named |= {f"{name}:{SWAPPED}": values for name, values in others.items()}
         out.folder.write_table(PREDICTIONS, with_scores(table, named))
-        if self.own_key == controls.of and (controls.knock_out or controls.permute):
+        channels = controls.knock_out and "series" in self.branches
+        if self.own_key == controls.of and (channels or controls.permute):
             out.folder.write_table(IMPORTANCE, importance(self, model, table, rows, store, fold, device))
         metrics = self.metrics(found, store.take(rows, self.targets))
         return {"metrics": {name: None if np.isnan(value) else value for name, value in metrics.items()}}

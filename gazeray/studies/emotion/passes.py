@@ -64,7 +64,7 @@ class ReadTrials:
         rows = ids_table([(one.gaze.participant, one.gaze.trial) for one, _ in kept])
         tables = {**seen.events, "channels": pa.Table.from_pylist(channels, schema=CHANNELS)}
         read = seen.read
-        notes = [*read.notes, *self.strangers(seen)]
+        notes = [*read.notes, *self.strangers(seen), *self.beyond(read.key, [series for _, series in kept])]
         return Shard(rows, self.tensors(kept), rejects, seen.quality, read.sha256, read.n_rows, tables, notes)
 
     def series(self, one: Seen) -> dict[str, Series]:
@@ -96,6 +96,17 @@ class ReadTrials:
             f"{seen.read.key}: channel {name} is not used, the first recordings have none: declare it"
             for name in sorted(found - known)
         ]
+
+    def beyond(self, key: str, kept: Sequence[Mapping[str, Series]]) -> list[str]:
+        """The moved windows in which used trials have nothing, such as those that lie behind their end."""
+        counts = {
+            ms: sum(bool(np.isnan(series[series_column(ms)].values).all()) for series in kept)
+            for ms in (self.cfg.controls.shift_ms if self.channels else ())
+        }
+        return [
+            f"{key}: trials with nothing in the window of controls.shift_ms {ms:+g}: {count} of {len(kept)}"
+            for ms, count in counts.items() if count
+        ]  # fmt: skip
 
     def tensors(self, kept: Sequence[tuple[Seen, Mapping[str, Series]]]) -> dict[str, Column]:
         """The columns of the trials that are used."""

@@ -33,13 +33,13 @@ FORMAT = 2
 ROWS = {
     "majority": Row("majority class", "baseline"),
     "participant_mean": Row("participant's mean", "baseline"),
-    "picture_mean": Row("picture's mean, of known people", "baseline"),
+    "picture_mean": Row("picture's mean", "baseline"),
     "additive": Row("participant + picture", "baseline"),
-    "ridge": Row("simple features, ridge regression", "baseline"),
+    "ridge": Row("ridge on simple features", "baseline"),
     "nuisance": Row("order, duration, rate, loss", "baseline"),
     "without_gaze": Row("all without gaze together", "baseline"),
-    "other_people": Row("everybody else's ratings of the picture, tested people's too", "ceiling"),
-    "retest": Row("the same person's other ratings of the picture", "ceiling"),
+    "other_people": Row("everybody else's ratings", "ceiling"),
+    "retest": Row("same person's other ratings", "ceiling"),
 }
 """The rows, in the order in which they are told; the columns of their scores are `<label>:<row>`."""
 

@@ -57,12 +57,12 @@ def write_report(run: Folder) -> None:
             sections.spread(told),
             signals.section(run, results, told),
             signals.augmentation(run, results),
-            search.section(results),
+            _search(results, names),
             learning.section(_of_model(results), LOGGED),
             *_per_fold(told),
             _tested(results),
             provenance.section(results),
-            *flow.section(first),
+            *_flow(first, names[0]),
             quality.section(results),
             rejects.section(results, "What was rejected, and why", "Rejected", read),
             methods(results, told),
@@ -93,6 +93,21 @@ def _of_model(results: Results) -> Results:
     return replace(results, epochs=own)
 
 
+def _flow(first: Results, label: str) -> list[Section]:
+    """What became of the trials, by the levels of the first label."""
+    words = f"The last columns are the levels of {label}, {first.classes[0]} to {first.classes[-1]}."
+    return [one._replace(blocks=[Text(words, small=True), *one.blocks]) for one in flow.section(first)]
+
+
+def _search(results: Results, labels: list[str]) -> Section | None:
+    """The search, whose scores and losses are means over the labels."""
+    found = search.section(results)
+    if found is None or len(labels) < 2:
+        return found
+    words = f"Scores and losses are means over {' and '.join(labels)}; balanced accuracy is macro recall."
+    return found._replace(blocks=[Text(words, small=True), *found.blocks])
+
+
 def _per_fold(told: list[Results]) -> list[Section]:
     """A section per label: how each fold went."""
     found = []
@@ -101,7 +116,8 @@ def _per_fold(told: list[Results]) -> list[Section]:
         anchor = "per-fold" if view is told[0] else f"per-fold-{told.index(view) + 1}"
         many = len(told) > 1
         title, link = (f"Folds: {name}", f"Folds, {name}") if many else (section.title, section.link)
-        found.append(section._replace(anchor=anchor, title=title, link=link))
+        blocks = [Text("Balanced accuracy is macro recall.", small=True), *section.blocks]
+        found.append(section._replace(anchor=anchor, title=title, link=link, blocks=blocks))
     return found
 
 

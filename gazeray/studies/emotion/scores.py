@@ -43,8 +43,9 @@ def score_label(
 
     predictions: a row per tested trial with participant, stimulus, trial, fold, `<label>` (level or null),
     `<label>:prior` and `<label>:<row>`, lists of K probabilities, null where undefined. rows: those that are told; one
-    without a column is left out. model: the row whose gains, permutation tests and confusions are told. hold_out: see
-    `gazeray.config.FoldsConfig`. asked: the row that the controls are of; each control has its gain over it.
+    without a column is left out, and so is a ceiling that these ratings do not have. model: the row whose gains,
+    permutation tests and confusions are told. hold_out: see `gazeray.config.FoldsConfig`. asked: the row that the
+    controls are of; each control has its gain over it.
 
     `levels`, `ordered`, `n`, `counts` (K,); `rows`, `metrics_shown` and `metrics` as of every study; `held_out`: what
     the intervals draw, and how many of it; `without_gaze`: the rows that know neither gaze nor body, and the best of
@@ -55,6 +56,8 @@ def score_label(
     """
     here, unseen = Tested.of(predictions, label, model), HELD_OUT[hold_out]
     everything = {name: here.scores(name) for name in rows if f"{label.name}:{name}" in predictions.column_names}
+    gone = [name for name, own in everything.items() if rows[name].kind == "ceiling" and not np.isfinite(own).any()]
+    everything = {name: own for name, own in everything.items() if name not in gone}
     of = {name: asked for name, row in rows.items() if row.kind == "control" and name != model}
     found = _rows(here, everything, model, of, cfg, seed, unseen)
     blind = [name for name in SIGHTLESS if name in found and name != model]

@@ -22,6 +22,7 @@ from gazeray.studies.emotion import figures
 from gazeray.studies.emotion.views import (
     ADDITIVE,
     SEES,
+    asked,
     chance_of,
     confusions,
     decided,
@@ -66,6 +67,8 @@ def table(results: Results, views: Sequence[Results]) -> Section:
         f"In square brackets: 95 % bootstrap interval over {resampled(views[0])}, drawn anew together with the "
         "predictions as they are. Shaded: the model of all branches."
     )
+    if any(view.of_kind("control") for view in views):
+        intro += f" Controls are asked of the model of {branch_name(asked(results))}: see there."
     blocks: list[Block] = [Text(intro, small=True), *_ladder(views)]
     for view, head in _headed(views):
         blocks += [*head, *scores.blocks(view, METRICS, None, "trial", label=f"Scores of {label_of(view)}")]
@@ -98,7 +101,8 @@ def _ladder(views: Sequence[Results]) -> list[Block]:
     )
     caption = (
         "Macro recall with 95 % intervals. Grey: sees neither gaze nor body; blue: the model; black: simple features "
-        "of gaze and body; green: ceilings. Gaze and body add something where blue lies to the right of all grey."
+        "of gaze and body; green: ceilings. Whether gaze and body add something is told by the paired gains below, not "
+        "by whether two intervals overlap."
     )
     png = figures.dots(names, colours, panels, METRICS[HEADLINE].head)
     return [Figure("ladder", png, f"Macro recall of the rows. {said}.", caption)]
@@ -107,7 +111,8 @@ def _ladder(views: Sequence[Results]) -> list[Block]:
 def _gains(view: Results) -> list[Block]:
     """What the model has more than every other row, on the same resamples."""
     model, shown = model_of(view), [HEADLINE, second(view)]
-    keys = [key for key in scores.ordered(view, METRICS, None) if key != model]
+    others = set(view.of_kind("control")) | {model}  # a control is compared with the model that it is of
+    keys = [key for key in scores.ordered(view, METRICS, None) if key not in others]
     keys = [key for key in keys if view.gain(model, HEADLINE, key).get("value") is not None]
     if not keys:
         return []
@@ -234,7 +239,11 @@ def _usage(name: str, view: Results) -> list[Figure]:
     _, probable, _ = decided(view, model, even=False)
     shares = {
         who: np.bincount(said, minlength=count) / said.size
-        for who, said in (("people", true), ("model, most probable level", probable), ("model, levels even", even))
+        for who, said in (
+            ("people", true),
+            ("model, most probable level", probable),
+            ("model, each level counting the same", even),
+        )
     }
     said = "; ".join(
         f"{who}: " + ", ".join(f"{100 * share:.0f} %" for share in values) for who, values in shares.items()
@@ -274,9 +283,12 @@ def calibration(views: Sequence[Results]) -> Section | None:
         )
         errors = [f"{name} {number(view.entry(rows[name], 'ece').get('value'), 3)}" for name in found]
         words.append(f"{label_of(view)}: {', '.join(errors)}")
-        caption = f"{label_of(view)}: how often the most probable level was right where it had a probability."
+        caption = (
+            f"{label_of(view)}: how often the most probable level was right, by how probable it was said to be; below, "
+            "on how many trials."
+        )
         drawn.append(
-            Figure(own("calibration", views, view), figures.reliability(found, chance_of(view)),
+            Figure(own("calibration", views, view), figures.reliability(found),
                    f"Reliability of {label_of(view)}, probability → share that was right. {said}.", caption)
         )  # fmt: skip
     if not drawn:

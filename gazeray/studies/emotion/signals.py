@@ -57,12 +57,13 @@ def _quality(table: pa.Table) -> list[Block]:
     words = (
         "Lost: samples that the recorder calls invalid, that are implausible, or that were never there. Of losses up "
         "to a limit the values are interpolated, longer ones are masked, and the model is told where. Flat: the same "
-        "value throughout a trial. Saturated: samples at the end of what the recorder can say."
+        "value throughout a trial. At an end: samples that have the least or the greatest value of their trial; many "
+        "of them point at a sensor that is saturated, or at one of few steps, such as a heart rate in whole beats."
     )
     columns = [Column("channel", ROW), Column("unit", TEXT), Column("trials"), Column("lost, median (%)")]
     columns += [Column("lost, 95th percentile (%)"), Column("nothing left (trials)"), Column("implausible (%)")]
     columns += [Column("longest gap, median (ms)"), Column("longest gap (ms)"), Column("lowest"), Column("highest")]
-    columns += [Column("flat (trials)"), Column("saturated (%)"), Column("refused (trials)")]
+    columns += [Column("flat (trials)"), Column("at an end (%)"), Column("refused (trials)")]
     own = {name: table.filter(pc.equal(table["channel"], name)) for name in names}
     rows = [_channel(name, one) for name, one in own.items()]
     quality = Table("Quality of the channels", columns, rows, style="compact")
@@ -157,9 +158,10 @@ def _courses(run: Folder, results: Results, views: Sequence[Results]) -> list[Bl
         if not found:
             continue
         caption = (
-            f"Mean course of each channel by the level of {label_of(view)}, over all trials, before scaling; time from "
-            "the beginning of the window. Bands: one standard deviation over trials, of the first and the last level. "
-            "People who answer high may differ in level for other reasons: this is a picture of the data, no test."
+            f"Mean course of each channel by the level of {label_of(view)}, over all trials, before scaling: how far "
+            "each trial is from the mean of its person, plus the mean over the people, who differ more than levels do. "
+            "Bands: one standard deviation over trials, of the first and the last level. This is a picture of the "
+            "data, no test."
         )
         if len(found) > PANELS:
             caption += f" The first {PANELS} of {len(found)} channels."
@@ -211,6 +213,9 @@ def augmentation(run: Folder, results: Results) -> Section | None:
         + (f"{counted(views, 'random view')} of each picture beside the plain one; which is drawn changes from epoch "
            "to epoch. Nothing is moved in tests." if views else "Nothing is moved in tests.")
     )  # fmt: skip
-    caption = f"{counted(len(before), 'pair')}: picture and gaze before, and the same moved, below."
-    figure = Figure("augmentation", png, f"{caption} The gaze stays on what it was on.", caption)
+    caption = (
+        f"{counted(len(before), 'pair')}: a picture with the gaze of a trial before, and the same moved, below. Each "
+        "is squeezed to a square, as the network sees it. The gaze stays on what it was on."
+    )
+    figure = Figure("augmentation", png, caption, caption)
     return Section("augmentation", "How pictures and gaze are moved", "Augmentation", [Text(words), figure])

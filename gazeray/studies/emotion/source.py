@@ -20,14 +20,15 @@ from gazeray.gaze.dataset import Dataset, DatasetSpec, listed_files, open_datase
 from gazeray.gaze.declaration import WORDS
 from gazeray.gaze.first import first_of_gaze
 from gazeray.gaze.labels import Label
+from gazeray.gaze.pupils import eyes_of
 from gazeray.gaze.recording import read_recording
-from gazeray.gaze.signals import channel_names
+from gazeray.gaze.signals import channel_names, unit_of
 from gazeray.gaze.stimulus_pictures import Pictures, find_pictures
 from gazeray.learn.folds import make_folds
 from gazeray.learn.space import settings_to_try
 from gazeray.report.words import counted
 from gazeray.storage import Folder
-from gazeray.studies.emotion.config import Branch, EmotionConfig, subsets_of
+from gazeray.studies.emotion.config import Branch, EmotionConfig, check_metrics, subsets_of
 from gazeray.studies.emotion.network import OpenedNetwork, open_network
 from gazeray.studies.shared.declared import find_declaration
 from gazeray.studies.shared.without_gaze import further_columns, given_away, trial_order
@@ -39,6 +40,9 @@ from gazeray.unit import Json
 READING, SIMULATION = 1, 1
 """Raised when the code reads, cleans or draws, or simulates, the same input differently: older examples are then not
 reused."""
+
+KEYS = ("participant", "trial", "stimulus")
+"""Columns that every table of trials has."""
 
 PROBED, PROBED_BYTES = 5, 200e6
 """Channels are those of the first so many recordings, each of so many bytes at most."""
@@ -111,17 +115,24 @@ def open_trials(cfg: EmotionConfig) -> Source[EmotionTrials]:
         cfg.data.simulate, simulate_emotion,
     )  # fmt: skip
     spec = validate(DatasetSpec, values, source)
+    _check_names(spec, source)
     data = open_dataset(spec, root, cfg.data.labels or list(spec.labels))
+    check_metrics(cfg, data.labels)
     everything = pa.Table.from_pandas(data.trials, preserve_index=False)
     pictures = find_pictures(spec, listed_files(root), sorted(set(everything.column("stimulus").to_pylist())))
     channels, units = _channels(cfg, data, root)
     branches, left_out = _branches(cfg, spec, channels)
     rejects = list(data.rejects)
     if "picture" in branches:
-        everything, rejects = _with_pictures(everything, pictures, spec, rejects)
-    further = further_columns(everything)
-    trials, beside = everything.drop_columns(further), everything.select(further)
+        everything, further = _with_pictures(everything, pictures, spec)
+        rejects += further
+    refused = {f"{one.participant}\n{one.trial}" for one in rejects[len(data.rejects) :]}
+    columns = further_columns(everything)
+    trials, beside = everything.drop_columns(columns), everything.select(columns)
     recordings = [asdict(recording) for recording in data.recordings]
+    for one in recordings:
+        own = tuple(f"{name}\n" for name in one["participants"])
+        one["refused"] += sorted(pair for pair in refused if pair.startswith(own))
     apart = dict.fromkeys(("notes", "licence", "name", "study", "nuisance", "labels"), True)
     parts = [READING, spec.model_dump(mode="json", exclude={**apart, "trials": {"columns": {WORDS}, "in_order": True}})]
     parts += [part.model_dump(mode="json") for part in (cfg.signals, cfg.events, cfg.quality, cfg.scanpath)]
@@ -139,10 +150,31 @@ def open_trials(cfg: EmotionConfig) -> Source[EmotionTrials]:
 def deal(cfg: EmotionConfig, table: pa.Table, labels: Sequence[Label]) -> list[Fold]:
     """The folds of trials or examples, with similar shares of the levels of the first label.
 
-    Raises DataError when people or stimuli do not suffice.
+    Raises DataError when people or stimuli do not suffice, or where a label is known of no trial of a fold that is
+    trained on, or of none that is tested.
     """
+    known = {label.name: table.column(f"{label.name}_index").to_numpy() >= 0 for label in labels}
     index = np.maximum(table.column(f"{labels[0].name}_index").to_numpy(), 0)
-    return make_folds(table, index, cfg.folds, cfg.run.seed)
+    folds = make_folds(table, index, cfg.folds, cfg.run.seed)
+    faults = []
+    for name, own in known.items():
+        said = f"label {name}, which {int(own.sum())} of {counted(len(own), 'trial')} have, is known of none"
+        mend = "other folds, or data.labels without it"
+        faults += [f"{said} to train on in fold {fold.fold}: {mend}" for fold in folds if not own[fold.train].any()][:1]
+        if not any(own[fold.test].any() for fold in folds):
+            faults.append(f"{said} that is tested: {mend}")
+    if faults:
+        raise DataError(faults)
+    return folds
+
+
+def _check_names(spec: DatasetSpec, source: str) -> None:
+    """Raises ConfigError for names of labels that would be taken for something else in the tables of a run."""
+    own = [*KEYS, "fold", "regime"]
+    faults = [f"{source}: labels.{name}: another name: no ':', and none of {', '.join(own)}"
+              for name in spec.labels if name in own or ":" in name]  # fmt: skip
+    if faults:
+        raise ConfigError(faults)
 
 
 def _channels(cfg: EmotionConfig, data: Dataset, root: Folder) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -161,13 +193,15 @@ def _channels(cfg: EmotionConfig, data: Dataset, root: Folder) -> tuple[tuple[st
             numbers = {name for name, values in (trial.samples or {}).items() if values.dtype.kind == "f"}
             units = {name: unit for name, unit in trial.units.items() if name in numbers} | units
     names = channel_names(list(units), units, samples.has_gaze, cfg.signals)
-    return names, units
+    eyes = eyes_of(list(units))
+    return names, {name: unit_of(name, eyes if name == "pupil" else [name], units) for name in names}
 
 
 def _branches(
     cfg: EmotionConfig, spec: DatasetSpec, channels: Sequence[str]
 ) -> tuple[tuple[Branch, ...], dict[str, str]]:
-    """Those of the wanted branches that the data allow, and why not the others. Raises DataError: none."""
+    """Those of the wanted branches that the data allow, and why not the others. Raises DataError: none;
+    ConfigError: the model that controls ask is left out."""
     gaze = spec.fixations is not None or (spec.samples is not None and spec.samples.has_gaze)
     why: dict[Branch, str] = {
         "series": "" if channels else "no samples are declared",
@@ -177,12 +211,15 @@ def _branches(
     left_out: dict[str, str] = {name: why[name] for name in cfg.model.branches if why[name]}
     if len(left_out) == len(cfg.model.branches):
         raise DataError([f"{spec.name}: branch {name}: {reason}" for name, reason in left_out.items()])
-    return tuple(name for name in cfg.model.branches if name not in left_out), left_out
+    found = tuple(name for name in cfg.model.branches if name not in left_out)
+    gone = [f"{name} is left out: {reason}" for name, reason in left_out.items() if name in cfg.controls.of.split("-")]
+    if gone and cfg.controls.asked:
+        allowed = ", ".join("-".join(own) for own in subsets_of(found, cfg.model.rows))
+        raise ConfigError([f"controls.of: no model {cfg.controls.of!r} here: {'; '.join(gone)} (allowed: {allowed})"])
+    return found, left_out
 
 
-def _with_pictures(
-    trials: pa.Table, pictures: Pictures, spec: DatasetSpec, rejects: Sequence[Reject]
-) -> tuple[pa.Table, list[Reject]]:
+def _with_pictures(trials: pa.Table, pictures: Pictures, spec: DatasetSpec) -> tuple[pa.Table, list[Reject]]:
     """The trials whose picture is there, and rejects of the others. Raises DataError: none is."""
     missing = set(pictures.missing)
     gone = np.array([name in missing for name in trials.column("stimulus").to_pylist()])
@@ -194,7 +231,7 @@ def _with_pictures(
                one["participant"], one["trial"])
         for one in own
     ]  # fmt: skip
-    return trials.filter(pa.array(~gone)), [*rejects, *further]
+    return trials.filter(pa.array(~gone)), further
 
 
 def _lines(cfg: EmotionConfig, found: EmotionTrials) -> list[str]:

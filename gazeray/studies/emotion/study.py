@@ -220,10 +220,10 @@ class EmotionStudy:
 
     def _rows(self, key: str, found: EmotionTrials) -> dict[str, Row]:
         """The row of a model, and that of the control that is made of it in the test."""
-        several = key == "-".join(found.branches) and len(found.branches) > 1
-        rows = {key: Row(" + ".join(key.split("-")) + (" (all)" if several else ""), "model")}
+        alone = " alone" if "-" not in key and len(found.branches) > 1 else ""
+        rows = {key: Row(" + ".join(key.split("-")) + alone, "model")}
         if key == self.cfg.controls.of and self.cfg.controls.swap_signals:
-            rows[SWAPPED] = Row(f"{key}, tested with the signals of others who saw the same picture", "control")
+            rows[SWAPPED] = Row("signals of somebody else", "control")
         return rows
 
     def _files(self, ready: Prepared) -> dict[str, bytes]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -99,6 +100,12 @@ def score_faults(table: pa.Table, manifest: Json) -> Iterator[str]:
         if strange:
             yield f"{PREDICTIONS}: {name}: {', '.join(strange[:5])}: none of the levels {', '.join(levels)}"
         for column in (one for one in table.column_names if one.startswith(f"{name}:")):
-            rows = [row for row in table[column].to_pylist() if row is not None]
-            if any(len(row) != len(levels) or not np.isclose(sum(row), 1.0) or min(row) < 0 for row in rows):
+            if not all(row is None or _probabilities(row, len(levels)) for row in table[column].to_pylist()):
                 yield f"{PREDICTIONS}: {column}: {len(levels)} probabilities that sum to 1 are needed in every row"
+
+
+def _probabilities(row: Any, levels: int) -> bool:
+    """Are there so many numbers that sum to 1?"""
+    if not isinstance(row, list) or len(row) != levels or None in row:
+        return False
+    return bool(np.isclose(sum(row), 1.0)) and min(row) >= 0

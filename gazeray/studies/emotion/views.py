@@ -79,6 +79,11 @@ def model_of(results: Results) -> str:
     return str(results.metrics["model"])
 
 
+def asked(results: Results) -> str:
+    """The row of the model that the controls are asked of."""
+    return str((results.config.get("controls") or {}).get("of") or model_of(results))
+
+
 def models(results: Results) -> list[str]:
     """The rows of the models, those of fewer branches first, the one that the run is about last."""
     keys = [key for key, row in results.predictors.items() if row["kind"] == "model"]

@@ -61,7 +61,7 @@ KNOWN_SIDES = {
 EXPLAINED = {
     PICTURE: ("the stimulus", "the mean rating of other people for the same picture"),
     PERSON: ("the person", "this person's mean rating of other pictures"),
-    ADDITIVE: ("person and picture", "this person's mean rating and the picture's, added up"),
+    ADDITIVE: ("person and picture", "the sum of this person's mean rating and the picture's"),
 }
 """What a score is credited to where such a row has it too, and what that row knows."""
 
@@ -170,15 +170,17 @@ def _beyond(view: Results, digits: int) -> str:
 def credited(view: Results) -> str | None:
     """The row that has the score of the model too, and so explains it; None where none has, or none is above chance.
 
-    Asked of the picture alone, the person alone, and both: the first that scores at least as well as the model, is
-    above chance by its interval, and over which the gain of the model cannot be told from 0 (or is below), in the
-    second metric either. Not where the model is better than all that can be had without gaze and body.
+    Asked of the picture alone, the person alone, and both: those that score at least as well as the model, are above
+    chance by their interval, and over which the gain of the model cannot be told from 0 (or is below), in the second
+    metric either. The first of them, or the best where the model is not above chance. Not where the model is better
+    than all that can be had without gaze and body.
     """
     model, chance = model_of(view), chance_of(view)
     gain = best_gain(view, model, HEADLINE, held_out(view))
     value = view.entry(model, HEADLINE).get("value")
     if value is None or (gain is not None and gain.found.side == "above"):
         return None
+    found = []
     for row in EXPLAINED:
         entry, over = view.entry(row, HEADLINE), view.gain(model, HEADLINE, row)
         bounds, gained = entry.get("ci95"), over.get("ci95")
@@ -188,8 +190,10 @@ def credited(view: Results) -> str | None:
         if beside is not None and beside[0] > 0:
             continue
         if entry["value"] >= value and bounds[0] > chance and gained[0] <= 0:
-            return row
-    return None
+            found.append(row)
+    if against_chance(view).side == "above":
+        return next(iter(found), None)
+    return max(found, key=lambda row: float(view.entry(row, HEADLINE)["value"]), default=None)
 
 
 def explained(view: Results, digits: int = 2) -> str:
@@ -205,7 +209,9 @@ def explained(view: Results, digits: int = 2) -> str:
     others = view.entry(OTHERS, second(view))
     if row == PICTURE and others.get("value") is not None:
         scored += f" (with everybody else’s ratings {number(others['value'], 2)})"
-    return f"All of it is {what}: {knows} alone scores {scored}."
+    if against_chance(view).side == "above":
+        return f"All of it may be {what}: {knows} alone scores {scored}."
+    return f"What is told of it needs neither gaze nor body. All of it is {what}: {knows} alone scores {scored}."
 
 
 def given_away(view: Results, digits: int = 2) -> str:

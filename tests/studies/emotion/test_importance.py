@@ -14,11 +14,11 @@ from gazeray.learn.fit import Fit, Task, predict
 from gazeray.storage import Folder
 from gazeray.store import Store
 from gazeray.studies.emotion.config import BRANCHES
-from gazeray.studies.emotion.importance import importance
+from gazeray.studies.emotion.importance import importance, swapped
 from gazeray.studies.shared.classification import with_regimes
 from tests.learn.test_fit import Memory
 from tests.studies.emotion.test_learner import unit_of
-from tests.studies.emotion.tiny_trials import CHANNELS, FOLD, ROWS, TEST, TRAIN, config, learner, trials
+from tests.studies.emotion.tiny_trials import CHANNELS, FOLD, PICTURES, ROWS, TEST, TRAIN, config, learner, trials
 
 CPU = torch.device("cpu")
 ASKED = {"of": "series", "knock_out": True, "permute": 2}
@@ -112,3 +112,34 @@ def test_only_what_is_asked_is_done(store: Store, tmp_path: Path, controls: Any,
     out, _ = unit_of(learner(cfg), store, tmp_path)
     table = out.folder.read_table("importance.parquet")
     assert {name.partition("_")[0] for name in table["control"].to_pylist()} == kinds
+
+
+# -- signals of others who saw the same
+
+
+def test_swapped_signals_are_those_of_somebody_else_who_saw_the_same(store: Store) -> None:
+    run, _ = asked(store)
+    own, stimuli, people = run.learner, store.plain("stimulus"), store.plain("participant")
+    found = swapped(own, run.model, TEST, store, FOLD, CPU)["arousal"]  # type: ignore[arg-type]
+    _, plain = predict(own, run.model, store, TEST, CPU)
+    for place, row in enumerate(TEST):
+        others = (stimuli[TEST] == stimuli[row]) & (people[TEST] != people[row])
+        assert np.isclose(plain["arousal"][others], found[place], rtol=1e-5).all(axis=1).any()
+
+
+def test_a_response_that_is_ones_own_is_not_in_the_signals_of_others(store: Store) -> None:
+    run, _ = asked(store)
+    found = swapped(run.learner, run.model, TEST, store, FOLD, CPU)["arousal"]  # type: ignore[arg-type]
+    _, plain = predict(run.learner, run.model, store, TEST, CPU)
+    truth = store.plain("arousal_index")[TEST]
+    assert (plain["arousal"].argmax(axis=1) == truth).mean() > 0.8
+    assert (found.argmax(axis=1) == truth).mean() < 0.5
+    again = swapped(run.learner, run.model, TEST, store, FOLD, CPU)["arousal"]  # type: ignore[arg-type]
+    assert np.array_equal(found, again)
+
+
+def test_who_alone_saw_a_picture_has_no_other_signals(store: Store) -> None:
+    run, _ = asked(store)
+    alone = TEST[:PICTURES]  # all of one person
+    found = swapped(run.learner, run.model, alone, store, FOLD, CPU)  # type: ignore[arg-type]
+    assert np.isnan(found["arousal"]).all()

@@ -21,7 +21,7 @@ from gazeray.metrics.ordinal import score_ordinal
 from gazeray.models.emotion import SMALLEST_SCANPATH
 from gazeray.storage import Folder
 from gazeray.store import Store
-from gazeray.studies.emotion.config import BRANCHES, SMALLEST_PUBLISHED_PX, Branch
+from gazeray.studies.emotion.config import BRANCHES, SMALLEST_PUBLISHED_PX, Branch, check_metrics
 from gazeray.studies.emotion.learner import EmotionLearner
 from gazeray.studies.emotion.network import PictureNetwork
 from gazeray.study import Row, Tried
@@ -326,13 +326,13 @@ def test_a_picture_without_a_network_and_no_branch_at_all_are_refused() -> None:
 
 def test_kappa_is_asked_of_ordered_labels_alone() -> None:
     cfg = config(train={"stop_on": "qwk"})
-    assert learner(cfg).train.stop_on == "qwk"
+    check_metrics(cfg, LABELS)
     for odd in (label("load", 2), label("kind", 3, ordered=False)):
         with pytest.raises(ConfigError, match=r"train\.stop_on: qwk needs a label with three ordered levels"):
-            learner(cfg, labels=(odd,))
+            check_metrics(cfg, (odd,))
     searched = config(search={"metric": "qwk", "space": {"loss": {"gamma": [0, 2]}}})
     with pytest.raises(ConfigError, match=r"search\.metric"):
-        learner(searched, labels=(label("load", 2),))
+        check_metrics(searched, (label("load", 2),))
 
 
 def test_loss_of_the_validation_rows_does_not_depend_on_gamma_and_weights(store: Store) -> None:

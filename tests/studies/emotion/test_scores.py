@@ -64,6 +64,15 @@ def test_row_that_is_held_out_has_no_value_and_says_why(found: dict[str, Any]) -
     assert found["rows"]["series"]["qwk"]["gain"]["majority"]["value"] == found["rows"]["series"]["qwk"]["value"]
 
 
+def test_ceiling_that_the_ratings_do_not_have_is_no_row(something: pa.Table) -> None:
+    """Nobody rated a picture twice; what is held out stays, with the reason."""
+    place = something.column_names.index("arousal:retest")
+    once = something.set_column(place, "arousal:retest", pa.nulls(len(something), something.schema.field(place).type))
+    found = score_label(once, SOMETHING.target, ALL_ROWS, "series", FEW, 0, "participants")
+    assert set(ALL_ROWS) - set(found["rows"]) == {"retest"}
+    assert found["rows"]["participant_mean"]["qwk"]["value"] is None
+
+
 def test_row_of_some_trials_is_scored_on_these_and_so_is_the_gain_over_it(
     found: dict[str, Any], something: pa.Table
 ) -> None:
