@@ -81,7 +81,9 @@ def test_of_a_label_at_chance_the_best_row_tells_most(run_of: Make, tmp_path: Pa
             label["rows"][row]["balanced_accuracy"] = {"value": value, "ci95": [value - 0.1, value + 0.1], "n": 9}
         own = label["rows"][made.ALL]["balanced_accuracy"]
         own |= {"value": 0.4, "ci95": [0.3, 0.5]}
-        own["gain"] |= {row: {"value": -0.1, "ci95": [-0.2, 0.1], "p": 0.9} for row in ("picture_mean", "additive")}
+        gains = {row: {"value": -0.1, "ci95": [-0.2, 0.1], "p": 0.9} for row in ("picture_mean", "additive")}
+        for metric in ("balanced_accuracy", "qwk"):
+            label["rows"][made.ALL][metric]["gain"] |= gains
 
     def at_chance(label: dict[str, Any]) -> None:
         edit(label)
