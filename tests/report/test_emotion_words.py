@@ -81,7 +81,9 @@ def test_of_a_label_at_chance_the_best_row_tells_most(run_of: Make, tmp_path: Pa
             label["rows"][row]["balanced_accuracy"] = {"value": value, "ci95": [value - 0.1, value + 0.1], "n": 9}
         own = label["rows"][made.ALL]["balanced_accuracy"]
         own |= {"value": 0.4, "ci95": [0.3, 0.5]}
-        own["gain"] |= {row: {"value": -0.1, "ci95": [-0.2, 0.1], "p": 0.9} for row in ("picture_mean", "additive")}
+        gains = {row: {"value": -0.1, "ci95": [-0.2, 0.1], "p": 0.9} for row in ("picture_mean", "additive")}
+        for metric in ("balanced_accuracy", "qwk"):
+            label["rows"][made.ALL][metric]["gain"] |= gains
 
     def at_chance(label: dict[str, Any]) -> None:
         edit(label)
@@ -170,12 +172,19 @@ def test_nothing_scored_is_no_verdict() -> None:
 
 
 def test_the_picture_explains_only_what_it_tells_at_least_as_well(run_of: Make, tmp_path: Path) -> None:
-    """Not where it is worse, not where its own interval holds chance, not where the model is clearly above it."""
+    """Not where it is worse, not where its own interval holds chance, not where the model is clearly above it in either
+    metric."""
     own = views(read_results(run_of()))[1]
     assert credited(own) == "picture_mean"
     row = own.metrics["rows"]["picture_mean"]["balanced_accuracy"]
     gain = own.metrics["rows"][made.ALL]["balanced_accuracy"]["gain"]["picture_mean"]
-    for entry, changed in ((row, {"ci95": [0.1, 0.4]}), (row, {"value": 0.15}), (gain, {"ci95": [0.01, 0.05]})):
+    beside = own.metrics["rows"][made.ALL]["qwk"]["gain"]["picture_mean"]
+    for entry, changed in (
+        (row, {"ci95": [0.1, 0.4]}),
+        (row, {"value": 0.15}),
+        (gain, {"ci95": [0.01, 0.05]}),
+        (beside, {"ci95": [0.1, 0.4]}),
+    ):
         before = dict(entry)
         entry.update(changed)
         assert credited(own) != "picture_mean"

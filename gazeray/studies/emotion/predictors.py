@@ -183,10 +183,8 @@ class _Fit:
         return scores
 
 
-def why_missing(row: str, there: int, asked: int, stimuli: int) -> str:
-    """Why a row has probabilities for only so many (there) of the tested trials (asked), of so many stimuli."""
-    if row in ("other_people", "retest") and stimuli == 1:
-        return "there is one picture only"
+def why_missing(row: str, there: int, asked: int) -> str:
+    """Why a row has probabilities for only so many (there) of the tested trials (asked)."""
     why = {
         "participant_mean": "participants are held out",
         "picture_mean": "stimuli are held out",

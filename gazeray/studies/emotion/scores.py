@@ -100,7 +100,7 @@ def _rows(
         own.setdefault("gain", {})
     for name in (name for name in everything if name not in whole):
         there = np.isfinite(everything[name][:, 0])
-        why = why_missing(name, int(there.sum()), len(there), len(np.unique(here.names("stimulus"))))
+        why = why_missing(name, int(there.sum()), len(there))
         if not there.any():
             found[name] = {metric: {"value": None, "ci95": None, "n": 0, "why": why} for metric in found[model]}
             continue

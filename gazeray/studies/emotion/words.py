@@ -171,9 +171,9 @@ def credited(view: Results) -> str | None:
     """The row that has the score of the model too, and so explains it; None where none has, or none is above chance.
 
     Asked of the picture alone, the person alone, and both: those that score at least as well as the model, are above
-    chance by their interval, and over which the gain of the model cannot be told from 0 (or is below). The first of
-    them, or the best where the model is not above chance. Not where the model is better than all that can be had
-    without gaze and body.
+    chance by their interval, and over which the gain of the model cannot be told from 0 (or is below), in the second
+    metric either. The first of them, or the best where the model is not above chance. Not where the model is better
+    than all that can be had without gaze and body.
     """
     model, chance = model_of(view), chance_of(view)
     gain = best_gain(view, model, HEADLINE, held_out(view))
@@ -185,6 +185,9 @@ def credited(view: Results) -> str | None:
         entry, over = view.entry(row, HEADLINE), view.gain(model, HEADLINE, row)
         bounds, gained = entry.get("ci95"), over.get("ci95")
         if entry.get("value") is None or bounds is None or gained is None:
+            continue
+        beside = view.gain(model, second(view), row).get("ci95")
+        if beside is not None and beside[0] > 0:
             continue
         if entry["value"] >= value and bounds[0] > chance and gained[0] <= 0:
             found.append(row)

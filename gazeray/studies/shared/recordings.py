@@ -97,8 +97,9 @@ class SeeRecording:
         return found
 
     def events(self, trial: TrialGaze, row: Geometry) -> Events | None:
-        """The fixations and saccades found in the trial's samples; None where it has none."""
-        if trial.samples is None:
+        """The fixations and saccades found in the trial's samples; None where they have no gaze: other signals may be
+        as slow as they like."""
+        if trial.samples is None or not trial.has_gaze:
             return None
         screen = screen_of(row)
         known = self.detecting.in_deg or not screen.unknown()
@@ -124,10 +125,12 @@ def screen_of(row: Geometry) -> Screen:
 
 
 def _fixations(trial: TrialGaze, found: Events | None) -> Mapping[str, np.ndarray]:
-    """The trial's own fixations; where the data set has none for it, those detected in its samples."""
+    """The trial's own fixations; where the data set has none for it, those detected in its samples; none without
+    gaze."""
     if trial.fixations is not None and (found is None or len(trial.fixations["onset_ms"])):
         return trial.fixations
-    assert found is not None, "a data set has samples or fixations"
+    if found is None:
+        return {name: np.empty(0) for name in ("onset_ms", "duration_ms", "x_px", "y_px")}
     return found.fixations
 
 
