@@ -70,7 +70,7 @@ def test_a_label_at_chance_is_all_stimulus_where_the_picture_tells_it(run_of: Ma
     assert words.startswith("Mos: there is no clear evidence that the model tells it in people it never saw")
     assert "area under ROC" in words
     assert "weighted kappa" not in words
-    assert "What is told of it needs neither gaze nor body. All of it is the stimulus" in words
+    assert "It can be told without gaze and body. All of it is the stimulus" in words
 
 
 def test_of_a_label_at_chance_the_best_row_tells_most(run_of: Make, tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def explained(view: Results, digits: int = 2) -> str:
         scored += f" (with everybody else’s ratings {number(others['value'], 2)})"
     if against_chance(view).side == "above":
         return f"All of it may be {what}: {knows} alone scores {scored}."
-    return f"What is told of it needs neither gaze nor body. All of it is {what}: {knows} alone scores {scored}."
+    return f"It can be told without gaze and body. All of it is {what}: {knows} alone scores {scored}."
 
 
 def given_away(view: Results, digits: int = 2) -> str:
