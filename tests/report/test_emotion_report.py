@@ -71,6 +71,9 @@ def test_page_holds_every_section_and_needs_nothing_else(emotion_report: Folder)
         "parallel", "learning_curves",
     }  # fmt: skip
     assert len(emotion_report.read_bytes("report.html")) < 5_000_000
+    words = read_page(emotion_report).words
+    assert "Telling arousal and valence from signals, scanpath and picture" in words
+    assert "the two lines are not to be compared" in words
     card = emotion_report.read_text("model_card.md")
     assert "Not shown: that gaze and body add anything to valence" in card
     assert "## Every row beside every other" in card
@@ -98,6 +101,7 @@ def test_one_label_of_two_classes_from_signals_alone(tmp_path: Path, undrawn: No
     ]  # fmt: skip
     assert "One branch alone was fitted: series." in page.words
     assert "Signals are scaled within each person" in page.words
+    assert "Telling mos from signals" in page.words
     assert "Mos (mos < 4, mos >= 4)" not in page.words  # one label needs no heading
 
 

@@ -70,7 +70,7 @@ def test_a_label_at_chance_is_all_stimulus_where_the_picture_tells_it(run_of: Ma
     assert words.startswith("Mos: there is no clear evidence that the model tells it in people it never saw")
     assert "area under ROC" in words
     assert "weighted kappa" not in words
-    assert "What is told of it needs neither gaze nor body. All of it is the stimulus" in words
+    assert "It can be told without gaze and body. All of it is the stimulus" in words
 
 
 def test_of_a_label_at_chance_the_best_row_tells_most(run_of: Make, tmp_path: Path) -> None:
@@ -79,6 +79,7 @@ def test_of_a_label_at_chance_the_best_row_tells_most(run_of: Make, tmp_path: Pa
     def edit(label: dict[str, Any]) -> None:
         for row, value in (("picture_mean", 0.5), ("additive", 0.6)):
             label["rows"][row]["balanced_accuracy"] = {"value": value, "ci95": [value - 0.1, value + 0.1], "n": 9}
+        label["rows"]["participant_mean"]["balanced_accuracy"] = {"value": 0.1, "ci95": [0.0, 0.2], "n": 9}
         own = label["rows"][made.ALL]["balanced_accuracy"]
         own |= {"value": 0.4, "ci95": [0.3, 0.5]}
         gains = {row: {"value": -0.1, "ci95": [-0.2, 0.1], "p": 0.9} for row in ("picture_mean", "additive")}
@@ -89,9 +90,14 @@ def test_of_a_label_at_chance_the_best_row_tells_most(run_of: Make, tmp_path: Pa
         edit(label)
         label["metrics"]["balanced_accuracy"]["ci95"] = [0.1, 0.5]
 
+    def held_out(label: dict[str, Any]) -> None:
+        at_chance(label)
+        label["rows"]["participant_mean"]["balanced_accuracy"] = {"value": None, "ci95": None, "n": 0}
+
     folder = run_of()
     assert credited(views(edited(folder, tmp_path / "above", edit))[0]) == "picture_mean"
     assert credited(views(edited(folder, tmp_path / "chance", at_chance))[0]) == "additive"
+    assert credited(views(edited(folder, tmp_path / "held_out", held_out))[0]) == "picture_mean"
 
 
 def test_with_pictures_held_out_it_is_the_person(run_of: Make) -> None:

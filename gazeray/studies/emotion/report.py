@@ -19,7 +19,10 @@ from gazeray.studies.emotion.methods import methods
 from gazeray.studies.emotion.views import label_of, views
 from gazeray.studies.emotion.words import caveats, hold_out, verdict
 
-LOGGED = learning.Logged("sum over the labels", "balanced_accuracy", "mean macro recall")
+LOGGED = learning.Logged(
+    "training: what is fitted, summed over the labels; validation: log loss, their mean, so that the two lines are not "
+    "to be compared", "balanced_accuracy", "mean macro recall",
+)  # fmt: skip
 
 
 def write_report(run: Folder) -> None:

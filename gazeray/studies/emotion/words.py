@@ -181,7 +181,8 @@ def credited(view: Results) -> str | None:
     if value is None or (gain is not None and gain.found.side == "above"):
         return None
     found = []
-    for row in EXPLAINED:
+    parted = all(view.entry(row, HEADLINE).get("value") is not None for row in (PERSON, PICTURE))
+    for row in EXPLAINED if parted else (PICTURE, PERSON):  # what was held out adds nothing to the sum
         entry, over = view.entry(row, HEADLINE), view.gain(model, HEADLINE, row)
         bounds, gained = entry.get("ci95"), over.get("ci95")
         if entry.get("value") is None or bounds is None or gained is None:
@@ -211,7 +212,7 @@ def explained(view: Results, digits: int = 2) -> str:
         scored += f" (with everybody else’s ratings {number(others['value'], 2)})"
     if against_chance(view).side == "above":
         return f"All of it may be {what}: {knows} alone scores {scored}."
-    return f"What is told of it needs neither gaze nor body. All of it is {what}: {knows} alone scores {scored}."
+    return f"It can be told without gaze and body. All of it is {what}: {knows} alone scores {scored}."
 
 
 def given_away(view: Results, digits: int = 2) -> str:
