@@ -171,7 +171,7 @@ class EmotionConfig(JobConfig):
 
     data: EmotionData = EmotionData()
     folds: FoldsConfig = FoldsConfig(outer=4)
-    train: TrainConfig = TrainConfig(epochs=30, learning_rate=2e-3)
+    train: TrainConfig = TrainConfig(epochs=50)
     quality: QualityConfig = QualityConfig()
     events: EventsConfig = EventsConfig()
     signals: SignalsConfig = SignalsConfig()
