@@ -119,6 +119,16 @@ def test_a_split_that_leaks_says_so_first(run_of: Make) -> None:
     assert "people and pictures that it knew, both" in words
 
 
+def test_the_gain_in_the_second_metric_stands_beside_that_in_macro_recall(run_of: Make, tmp_path: Path) -> None:
+    def gained(metrics: dict[str, Any]) -> None:
+        own = metrics["labels"]["arousal"]
+        best = own["without_gaze"]["best"]
+        own["rows"][made.ALL]["qwk"]["gain"][best] = {"value": 0.21, "ci95": [0.11, 0.35], "p": 0.001}
+
+    results = edited(run_of(), tmp_path, gained)
+    assert "; in weighted kappa +0.21 [+0.11, +0.35])." in verdict(results, views(results))
+
+
 def test_a_gain_that_interval_and_exchange_do_not_both_bear_out_is_not_claimed(run_of: Make, tmp_path: Path) -> None:
     def doubtful(own: dict[str, Any]) -> None:
         own["permutation"]["gain"][own["without_gaze"]["best"]]["p"] = 0.2

@@ -159,6 +159,10 @@ def _beyond(view: Results, digits: int) -> str:
     )
     if gain.p is not None:
         figures += f", {p_value(gain.p)}" + " of being worse" * (gain.found.side == "below")
+    further = view.gain(model_of(view), second(view), view.metrics["without_gaze"]["best"])
+    if further.get("value") is not None:
+        bounds = interval(further.get("ci95"), 2, signed=True)
+        figures += f"; in {METRICS[second(view)].name} {number(further['value'], 2, signed=True)} {bounds}".rstrip()
     told = {
         "above": "It is better than what can be had without gaze and body",
         "below": "It is worse than what can be had without gaze and body",
