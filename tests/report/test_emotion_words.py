@@ -120,8 +120,7 @@ def test_a_split_that_leaks_says_so_first(run_of: Make) -> None:
 
 
 def test_the_gain_in_the_second_metric_stands_beside_that_in_macro_recall(run_of: Make, tmp_path: Path) -> None:
-    def gained(metrics: dict[str, Any]) -> None:
-        own = metrics["labels"]["arousal"]
+    def gained(own: dict[str, Any]) -> None:
         best = own["without_gaze"]["best"]
         own["rows"][made.ALL]["qwk"]["gain"][best] = {"value": 0.21, "ci95": [0.11, 0.35], "p": 0.001}
 
