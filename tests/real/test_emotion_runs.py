@@ -25,6 +25,9 @@ from tests.studies.here import faults, in_this_process, whole
 
 pytestmark = pytest.mark.real
 
+RATE = "train.learning_rate=0.002"
+"""As in docs/results.md."""
+
 SIGNALS_ALONE = ("model.branches=[series]", "folds.outer=8", "scores.resamples=500", "scores.permutations=200",
                  "controls.permute=1", HERE)  # fmt: skip
 
@@ -80,7 +83,7 @@ def test_every_signal_of_gazepoint_with_biometrics_becomes_examples(tmp_path: Pa
 @pytest.mark.nightly
 def test_pupils_tell_of_arithmetic_and_so_does_the_length_of_a_recording(real_data: Path, tmp_path: Path) -> None:
     """Known: AUROC 0.63 (all trials) and 0.76 (mean per participant) of a logistic regression on simple features."""
-    window = ("signals.start_ms=2000", "signals.duration_ms=38000", "signals.samples=191", "train.epochs=30")
+    window = ("signals.start_ms=2000", "signals.duration_ms=38000", "signals.samples=191", "train.epochs=30", RATE)
     outcome = whole(study_on("ier2023", real_data, *SIGNALS_ALONE, *window, f"run.dir={tmp_path}"))
     rows = rows_of(outcome)
     assert 0.58 < rows["ridge"]["auroc"]["value"] < 0.8
@@ -99,7 +102,7 @@ def test_pupils_tell_of_arithmetic_and_so_does_the_length_of_a_recording(real_da
 def test_skin_and_heart_tell_nothing_of_a_rating_that_the_video_explains(
     real_data: Path, tmp_path: Path, hold_out: str
 ) -> None:
-    window = ("signals.duration_ms=29000", "signals.samples=117", "train.epochs=15", f"folds.hold_out={hold_out}")
+    window = ("signals.duration_ms=29000", "signals.samples=117", "train.epochs=15", RATE, f"folds.hold_out={hold_out}")
     folds = ["folds.outer=4"] if hold_out == "both" else []
     outcome = whole(study_on("rcqoea", real_data, *SIGNALS_ALONE, *window, *folds, f"run.dir={tmp_path}"))
     rows = rows_of(outcome)
