@@ -58,6 +58,7 @@ def test_what_is_not_valid_is_interpolated_and_fixations_are_drawn_where_they_li
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_both_sides_run_and_a_ratio_is_printed() -> None:
     tiny = ["--people", "4", "--pictures", "6", "--sample", "8", "--epochs", "2"]
     words = [sys.executable, str(FOLDER / "emotion.py"), *tiny]

@@ -15,6 +15,7 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "page_faults.py"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the environment of workers is glibc's")
+@pytest.mark.nightly
 def test_workers_have_no_page_faults_to_speak_of() -> None:
     words = [sys.executable, str(SCRIPT), "--steps", "6", "--repeats", "1"]
     printed = subprocess.run(words, check=True, capture_output=True, text=True).stdout

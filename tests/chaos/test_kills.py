@@ -113,6 +113,7 @@ def test_killed_worker_of_two_changes_no_number(ray_cluster: None, undisturbed: 
     same_numbers(run_of(tmp_path), undisturbed)
 
 
+@pytest.mark.nightly
 def test_killed_driver_changes_no_number(ray_cluster: None, undisturbed: Path, tmp_path: Path) -> None:
     words = [*WORDS, f"run.dir={tmp_path}"]
     script = [sys.executable, str(ROOT / "tests/chaos/held.py"), str(tmp_path / "gate"), FREE]

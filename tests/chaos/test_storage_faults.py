@@ -215,6 +215,7 @@ def test_lost_slow_and_refused_answers_change_nothing(
     nothing_shown(files, out, err)
 
 
+@pytest.mark.nightly
 def test_store_dead_for_a_while_changes_nothing(
     ray_cluster: None, store: FaultyS3, undisturbed: Path, job: Job, tmp_path: Path
 ) -> None:
@@ -226,6 +227,7 @@ def test_store_dead_for_a_while_changes_nothing(
     same_run(stored_files(store, "dead"), local_files(undisturbed))
 
 
+@pytest.mark.nightly
 def test_denied_bucket_is_one_clear_line_and_the_run_goes_on_later(
     ray_cluster: None, store: FaultyS3, undisturbed: Path, job: Job, tmp_path: Path
 ) -> None:

@@ -114,6 +114,7 @@ def checked(run: Path) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_kill_in_the_middle_changes_no_byte(toy: Path, tmp_path: Path) -> None:
     killed = start(toy, f"run.dir={tmp_path / 'killed'}", *LONG)
 

@@ -20,6 +20,7 @@ KNOWN = {
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
+@pytest.mark.nightly
 def test_known_figures_are_met_and_a_probe_of_an_untrained_network_beats_the_centre(
     real_data: Path, tmp_path: Path
 ) -> None:

@@ -29,7 +29,7 @@ SHOWN = "Array.from(document.querySelectorAll('#gallery figure')).filter(item =>
 
 LONG = "COCO_train2014_000000012345 & <b>x</b> " + 60 * "w"
 EVIL = "P1 & <b>x</b> " + 60 * "w"
-FIGURES = {"heatmap": 18, "saliency": 5 + 9}
+FIGURES = {"heatmap": 19, "saliency": 5 + 9}
 NAMES = {"heatmap": EVIL, "saliency": LONG}
 
 

@@ -40,6 +40,7 @@ def names(folder: Folder) -> set[str]:
     return {stat.path for stat in folder.list()}
 
 
+@pytest.mark.nightly
 def test_object_store_gives_the_numbers_of_a_local_folder(near: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
     with faulty_s3("saliency") as store:
         for name, value in store.environment().items():
