@@ -75,6 +75,18 @@ def against_chance(results: Results) -> Claim:
     return claim(entry.get("ci95"), entry.get("chance"), test, held_out(results))
 
 
+def claimed(found: Claim, does: str, who: str) -> str:
+    """A claim against chance as a clause. does: what the model does, such as "tells it"; who: whom it is tested on."""
+    if found.side == "too_few":
+        return f"there is too little to say whether the model {does} in {who} ({found.why})"
+    if found.side == "below":
+        return f"in {who}, the model {does} worse than chance, which points at a fault"
+    if found.side == "above":
+        return f"the model {does} above chance in {who}"
+    doubt = "the evidence is mixed" if found.side == "mixed" else "there is no clear evidence"
+    return f"{doubt} that the model {does} in {who}"
+
+
 def resampled(results: Results) -> str:
     """What the intervals draw, in words."""
     return " and ".join(held_out(results))

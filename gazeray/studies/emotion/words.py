@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from gazeray.metrics.permutation import Claim, claim
 from gazeray.report.results import HEADLINE, Results
-from gazeray.report.sections.classification import against_chance, held_out
+from gazeray.report.sections.classification import against_chance, claimed, held_out
 from gazeray.report.sections.without_gaze import best_gain
 from gazeray.report.words import METRIC_NAMES, Metric, digits_for, incomplete, interval, number, p_value
 from gazeray.studies.emotion.views import (
@@ -128,24 +128,13 @@ def of_label(view: Results) -> str:
     if beside.get("value") is not None:
         bounds = interval(beside.get("ci95"), 2)
         scored.append(f"{METRICS[second(view)].name} {number(beside['value'], 2)} {bounds}".rstrip())
-    claimed = _claimed(found, whom(view))
-    sentence = f"{_capital(name)}: {claimed} ({', '.join(scored)})."
+    said = claimed(found, "tells it", whom(view))
+    sentence = f"{_capital(name)}: {said} ({', '.join(scored)})."
     return " ".join(filter(None, [sentence, _beyond(view, digits), explained(view, digits), given_away(view, digits)]))
 
 
 def _capital(words: str) -> str:
     return words[:1].upper() + words[1:]
-
-
-def _claimed(found: Claim, who: str) -> str:
-    if found.side == "too_few":
-        return f"there is too little to say whether the model tells it in {who}: {found.why}"
-    if found.side == "below":
-        return f"the model is worse than chance in {who}, which points at a fault"
-    if found.side == "above":
-        return f"the model tells it above chance in {who}"
-    doubt = "the evidence is mixed" if found.side == "mixed" else "there is no clear evidence"
-    return f"{doubt} that the model tells it in {who}"
 
 
 def _beyond(view: Results, digits: int) -> str:

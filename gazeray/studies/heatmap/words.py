@@ -11,7 +11,7 @@ from gazeray.report.blocks import ROW, TEXT, Cell, Column, Section, Table, Text
 from gazeray.report.results import HEADLINE, MODEL, SIMPLE, Results
 from gazeray.report.sections import methods as sections
 from gazeray.report.sections import provenance
-from gazeray.report.sections.classification import against_chance, held_out, resampled
+from gazeray.report.sections.classification import against_chance, claimed, held_out, resampled
 from gazeray.report.sections.gallery import Given
 from gazeray.report.sections.search import choice_name
 from gazeray.report.sections.without_gaze import Gain, best_gain
@@ -51,9 +51,9 @@ def verdict(results: Results) -> str:
         scores.append(f"chance {number(chance, digits)}" + (" lies inside the interval" if within else ""))
     if p is not None:
         scores.append(f"permutation {p_value(p)}")
-    claimed = _claimed(found, results.manifest["data"]["label"], whom(results))
-    claimed += _beyond(gain, found, digits)
-    sentence = f"{start}{claimed}: {', '.join(scores)}{_against_baseline(entry, test, held_out(results), digits)}."
+    said = claimed(found, f"predicts “{results.manifest['data']['label']}”", whom(results))
+    said += _beyond(gain, found, digits)
+    sentence = f"{start}{said}: {', '.join(scores)}{_against_baseline(entry, test, held_out(results), digits)}."
     return sentence[0].upper() + sentence[1:]
 
 
@@ -92,17 +92,6 @@ def regimes(results: Results) -> list[Section]:
         rows.append(cells)
     words = "Each regime alone; in square brackets: 95 % bootstrap interval over what it holds out."
     return [Section("regimes", "Test regimes", "Regimes", [Text(words, small=True), Table("Regimes", columns, rows)])]
-
-
-def _claimed(found: Claim, label: str, who: str) -> str:
-    if found.side == "too_few":
-        return f"there is too little to say whether the model predicts “{label}” in {who} ({found.why})"
-    if found.side == "below":
-        return f"in {who}, the model predicts “{label}” worse than chance, which points at a fault"
-    if found.side == "above":
-        return f"the model predicts “{label}” above chance in {who}"
-    doubt = "the evidence is mixed" if found.side == "mixed" else "there is no clear evidence"
-    return f"{doubt} that the model predicts “{label}” in {who}"
 
 
 def _beyond(gain: Gain | None, found: Claim, digits: int) -> str:
