@@ -15,7 +15,7 @@ import pytest
 from gazeray.report.results import Results, read_results
 from gazeray.report.text_tables import TERMINAL, labels_table
 from gazeray.storage import Folder
-from gazeray.studies.emotion import control_section, sections
+from gazeray.studies.emotion import control_section, figures, sections
 from gazeray.studies.emotion.card import card
 from gazeray.studies.emotion.views import decided, views
 from gazeray.studies.emotion.words import caveats, credited, given_away, of_label, verdict, whom
@@ -298,6 +298,13 @@ def test_two_decisions_from_the_same_probabilities() -> None:
     assert (true.tolist(), said.tolist(), there.tolist()) == ([0, 1], [1, 0], [True, False, True])
     assert decided(view, "m", even=False)[1].tolist() == [0, 0]
     assert decided(view, "nobody", even=True)[0].size == 0
+
+
+def test_bins_of_few_trials_are_not_drawn() -> None:
+    whole = figures.Sure(np.array([0.2, 0.5, 0.9]), np.array([0.2, 0.4, 0.0]), np.array([40, 10, 3]))
+    assert sections.filled(whole).trials.tolist() == [40, 10]
+    few = figures.Sure(np.array([0.2, 0.5]), np.array([0.2, 0.4]), np.array([4, 3]))
+    assert sections.filled(few).trials.tolist() == [4], "something is seen"
 
 
 def test_bins_of_reliability_are_those_of_the_calibration_error(run_of: Make) -> None:

@@ -36,6 +36,9 @@ from gazeray.studies.emotion.words import METRICS, branch_name, heading, second
 BINS = 10
 """Of the reliability diagram, equally wide, as of the calibration error."""
 
+FEWEST = 10
+"""Trials of a point of the reliability diagram: the share that is right among fewer says nothing."""
+
 
 def bounds(entry: Mapping[str, Any]) -> list[float]:
     """[value, low, high] of an entry; NaN where undefined, the value where it has no interval."""
@@ -274,7 +277,7 @@ def calibration(views: Sequence[Results]) -> Section | None:
     for view in views:
         rows = {"model": model_of(view)}
         rows |= {view.label(ADDITIVE): ADDITIVE} if ADDITIVE in view.rows else {}
-        found = {name: sure for name, row in rows.items() if (sure := sure_of(view, row)) is not None}
+        found = {name: filled(sure) for name, row in rows.items() if (sure := sure_of(view, row)) is not None}
         if not found:
             continue
         said = "; ".join(
@@ -285,7 +288,7 @@ def calibration(views: Sequence[Results]) -> Section | None:
         words.append(f"{label_of(view)}: {', '.join(errors)}")
         caption = (
             f"{label_of(view)}: how often the most probable level was right, by how probable it was said to be; below, "
-            "on how many trials."
+            f"on how many trials. What was said on fewer than {FEWEST} trials is left out."
         )
         drawn.append(
             Figure(own("calibration", views, view), figures.reliability(found),
@@ -314,6 +317,12 @@ def sure_of(view: Results, row: str) -> figures.Sure | None:
     some = count > 0
     sums = [np.bincount(bins, weights=values, minlength=BINS)[some] for values in (sure, (said == true).astype(float))]
     return figures.Sure(sums[0] / count[some], sums[1] / count[some], count[some])
+
+
+def filled(of: figures.Sure) -> figures.Sure:
+    """The bins that have `FEWEST` trials, or the fullest one."""
+    some = of.trials >= min(FEWEST, of.trials.max())
+    return figures.Sure(of.sure[some], of.right[some], of.trials[some])
 
 
 # -- people and pictures
